@@ -1,0 +1,81 @@
+"""What a bug report needs to say about the machine."""
+
+import platform
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from emlearn._version import __version__
+
+_DISTRIBUTIONS = (
+    "scikit-learn",
+    "numpy",
+    "scipy",
+    "joblib",
+    "threadpoolctl",
+    "matplotlib",
+    "Cython",
+    "dask",
+    "pandas",
+    "polars",
+)
+
+
+def _installed(distribution):
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return "not installed"
+
+
+def _chain_kernel():
+    try:
+        import_module("emlearn.latent._chain")
+    except ImportError:
+        return "NumPy twin"
+    return "compiled"
+
+
+def _blas():
+    # threadpoolctl sees only libraries that are loaded: NumPy and SciPy bring theirs.
+    from numpy import linalg  # noqa: F401
+    from scipy.linalg import blas  # noqa: F401
+    from threadpoolctl import threadpool_info
+
+    return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+
+def show_versions():
+    """Print versions and settings to paste into a bug report.
+
+    Prints the system, the versions of emlearn and of the packages it can use, whether the
+    forward-backward recursions run compiled or on their NumPy twin, and each BLAS library that is
+    loaded, with its number of threads.
+
+    Examples
+    --------
+    >>> import emlearn
+    >>> emlearn.show_versions()
+    System
+        python: ...
+    """
+    sections = {
+        "System": {
+            "python": sys.version.replace("\n", " "),
+            "executable": sys.executable,
+            "machine": platform.platform(),
+        },
+        "Packages": {
+            "emlearn": __version__,
+            **{name: _installed(name) for name in _DISTRIBUTIONS},
+        },
+        "Compiled code": {"chain kernel": _chain_kernel()},
+        "BLAS": {
+            f"library {i}": "{internal_api} {version}, {num_threads} threads".format_map(pool)
+            for i, pool in enumerate(_blas(), start=1)
+        },
+    }
+    for title, entries in sections.items():
+        print(title)
+        for name, value in entries.items():
+            print(f"    {name}: {value}")

@@ -1,0 +1,209 @@
+import gzip
+from importlib.resources import files
+
+import numpy as np
+from sklearn.utils import Bunch
+
+_DATA = files("emlearn.datasets") / "data"
+
+
+def _read(name):
+    """Read data/<name>.csv.gz into a dict of float64 columns, and its description."""
+    with (_DATA / f"{name}.csv.gz").open("rb") as packed, gzip.open(packed, "rt") as lines:
+        header = next(lines).strip().split(",")
+        columns = np.loadtxt(lines, delimiter=",", unpack=True)
+    description = (_DATA / f"{name}.rst").read_text(encoding="utf-8")
+    return dict(zip(header, columns, strict=True)), description
+
+
+def _days(yyyymmdd):
+    """Turn numbers such as 19970131 into datetime64[D]."""
+    year_month, day = np.divmod(yyyymmdd.astype(np.int64), 100)
+    year, month = np.divmod(year_month, 100)
+    months = (year - 1970) * 12 + month - 1
+    return months.astype("datetime64[M]").astype("datetime64[D]") + (day - 1)
+
+
+def _bunch(name, columns, description, features, as_frame):
+    """Gather columns as scikit-learn's loaders do; `features` are the columns of `data`.
+
+    The columns that are no features become entries of their own.
+    """
+    frame = None
+    data = np.column_stack([columns[feature] for feature in features]).astype(np.float64)
+    others = {key: column for key, column in columns.items() if key not in features}
+    if as_frame:
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("as_frame=True needs pandas, which is not installed.") from error
+        frame = pd.DataFrame(columns)
+        data = frame[features]
+        others = {key: frame[key] for key in others}
+    return Bunch(
+        data=data,
+        feature_names=features,
+        frame=frame,
+        DESCR=description,
+        filename=f"{name}.csv.gz",
+        **others,
+    )
+
+
+def load_cdnow(*, as_frame=False):
+    """Load the customers of the online CD shop CDNOW, January 1997 to June 1998.
+
+    One row for each of 23,502 customers who first ordered in early 1997: what they spent, how
+    often they ordered, how many CDs they bought, and when they bought first and last.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (23502, 3), or DataFrame
+            ``total_spend`` (US dollars, above 0), ``n_orders`` and ``n_items`` (counts, 1 or
+            more). In the DataFrame the counts are int64.
+        feature_names : list of str
+            Names of the columns of `data`.
+        customer : int64 array of shape (23502,), or Series
+            Number of the customer, increasing, with gaps.
+        first_purchase, last_purchase : datetime64[D] arrays of shape (23502,), or Series
+            Days of the first and of the last order.
+        frame : DataFrame of shape (23502, 6), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    Notes
+    -----
+    The source is the master data set of [1]_, summed per customer. Orders of zero dollars are
+    not counted.
+
+    References
+    ----------
+    .. [1] P. S. Fader and B. G. S. Hardie (2001), "Forecasting repeat sales at CDNOW: a case
+       study", Interfaces 31 (3, part 2), S94-S107. https://brucehardie.com/datasets/
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_cdnow
+    >>> cdnow = load_cdnow()
+    >>> cdnow.data.shape
+    (23502, 3)
+    >>> cdnow.feature_names
+    ['total_spend', 'n_orders', 'n_items']
+    >>> print(cdnow.last_purchase.max())
+    1998-06-30
+    """
+    columns, description = _read("cdnow")
+    for name in ("customer", "n_orders", "n_items"):
+        columns[name] = columns[name].astype(np.int64)
+    for name in ("first_purchase", "last_purchase"):
+        columns[name] = _days(columns[name])
+    features = ["total_spend", "n_orders", "n_items"]
+    return _bunch("cdnow", columns, description, features, as_frame)
+
+
+def load_old_faithful(*, as_frame=False):
+    """Load 272 eruptions of the Old Faithful geyser.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (272, 2), or DataFrame
+            ``eruptions``, the length of an eruption, and ``waiting``, the time to the next one,
+            both in minutes.
+        feature_names : list of str
+            Names of the columns of `data`.
+        frame : DataFrame of shape (272, 2), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] W. Härdle (1991), "Smoothing Techniques with Implementation in S", Springer. The data
+       are ``datasets::faithful`` of R.
+    .. [2] A. Azzalini and A. W. Bowman (1990), "A look at some data on the Old Faithful geyser",
+       Applied Statistics 39, 357-365.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_old_faithful
+    >>> load_old_faithful().data[:2]
+    array([[ 3.6, 79. ],
+           [ 1.8, 54. ]])
+    """
+    columns, description = _read("old_faithful")
+    return _bunch("old_faithful", columns, description, ["eruptions", "waiting"], as_frame)
+
+
+def load_earthquakes(*, as_frame=False):
+    """Load the number of major earthquakes in each year from 1900 to 2006.
+
+    Major means of magnitude 7 or more. The rows are a time series, in order.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (107, 1), or DataFrame
+            ``earthquakes``, the count of a year. In the DataFrame it is int64.
+        feature_names : list of str
+            Names of the columns of `data`.
+        year : int64 array of shape (107,), or Series
+            1900 to 2006, without gaps.
+        frame : DataFrame of shape (107, 2), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] W. Zucchini, I. L. MacDonald and R. Langrock (2016), "Hidden Markov Models for Time
+       Series: An Introduction Using R", second edition, Chapman and Hall/CRC.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_earthquakes
+    >>> earthquakes = load_earthquakes()
+    >>> earthquakes.year[:3], earthquakes.data[:3].T
+    (array([1900, 1901, 1902]), array([[13., 14.,  8.]]))
+    """
+    columns, description = _read("earthquakes")
+    columns = {name: column.astype(np.int64) for name, column in columns.items()}
+    return _bunch("earthquakes", columns, description, ["earthquakes"], as_frame)

@@ -1,0 +1,88 @@
+"""The data sets: what DESCR and the docstrings promise about them."""
+
+from importlib.resources import files
+
+import numpy as np
+import pytest
+
+from emlearn.datasets import load_cdnow, load_earthquakes, load_old_faithful
+
+LOADERS = [load_cdnow, load_old_faithful, load_earthquakes]
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_bunch_follows_scikit_learn(load):
+    bunch = load()
+    assert bunch.data.dtype == np.float64
+    assert bunch.data.shape[1] == len(bunch.feature_names)
+    assert np.isfinite(bunch.data).all()
+    assert bunch.frame is None
+    assert f"{len(bunch.data):,}" in bunch.DESCR
+    assert "Source:" in bunch.DESCR
+    assert all(name in bunch.DESCR for name in bunch.feature_names)
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_frame_holds_the_same_numbers(load):
+    pytest.importorskip("pandas")
+    arrays, frames = load(), load(as_frame=True)
+    assert frames.data.columns.tolist() == arrays.feature_names
+    np.testing.assert_array_equal(frames.data.to_numpy(dtype=np.float64), arrays.data)
+    for name in set(frames.frame.columns) - set(arrays.feature_names):
+        np.testing.assert_array_equal(frames.frame[name].to_numpy(), arrays[name])
+        assert frames[name].equals(frames.frame[name])
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_each_call_returns_its_own_arrays(load):
+    load().data[:] = -1
+    assert (load().data > 0).all()
+
+
+@pytest.mark.parametrize("load", LOADERS)
+def test_packed_file_carries_no_time(load):
+    # Bytes 4 to 7 of a gzip file are its time stamp; zero keeps rebuilt files identical.
+    packed = (files("emlearn.datasets") / "data" / load().filename).read_bytes()
+    assert packed[4:8] == b"\0\0\0\0"
+
+
+def test_cdnow():
+    cdnow = load_cdnow()
+    spend, n_orders, n_items = cdnow.data.T
+    assert len(cdnow.data) == 23_502
+    assert spend.sum() == pytest.approx(2_500_315.63)
+    assert n_orders.sum() == 69_579
+    assert n_items.sum() == 167_801
+    assert (np.diff(cdnow.customer) > 0).all()
+    assert cdnow.first_purchase.dtype == np.dtype("datetime64[D]")
+    assert cdnow.first_purchase.min() == np.datetime64("1997-01-01")
+    assert cdnow.last_purchase.max() == np.datetime64("1998-06-30")
+    assert (cdnow.first_purchase <= cdnow.last_purchase).all()
+    assert cdnow.last_purchase[2] == np.datetime64("1998-05-28")
+
+
+def test_cdnow_frame_dtypes():
+    pytest.importorskip("pandas")
+    frame = load_cdnow(as_frame=True).frame
+    kinds = [dtype.kind for dtype in frame.dtypes]
+    assert list(zip(frame.columns, kinds, strict=True)) == [
+        ("customer", "i"),
+        ("total_spend", "f"),
+        ("n_orders", "i"),
+        ("n_items", "i"),
+        ("first_purchase", "M"),
+        ("last_purchase", "M"),
+    ]
+
+
+def test_old_faithful():
+    data = load_old_faithful().data
+    assert data.shape == (272, 2)
+    np.testing.assert_allclose(data.mean(axis=0), [3.4877831, 70.8970588])
+
+
+def test_earthquakes():
+    bunch = load_earthquakes()
+    assert bunch.data.shape == (107, 1)
+    np.testing.assert_array_equal(bunch.year, np.arange(1900, 2007))
+    assert bunch.data.sum() == 2072

@@ -1,0 +1,70 @@
+"""The project as a whole: version, imports, README."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import pytest
+
+import emlearn
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_version_is_stated_once():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    source = project["tool"]["setuptools"]["dynamic"]["version"]
+    assert "version" not in project["project"]
+    assert source == {"attr": "emlearn._version.__version__"}
+    assert emlearn.__version__ == emlearn._version.__version__
+
+
+def test_installed_version_is_the_imported_one():
+    try:
+        installed = version("scikit-emlearn")
+    except PackageNotFoundError:
+        pytest.skip("not installed")
+    assert installed == emlearn.__version__
+
+
+def test_public_names_exist():
+    assert sorted(set(emlearn.__all__)) == sorted(emlearn.__all__)
+    assert all(hasattr(emlearn, name) for name in emlearn.__all__)
+
+
+def test_import_leaves_optional_packages_alone():
+    # scikit-learn imports pandas itself where it finds it, so only what emlearn adds counts.
+    code = (
+        "import sys, sklearn.mixture\n"
+        "before = set(sys.modules)\n"
+        "import emlearn, emlearn.datasets\n"
+        "print(*{'matplotlib', 'pandas', 'polars', 'dask'} & set(sys.modules) - before)"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert answer.stdout.split() == []
+
+
+def test_show_versions(capsys):
+    emlearn.show_versions()
+    printed = capsys.readouterr().out
+    assert f"emlearn: {emlearn.__version__}" in printed
+    assert re.search(r"scikit-learn: \d", printed)
+    assert re.search(r"chain kernel: (compiled|NumPy twin)\n", printed)
+    assert "BLAS" in printed
+
+
+def test_readme_warns_first():
+    first = (ROOT / "README.md").read_text(encoding="utf-8").splitlines()[0]
+    assert "Do not `pip install emlearn`" in first
+
+
+def test_readme_snippet_runs(capsys):
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+    exec(compile(snippet, "README.md", "exec"), {})
+    assert "n_components" in capsys.readouterr().out
