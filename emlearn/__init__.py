@@ -1,0 +1,6 @@
+"""Estimators fitted by Expectation-Maximization, compatible with scikit-learn."""
+
+from emlearn._show_versions import show_versions
+from emlearn._version import __version__
+
+__all__ = ["__version__", "show_versions"]

@@ -1,0 +1,38 @@
+"""The EM engine: models, batches, the loop, acceleration and the race of starts."""
+
+from emlearn.em.acceleration import ACCELERATIONS
+from emlearn.em.batches import Affine, Batch, Batches, one_blas_thread
+from emlearn.em.fit import EMResult, Iterate, MonotonicityWarning, em_iterates, fit_em
+from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
+from emlearn.em.restarts import RaceResult, Restart, Restarts, Start, race
+from emlearn.em.spaces import Positive, PositiveDefinite, Probability, Real, Simplex
+
+__all__ = [
+    "ACCELERATIONS",
+    "Affine",
+    "Batch",
+    "Batches",
+    "EMModel",
+    "EMResult",
+    "EStep",
+    "Family",
+    "Iterate",
+    "LatentModel",
+    "LatentPair",
+    "LatentStructure",
+    "MonotonicityWarning",
+    "Observed",
+    "Positive",
+    "PositiveDefinite",
+    "Probability",
+    "RaceResult",
+    "Real",
+    "Restart",
+    "Restarts",
+    "Simplex",
+    "Start",
+    "em_iterates",
+    "fit_em",
+    "one_blas_thread",
+    "race",
+]

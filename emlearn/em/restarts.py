@@ -1,0 +1,274 @@
+"""The race of starts: many begin, the promising go on, few finish.
+
+A likelihood with several maxima is climbed from many places. Each start gets a few E-steps; the projected
+limit of each then tells which are worth more.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from emlearn.em.batches import Batches, as_batches, one_blas_thread
+from emlearn.em.fit import AitkenStop, EMResult, Iterate, em_iterates
+from emlearn.em.model import EMModel
+
+FIRST_STEPS = 10  # E-steps that each start gets at first
+N_FINALISTS = 3
+# Fits whose projected limits are this close, in nats, are taken for the same maximum.
+SAME = 0.01
+
+
+class Start(NamedTuple):
+    """A place to start from."""
+
+    kind: str  # how it was found
+    make: Callable[[], Any]  # () -> params
+
+
+class Restart(NamedTuple):
+    """What happened to a start."""
+
+    kind: str  # how it was found
+    status: str  # "best", "finished", "dropped", "spurious" (on a constraint) or "failed"
+    log_likelihood: float  # last objective, nats; of the subsample, where the race ran on one
+    limit: float  # projected limit of the objective, nats
+    n_iter: int
+    history: tuple[float, ...]  # objective after each E-step
+    message: str = ""  # why it failed
+
+
+class Restarts(NamedTuple):
+    """What happened to all starts."""
+
+    starts: tuple[Restart, ...]
+    n_best: int  # how many reached the best value, projected, within 0.01 nats
+    escalated: bool  # whether a second round of starts was needed
+
+
+class RaceResult(NamedTuple):
+    """The best fit, and what happened to each start."""
+
+    best: EMResult
+    restarts: Restarts
+
+
+Report = Callable[[int, str, Iterate], "bool | None"]
+
+
+def race(
+    model: EMModel,
+    starts: Callable[[int], Sequence[Start]],
+    data: Any,
+    *,
+    sample: Any = None,
+    tol: float = 1e-4,
+    max_iter: int = 1000,
+    acceleration: str = "auto",
+    n_jobs: int | None = None,
+    report: Report | None = None,
+) -> RaceResult:
+    """Fit a model by EM from many starts.
+
+    Every start gets 10 E-steps. The third with the best projected limits get twice as many more, and so
+    on, until 3 are left to finish. If fewer than two starts reach the best limit, a second round of starts
+    joins.
+
+    Parameters
+    ----------
+    model : EMModel
+        What is fitted.
+    starts : callable
+        ``starts(round)`` gives a sequence of `Start` for round 0 and, if it comes to that, round 1.
+    data : array-like, pair (rows, weights), iterable of arrays, or Batches
+        What `emlearn.em.fit_em` takes.
+    sample : like ``data``, default=None
+        Part of the data to run the race on; the finalists then finish on all of it.
+    tol, max_iter, acceleration
+        As in `emlearn.em.fit_em`.
+    n_jobs : int, default=None
+        Threads that share the starts, by joblib. The result does not depend on it.
+    report : callable, default=None
+        ``report(number of the start, kind, iterate)`` after each E-step; a true result ends that start.
+
+    Returns
+    -------
+    RaceResult
+
+    Raises
+    ------
+    RuntimeError
+        If every start fails. A start that fails while others go on is recorded.
+    """
+    batches = as_batches(data)
+    ground = batches if sample is None else as_batches(sample)
+    settings = {"tol": tol, "max_iter": max_iter, "acceleration": acceleration}
+    lock = threading.Lock()
+
+    def locked_report(number: int, kind: str, iterate: Iterate) -> bool:
+        if report is None:
+            return False
+        with lock:
+            return bool(report(number, kind, iterate))
+
+    runs: list[_Run] = []
+    finalists: list[_Run] = []
+    escalated = False
+    # More threads than cores would only take turns, so BLAS gets one while joblib has the others.
+    with one_blas_thread(), Parallel(n_jobs=n_jobs, require="sharedmem") as parallel:
+
+        def advance(some: list[_Run], steps: float) -> None:
+            parallel(delayed(run.advance)(steps) for run in some)
+
+        for number_of_round in (0, 1):
+            new = [
+                _Run(model, start, ground, settings, len(runs) + i, locked_report)
+                for i, start in enumerate(starts(number_of_round))
+            ]
+            runs += new
+            finalists += _shortlist(new, advance)
+            advance(finalists, math.inf)
+            finalists.sort(key=_Run.rank, reverse=True)
+            if not finalists:
+                continue
+            if len(runs) == 1 or not new or _n_reaching(finalists[0], runs) >= 2:
+                break
+            escalated = number_of_round == 0
+        if not finalists:
+            raise RuntimeError(
+                f"All {len(runs)} starts failed; the first one with: {runs[0].message}"
+            )
+        n_best = _n_reaching(finalists[0], runs)
+        best = finalists[0]
+        if ground is not batches:
+            best = _finish_on_all(finalists, model, batches, settings, locked_report)
+    record = Restarts(
+        tuple(run.record(run is finalists[0], run in finalists) for run in runs), n_best, escalated
+    )
+    return RaceResult(EMResult.of(best.history, best.stop.converged), record)
+
+
+def _shortlist(runs: list[_Run], advance: Callable[[list[_Run], float], None]) -> list[_Run]:
+    """Advance runs and drop the worse two thirds, again and again, until few distinct ones are left."""
+    steps, alive = FIRST_STEPS, runs
+    while True:
+        advance(alive, steps)
+        alive = sorted((run for run in alive if not run.message), key=_Run.rank, reverse=True)
+        alive = _distinct(alive)
+        if len(alive) <= N_FINALISTS:
+            return alive
+        alive = alive[: max(math.ceil(len(alive) / 3), N_FINALISTS)]
+        steps *= 2
+
+
+def _distinct(ranked: list[_Run]) -> list[_Run]:
+    """Runs less those that have all but arrived where a better one is."""
+    kept: list[_Run] = []
+    for run in ranked:
+        arrived = run.last.gap < SAME
+        if not (arrived and any(abs(run.limit - other.limit) < SAME for other in kept)):
+            kept.append(run)
+    return kept
+
+
+def _n_reaching(best: _Run, runs: list[_Run]) -> int:
+    return sum(
+        1 for run in runs if not run.message and run.rank() >= (best.rank()[0], best.limit - SAME)
+    )
+
+
+def _finish_on_all(
+    finalists: list[_Run],
+    model: EMModel,
+    batches: Batches,
+    settings: dict[str, Any],
+    report: Callable[[int, str, Iterate], bool],
+) -> _Run:
+    """The best finalist of a race on a subsample, fitted to all data."""
+    again = []
+    for run in finalists:
+        params = run.last.params
+        start = Start(run.kind, lambda params=params: params)
+        again.append(_Run(model, start, batches, settings, run.number, report))
+        again[-1].advance(FIRST_STEPS)
+    again = [run for run in again if not run.message]
+    if not again:
+        raise RuntimeError("The finalists of the race failed on the whole data.")
+    best = max(again, key=_Run.rank)
+    best.advance(math.inf)
+    return best
+
+
+class _Run:
+    """EM under way from one start."""
+
+    def __init__(
+        self,
+        model: EMModel,
+        start: Start,
+        batches: Batches,
+        settings: dict[str, Any],
+        number: int,
+        report: Callable[[int, str, Iterate], bool],
+    ):
+        self.kind = start.kind
+        self.number = number
+        self.history: list[Iterate] = []
+        self.message = ""
+        self.stop = AitkenStop(settings["tol"])
+        self._model = model
+        self._report = report
+        self._done = False
+        self._iterates = self._begin(start, batches, settings)
+
+    def _begin(self, start: Start, batches: Batches, settings: dict[str, Any]) -> Iterator[Iterate]:
+        yield from em_iterates(self._model, start.make(), batches, **settings)
+
+    @property
+    def last(self) -> Iterate:
+        return self.history[-1]
+
+    @property
+    def limit(self) -> float:
+        """Projected limit of the objective; where nothing can be projected, what is reached."""
+        last = next(it for it in reversed(self.history) if not it.extrapolated)
+        return self.last.objective + (last.gap if np.isfinite(last.gap) else 0.0)
+
+    def rank(self) -> tuple[bool, float]:
+        """Sorts spurious fits below all others, then by limit."""
+        return not self._model.is_spurious(self.last.params), self.limit
+
+    def advance(self, steps: float) -> None:
+        """Take up to so many E-steps more."""
+        try:
+            while steps > 0 and not self._done:
+                iterate = next(self._iterates, None)
+                if iterate is None:
+                    self._done = True
+                    break
+                self.history.append(iterate)
+                asked = self._report(self.number, self.kind, iterate)
+                self._done = self.stop(iterate) or asked
+                steps -= 1
+        except (np.linalg.LinAlgError, FloatingPointError, ValueError) as error:
+            self.message = f"{type(error).__name__}: {error}"
+            self._done = True
+
+    def record(self, is_best: bool, is_finalist: bool) -> Restart:
+        if not self.history:
+            return Restart(self.kind, "failed", -np.inf, -np.inf, 0, (), self.message)
+        if self.message:
+            status = "failed"
+        elif not self.rank()[0]:
+            status = "spurious"
+        else:
+            status = "best" if is_best else "finished" if is_finalist else "dropped"
+        history = tuple(it.objective for it in self.history)
+        return Restart(
+            self.kind, status, self.last.objective, self.limit, len(history) - 1, history, self.message
+        )

@@ -1,0 +1,133 @@
+"""Where a parameter lives, and its unconstrained coordinates.
+
+Extrapolation and numerical differentiation need a plain vector in which every value is allowed. A model
+names the space of each parameter; these few classes translate.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.trees import Tree, leaves, tree_map
+
+FloatArray = NDArray[np.float64]
+
+
+class Space(Protocol):
+    """A set of arrays with unconstrained coordinates."""
+
+    def to_vector(self, value: Any) -> FloatArray:
+        """Coordinates of ``value``, flat."""
+        ...
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        """Value of the shape of ``like`` at these coordinates."""
+        ...
+
+    def n_coordinates(self, like: Any) -> int:
+        """Length of the vector for a value of the shape of ``like``."""
+        ...
+
+
+class _Entrywise:
+    def n_coordinates(self, like: Any) -> int:
+        return int(np.size(like))
+
+
+class Real(_Entrywise):
+    """All arrays of real numbers; coordinates are the entries."""
+
+    def to_vector(self, value: Any) -> FloatArray:
+        return np.ravel(value).astype(np.float64)
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        return vector.reshape(np.shape(like))
+
+
+class Positive(_Entrywise):
+    """Arrays of positive numbers; coordinates are logarithms."""
+
+    def to_vector(self, value: Any) -> FloatArray:
+        with np.errstate(divide="ignore"):  # zero, on the boundary, has the coordinate -inf
+            return np.log(np.ravel(value))
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        with np.errstate(over="ignore"):  # an overlong step is refused by its objective
+            return np.exp(vector).reshape(np.shape(like))
+
+
+class Simplex(_Entrywise):
+    """Probabilities along the last axis; coordinates are their logarithms, normalised on the way back.
+
+    One coordinate more than the dimension, and none of them singled out: a zero anywhere stays a zero.
+    """
+
+    def to_vector(self, value: Any) -> FloatArray:
+        return Positive().to_vector(value)
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        logs = vector.reshape(np.shape(like))
+        odds = np.exp(logs - logs.max(axis=-1, keepdims=True))
+        return odds / odds.sum(axis=-1, keepdims=True)
+
+
+class Probability(_Entrywise):
+    """Numbers between 0 and 1; coordinates are logits."""
+
+    def to_vector(self, value: Any) -> FloatArray:
+        p = np.ravel(value).astype(np.float64)
+        with np.errstate(divide="ignore"):
+            return np.log(p) - np.log1p(-p)
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        with np.errstate(over="ignore"):
+            return (1.0 / (1.0 + np.exp(-vector))).reshape(np.shape(like))
+
+
+class PositiveDefinite:
+    """Stacks of symmetric positive definite matrices; coordinates are log-Cholesky factors."""
+
+    def to_vector(self, value: Any) -> FloatArray:
+        factor = np.linalg.cholesky(value)
+        d = factor.shape[-1]
+        diagonal = np.arange(d)
+        factor[..., diagonal, diagonal] = np.log(factor[..., diagonal, diagonal])
+        rows, columns = np.tril_indices(d)
+        return np.ravel(factor[..., rows, columns])
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        d = np.shape(like)[-1]
+        rows, columns = np.tril_indices(d)
+        diagonal = np.arange(d)
+        factor = np.zeros(np.shape(like))
+        factor[..., rows, columns] = vector.reshape(*factor.shape[:-2], rows.size)
+        with np.errstate(over="ignore", invalid="ignore"):
+            factor[..., diagonal, diagonal] = np.exp(factor[..., diagonal, diagonal])
+            return factor @ np.swapaxes(factor, -1, -2)
+
+    def n_coordinates(self, like: Any) -> int:
+        d = np.shape(like)[-1]
+        return int(np.size(like)) * (d + 1) // (2 * d)
+
+
+def flatten(spaces: Tree, params: Tree) -> FloatArray:
+    """Coordinates of a tree of parameters as one vector."""
+    vectors = leaves(tree_map(lambda space, value: space.to_vector(value), spaces, params))
+    return np.concatenate(list(vectors))
+
+
+def unflatten(spaces: Tree, vector: FloatArray, like: Tree) -> Tree:
+    """Parameters of the shape of ``like`` at the coordinates ``vector``."""
+    start = 0
+
+    def take(space: Space, value: Any) -> Any:
+        nonlocal start
+        part = vector[start : start + space.n_coordinates(value)]
+        start += part.size
+        return space.from_vector(part, value)
+
+    return tree_map(take, spaces, like)
+

@@ -1,0 +1,88 @@
+r"""What all exponential families share.
+
+.. math:: \log p(x \mid k) = \eta_k \cdot T(x) - A(\eta_k) + h(x)
+
+The first row of T(x) is the constant 1, and the first column of the natural parameters holds
+:math:`-A(\eta_k)`. All K log-densities of a batch are then one matrix product, and all expected sufficient
+statistics of all components are one more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Batch
+from emlearn.em.model import Observed
+
+FloatArray = NDArray[np.float64]
+
+
+class ExponentialFamily:
+    """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`."""
+
+    spaces: Any
+
+    def statistics(self, batch: Batch) -> FloatArray:
+        """Sufficient statistics T(x) of shape (F, m), the first row 1."""
+        raise NotImplementedError
+
+    def natural(self, params: Any) -> FloatArray:
+        """Natural parameters of shape (K, F), the first column −A."""
+        raise NotImplementedError
+
+    def maximize(self, totals: FloatArray, params: Any = None) -> Any:
+        """Parameters from totals Σ r T(x) of shape (K, F)."""
+        raise NotImplementedError
+
+    def base_measure(self, batch: Batch) -> FloatArray | float:
+        """Log base measure h(x), per observation (m,), or 0."""
+        return 0.0
+
+    def density(self, params: Any) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
+        natural = self.natural(params)
+
+        def observe(batch: Batch) -> Observed:
+            T = batch.once((self, "statistics"), lambda: self.statistics(batch))
+            shared = batch.once((self, "base"), lambda: batch.sum(self.base_measure(batch)))
+            return Observed(
+                log_prob=natural @ T,
+                shared=shared,
+                totals=lambda resp: resp @ T.T,
+                shared_log_prob=lambda: self.base_measure(batch),
+            )
+
+        return observe
+
+    def start(self, batch: Batch, resp: FloatArray) -> Any:
+        """Parameters from weighted responsibilities (K, m)."""
+        return self.maximize(resp @ self.statistics(batch).T)
+
+    def log_prior(self, params: Any) -> float:
+        """Log prior of the parameters; 0 for maximum likelihood."""
+        return 0.0
+
+    def movable(self, params: Any) -> NDArray[np.bool_] | None:
+        """Coordinates that extrapolation may move; None for all."""
+        return None
+
+    def admits(self, params: Any) -> bool:
+        """Whether the parameters obey the family's constraints."""
+        return True
+
+    def is_spurious(self, params: Any) -> bool:
+        """Whether a component rests on a constraint that keeps the likelihood bounded."""
+        return False
+
+
+def mean_or_kept(sums: FloatArray, weight: FloatArray, kept: FloatArray | None) -> FloatArray:
+    """Σ r x / Σ r per component; a component without weight keeps its value, 0 if it has none yet."""
+    empty = weight <= 0
+    mean: FloatArray = sums / np.where(empty, 1.0, weight)[:, None]
+    if kept is not None and empty.any():
+        mean[empty] = kept[empty]
+    return mean

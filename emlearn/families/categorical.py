@@ -1,0 +1,79 @@
+"""Independent categorical variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Batch
+from emlearn.em.spaces import Simplex
+from emlearn.families.base import ExponentialFamily, FloatArray
+
+
+class CategoricalParams(NamedTuple):
+    """Parameters of K components over d variables."""
+
+    probabilities: tuple[FloatArray, ...]  # d arrays (K, n_categories[j]); rows sum to 1
+
+
+@dataclass(frozen=True)
+class Categorical(ExponentialFamily):
+    r"""Categorical variables, independent given the component: with mixture weights, latent class analysis.
+
+    T(x) = (1, indicator of each category of each variable), natural parameters the log-probabilities.
+
+    Parameters
+    ----------
+    n_categories : tuple of int
+        Number of categories of each variable; observations are codes 0 ... n − 1.
+    """
+
+    n_categories: tuple[int, ...]
+
+    @property
+    def spaces(self) -> CategoricalParams:  # type: ignore[override]
+        return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
+
+    def statistics(self, batch: Batch) -> FloatArray:
+        codes = [
+            x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)
+        ]
+        T = np.vstack([np.ones((1, batch.x.shape[1]), dtype=bool), *codes])
+        return T.astype(np.float64)
+
+    def natural(self, params: CategoricalParams) -> FloatArray:
+        # The smallest number's log stands in for -inf: in a matrix product, 0 · inf is NaN.
+        tiny = np.finfo(np.float64).tiny
+        logs = [np.log(np.maximum(p, tiny)) for p in params.probabilities]
+        return np.hstack([np.zeros((logs[0].shape[0], 1)), *logs])
+
+    def maximize(
+        self, totals: FloatArray, params: CategoricalParams | None = None
+    ) -> CategoricalParams:
+        ends = np.cumsum([1, *self.n_categories])
+        probabilities = []
+        for j, (a, b) in enumerate(zip(ends, ends[1:], strict=False)):
+            counts = totals[:, a:b]
+            weight = counts.sum(axis=1, keepdims=True)
+            kept = 1.0 / (b - a) if params is None else params.probabilities[j]
+            with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0, replaced
+                probabilities.append(np.where(weight > 0, counts / weight, kept))
+        return CategoricalParams(tuple(probabilities))
+
+    def n_parameters(self, params: CategoricalParams) -> int:
+        """Number of free parameters."""
+        return sum(p.shape[0] * (p.shape[1] - 1) for p in params.probabilities)
+
+    def sample(
+        self, params: CategoricalParams, labels: NDArray[np.int_], rng: np.random.RandomState
+    ) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
+        u = rng.uniform(size=(len(labels), len(self.n_categories)))
+        columns = [
+            (np.cumsum(p, axis=1)[labels, :-1] < u[:, [j]]).sum(axis=1)
+            for j, p in enumerate(params.probabilities)
+        ]
+        return np.column_stack(columns).astype(np.float64)

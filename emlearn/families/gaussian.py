@@ -1,0 +1,263 @@
+"""Multivariate Gaussians of every covariance shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Affine, Batch
+from emlearn.em.model import Observed
+from emlearn.em.spaces import Real
+from emlearn.families.base import ExponentialFamily, FloatArray
+from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
+
+# Above this relative error of x² − 2xμ + μ² the whitened path takes over.
+CANCELLATION = 1e-10
+# From this many features on, products of features cost more than whitening.
+WHITEN_FROM = 64
+# Eigenvalues this much above the floor, relatively, count as resting on it.
+FLOOR_SLACK = 1e-6
+# A component with no more than this in all is empty and keeps its parameters.
+NO_WEIGHT = 1e-100
+
+
+class GaussianParams(NamedTuple):
+    """Parameters of K components over d features."""
+
+    means: FloatArray  # (K, d)
+    covariances: FloatArray  # (C, d, d), (C, d) or (C,); C is K, or 1 when tied
+
+
+class GaussianTotals(NamedTuple):
+    """Σ r T(x), with moments about the means of the E-step's parameters: nothing cancels."""
+
+    weight: FloatArray  # (K,) Σ r
+    first: FloatArray  # (K, d) Σ r (x − μ)
+    second: FloatArray  # (C, F2) Σ r · products of (x − μ); one row, the sum over k, when tied
+
+
+class CovarianceShape(NamedTuple):
+    """A form of covariance matrix, each component's own or shared by all."""
+
+    structure: Structure
+    tied: bool
+
+
+COVARIANCE_SHAPES = {
+    "full": CovarianceShape(Full(), tied=False),
+    "tied": CovarianceShape(Full(), tied=True),
+    "diag": CovarianceShape(Diagonal(), tied=False),
+    "spherical": CovarianceShape(Spherical(), tied=False),
+    "tied_diag": CovarianceShape(Diagonal(), tied=True),
+    "tied_spherical": CovarianceShape(Spherical(), tied=True),
+}
+
+
+@dataclass(frozen=True)
+class Gaussian(ExponentialFamily):
+    r"""Gaussian components.
+
+    Parameters
+    ----------
+    shape : CovarianceShape
+        One of ``COVARIANCE_SHAPES``.
+    floor : float, default=1e-6
+        Least eigenvalue of a covariance matrix, in the units of the data that the family sees.
+    n_forced : int, default=0
+        Number of eigenvalues of every matrix that the data force onto the floor (constant or collinear
+        features). A component with more of them there is spurious.
+
+    Notes
+    -----
+    Two paths give the same numbers. The *quadratic* path is that of an exponential family,
+    :math:`T(x) = (1, x, x_i x_j)`, and serves all components with one matrix product each way. The
+    *whitened* path forms :math:`W_k^\top (x - \mu_k)` component by component; it is exact where a
+    component is so tight and far from the origin that :math:`x^2` would cancel, and faster where there are
+    many features. With a tied matrix :math:`x^\top \Sigma^{-1} x` is the same for all components and
+    :math:`\sum x x^\top` does not change between iterations, so that an E-step is linear in x.
+    """
+
+    shape: CovarianceShape
+    floor: float = 1e-6
+    n_forced: int = 0
+
+    @property
+    def spaces(self) -> GaussianParams:  # type: ignore[override]
+        return GaussianParams(Real(), self.shape.structure.space)  # type: ignore[arg-type]
+
+    def statistics(self, batch: Batch) -> FloatArray:
+        structure, tied = self.shape
+        d, m = batch.x.shape
+        T = np.empty((1 + d + (0 if tied else structure.n_products(d)), m))
+        T[0] = 1.0
+        T[1 : d + 1] = batch.x
+        if not tied:
+            structure.write_squares(batch.x, T[d + 1 :])
+        return T
+
+    def natural(self, params: GaussianParams) -> FloatArray:
+        return self._linearise(params).natural
+
+    def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
+        form = self._linearise(params)
+        d = params.means.shape[1]
+        whiten = isinstance(self.shape.structure, Full) and not self.shape.tied and d >= WHITEN_FROM
+
+        def observe(batch: Batch) -> Observed:
+            reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
+            if whiten or form.tightness * reach * np.finfo(np.float64).eps > CANCELLATION:
+                return self._observe_whitened(params, form, batch)
+            return self._observe_quadratic(params, form, batch)
+
+        return observe
+
+    def _linearise(self, params: GaussianParams) -> _Form:
+        structure, tied = self.shape
+        d = params.means.shape[1]
+        whitener = structure.whitener(params.covariances)
+        constant = structure.log_det(whitener, d) - 0.5 * d * np.log(2 * np.pi)
+        linear = structure.apply_precision(whitener, params.means)
+        at_zero = constant - 0.5 * np.einsum("ki,ki->k", params.means, linear)
+        quadratic = structure.coefficients(whitener, d)
+        natural = np.column_stack([at_zero, linear] if tied else [at_zero, linear, quadratic])
+        tightness = float((whitener.reshape(len(whitener), -1) ** 2).sum(axis=1).max())
+        return _Form(natural, quadratic, whitener, constant, tightness)
+
+    def _observe_quadratic(
+        self, params: GaussianParams, form: _Form, batch: Batch
+    ) -> Observed:
+        structure, tied = self.shape
+        means = params.means
+        d = means.shape[1]
+        T = batch.once((self.shape, "statistics"), lambda: self.statistics(batch))
+        shared = 0.0
+        if tied:
+            scatter = batch.once(
+                (structure, "scatter"), lambda: structure.moment(batch.x, batch.weight)
+            )
+            shared = float(form.quadratic[0] @ scatter)
+
+        def totals(resp: FloatArray) -> GaussianTotals:
+            raw = resp @ T.T
+            weight, sums = raw[:, 0], raw[:, 1 : d + 1]
+            # Σ r (x − μ)(x − μ)ᵀ = Σ r x xᵀ − 2 μ Σ r xᵀ + w μ μᵀ, symmetrised.
+            shift = structure.products(means, weight[:, None] * means - 2 * sums)
+            second = scatter + shift.sum(axis=0) if tied else raw[:, d + 1 :] + shift
+            return GaussianTotals(weight, sums - weight[:, None] * means, np.atleast_2d(second))
+
+        def shared_log_prob() -> FloatArray | float:
+            return form.quadratic[0] @ structure.squares(batch.x) if tied else 0.0
+
+        return Observed(form.natural @ T, shared, totals, shared_log_prob)
+
+    def _observe_whitened(self, params: GaussianParams, form: _Form, batch: Batch) -> Observed:
+        structure, tied = self.shape
+        K, d = params.means.shape
+        log_prob = np.empty((K, batch.x.shape[1]))
+        for k in range(K):
+            c = 0 if tied else k
+            centred = batch.x - params.means[k][:, None]
+            log_prob[k] = form.constant[c] - 0.5 * structure.distance(form.whitener[c], centred)
+
+        return Observed(
+            log_prob, 0.0, lambda resp: self._moments_about(params.means, batch, resp), lambda: 0.0
+        )
+
+    def _moments_about(self, means: FloatArray, batch: Batch, resp: FloatArray) -> GaussianTotals:
+        structure, tied = self.shape
+        K, d = means.shape
+        first = np.empty((K, d))
+        second = np.empty((K, structure.n_products(d)))
+        for k in range(K):
+            centred = batch.x - means[k][:, None]
+            first[k] = centred @ resp[k]
+            second[k] = structure.moment(centred, resp[k])
+        if tied:
+            second = second.sum(axis=0, keepdims=True)
+        return GaussianTotals(resp.sum(axis=1), first, second)
+
+    def start(self, batch: Batch, resp: FloatArray) -> GaussianParams:
+        """Parameters from weighted responsibilities (K, m)."""
+        means = resp @ batch.x.T / np.maximum(resp.sum(axis=1), NO_WEIGHT)[:, None]
+        structure, tied = self.shape
+        nothing = np.ones(structure.shape(1 if tied else len(means), len(batch.x)))
+        return self.maximize(
+            self._moments_about(means, batch, resp), GaussianParams(means, nothing)
+        )
+
+    def maximize(  # type: ignore[override]
+        self, totals: GaussianTotals, params: GaussianParams
+    ) -> GaussianParams:
+        structure, tied = self.shape
+        d = totals.first.shape[1]
+        empty = totals.weight <= NO_WEIGHT
+        weight = np.where(empty, 1.0, totals.weight)
+        step = np.where(empty[:, None], 0.0, totals.first / weight[:, None])
+        spread = structure.products(step, step) * totals.weight[:, None]
+        if tied:
+            within = (totals.second - spread.sum(axis=0)) / totals.weight.sum()
+        else:
+            within = (totals.second - spread) / weight[:, None]
+        covariances = structure.covariance(within, d, self.floor)
+        if not tied and empty.any():
+            covariances[empty] = params.covariances[empty]
+        return GaussianParams(params.means + step, covariances)
+
+    def movable(self, params: GaussianParams) -> NDArray[np.bool_] | None:
+        resting = self._n_at_floor(params) > 0
+        if not resting.any():
+            return None
+        moving = ~np.broadcast_to(resting, len(params.means))
+        n_products = self.spaces.covariances.n_coordinates(params.covariances[:1])  # type: ignore[attr-defined]
+        return np.concatenate(
+            [np.repeat(moving, params.means.shape[1]), np.repeat(~resting, n_products)]
+        )
+
+    def admits(self, params: GaussianParams) -> bool:
+        return not (self.shape.structure.n_at_floor(params.covariances, self.floor) > 0).any()
+
+    def is_spurious(self, params: GaussianParams) -> bool:
+        return bool((self._n_at_floor(params) > self.n_forced).any())
+
+    def _n_at_floor(self, params: GaussianParams) -> NDArray[np.int_]:
+        floor = self.floor * (1 + FLOOR_SLACK)
+        return self.shape.structure.n_at_floor(params.covariances, floor)
+
+    def n_parameters(self, params: GaussianParams) -> int:
+        """Number of free parameters."""
+        K, d = params.means.shape
+        return K * d + len(params.covariances) * self.shape.structure.n_products(d)
+
+    def in_units(self, params: GaussianParams, units: Affine) -> GaussianParams:
+        """Parameters of the data before it was brought to ``units``."""
+        return GaussianParams(
+            params.means * units.scale + units.shift,
+            self.shape.structure.rescale(params.covariances, units.scale),
+        )
+
+    def sample(
+        self, params: GaussianParams, labels: NDArray[np.int_], rng: np.random.RandomState
+    ) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
+        d = params.means.shape[1]
+        roots = np.linalg.cholesky(self.shape.structure.dense(params.covariances, d))
+        noise = rng.standard_normal((len(labels), d))
+        index = np.zeros_like(labels) if self.shape.tied else labels
+        out = params.means[labels]
+        for c in np.unique(index):
+            out[index == c] += noise[index == c] @ roots[c].T
+        return out
+
+
+class _Form(NamedTuple):
+    """What of a Gaussian's log-density depends on the parameters alone."""
+
+    natural: FloatArray  # (K, F) coefficients on T(x)
+    quadratic: FloatArray  # (C, F2) those on the products
+    whitener: FloatArray  # (C, ...)
+    constant: FloatArray  # (C,) log-density at the mean
+    tightness: float  # largest trace of a precision matrix

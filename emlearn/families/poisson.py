@@ -1,0 +1,58 @@
+"""Independent Poisson counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import gammaln
+
+from emlearn.em.batches import Batch
+from emlearn.em.spaces import Positive
+from emlearn.families.base import ExponentialFamily, FloatArray, mean_or_kept
+
+
+class PoissonParams(NamedTuple):
+    """Parameters of K components over d counts."""
+
+    rates: FloatArray  # (K, d) expected counts
+
+
+@dataclass(frozen=True)
+class Poisson(ExponentialFamily):
+    r"""Poisson counts, independent given the component.
+
+    T(x) = (1, x), natural parameters log λ, A = Σ λ, h(x) = −Σ log x!.
+    """
+
+    spaces = PoissonParams(Positive())
+
+    def statistics(self, batch: Batch) -> FloatArray:
+        return np.vstack([np.ones(batch.x.shape[1]), batch.x])
+
+    def base_measure(self, batch: Batch) -> FloatArray:
+        return -np.asarray(gammaln(batch.x + 1.0)).sum(axis=0)
+
+    def natural(self, params: PoissonParams) -> FloatArray:
+        # A rate of 0 allows no count but 0: the smallest number's log stands in for -inf, as 0 · inf is NaN.
+        log_rates = np.log(np.maximum(params.rates, np.finfo(np.float64).tiny))
+        return np.column_stack([-params.rates.sum(axis=1), log_rates])
+
+    def maximize(self, totals: FloatArray, params: PoissonParams | None = None) -> PoissonParams:
+        kept = None if params is None else params.rates
+        return PoissonParams(mean_or_kept(totals[:, 1:], totals[:, 0], kept))
+
+    def n_parameters(self, params: PoissonParams) -> int:
+        """Number of free parameters."""
+        return params.rates.size
+
+    def mean(self, params: PoissonParams) -> FloatArray:
+        """Mean of each component, (K, d)."""
+        return params.rates
+
+    def sample(
+        self, params: PoissonParams, labels: np.ndarray, rng: np.random.RandomState
+    ) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
+        return rng.poisson(params.rates[labels]).astype(np.float64)
