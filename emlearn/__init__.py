@@ -2,5 +2,6 @@
 
 from emlearn._show_versions import show_versions
 from emlearn._version import __version__
+from emlearn.mixture import GaussianMixtureEM
 
-__all__ = ["__version__", "show_versions"]
+__all__ = ["GaussianMixtureEM", "__version__", "show_versions"]

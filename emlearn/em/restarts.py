@@ -63,9 +63,10 @@ Report = Callable[[int, str, Iterate], "bool | None"]
 
 def race(
     model: EMModel,
-    starts: Callable[[int], Sequence[Start]],
+    starts: Sequence[Start],
     data: Any,
     *,
+    reserve: Sequence[Start] = (),
     sample: Any = None,
     tol: float = 1e-4,
     max_iter: int = 1000,
@@ -76,17 +77,18 @@ def race(
     """Fit a model by EM from many starts.
 
     Every start gets 10 E-steps. The third with the best projected limits get twice as many more, and so
-    on, until 3 are left to finish. If fewer than two starts reach the best limit, a second round of starts
-    joins.
+    on, until 3 are left to finish. If fewer than two starts reach the best limit, the reserve joins.
 
     Parameters
     ----------
     model : EMModel
         What is fitted.
-    starts : callable
-        ``starts(round)`` gives a sequence of `Start` for round 0 and, if it comes to that, round 1.
+    starts : sequence of Start
+        Where to start from.
     data : array-like, pair (rows, weights), iterable of arrays, or Batches
         What `emlearn.em.fit_em` takes.
+    reserve : sequence of Start, default=()
+        More starts, for a second round if fewer than two of the first reach the best limit.
     sample : like ``data``, default=None
         Part of the data to run the race on; the finalists then finish on all of it.
     tol, max_iter, acceleration
@@ -102,7 +104,7 @@ def race(
 
     Raises
     ------
-    RuntimeError
+    ValueError
         If every start fails. A start that fails while others go on is recorded.
     """
     batches = as_batches(data)
@@ -125,22 +127,21 @@ def race(
         def advance(some: list[_Run], steps: float) -> None:
             parallel(delayed(run.advance)(steps) for run in some)
 
-        for number_of_round in (0, 1):
+        for wave in (starts, reserve):
+            escalated = wave is reserve
             new = [
                 _Run(model, start, ground, settings, len(runs) + i, locked_report)
-                for i, start in enumerate(starts(number_of_round))
+                for i, start in enumerate(wave)
             ]
             runs += new
             finalists += _shortlist(new, advance)
             advance(finalists, math.inf)
             finalists.sort(key=_Run.rank, reverse=True)
-            if not finalists:
-                continue
-            if len(runs) == 1 or not new or _n_reaching(finalists[0], runs) >= 2:
+            replicated = finalists and _n_reaching(finalists[0], runs) >= 2
+            if replicated or not reserve:
                 break
-            escalated = number_of_round == 0
         if not finalists:
-            raise RuntimeError(
+            raise ValueError(
                 f"All {len(runs)} starts failed; the first one with: {runs[0].message}"
             )
         n_best = _n_reaching(finalists[0], runs)
@@ -198,7 +199,7 @@ def _finish_on_all(
         again[-1].advance(FIRST_STEPS)
     again = [run for run in again if not run.message]
     if not again:
-        raise RuntimeError("The finalists of the race failed on the whole data.")
+        raise ValueError("The finalists of the race failed on the whole data.")
     best = max(again, key=_Run.rank)
     best.advance(math.inf)
     return best

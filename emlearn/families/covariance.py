@@ -49,6 +49,14 @@ class Structure(Protocol):
         """
         ...
 
+    def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
+        """Covariances with eigenvalues below ``floor`` raised to it."""
+        ...
+
+    def invert(self, precision: FloatArray) -> FloatArray:
+        """Covariances from precisions."""
+        ...
+
     def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
         """How many eigenvalues of each matrix rest on the floor or lie below, (C,)."""
         ...
@@ -138,19 +146,23 @@ class Full:
         return moment
 
     def covariance(self, mean_products: FloatArray, d: int, floor: float) -> FloatArray:
-        covariance = mean_products[:, _triangle(d)[2]]
-        try:  # cheap where, as usual, no eigenvalue is below the floor
-            np.linalg.cholesky(covariance - floor * np.eye(d))
+        return self.raise_to(mean_products[:, _triangle(d)[2]], floor)
+
+    def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
+        if not self.n_at_floor(covariance, floor).any():
             return covariance
-        except np.linalg.LinAlgError:
-            values, vectors = np.linalg.eigh(covariance)
-            raised = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(1, 2)
-            low = values[:, 0] < floor
-            return np.where(low[:, None, None], 0.5 * (raised + raised.swapaxes(1, 2)), covariance)
+        values, vectors = np.linalg.eigh(covariance)
+        raised = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(1, 2)
+        low = values[:, 0] < floor
+        return np.where(low[:, None, None], 0.5 * (raised + raised.swapaxes(1, 2)), covariance)
+
+    def invert(self, precision: FloatArray) -> FloatArray:
+        covariance: FloatArray = np.linalg.inv(precision)
+        return 0.5 * (covariance + covariance.swapaxes(1, 2))
 
     def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
         d = covariance.shape[-1]
-        try:
+        try:  # cheap where, as usual, no eigenvalue is that low
             np.linalg.cholesky(covariance - floor * np.eye(d))
             return np.zeros(len(covariance), dtype=np.int_)
         except np.linalg.LinAlgError:
@@ -204,6 +216,13 @@ class _Uncorrelated:
 
     def squares(self, x: FloatArray) -> FloatArray:
         raise NotImplementedError
+
+    def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
+        return np.maximum(covariance, floor)
+
+    def invert(self, precision: FloatArray) -> FloatArray:
+        covariance: FloatArray = 1.0 / precision
+        return covariance
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
         whitener: FloatArray = 1.0 / np.sqrt(covariance)

@@ -221,7 +221,11 @@ class Gaussian(ExponentialFamily):
         return not (self.shape.structure.n_at_floor(params.covariances, self.floor) > 0).any()
 
     def is_spurious(self, params: GaussianParams) -> bool:
-        return bool((self._n_at_floor(params) > self.n_forced).any())
+        return bool(self.spurious(params).any())
+
+    def spurious(self, params: GaussianParams) -> NDArray[np.bool_]:
+        """Which covariance matrices rest on the floor without being forced to by the data, (C,)."""
+        return self._n_at_floor(params) > self.n_forced
 
     def _n_at_floor(self, params: GaussianParams) -> NDArray[np.int_]:
         floor = self.floor * (1 + FLOOR_SLACK)

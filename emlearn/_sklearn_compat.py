@@ -1,0 +1,39 @@
+"""The one place that touches scikit-learn's unstable parts, and bridges its versions."""
+
+from sklearn.base import _fit_context
+from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils.validation import validate_data
+
+try:
+    from sklearn.callback import CallbackSupportMixin, with_callbacks
+except ImportError:  # scikit-learn < 1.9 has no callbacks; `verbose` is the progress there
+
+    class CallbackSupportMixin:
+        """Stands in for scikit-learn's mixin: an estimator without callbacks."""
+
+        def _init_callback_context(self, **kwargs):
+            return _NoContext()
+
+    class _NoContext:
+        def subcontext(self, **kwargs):
+            return self
+
+        def call_on_fit_task_begin(self, **kwargs):
+            return self
+
+        def call_on_fit_task_end(self, **kwargs):
+            return False
+
+    def with_callbacks(method):
+        """Return the method as it is."""
+        return method
+
+
+__all__ = [
+    "CallbackSupportMixin",
+    "Interval",
+    "StrOptions",
+    "_fit_context",
+    "validate_data",
+    "with_callbacks",
+]

@@ -1,0 +1,201 @@
+"""The scikit-learn shell that every estimator shares."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import BaseEstimator
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_array
+
+from emlearn._sklearn_compat import CallbackSupportMixin, validate_data
+from emlearn._version import __version__
+from emlearn.em import Affine
+
+MOMENT_ROWS = 16384  # rows per step of the first pass
+
+
+class Moments(NamedTuple):
+    """Weighted count, means, variances and number of rows with weight, from the first pass over the data."""
+
+    weight: float
+    mean: np.ndarray  # (d,)
+    variance: np.ndarray  # (d,)
+    n_rows: int
+
+
+def all_or_nothing(fit):
+    """Decorate ``fit``: if it does not return, the estimator is as it was before."""
+
+    @functools.wraps(fit)
+    def guarded_fit(self, *args, **kwargs):
+        before = dict(self.__dict__)
+        try:
+            return fit(self, *args, **kwargs)
+        except BaseException:
+            callbacks = {k: v for k, v in self.__dict__.items() if "callback" in k}
+            self.__dict__.clear()
+            self.__dict__.update(before)
+            self.__dict__.update(callbacks)  # scikit-learn takes these down itself
+            raise
+
+    return guarded_fit
+
+
+class EMMixin(CallbackSupportMixin, BaseEstimator):
+    """Validation, units, progress and warnings common to all estimators fitted by EM.
+
+    An estimator adds its parameters, the model, its starts and its attributes.
+    """
+
+    def _check_X(self, X, *, reset):
+        """Rows as a float array; non-finite entries are named before any work is done."""
+        X = validate_data(
+            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+        )
+        for start in range(0, len(X), MOMENT_ROWS):
+            chunk = X[start : start + MOMENT_ROWS]
+            with np.errstate(invalid="ignore", over="ignore"):  # a cheap first look
+                total = chunk.sum(dtype=np.float64)
+            if not np.isfinite(total) and not np.isfinite(chunk).all():
+                row, column = np.argwhere(~np.isfinite(chunk))[0]
+                kind = "NaN" if np.isnan(chunk[row, column]) else "infinity"
+                advice = (
+                    f"{type(self).__name__} does not accept missing values: remove or impute them."
+                    if kind == "NaN"
+                    else "Remove or replace it."
+                )
+                raise ValueError(
+                    f"Input X contains {kind} in {self._column_name(column)}, row {start + row}. {advice}"
+                )
+        return X
+
+    def _column_name(self, column):
+        names = getattr(self, "feature_names_in_", None)
+        return f"column {column}" if names is None else f"column {str(names[column])!r}"
+
+    def _check_weight(self, sample_weight, X):
+        """Weights as float64, or None."""
+        if sample_weight is None:
+            return None
+        if np.ndim(sample_weight) == 0:
+            weight = np.full(len(X), float(sample_weight))
+        else:
+            weight = check_array(
+                sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
+            )
+        if weight.shape != (len(X),):
+            raise ValueError(
+                f"sample_weight has shape {weight.shape}, but X has {len(X)} rows: give one weight per row."
+            )
+        if weight.min() < 0:
+            raise ValueError(
+                f"sample_weight has negative values, the first in row {int(np.argmax(weight < 0))}: "
+                "a weight says how often a row counts."
+            )
+        if not weight.any():
+            raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
+        return weight
+
+    def _moments(self, X, weight):
+        """First pass: mean and variance of each feature, merged chunk by chunk (Chan et al., 1979)."""
+        total, n_rows = 0.0, 0
+        mean = np.zeros(X.shape[1])
+        scatter = np.zeros(X.shape[1])
+        for start in range(0, len(X), MOMENT_ROWS):
+            chunk = np.asarray(X[start : start + MOMENT_ROWS], dtype=np.float64)
+            w = np.ones(len(chunk)) if weight is None else weight[start : start + MOMENT_ROWS]
+            chunk_total = w.sum()
+            if chunk_total == 0:
+                continue
+            n_rows += np.count_nonzero(w)
+            # About a row of the chunk, so that a large common offset cancels before anything is summed.
+            near = chunk[np.argmax(w > 0)]
+            step = w @ (chunk - near) / chunk_total
+            chunk = chunk - near - step
+            delta = near + step - mean if total else near + step
+            mean = mean + delta * (chunk_total / (total + chunk_total))
+            scatter += w @ chunk**2 + delta**2 * (total * chunk_total / (total + chunk_total))
+            total += chunk_total
+        return Moments(total, mean, scatter / total, n_rows)
+
+    def _units(self, moments, structure):
+        """Shift and scale that free the fit of the units of measurement."""
+        # A constant column has no scale of its own: its size serves, so that a change of unit still cancels.
+        eps = np.finfo(np.float64).eps
+        constant = moments.variance <= (4 * eps * np.abs(moments.mean)) ** 2
+        size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
+        scale = structure.units(np.where(constant, 0.0, moments.variance))
+        return Affine(moments.mean, np.where(scale > 0, scale, size)), constant
+
+    def _n_threads(self):
+        return effective_n_jobs(self.n_jobs)
+
+    def _warn(self, message):
+        # Point at the caller's `fit`, past this module's and scikit-learn's wrappers.
+        warnings.warn(message, ConvergenceWarning, stacklevel=7)
+
+    def _warn_unless_converged(self, best):
+        if not best.converged:
+            self._warn(
+                f"EM stopped after {best.n_iter} iterations with a projected {best.gap:.3g} nats still to "
+                f"be gained (tol={self.tol}). Increase max_iter, or reduce n_components."
+            )
+
+    @contextmanager
+    def _progress(self, X, y):
+        """A report for the race: scikit-learn's callbacks (fit → start → iteration) and ``verbose``."""
+        context = self._init_callback_context(max_subtasks=None, sequential_subtasks=False)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        starts = {}
+
+        def report(number, kind, iterate):
+            if number not in starts:
+                starts[number] = context.subcontext(
+                    task_name=f"start ({kind})", task_id=number, max_subtasks=None
+                )
+                starts[number].call_on_fit_task_begin(estimator=self, X=X, y=y)
+            if self.verbose > 1:
+                mark = ", extrapolated" if iterate.extrapolated else ""
+                print(f"start {number} ({kind}): objective {iterate.objective:.6f}{mark}")
+            step = starts[number].subcontext(task_name="iteration")
+            step.call_on_fit_task_begin(estimator=self, X=X, y=y)
+            return step.call_on_fit_task_end(estimator=self, X=X, y=y)
+
+        watched = self.verbose > 1 or bool(getattr(self, "_skl_callbacks", None))
+        yield report if watched else None
+        for start in starts.values():
+            start.call_on_fit_task_end(estimator=self, X=X, y=y)
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
+
+    def _print_race(self, result):
+        if not self.verbose:
+            return
+        for number, start in enumerate(result.restarts.starts):
+            print(
+                f"start {number} ({start.kind}): {start.status} after {start.n_iter} iterations, "
+                f"objective {start.log_likelihood:.4f}, projected {start.limit:.4f}"
+            )
+        print(
+            f"{type(self).__name__}: {result.restarts.n_best} of {len(result.restarts.starts)} starts "
+            f"reached the best value; {result.best.n_iter} iterations, converged={result.best.converged}"
+        )
+
+    def __getstate__(self):
+        return {**super().__getstate__(), "_emlearn_version": __version__}
+
+    def __setstate__(self, state):
+        version = state.pop("_emlearn_version", "unknown")
+        if version != __version__:
+            warnings.warn(
+                f"{type(self).__name__} was pickled by emlearn {version} and is loaded by {__version__}: "
+                "it may not work as it did.",
+                UserWarning,
+                stacklevel=2,
+            )
+        super().__setstate__(state)

@@ -1,0 +1,691 @@
+"""Gaussian mixtures."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+from scipy import special
+from sklearn.base import DensityMixin, clone
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
+from emlearn.base import EMMixin, all_or_nothing
+from emlearn.em import (
+    ACCELERATIONS,
+    Affine,
+    Batch,
+    Batches,
+    LatentModel,
+    LatentPair,
+    Start,
+    one_blas_thread,
+    race,
+)
+from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
+from emlearn.families.gaussian import FLOOR_SLACK
+from emlearn.latent import MixtureWeights
+from emlearn.starts import (
+    PORTFOLIO,
+    SAMPLE_ROWS,
+    GaussianStarts,
+    GivenParams,
+    Sample,
+    resp_of,
+    sample_positions,
+)
+
+LEAST_FLOOR = 1e-12  # the least relative variance that floating point can bear
+START_KINDS = {
+    "auto": PORTFOLIO,
+    "kmeans": ("kmeans",),
+    "k-means++": ("k-means++",),
+    "random": ("random",),
+    "random_from_data": ("random_from_data",),
+}
+
+
+class ConditionalMixture(NamedTuple):
+    """Mixture of some features given others, per row."""
+
+    weights: np.ndarray  # (n, K)
+    means: np.ndarray  # (n, K, q)
+    covariances: np.ndarray  # (K, q, q), the same for every row
+
+    def mean(self):
+        """Mean of the mixture for each row, of shape (n, q): the regression of the features on the others."""
+        return np.einsum("nk,nkq->nq", self.weights, self.means)
+
+
+class GaussianMixtureEM(EMMixin, DensityMixin):
+    r"""Gaussian mixture fitted by Expectation-Maximization.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Number of components, K.
+    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default="full"
+        Form of the covariance matrices. "full", "diag" (no correlations) and "spherical" (one variance for
+        all features) give each component its own; the tied forms share one.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
+        the rate of convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    reg_covar : float, default=1e-6
+        Least eigenvalue of a covariance matrix, relative to each feature's variance (to the mean variance
+        for spherical forms). A constraint, not a term added to diagonals; values below 1e-12 count as 1e-12.
+    n_init : int, default=30
+        Number of starts that race. Most of them get 10 iterations.
+    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, array or callable, \
+            default="auto"
+        How to start. "auto" races several kinds: k-means on standardised and on sphered data, a tied
+        covariance matrix first and then freed, random rows, random responsibilities, annealing. An array
+        holds labels (n,) or responsibilities (n, K) of the rows of X. A callable gets
+        ``(X, n_components, random_state)`` with the rows that take part in the race, at least 20,000 if
+        there are as many, and returns either.
+    weights_init : array-like of shape (K,), default=None
+        Weights to start from.
+    means_init : array-like of shape (K, d), default=None
+        Means to start from.
+    precisions_init : array-like, default=None
+        Precisions (inverse covariances) to start from, of the shape that `covariance_type` implies:
+        (K, d, d), (d, d), (K, d), (K,), (d,) or ().
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the likelihood.
+    warm_start : bool, default=False
+        Start from the last fit's solution instead of racing.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (K,)
+        Weights, largest first.
+    means_ : ndarray of shape (K, d)
+        Means, in the units of X.
+    covariances_ : ndarray
+        Covariances, in squared units of X: (K, d, d) for "full", (d, d) for "tied", (K, d) for "diag",
+        (K,) for "spherical", (d,) for "tied_diag", () for "tied_spherical".
+    precisions_cholesky_ : ndarray
+        Square roots of the precisions, of the shape of `covariances_`; matrices are upper triangular,
+        :math:`\Sigma^{-1} = U U^\top`.
+    converged_ : bool
+        Whether the best start met `tol`.
+    n_iter_ : int
+        Number of iterations of the best start.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the data at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per unit of weight; equals ``score(X)``.
+    lower_bounds_ : list of float
+        Log-likelihood per unit of weight at each iteration of the best start.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total log-likelihood still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each start (kind, status, log-likelihood, projected limit, history), how many
+        reached the best value, and whether a second round was needed. Values are in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    Notes
+    -----
+    Features are standardised inside, so that units of measurement do not matter: ``a * X + b`` gives the
+    same components, labels and, up to :math:`n \sum \log |a|`, the same likelihood.
+
+    The likelihood of a mixture is unbounded: a component that shrinks around few points lifts it without
+    end. A fit that rests on the floor set by `reg_covar` therefore loses to every fit that does not.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm,
+    J. R. Stat. Soc. B 39. McLachlan & Peel (2000), Finite Mixture Models, Wiley.
+
+    Examples
+    --------
+    >>> from emlearn import GaussianMixtureEM
+    >>> from emlearn.datasets import load_old_faithful
+    >>> X = load_old_faithful().data
+    >>> mixture = GaussianMixtureEM(n_components=2, random_state=0).fit(X)
+    >>> mixture.means_.round(1)
+    array([[ 4.3, 80. ],
+           [ 2. , 54.5]])
+    >>> print(f"{mixture.log_likelihood_:.3f}")
+    -1130.264
+    >>> mixture.predict([[2.0, 50.0], [4.5, 85.0]])
+    array([1, 0])
+    """
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(COVARIANCE_SHAPES))],
+        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions(set(START_KINDS)), "array-like", callable],
+        "weights_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "precisions_init": ["array-like", Real, None],
+        "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components=1,
+        *,
+        covariance_type="full",
+        tol=1e-4,
+        max_iter=1000,
+        reg_covar=1e-6,
+        n_init=30,
+        init_params="auto",
+        weights_init=None,
+        means_init=None,
+        precisions_init=None,
+        acceleration="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.max_iter = max_iter
+        self.reg_covar = reg_covar
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weights_init = weights_init
+        self.means_init = means_init
+        self.precisions_init = precisions_init
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fit ---------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations. A memory-mapped array is read batch by batch.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : GaussianMixtureEM
+
+        Raises
+        ------
+        ValueError
+            If X has NaN or infinite entries, fewer distinct rows than components, or a parameter, starting
+            value or weight is not a legal one.
+        """
+        X = self._check_X(X, reset=True)
+        weight = self._check_weight(sample_weight, X)
+        n, d = X.shape
+        structure = COVARIANCE_SHAPES[self.covariance_type].structure
+        moments = self._moments(X, weight)
+        units, constant = self._units(moments, structure)
+        rng = check_random_state(self.random_state)
+        floats_per_row = 1 + d + structure.n_products(d)
+        size = max(SAMPLE_ROWS, 10 * self.n_components * floats_per_row)
+        positions, counts = sample_positions(n, weight, size, rng)
+        rows = (np.asarray(X[positions], dtype=np.float64) - units.shift) / units.scale
+        sample = Sample.of(rows, counts)
+        self._check_rows(moments.n_rows, sample)
+        model = self._bind_model(sample, constant)
+        starts = self._starts(model, sample, units, rng, X, positions)
+
+        floats_per_row += 2 * self.n_components
+        data, part = sample.batches(floats_per_row), None
+        if len(positions) < n:
+            part = data
+            n_threads = effective_n_jobs(self.n_jobs)
+            data = Batches(
+                X, weight, floats_per_row=floats_per_row, units=units, n_threads=n_threads
+            )
+        with self._progress(X, y) as report:
+            result = race(
+                model,
+                starts[: self.n_init],
+                data,
+                reserve=starts[self.n_init :],
+                sample=part,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                acceleration=self.acceleration,
+                n_jobs=self.n_jobs,
+                report=report,
+            )
+        self._print_race(result)
+        self._publish(result, model, units, moments.weight, X.dtype)
+        self._warn_of(result.best, model)
+        return self
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit the mixture and return the most probable component of each row, (n,)."""
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    def _check_rows(self, n_rows, sample):
+        n_distinct = len(sample.rows)
+        if min(n_rows, n_distinct) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs at least as many distinct rows, but X has "
+                f"n_samples={n_rows} rows with weight, {n_distinct} of them distinct. "
+                "Reduce n_components."
+            )
+
+    def _bind_model(self, sample, constant):
+        """The model with its floor, and a warning where the data force covariances onto it."""
+        shape = COVARIANCE_SHAPES[self.covariance_type]
+        floor = max(self.reg_covar, LEAST_FLOOR)
+        whole = Gaussian(shape, floor).start(sample.batch, sample.weight[None, :]).covariances
+        resting = floor * (1 + FLOOR_SLACK)
+        n_forced = int(shape.structure.n_at_floor(whole, resting)[0])
+        if n_forced:
+            values, vectors = np.linalg.eigh(shape.structure.dense(whole, len(constant))[0])
+            along = (vectors[:, values <= resting] ** 2).sum(axis=1)
+            names = [self._column_name(j) for j in np.flatnonzero(constant | (along > 1e-3))]
+            listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+            self._warn(
+                f"X is constant or linearly dependent in {listed} ({len(sample.rows)} distinct rows, "
+                f"{len(constant)} columns): covariances rest on the floor set by "
+                f"reg_covar={self.reg_covar}."
+            )
+        return LatentModel(MixtureWeights(), Gaussian(shape, floor, n_forced))
+
+    def _starts(self, model, sample, units, rng, X, positions):
+        """Starts for the race and the reserve: ``n_init`` of each, or a single start."""
+        make = GaussianStarts(model, self.n_components, sample)
+        given = GivenParams.check(self, X.shape[1], units, model.family.floor)
+        if self.warm_start and hasattr(self, "_params"):
+            params = self._last_params(model, units)
+            return [Start("warm", lambda: params)]
+        if self.n_components == 1 or given.is_complete:
+            return [given.override(Start("given" if given.is_complete else "all", make.everything))]
+        if given.means is not None:
+            return [given.override(Start("given", lambda: make.around(given.means)))]
+        if isinstance(self.init_params, str):
+            kinds = START_KINDS[self.init_params]
+            seeds = rng.randint(np.iinfo(np.int32).max, size=(2, self.n_init))
+            return [
+                given.override(make.start(kinds[i % len(kinds)], seed))
+                for wave in seeds
+                for i, seed in enumerate(wave)
+            ]
+        if callable(self.init_params):
+            K, n_init = self.n_components, self.n_init
+            answers = [self.init_params(X[positions], K, rng) for _ in range(n_init)]
+        else:
+            answer = np.asarray(self.init_params)
+            if len(answer) != len(X):
+                raise ValueError(
+                    f"init_params has {len(answer)} rows, but X has {len(X)}: give one label, or one row "
+                    "of responsibilities, per row of X."
+                )
+            answers = [answer[positions]]
+        rows = (np.asarray(X[positions], dtype=np.float64) - units.shift) / units.scale
+        batch = Batch(np.ascontiguousarray(rows.T))
+        every_resp = [resp_of(answer, self.n_components, len(rows)) for answer in answers]
+        return [
+            given.override(Start("given", lambda resp=resp: model.start(batch, resp)))
+            for resp in every_resp
+        ]
+
+    def _last_params(self, model, units):
+        """The last fit's parameters in new units."""
+        weights, family = self._params
+        shape = COVARIANCE_SHAPES[self.covariance_type]
+        expected = shape.structure.shape(1 if shape.tied else self.n_components, len(units.scale))
+        if family.means.shape != (self.n_components, len(units.scale)) or (
+            family.covariances.shape != expected
+        ):
+            raise ValueError(
+                "warm_start=True continues the last fit, but that had other features, another "
+                "n_components or another covariance_type. Set warm_start=False."
+            )
+        inverse = Affine(-units.shift / units.scale, 1 / units.scale)
+        family = model.family.in_units(model.family.in_units(family, self._units), inverse)
+        raised = shape.structure.raise_to(family.covariances, model.family.floor)
+        return LatentPair(weights, family._replace(covariances=raised))
+
+    def _publish(self, result, model, units, total_weight, dtype):
+        """Fitted attributes, in the user's units, components sorted."""
+        weights, (means, covariances) = result.best.params
+        order = np.lexsort((means[:, 0], -np.round(weights, 9)))
+        if not model.family.shape.tied:
+            covariances = covariances[order]
+        params = LatentPair(weights[order], GaussianParams(means[order], covariances))
+        log_scale = np.log(units.scale).sum()
+        best = result.best
+        self._set_params(model, params, units, dtype)
+        self.converged_ = best.converged
+        self.n_iter_ = best.n_iter
+        self.log_likelihood_ = best.log_likelihood - total_weight * log_scale
+        self.lower_bounds_ = [value / total_weight - log_scale for value in best.history]
+        self.lower_bound_ = self.log_likelihood_ / total_weight
+        self.extrapolated_ = list(best.extrapolated)
+        self.gap_ = best.gap
+        self.restarts_ = result.restarts
+
+    def _set_params(self, model, params, units, dtype):
+        structure, tied = model.family.shape
+        self._model, self._params, self._units = model, params, units
+        family = model.family.in_units(params.family, units)
+        whitener = structure.whitener(family.covariances)
+        self.weights_ = params.latent.astype(dtype)
+        self.means_ = family.means.astype(dtype)
+        self.covariances_ = (family.covariances[0] if tied else family.covariances).astype(dtype)
+        self.precisions_cholesky_ = (whitener[0] if tied else whitener).astype(dtype)
+        K = self.means_.shape[0]
+        self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
+
+    def _warn_of(self, best, model):
+        """Say what of the fit is not as it should be."""
+        empty = np.flatnonzero(self._params.latent == 0)
+        resting = model.family.spurious(self._params.family)
+        if resting.any():
+            self._warn(
+                f"Every start collapsed: components {np.flatnonzero(resting).tolist()} rest on the "
+                f"variance floor (reg_covar={self.reg_covar}). Reduce n_components, choose a simpler "
+                "covariance_type or raise reg_covar."
+            )
+        if len(empty):
+            self._warn(f"No row supports components {empty.tolist()}. Reduce n_components.")
+        self._warn_unless_converged(best)
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    def _map_rows(self, X, function):
+        """``function(resp (K, m), log_density (m,))`` of each batch, gathered over the rows of X."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        weights, params = self._params
+        density = self._model.family.density(params)
+        log_scale = np.log(self._units.scale).sum()
+
+        def of_batch(batch):
+            seen = density(batch)
+            resp, log_density = self._model.latent.resp(weights, seen.log_prob)
+            return function(resp, log_density + seen.shared_log_prob() - log_scale)
+
+        batches = Batches(
+            X,
+            floats_per_row=1 + X.shape[1] * (X.shape[1] + 3) // 2 + 2 * len(weights),
+            units=self._units,
+            n_threads=effective_n_jobs(self.n_jobs),
+        )
+        with one_blas_thread():
+            return np.concatenate(list(batches.map(of_batch)))
+
+    def predict(self, X):
+        """Most probable component of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        labels : ndarray of int of shape (n,)
+        """
+        return self._map_rows(X, lambda resp, _: resp.argmax(axis=0))
+
+    def predict_proba(self, X):
+        """Responsibilities: posterior probability of each component.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        resp : ndarray of shape (n, K)
+            Rows sum to 1.
+        """
+        return self._map_rows(X, lambda resp, _: resp.T)
+
+    def score_samples(self, X):
+        """Log-density of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        log_density : ndarray of shape (n,)
+            In nats, with respect to the units of X.
+        """
+        return self._map_rows(X, lambda _, log_density: log_density)
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-density per row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : Ignored
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        score : float
+            In nats.
+        """
+        log_density = self.score_samples(X)
+        return float(np.average(log_density, weights=self._check_weight(sample_weight, log_density)))
+
+    def aic(self, X, sample_weight=None):
+        """Akaike's information criterion on X, smaller is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        aic : float
+        """
+        return -2 * self._total_score(X, sample_weight)[0] + 2 * self.n_parameters_
+
+    def bic(self, X, sample_weight=None):
+        """Bayesian information criterion on X, smaller is better (Schwarz, 1978).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        bic : float
+        """
+        log_likelihood, total_weight = self._total_score(X, sample_weight)
+        return -2 * log_likelihood + self.n_parameters_ * np.log(total_weight)
+
+    def icl(self, X, sample_weight=None):
+        """Integrated completed likelihood on X, smaller is better.
+
+        BIC plus twice the entropy of the responsibilities: it counts clusters that are apart (Biernacki,
+        Celeux & Govaert, 2000).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        icl : float
+        """
+        entropy = self._map_rows(X, lambda resp, _: special.entr(resp).sum(axis=0))
+        weight = self._check_weight(sample_weight, entropy)
+        total = entropy.sum() if weight is None else entropy @ weight
+        return self.bic(X, sample_weight) + 2 * float(total)
+
+    def _total_score(self, X, sample_weight):
+        log_density = self.score_samples(X)
+        weight = self._check_weight(sample_weight, log_density)
+        if weight is None:
+            return float(log_density.sum()), len(log_density)
+        return float(log_density @ weight), float(weight.sum())
+
+    def sample(self, n_samples=1):
+        """Draw from the mixture.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, d)
+            Rows, grouped by component.
+        y : ndarray of int of shape (n_samples,)
+            Their components.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples={n_samples}: ask for at least one row.")
+        rng = check_random_state(self.random_state)
+        weights, params = self._params
+        y = np.repeat(np.arange(len(weights)), rng.multinomial(n_samples, weights))
+        X = self._model.family.sample(params, y, rng) * self._units.scale + self._units.shift
+        return X.astype(self.means_.dtype), y
+
+    def marginal(self, columns):
+        """Mixture of some of the features.
+
+        Parameters
+        ----------
+        columns : array-like of int or str
+            Features to keep, by number or name.
+
+        Returns
+        -------
+        mixture : GaussianMixtureEM
+            Fitted, with what belongs to its distribution: weights, means, covariances, number of
+            parameters; without the history of a fit.
+        """
+        check_is_fitted(self)
+        index = self._column_numbers(columns)
+        structure = self._model.family.shape.structure
+        weights, params = self._params
+        part = GaussianParams(
+            params.means[:, index], structure.marginal(params.covariances, index)
+        )
+        mixture = clone(self)
+        mixture.n_features_in_ = len(index)
+        if hasattr(self, "feature_names_in_"):
+            mixture.feature_names_in_ = self.feature_names_in_[index]
+        units = Affine(self._units.shift[index], self._units.scale[index])
+        mixture._set_params(self._model, LatentPair(weights, part), units, self.means_.dtype)
+        return mixture
+
+    def conditional(self, X_known, columns):
+        """Mixture of the remaining features, given some.
+
+        Parameters
+        ----------
+        X_known : array-like of shape (n, len(columns))
+            Values of the known features, in the order of ``columns``.
+        columns : array-like of int or str
+            Which features they are, by number or name.
+
+        Returns
+        -------
+        mixture : ConditionalMixture
+            ``weights`` (n, K), ``means`` (n, K, q) and ``covariances`` (K, q, q) of the q remaining
+            features in their order; ``mixture.mean()`` is their expectation, (n, q).
+
+        Raises
+        ------
+        ValueError
+            If ``columns`` names a feature twice or one that is not there, or leaves none.
+
+        Examples
+        --------
+        >>> from emlearn import GaussianMixtureEM
+        >>> from emlearn.datasets import load_old_faithful
+        >>> X = load_old_faithful().data
+        >>> mixture = GaussianMixtureEM(n_components=2, random_state=0).fit(X)
+        >>> wait = mixture.conditional([[2.0], [4.5]], columns=[0])  # after 2 and 4.5 minutes
+        >>> wait.mean().round(1)
+        array([[54.3],
+               [81.1]])
+        """
+        known = self._column_numbers(columns)
+        marginal = self.marginal(columns)
+        others = np.setdiff1d(np.arange(self.n_features_in_), known)
+        if not len(others):
+            raise ValueError("columns holds all features: none is left to be conditioned.")
+        weights = marginal.predict_proba(X_known)
+        centre, scale = self._units
+        params = self._params.family
+        structure = self._model.family.shape.structure
+        K = len(params.means)
+        covariances = structure.dense(params.covariances, self.n_features_in_)
+        covariances = np.broadcast_to(covariances, (K, *covariances.shape[1:]))
+        cross = covariances[:, others[:, None], known]
+        slopes = np.linalg.solve(
+            covariances[:, known[:, None], known], cross.swapaxes(1, 2)
+        ).swapaxes(1, 2)
+        z = (np.asarray(X_known, dtype=np.float64) - centre[known]) / scale[known]
+        centred = z[:, None, :] - params.means[:, known]
+        means = params.means[:, others] + np.einsum("kqp,nkp->nkq", slopes, centred)
+        remaining = covariances[:, others[:, None], others] - slopes @ cross.swapaxes(1, 2)
+        return ConditionalMixture(
+            weights,
+            means * scale[others] + centre[others],
+            remaining * np.outer(scale[others], scale[others]),
+        )
+
+    def _column_numbers(self, columns):
+        """Numbers of features from numbers or names."""
+        check_is_fitted(self)
+        names = list(getattr(self, "feature_names_in_", []))
+        numbers = []
+        for column in np.atleast_1d(np.asarray(columns, dtype=object)):
+            if isinstance(column, str):
+                if column not in names:
+                    raise ValueError(f"There is no feature {column!r}; the features are {names}.")
+                numbers.append(names.index(column))
+            elif -self.n_features_in_ <= column < self.n_features_in_:
+                numbers.append(int(column) % self.n_features_in_)
+            else:
+                raise ValueError(f"There is no feature {column}; X has {self.n_features_in_}.")
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"columns names a feature twice: {list(columns)}.")
+        return np.array(numbers, dtype=np.int_)

@@ -1,0 +1,283 @@
+"""Places to start from: the portfolio that mixtures race.
+
+No kind of start wins everywhere, so the default is some of each. All draw their rows by inverse CDF over
+the cumulative weights of a `Sample`, whose rows are in lexicographic order with equal rows merged: neither
+the order of the rows nor repeating a row instead of weighting it can change a start.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from sklearn.cluster import KMeans, kmeans_plusplus
+
+from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
+from emlearn.families import COVARIANCE_SHAPES, GaussianParams
+
+# Rows that a race looks at; more, where a model has many parameters.
+SAMPLE_ROWS = 20_000
+# Kinds by turns. Tied first and then freed finds what the others miss where features are many; the rest
+# share what it misses.
+PORTFOLIO = (
+    "tied",
+    "kmeans",
+    "random_from_data",
+    "tied",
+    "kmeans_sphered",
+    "annealed",
+    "tied",
+    "k-means++",
+    "random",
+    "random_from_data",
+)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Distinct rows of the data, or of a part of it, with their weights, in the engine's units."""
+
+    rows: np.ndarray  # (m, d)
+    weight: np.ndarray  # (m,)
+
+    @classmethod
+    def of(cls, rows, weight):
+        """Sort rows lexicographically, merge equal ones, leave out those without weight."""
+        order = np.argsort(rows[:, 0], kind="stable")
+        first = rows[order, 0]
+        if np.any(first[1:] == first[:-1]):
+            order = np.lexsort(rows.T[::-1])
+        rows, weight = rows[order], weight[order]
+        new = np.ones(len(rows), dtype=bool)
+        new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+        starts = np.flatnonzero(new)
+        weight = np.add.reduceat(weight, starts)
+        return cls(rows[starts][weight > 0], weight[weight > 0])
+
+    @cached_property
+    def batch(self):
+        """The whole sample as one batch."""
+        return Batch(np.ascontiguousarray(self.rows.T), self.weight)
+
+    @cached_property
+    def covariance(self):
+        """Covariance matrix of the rows, (d, d)."""
+        centred = self.rows - np.average(self.rows, axis=0, weights=self.weight)
+        return (centred.T * self.weight) @ centred / self.weight.sum()
+
+    def draw(self, size, rng):
+        """Indices of ``size`` rows drawn in proportion to weight, distinct as far as there are enough."""
+        cumulative = np.cumsum(self.weight)
+        drawn: list[int] = []
+        while len(drawn) < min(size, len(self.rows)):
+            index = int(np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right"))
+            if index not in drawn:
+                drawn.append(index)
+        return np.array(drawn)
+
+    def batches(self, floats_per_row):
+        """The sample as data for the engine."""
+        return Batches(self.rows, self.weight, floats_per_row=floats_per_row)
+
+
+def sample_positions(n, weight, size, rng):
+    """Indices of about ``size`` of n rows, drawn evenly over the cumulative weights, and how often each counts.
+
+    All rows where there are no more than ``size``; else one draw from each of ``size`` equal strata, in the
+    order of the rows.
+    """
+    if n <= size:
+        return np.arange(n), np.ones(n) if weight is None else weight
+    cumulative = np.arange(1, n + 1, dtype=np.float64) if weight is None else np.cumsum(weight)
+    levels = (np.arange(size) + rng.uniform(size=size)) / size * cumulative[-1]
+    index = np.minimum(np.searchsorted(cumulative, levels, side="right"), n - 1)
+    positions, counts = np.unique(index, return_counts=True)
+    return positions, counts.astype(np.float64)
+
+
+def resp_of(answer, n_components, n_rows):
+    """Responsibilities (K, n) from a user's labels (n,) or responsibilities (n, K)."""
+    answer = np.asarray(answer)
+    if answer.shape == (n_rows,):
+        labels = np.unique(answer)
+        if not np.array_equal(labels, np.arange(n_components)):
+            raise ValueError(
+                f"init_params as labels must use each of 0 ... {n_components - 1} "
+                f"(n_components={n_components}), but holds {labels[:10].tolist()}."
+            )
+        return (answer == np.arange(n_components)[:, None]).astype(np.float64)
+    if answer.shape != (n_rows, n_components):
+        raise ValueError(
+            f"init_params gives an array of shape {answer.shape}; expected labels ({n_rows},) or "
+            f"responsibilities ({n_rows}, {n_components})."
+        )
+    resp = answer.T.astype(np.float64)
+    if not (np.isfinite(resp).all() and resp.min() >= 0 and np.allclose(resp.sum(axis=0), 1, atol=1e-6)):
+        raise ValueError("init_params as responsibilities must be non-negative, each row with sum 1.")
+    if not resp.any(axis=1).all():
+        empty = int(np.argmin(resp.any(axis=1)))
+        raise ValueError(f"init_params gives no row to component {empty}.")
+    return resp
+
+
+@dataclass(frozen=True)
+class GivenParams:
+    """Starting values that the user fixed, in the engine's units; None where the start is to find them."""
+
+    weights: np.ndarray | None
+    means: np.ndarray | None
+    covariances: np.ndarray | None
+
+    @classmethod
+    def check(cls, estimator, n_features, units, floor):
+        """Starting values from an estimator's ``weights_init``, ``means_init`` and ``precisions_init``."""
+        K = estimator.n_components
+        weights = means = covariances = None
+        if estimator.weights_init is not None:
+            weights = _checked("weights_init", estimator.weights_init, (K,))
+            if weights.min() < 0 or not np.isclose(weights.sum(), 1):
+                raise ValueError(
+                    f"weights_init must be non-negative with sum 1, got sum {weights.sum():.6g}."
+                )
+        if estimator.means_init is not None:
+            means = _checked("means_init", estimator.means_init, (K, n_features))
+            means = (means - units.shift) / units.scale
+        if estimator.precisions_init is not None:
+            structure, tied = COVARIANCE_SHAPES[estimator.covariance_type]
+            stack = structure.shape(1 if tied else K, n_features)
+            given = _checked(
+                "precisions_init", estimator.precisions_init, stack[1:] if tied else stack
+            )
+            precisions = given.reshape(stack)
+            dense = structure.dense(precisions, n_features)
+            if not np.allclose(dense, dense.swapaxes(1, 2)) or np.linalg.eigvalsh(dense).min() <= 0:
+                raise ValueError("precisions_init must be symmetric and positive definite.")
+            covariances = structure.rescale(structure.invert(precisions), 1 / units.scale)
+            covariances = structure.raise_to(covariances, floor)
+        return cls(weights, means, covariances)
+
+    @property
+    def is_complete(self):
+        """Whether nothing is left to be found."""
+        return all(part is not None for part in (self.weights, self.means, self.covariances))
+
+    def override(self, start: Start) -> Start:
+        """The start with what is given in place of what it finds."""
+
+        def make():
+            params = start.make()
+            return LatentPair(
+                params.latent if self.weights is None else self.weights,
+                GaussianParams(
+                    params.family.means if self.means is None else self.means,
+                    params.family.covariances if self.covariances is None else self.covariances,
+                ),
+            )
+
+        return Start(start.kind, make)
+
+
+def _checked(name, value, shape):
+    array = np.asarray(value, dtype=np.float64)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; expected {shape}.")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has NaN or infinite entries.")
+    return array
+
+
+class GaussianStarts:
+    """Starts of every kind for Gaussian components, as functions of a random generator.
+
+    Parameters
+    ----------
+    model : LatentModel
+        Mixture weights times Gaussians.
+    n_components : int
+        Number of components, K.
+    sample : Sample
+        Rows to start from.
+    """
+
+    def __init__(self, model: LatentModel, n_components: int, sample: Sample):
+        self._model = model
+        self._K = n_components
+        self._sample = sample
+
+    def start(self, kind: str, seed: int) -> Start:
+        """A start of some kind."""
+        method = getattr(self, "_" + kind.replace("-", "_").replace("++", "_plusplus"))
+        return Start(kind, lambda: method(np.random.RandomState(seed)))
+
+    def everything(self) -> LatentPair:
+        """All components alike, with the mean and covariance of all rows."""
+        return self.from_resp(np.full((self._K, len(self._sample.rows)), 1.0 / self._K))
+
+    def around(self, means: np.ndarray) -> LatentPair:
+        """Every row given to the nearest of some means, (K, d)."""
+        distance = ((self._sample.rows[None, :, :] - means[:, None, :]) ** 2).sum(axis=2)
+        return self._from_labels(distance.argmin(axis=0))
+
+    def from_resp(self, resp: np.ndarray) -> LatentPair:
+        """Parameters from responsibilities (K, m)."""
+        return self._model.start(self._sample.batch, resp * self._sample.weight)
+
+    def _from_labels(self, labels: np.ndarray) -> LatentPair:
+        return self.from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
+
+    def _kmeans(self, rng, rows=None) -> LatentPair:
+        rows = self._sample.rows if rows is None else rows
+        kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
+        return self._from_labels(kmeans.fit(rows, sample_weight=self._sample.weight).labels_)
+
+    def _kmeans_sphered(self, rng) -> LatentPair:
+        values, vectors = np.linalg.eigh(self._sample.covariance)
+        kept = values > 1e-6 * values[-1]
+        return self._kmeans(rng, self._sample.rows @ (vectors[:, kept] / np.sqrt(values[kept])))
+
+    def _k_means_plusplus(self, rng) -> LatentPair:
+        _, seeds = kmeans_plusplus(
+            self._sample.rows, self._K, sample_weight=self._sample.weight, random_state=rng
+        )
+        return self._at(self._sample.rows[seeds])
+
+    def _random_from_data(self, rng) -> LatentPair:
+        return self._at(self._sample.rows[self._sample.draw(self._K, rng)])
+
+    def _at(self, means: np.ndarray) -> LatentPair:
+        """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
+        d = means.shape[1]
+        params = self.everything()
+        covariances = params.family.covariances * self._K ** (-2.0 / d)
+        floor = self._model.family.floor
+        structure = self._model.family.shape.structure
+        if structure.n_at_floor(covariances, floor).any():
+            covariances = params.family.covariances
+        return LatentPair(np.full(self._K, 1.0 / self._K), GaussianParams(means, covariances))
+
+    def _random(self, rng) -> LatentPair:
+        resp = rng.uniform(size=(self._K, len(self._sample.rows)))
+        return self.from_resp(resp / resp.sum(axis=0))
+
+    def _tied(self, rng) -> LatentPair:
+        """Fit one covariance matrix for all components first, then free them."""
+        shape = COVARIANCE_SHAPES["tied"]._replace(structure=self._model.family.shape.structure)
+        tied = replace(self._model, family=replace(self._model.family, shape=shape))
+        begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
+        fit = fit_em(tied, begin, self._sample.batches(None), max_iter=100, tol=0.1)
+        return self.from_resp(self._posterior(tied, fit.params))
+
+    def _annealed(self, rng) -> LatentPair:
+        """Cool the posterior from half its temperature's inverse to 1 in a few steps."""
+        params = self._random_from_data(rng)
+        for beta in (0.3, 0.5, 0.7, 0.85):
+            warm = replace(self._model, beta=beta)
+            params = fit_em(
+                warm, params, self._sample.batches(None), max_iter=5, acceleration="none"
+            ).params
+        return params
+
+    def _posterior(self, model: LatentModel, params: LatentPair) -> np.ndarray:
+        log_prob = model.family.density(params.family)(self._sample.batch).log_prob
+        return model.latent.resp(params.latent, log_prob)[0]
