@@ -141,7 +141,7 @@ def em_iterates(
     last_gain = np.nan  # NaN unless the step before was a plain one
     n_iter = 0
     while n_iter < max_iter:
-        here = _Point(model, last.image, batches)
+        here = last.step()
         n_iter += 1
         gain = here.objective - last.objective
         if not gain >= -here.rounding:
@@ -212,6 +212,7 @@ class _Point:
 
     def __init__(self, model: EMModel, params: Any, batches: Batches):
         self._model = model
+        self._batches = batches
         self.params = params
         self.e_step: EStep = batches.sum(model.expectation(params))
         self.objective = float(self.e_step.log_likelihood + model.log_prior(params))
@@ -228,6 +229,17 @@ class _Point:
         return self._model.flatten(self.params)
 
     @cached_property
+    def image_vector(self) -> FloatArray:
+        return self._model.flatten(self.image)
+
+    def step(self) -> _Point:
+        """The next point of plain EM."""
+        after = _Point(self._model, self.image, self._batches)
+        if "image_vector" in self.__dict__:
+            after.vector = self.image_vector
+        return after
+
+    @cached_property
     def movable(self) -> NDArray[np.bool_]:
         """Coordinates that may be extrapolated: not on a boundary, where the map is not smooth."""
         finite = np.isfinite(self.vector)
@@ -238,7 +250,7 @@ class _Point:
         """The EM step that led here from ``before``, and the one that leads on; 0 where not movable."""
         with np.errstate(invalid="ignore"):  # -inf − -inf, masked
             u = self.vector - before.vector
-            v = self._model.flatten(self.image) - self.vector
+            v = self.image_vector - self.vector
         moving = self.movable & np.isfinite(u) & np.isfinite(v)
         return np.where(moving, u, 0.0), np.where(moving, v, 0.0)
 

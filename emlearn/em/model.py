@@ -171,7 +171,7 @@ class LatentModel(EMModel):
     beta: float = 1.0
 
     @property
-    def spaces(self) -> LatentPair:  # type: ignore[override]
+    def spaces(self) -> Any:
         return LatentPair(self.latent.spaces, self.family.spaces)
 
     def expectation(self, params: LatentPair) -> Callable[[Batch], EStep]:

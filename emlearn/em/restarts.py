@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -193,8 +194,7 @@ def _finish_on_all(
     """The best finalist of a race on a subsample, fitted to all data."""
     again = []
     for run in finalists:
-        params = run.last.params
-        start = Start(run.kind, lambda params=params: params)
+        start = Start(run.kind, partial(getattr, run.last, "params"))
         again.append(_Run(model, start, batches, settings, run.number, report))
         again[-1].advance(FIRST_STEPS)
     again = [run for run in again if not run.message]

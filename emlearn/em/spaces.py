@@ -6,6 +6,7 @@ names the space of each parameter; these few classes translate.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -87,21 +88,24 @@ class Probability(_Entrywise):
             return (1.0 / (1.0 + np.exp(-vector))).reshape(np.shape(like))
 
 
+@cache
+def _lower_triangle(d: int) -> tuple[Any, Any, Any]:
+    return *np.tril_indices(d), np.arange(d)
+
+
 class PositiveDefinite:
     """Stacks of symmetric positive definite matrices; coordinates are log-Cholesky factors."""
 
     def to_vector(self, value: Any) -> FloatArray:
         factor = np.linalg.cholesky(value)
         d = factor.shape[-1]
-        diagonal = np.arange(d)
+        rows, columns, diagonal = _lower_triangle(d)
         factor[..., diagonal, diagonal] = np.log(factor[..., diagonal, diagonal])
-        rows, columns = np.tril_indices(d)
         return np.ravel(factor[..., rows, columns])
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
         d = np.shape(like)[-1]
-        rows, columns = np.tril_indices(d)
-        diagonal = np.arange(d)
+        rows, columns, diagonal = _lower_triangle(d)
         factor = np.zeros(np.shape(like))
         factor[..., rows, columns] = vector.reshape(*factor.shape[:-2], rows.size)
         with np.errstate(over="ignore", invalid="ignore"):

@@ -24,7 +24,10 @@ FloatArray = NDArray[np.float64]
 class ExponentialFamily:
     """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`."""
 
-    spaces: Any
+    @property
+    def spaces(self) -> Any:
+        """For each parameter the space it lives in (`emlearn.em.spaces`)."""
+        raise NotImplementedError
 
     def statistics(self, batch: Batch) -> FloatArray:
         """Sufficient statistics T(x) of shape (F, m), the first row 1."""
@@ -82,7 +85,7 @@ class ExponentialFamily:
 def mean_or_kept(sums: FloatArray, weight: FloatArray, kept: FloatArray | None) -> FloatArray:
     """Σ r x / Σ r per component; a component without weight keeps its value, 0 if it has none yet."""
     empty = weight <= 0
-    mean: FloatArray = sums / np.where(empty, 1.0, weight)[:, None]
+    mean = sums / np.where(empty, 1.0, weight)[:, None]
     if kept is not None and empty.any():
         mean[empty] = kept[empty]
     return mean

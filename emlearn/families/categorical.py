@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import pairwise
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +35,7 @@ class Categorical(ExponentialFamily):
     n_categories: tuple[int, ...]
 
     @property
-    def spaces(self) -> CategoricalParams:  # type: ignore[override]
+    def spaces(self) -> Any:
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
 
     def statistics(self, batch: Batch) -> FloatArray:
@@ -55,7 +56,7 @@ class Categorical(ExponentialFamily):
     ) -> CategoricalParams:
         ends = np.cumsum([1, *self.n_categories])
         probabilities = []
-        for j, (a, b) in enumerate(zip(ends, ends[1:], strict=False)):
+        for j, (a, b) in enumerate(pairwise(ends)):
             counts = totals[:, a:b]
             weight = counts.sum(axis=1, keepdims=True)
             kept = 1.0 / (b - a) if params is None else params.probabilities[j]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,7 +86,7 @@ class Gaussian(ExponentialFamily):
     n_forced: int = 0
 
     @property
-    def spaces(self) -> GaussianParams:  # type: ignore[override]
+    def spaces(self) -> Any:
         return GaussianParams(Real(), self.shape.structure.space)  # type: ignore[arg-type]
 
     def statistics(self, batch: Batch) -> FloatArray:
@@ -156,11 +156,11 @@ class Gaussian(ExponentialFamily):
 
     def _observe_whitened(self, params: GaussianParams, form: _Form, batch: Batch) -> Observed:
         structure, tied = self.shape
-        K, d = params.means.shape
-        log_prob = np.empty((K, batch.x.shape[1]))
-        for k in range(K):
+        log_prob = np.empty((len(params.means), batch.x.shape[1]))
+        centred = np.empty_like(batch.x)
+        for k, mean in enumerate(params.means):
             c = 0 if tied else k
-            centred = batch.x - params.means[k][:, None]
+            np.subtract(batch.x, mean[:, None], out=centred)
             log_prob[k] = form.constant[c] - 0.5 * structure.distance(form.whitener[c], centred)
 
         return Observed(
@@ -169,16 +169,15 @@ class Gaussian(ExponentialFamily):
 
     def _moments_about(self, means: FloatArray, batch: Batch, resp: FloatArray) -> GaussianTotals:
         structure, tied = self.shape
-        K, d = means.shape
-        first = np.empty((K, d))
-        second = np.empty((K, structure.n_products(d)))
-        for k in range(K):
-            centred = batch.x - means[k][:, None]
-            first[k] = centred @ resp[k]
+        weight = resp.sum(axis=1)
+        second = np.empty((len(means), structure.n_products(means.shape[1])))
+        centred = np.empty_like(batch.x)
+        for k, mean in enumerate(means):
+            np.subtract(batch.x, mean[:, None], out=centred)
             second[k] = structure.moment(centred, resp[k])
         if tied:
             second = second.sum(axis=0, keepdims=True)
-        return GaussianTotals(resp.sum(axis=1), first, second)
+        return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, second)
 
     def start(self, batch: Batch, resp: FloatArray) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m)."""
@@ -212,7 +211,7 @@ class Gaussian(ExponentialFamily):
         if not resting.any():
             return None
         moving = ~np.broadcast_to(resting, len(params.means))
-        n_products = self.spaces.covariances.n_coordinates(params.covariances[:1])  # type: ignore[attr-defined]
+        n_products = self.spaces.covariances.n_coordinates(params.covariances[:1])
         return np.concatenate(
             [np.repeat(moving, params.means.shape[1]), np.repeat(~resting, n_products)]
         )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from emlearn.em.batches import Batch
@@ -26,13 +27,15 @@ class Poisson(ExponentialFamily):
     T(x) = (1, x), natural parameters log λ, A = Σ λ, h(x) = −Σ log x!.
     """
 
-    spaces = PoissonParams(Positive())
+    @property
+    def spaces(self) -> Any:
+        return PoissonParams(Positive())  # type: ignore[arg-type]
 
     def statistics(self, batch: Batch) -> FloatArray:
         return np.vstack([np.ones(batch.x.shape[1]), batch.x])
 
     def base_measure(self, batch: Batch) -> FloatArray:
-        return -np.asarray(gammaln(batch.x + 1.0)).sum(axis=0)
+        return -gammaln(batch.x + 1.0).sum(axis=0)
 
     def natural(self, params: PoissonParams) -> FloatArray:
         # A rate of 0 allows no count but 0: the smallest number's log stands in for -inf, as 0 · inf is NaN.
@@ -52,7 +55,7 @@ class Poisson(ExponentialFamily):
         return params.rates
 
     def sample(
-        self, params: PoissonParams, labels: np.ndarray, rng: np.random.RandomState
+        self, params: PoissonParams, labels: NDArray[np.int_], rng: np.random.RandomState
     ) -> FloatArray:
         """One observation from the component of each label, (n, d)."""
         return rng.poisson(params.rates[labels]).astype(np.float64)

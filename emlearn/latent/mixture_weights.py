@@ -60,7 +60,7 @@ class MixtureWeights:
         return self.maximize(resp.sum(axis=1))
 
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
-        counts: FloatArray = stats + (self.concentration - 1.0)
+        counts = stats + (self.concentration - 1.0)
         return counts / counts.sum()
 
     def log_prior(self, params: FloatArray) -> float:
