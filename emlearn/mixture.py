@@ -256,8 +256,8 @@ class GaussianMixtureEM(EMMixin, DensityMixin):
         moments = self._moments(X, weight)
         units, constant = self._units(moments, structure)
         rng = check_random_state(self.random_state)
-        floats_per_row = 1 + d + structure.n_products(d)
-        size = max(SAMPLE_ROWS, 10 * self.n_components * floats_per_row)
+        n_parameters = self.n_components * (1 + d + structure.n_products(d))
+        size = max(SAMPLE_ROWS, 10 * n_parameters)
         positions, counts = sample_positions(n, weight, size, rng)
         rows = (np.asarray(X[positions], dtype=np.float64) - units.shift) / units.scale
         sample = Sample.of(rows, counts)
@@ -265,7 +265,7 @@ class GaussianMixtureEM(EMMixin, DensityMixin):
         model = self._bind_model(sample, constant)
         starts = self._starts(model, sample, units, rng, X, positions)
 
-        floats_per_row += 2 * self.n_components
+        floats_per_row = model.family.floats_per_row(self.n_components, d)
         data, part = sample.batches(floats_per_row), None
         if len(positions) < n:
             part = data
@@ -440,7 +440,7 @@ class GaussianMixtureEM(EMMixin, DensityMixin):
 
         batches = Batches(
             X,
-            floats_per_row=1 + X.shape[1] * (X.shape[1] + 3) // 2 + 2 * len(weights),
+            floats_per_row=self._model.family.floats_per_row(len(weights), X.shape[1]),
             units=self._units,
             n_threads=effective_n_jobs(self.n_jobs),
         )

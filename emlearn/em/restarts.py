@@ -169,11 +169,11 @@ def _shortlist(runs: list[_Run], advance: Callable[[list[_Run], float], None]) -
 
 
 def _distinct(ranked: list[_Run]) -> list[_Run]:
-    """Runs less those that have all but arrived where a better one is."""
+    """Ranked runs less those that have all but arrived where a better one is."""
     kept: list[_Run] = []
     for run in ranked:
-        arrived = run.last.gap < SAME
-        if not (arrived and any(abs(run.limit - other.limit) < SAME for other in kept)):
+        repeats = run.gap < SAME and any(abs(other.limit - run.limit) < SAME for other in kept)
+        if not repeats:
             kept.append(run)
     return kept
 
@@ -191,12 +191,12 @@ def _finish_on_all(
     settings: dict[str, Any],
     report: Callable[[int, str, Iterate], bool],
 ) -> _Run:
-    """The best finalist of a race on a subsample, fitted to all data."""
+    """The finalist of a race on a subsample that explains all data best, fitted to them."""
     again = []
     for run in finalists:
         start = Start(run.kind, partial(getattr, run.last, "params"))
         again.append(_Run(model, start, batches, settings, run.number, report))
-        again[-1].advance(FIRST_STEPS)
+        again[-1].advance(1)
     again = [run for run in again if not run.message]
     if not again:
         raise ValueError("The finalists of the race failed on the whole data.")
@@ -235,10 +235,14 @@ class _Run:
         return self.history[-1]
 
     @property
+    def gap(self) -> float:
+        """Projected gain still to come, as of the last plain step."""
+        return next(iterate.gap for iterate in reversed(self.history) if not iterate.extrapolated)
+
+    @property
     def limit(self) -> float:
         """Projected limit of the objective; where nothing can be projected, what is reached."""
-        last = next(it for it in reversed(self.history) if not it.extrapolated)
-        return self.last.objective + (last.gap if np.isfinite(last.gap) else 0.0)
+        return self.last.objective + (self.gap if np.isfinite(self.gap) else 0.0)
 
     def rank(self) -> tuple[bool, float]:
         """Sorts spurious fits below all others, then by limit."""

@@ -53,7 +53,7 @@ class ExponentialFamily:
             T = batch.once((self, "statistics"), lambda: self.statistics(batch))
             shared = batch.once((self, "base"), lambda: batch.sum(self.base_measure(batch)))
             return Observed(
-                log_prob=natural @ T,
+                log_prob=linear_forms(natural, T),
                 shared=shared,
                 totals=lambda resp: resp @ T.T,
                 shared_log_prob=lambda: self.base_measure(batch),
@@ -80,6 +80,13 @@ class ExponentialFamily:
     def is_spurious(self, params: Any) -> bool:
         """Whether a component rests on a constraint that keeps the likelihood bounded."""
         return False
+
+
+def linear_forms(natural: FloatArray, T: FloatArray) -> FloatArray:
+    """``natural @ T``, the way round that is faster: BLAS packs a long T better when it stands first."""
+    if len(T) < 300:
+        return natural @ T
+    return np.ascontiguousarray((T.T @ np.ascontiguousarray(natural.T)).T)
 
 
 def mean_or_kept(sums: FloatArray, weight: FloatArray, kept: FloatArray | None) -> FloatArray:

@@ -142,7 +142,10 @@ class Full:
 
     def products(self, a: FloatArray, b: FloatArray) -> FloatArray:
         rows, columns, _ = _triangle(a.shape[1])
-        return 0.5 * (a[:, rows] * b[:, columns] + a[:, columns] * b[:, rows])
+        products = a.take(rows, axis=1) * b.take(columns, axis=1)
+        products += a.take(columns, axis=1) * b.take(rows, axis=1)
+        products *= 0.5
+        return products
 
     def moment(self, x: FloatArray, weight: FloatArray | None) -> FloatArray:
         # NumPy hands a product of a matrix with its own transpose to syrk, at half the work.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
-from emlearn.families.base import ExponentialFamily, FloatArray
+from emlearn.families.base import ExponentialFamily, FloatArray, linear_forms
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
@@ -104,8 +104,7 @@ class Gaussian(ExponentialFamily):
 
     def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
         form = self._linearise(params)
-        d = params.means.shape[1]
-        whiten = isinstance(self.shape.structure, Full) and not self.shape.tied and d >= WHITEN_FROM
+        whiten = self._always_whitens(params.means.shape[1])
 
         def observe(batch: Batch) -> Observed:
             reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
@@ -114,6 +113,16 @@ class Gaussian(ExponentialFamily):
             return self._observe_quadratic(params, form, batch)
 
         return observe
+
+    def _always_whitens(self, d: int) -> bool:
+        return isinstance(self.shape.structure, Full) and not self.shape.tied and d >= WHITEN_FROM
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        """How many numbers an E-step works on per observation."""
+        if self._always_whitens(d):
+            return 3 * d + 2 * n_components
+        n_squares = 0 if self.shape.tied else self.shape.structure.n_products(d)
+        return 1 + d + n_squares + 2 * n_components
 
     def _linearise(self, params: GaussianParams) -> _Form:
         structure, tied = self.shape
@@ -152,7 +161,7 @@ class Gaussian(ExponentialFamily):
         def shared_log_prob() -> FloatArray | float:
             return form.quadratic[0] @ structure.squares(batch.x) if tied else 0.0
 
-        return Observed(form.natural @ T, shared, totals, shared_log_prob)
+        return Observed(linear_forms(form.natural, T), shared, totals, shared_log_prob)
 
     def _observe_whitened(self, params: GaussianParams, form: _Form, batch: Batch) -> Observed:
         structure, tied = self.shape
@@ -172,9 +181,10 @@ class Gaussian(ExponentialFamily):
         weight = resp.sum(axis=1)
         second = np.empty((len(means), structure.n_products(means.shape[1])))
         centred = np.empty_like(batch.x)
-        for k, mean in enumerate(means):
+        for k, (mean, root) in enumerate(zip(means, np.sqrt(resp), strict=True)):
             np.subtract(batch.x, mean[:, None], out=centred)
-            second[k] = structure.moment(centred, resp[k])
+            centred *= root
+            second[k] = structure.moment(centred, None)
         if tied:
             second = second.sum(axis=0, keepdims=True)
         return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, second)

@@ -1,0 +1,397 @@
+"""Pictures of fitted models. matplotlib is imported only when something is drawn."""
+
+import math
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn.families import COVARIANCE_SHAPES
+
+__all__ = ["ConvergenceDisplay", "MixtureDisplay"]
+
+# Okabe and Ito's colours, told apart by colour-blind readers as well: orange, blue, green, pink, sky, yellow.
+PALETTE = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e0b000"]
+CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 181)) for f in (np.cos, np.sin)])  # (2, 181)
+
+
+def _axes(ax):
+    """The axes to draw in, new ones where none are given."""
+    if ax is None:
+        try:
+            import matplotlib.pyplot as plt
+        except ImportError as error:
+            raise ImportError("Drawing needs matplotlib, which is not installed.") from error
+        _, ax = plt.subplots()
+    return ax
+
+
+class MixtureDisplay:
+    """Picture of a Gaussian mixture in two of its features, or in one.
+
+    In two features: the rows as points, coloured by their responsibilities, and ellipses of the marginal
+    covariance of each component. In one: a histogram of the rows and the density of each component.
+    Make it with `from_estimator`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, q)
+        Rows, in the q = 1 or 2 features drawn.
+    resp : ndarray of shape (n, K)
+        Responsibilities, of all features.
+    weights : ndarray of shape (K,)
+        Weights of the components.
+    means : ndarray of shape (K, q)
+        Means of the features drawn.
+    covariances : ndarray of shape (K, q, q)
+        Covariances of the features drawn.
+    feature_names : sequence of q str
+        Names of the features drawn.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the last plot.
+    figure_ : matplotlib Figure
+        The figure that they belong to.
+    scatter_ : matplotlib PathCollection or None
+        Points, with one colour each; None in one feature.
+    bars_ : matplotlib BarContainer or None
+        Histogram; None in two features.
+    lines_ : list of K lists of matplotlib Line2D
+        Outlines of each component: ellipses, one per entry of ``n_sd``, or its one density curve.
+
+    Examples
+    --------
+    >>> from emlearn import GaussianMixtureEM
+    >>> from emlearn.datasets import load_old_faithful
+    >>> from emlearn.display import MixtureDisplay
+    >>> X = load_old_faithful().data
+    >>> mixture = GaussianMixtureEM(n_components=2, random_state=0).fit(X)
+    >>> display = MixtureDisplay.from_estimator(mixture, X)
+    >>> len(display.lines_), display.ax_.get_xlabel()
+    (2, 'feature 0')
+    """
+
+    def __init__(self, *, X, resp, weights, means, covariances, feature_names):
+        self.X = X
+        self.resp = resp
+        self.weights = weights
+        self.means = means
+        self.covariances = covariances
+        self.feature_names = feature_names
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, features=None, ax=None, **kwargs):
+        """Draw a fitted mixture.
+
+        Parameters
+        ----------
+        estimator : GaussianMixtureEM
+            Fitted.
+        X : array-like of shape (n, d)
+            Rows to draw, in all features of the fit.
+        features : int, str, or sequence of one or two of them, default=None
+            Features to draw, by number or name; the first two, or the only one, by default.
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        **kwargs
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : MixtureDisplay
+
+        Raises
+        ------
+        ValueError
+            If ``features`` are more than two, none, repeated, or not there.
+        """
+        check_is_fitted(estimator)
+        index = _feature_numbers(estimator, features)
+        part = estimator.marginal(index)
+        structure, tied = COVARIANCE_SHAPES[estimator.covariance_type]
+        covariances = part.covariances_[None] if tied else part.covariances_
+        dense = structure.dense(np.asarray(covariances, dtype=np.float64), len(index))
+        names = getattr(part, "feature_names_in_", [f"feature {i}" for i in index])
+        display = cls(
+            resp=estimator.predict_proba(X),
+            X=np.asarray(X)[:, index].astype(np.float64),
+            weights=part.weights_,
+            means=part.means_,
+            covariances=np.broadcast_to(dense, (len(part.weights_), len(index), len(index))),
+            feature_names=[str(name) for name in names],
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax=None,
+        *,
+        n_sd=(1, 2),
+        labels=None,
+        colors=None,
+        legend=True,
+        scatter_kwargs=None,
+        line_kwargs=None,
+    ):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        n_sd : sequence of float, default=(1, 2)
+            Size of the ellipses, in standard deviations. In two features an ellipse of 1 holds 39 % of its
+            component and one of 2 holds 86 %.
+        labels : sequence of K str, default=None
+            Names of the components; their numbers by default. The legend adds their weights.
+        colors : sequence of K matplotlib colours, default=None
+            Colours of the components.
+        legend : bool, default=True
+            Whether to draw a legend.
+        scatter_kwargs : dict, default=None
+            For the points (`Axes.scatter`), or the bars of the histogram (`Axes.hist`).
+        line_kwargs : dict, default=None
+            For the ellipses or density curves (`Axes.plot`).
+
+        Returns
+        -------
+        display : MixtureDisplay
+        """
+        ax = _axes(ax)
+        K, n_features = self.means.shape
+        colors = _component_colors(colors, K)
+        if labels is None:
+            labels = [f"component {k}" for k in range(K)]
+        elif len(labels) != K:
+            raise ValueError(f"labels has {len(labels)} entries, but there are {K} components.")
+        labels = [f"{label} ({w:.0%})" for label, w in zip(labels, self.weights, strict=True)]
+        self.ax_, self.figure_ = ax, ax.figure
+        self.scatter_ = self.bars_ = None
+        draw = self._plot_densities if n_features == 1 else self._plot_ellipses
+        self.lines_ = draw(ax, n_sd, labels, colors, scatter_kwargs or {}, line_kwargs or {})
+        if legend:
+            ax.legend()
+        return self
+
+    def _plot_ellipses(self, ax, n_sd, labels, colors, scatter_kwargs, line_kwargs):
+        # Small points for many rows, so that they do not hide one another.
+        size = float(np.clip(20 * math.sqrt(500 / max(len(self.X), 1)), 2, 20))
+        self.scatter_ = ax.scatter(
+            *self.X.T,
+            c=np.clip(self.resp @ colors, 0, 1),
+            **{"s": size, "linewidths": 0, "alpha": 0.6, **scatter_kwargs},
+        )
+        lines = []
+        for mean, covariance, color, label in zip(self.means, self.covariances, colors, labels, strict=True):
+            variances, axes = np.linalg.eigh(covariance)
+            ellipse = axes * np.sqrt(np.maximum(variances, 0)) @ CIRCLE  # (2, 181), 1 sd
+            lines.append([])
+            for i, size in enumerate(n_sd):
+                style = {"color": color * 0.7, "lw": 2.0 / (1 + 0.5 * i), **line_kwargs}
+                points = mean[:, None] + size * ellipse
+                lines[-1] += ax.plot(*points, label=None if i else label, **style)
+        ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
+        return lines
+
+    def _plot_densities(self, ax, n_sd, labels, colors, hist_kwargs, line_kwargs):
+        style = {"bins": "auto", "color": "0.85", **hist_kwargs}
+        self.bars_ = ax.hist(self.X[:, 0], density=True, **style)[2]
+        sd = np.sqrt(self.covariances[:, 0, 0])
+        # Every component gets points of its own, so that a narrow one keeps its peak.
+        z = np.linspace(-4, 4, 101)
+        grid = np.sort(np.append((self.means + sd[:, None] * z).ravel(), self.X[:, 0]))
+        z = (grid - self.means) / sd[:, None]  # (K, m)
+        scale = (self.weights / sd)[:, None] / math.sqrt(2 * math.pi)
+        densities = scale * np.exp(-0.5 * z**2)
+        if len(densities) > 1:
+            ax.plot(grid, densities.sum(axis=0), color="0.3", ls="--", lw=1, label="mixture")
+        lines = [
+            ax.plot(grid, density, label=label, **{"color": color, "lw": 2, **line_kwargs})
+            for density, color, label in zip(densities, colors, labels, strict=True)
+        ]
+        ax.set(xlabel=self.feature_names[0], ylabel="density")
+        return lines
+
+
+def _feature_numbers(estimator, features):
+    """Numbers of the one or two features to draw."""
+    if features is None:
+        return list(range(min(2, estimator.n_features_in_)))
+    listed = [features] if np.ndim(features) == 0 else list(features)
+    if len(listed) not in (1, 2):
+        raise ValueError(f"features={features!r}: give one or two features, by number or name.")
+    names = list(getattr(estimator, "feature_names_in_", []))
+    d = estimator.n_features_in_
+    numbers = []
+    for feature in listed:
+        if feature in names:
+            numbers.append(names.index(feature))
+        elif isinstance(feature, (int, np.integer)) and -d <= feature < d:
+            numbers.append(int(feature) % d)
+        else:
+            known = f"named {names}" if names else f"numbered 0 to {d - 1}"
+            raise ValueError(f"features={features!r}: there is no feature {feature!r}; they are {known}.")
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"features={features!r}: the same feature twice. For one, give it alone.")
+    return numbers
+
+
+def _component_colors(colors, K):
+    """Colours as an array (K, 3)."""
+    import matplotlib
+    from matplotlib.colors import to_rgb
+
+    if colors is None:
+        turbo = matplotlib.colormaps["turbo"]
+        colors = PALETTE[:K] if len(PALETTE) >= K else turbo(np.linspace(0.05, 0.95, K))
+    if len(colors) != K:
+        raise ValueError(f"colors has {len(colors)} entries, but there are {K} components.")
+    return np.array([to_rgb(color) for color in colors])
+
+
+class ConvergenceDisplay:
+    """Picture of a fit: the log-likelihood at each iteration, of the best start and of the others.
+
+    Make it with `from_estimator`.
+
+    Parameters
+    ----------
+    log_likelihood : array-like of shape (n_iter + 1,)
+        Total log-likelihood at each iteration of the best start, in nats.
+    extrapolated : array-like of bool of shape (n_iter + 1,), default=None
+        Which of them were reached by extrapolation.
+    others : sequence of array-like, default=()
+        The same total for other starts.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the last plot.
+    figure_ : matplotlib Figure
+        The figure that they belong to.
+    line_ : matplotlib Line2D
+        The best start.
+    marks_ : matplotlib Line2D
+        Extrapolated steps.
+    other_lines_ : list of matplotlib Line2D
+        The other starts.
+
+    Notes
+    -----
+    The race of starts is kept in standardised units. There a log-likelihood differs by a constant, so
+    the other starts are shifted by what takes the best one to its values in the units of the data. A race
+    on a subsample of a large data set differs by more than that, and its starts are left out.
+
+    Examples
+    --------
+    >>> from emlearn import GaussianMixtureEM
+    >>> from emlearn.datasets import load_old_faithful
+    >>> from emlearn.display import ConvergenceDisplay
+    >>> mixture = GaussianMixtureEM(n_components=2, random_state=0).fit(load_old_faithful().data)
+    >>> display = ConvergenceDisplay.from_estimator(mixture)
+    >>> print(f"{display.log_likelihood[-1]:.3f}")
+    -1130.264
+    >>> len(display.others)
+    29
+    """
+
+    def __init__(self, log_likelihood, *, extrapolated=None, others=()):
+        self.log_likelihood = log_likelihood
+        self.extrapolated = extrapolated
+        self.others = others
+
+    @classmethod
+    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+        """Draw the iterations of a fit.
+
+        Parameters
+        ----------
+        estimator : estimator
+            Fitted by EM: with ``lower_bounds_``, ``extrapolated_`` and ``restarts_``.
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        **kwargs
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : ConvergenceDisplay
+        """
+        check_is_fitted(estimator, "lower_bounds_")
+        bound = estimator.lower_bound_
+        total_weight = estimator.log_likelihood_ / bound if bound else 1.0
+        best = np.asarray(estimator.lower_bounds_) * total_weight
+        display = cls(
+            best,
+            extrapolated=np.asarray(estimator.extrapolated_, dtype=bool),
+            others=_other_starts(best, [start.history for start in estimator.restarts_.starts]),
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(self, ax=None, *, color="#0072b2", legend=True, other_kwargs=None, **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        color : matplotlib colour, default="#0072b2"
+            Colour of the best start.
+        legend : bool, default=True
+            Whether to draw a legend.
+        other_kwargs : dict, default=None
+            For the other starts (`Axes.plot`).
+        **kwargs
+            For the best start (`Axes.plot`).
+
+        Returns
+        -------
+        display : ConvergenceDisplay
+        """
+        ax = _axes(ax)
+        best = np.asarray(self.log_likelihood)
+        marked = np.zeros(len(best), dtype=bool) if self.extrapolated is None else self.extrapolated
+        faint = {"color": "0.6", "lw": 0.8, "alpha": 0.6, **(other_kwargs or {})}
+        self.ax_, self.figure_ = ax, ax.figure
+        self.other_lines_ = []
+        for i, other in enumerate(self.others):
+            label = None if i else f"other starts ({len(self.others)})"
+            self.other_lines_ += ax.plot(other, label=label, zorder=1, **faint)
+        style = {"color": color, "lw": 1.8, "marker": ".", "zorder": 2, "label": "best start", **kwargs}
+        (self.line_,) = ax.plot(best, **style)
+        steps = np.flatnonzero(marked)
+        (self.marks_,) = ax.plot(
+            steps,
+            best[steps],
+            linestyle="none",
+            marker="o",
+            mfc="white",
+            mec=color,
+            zorder=3,
+            label="extrapolated" if len(steps) else "_extrapolated",
+        )
+        # Bad starts may begin far below: they are cut off, or they would press all else flat.
+        height = max(np.ptp(best), 1e-9 * (1 + abs(best[-1])))
+        ax.set_ylim(best[0] - 0.05 * height, max(best[-1], *map(max, self.others), best[0]) + 0.08 * height)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.set(xlabel="iteration", ylabel="log-likelihood (nats)")
+        if legend:
+            ax.legend()
+        return self
+
+
+def _other_starts(best, histories):
+    """Histories of starts other than the best, in its units; none where they ran on other data.
+
+    The best is recognised by its history: it equals ``best`` up to a constant.
+    """
+    tolerance = 1e-9 * (1 + np.abs(best).max())
+    for i, history in enumerate(histories):
+        if len(history) != len(best) or not np.isfinite(history).all():
+            continue
+        shifts = best - history
+        if np.ptp(shifts) <= tolerance:
+            others = [np.asarray(other) + shifts[-1] for other in histories[:i] + histories[i + 1 :]]
+            return [other for other in others if len(other) and np.isfinite(other).all()]
+    return []
