@@ -682,10 +682,12 @@ class GaussianMixtureEM(EMMixin, DensityMixin):
                 if column not in names:
                     raise ValueError(f"There is no feature {column!r}; the features are {names}.")
                 numbers.append(names.index(column))
-            elif -self.n_features_in_ <= column < self.n_features_in_:
+            elif isinstance(column, Integral) and abs(column + 0.5) < self.n_features_in_ + 0.5:
                 numbers.append(int(column) % self.n_features_in_)
             else:
-                raise ValueError(f"There is no feature {column}; X has {self.n_features_in_}.")
+                raise ValueError(
+                    f"There is no feature {column!r}; X has {self.n_features_in_}, counted from 0."
+                )
         if len(set(numbers)) < len(numbers):
             raise ValueError(f"columns names a feature twice: {list(columns)}.")
         return np.array(numbers, dtype=np.int_)

@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 
-from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
+from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
 from emlearn.families import COVARIANCE_SHAPES, GaussianParams
 
 # Rows that a race looks at; more, where a model has many parameters.
@@ -89,11 +89,23 @@ def sample_positions(n, weight, size, rng):
     """
     if n <= size:
         return np.arange(n), np.ones(n) if weight is None else weight
-    cumulative = np.arange(1, n + 1, dtype=np.float64) if weight is None else np.cumsum(weight)
-    levels = (np.arange(size) + rng.uniform(size=size)) / size * cumulative[-1]
-    index = np.minimum(np.searchsorted(cumulative, levels, side="right"), n - 1)
-    positions, counts = np.unique(index, return_counts=True)
+    levels = (np.arange(size) + rng.uniform(size=size)) / size
+    if weight is None:
+        index = (levels * n).astype(np.int_)
+    else:
+        index = np.concatenate(list(_inverse_cdf(weight, levels * weight.sum())))
+    positions, counts = np.unique(np.minimum(index, n - 1), return_counts=True)
     return positions, counts.astype(np.float64)
+
+
+def _inverse_cdf(weight, levels):
+    """Where the cumulative weights pass each of some rising levels, without holding all of them at once."""
+    reached, step = 0.0, 2**20
+    for start in range(0, len(weight), step):
+        cumulative = reached + np.cumsum(weight[start : start + step])
+        here = levels[(levels >= reached) & (levels < cumulative[-1])]
+        yield start + np.searchsorted(cumulative, here, side="right")
+        reached = cumulative[-1]
 
 
 def resp_of(answer, n_components, n_rows):
@@ -229,7 +241,9 @@ class GaussianStarts:
     def _kmeans(self, rng, rows=None) -> LatentPair:
         rows = self._sample.rows if rows is None else rows
         kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
-        return self._from_labels(kmeans.fit(rows, sample_weight=self._sample.weight).labels_)
+        with one_thread():  # starts have threads of their own
+            labels = kmeans.fit_predict(rows, sample_weight=self._sample.weight)
+        return self._from_labels(labels)
 
     def _kmeans_sphered(self, rng) -> LatentPair:
         values, vectors = np.linalg.eigh(self._sample.covariance)

@@ -1,7 +1,7 @@
 """The EM engine: models, batches, the loop, acceleration and the race of starts."""
 
 from emlearn.em.acceleration import ACCELERATIONS
-from emlearn.em.batches import Affine, Batch, Batches, one_blas_thread
+from emlearn.em.batches import Affine, Batch, Batches, one_blas_thread, one_thread
 from emlearn.em.fit import EMResult, Iterate, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
 from emlearn.em.restarts import RaceResult, Restart, Restarts, Start, race
@@ -34,5 +34,6 @@ __all__ = [
     "em_iterates",
     "fit_em",
     "one_blas_thread",
+    "one_thread",
     "race",
 ]

@@ -281,3 +281,9 @@ def one_blas_thread() -> AbstractContextManager[Any]:
     """Hold BLAS to one thread: batches are too small to share, and threads go over batches instead."""
     limiter: AbstractContextManager[Any] = _threadpools().limit(limits=1, user_api="blas")
     return limiter
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Hold OpenMP to one thread too, in the calling thread: for other libraries' loops over small data."""
+    limiter: AbstractContextManager[Any] = _threadpools().limit(limits=1)
+    return limiter

@@ -138,8 +138,16 @@ def race(
             finalists += _shortlist(new, advance)
             advance(finalists, math.inf)
             finalists.sort(key=_Run.rank, reverse=True)
-            replicated = finalists and _n_reaching(finalists[0], runs) >= 2
-            if replicated or not reserve:
+            # Runs that were ahead may end on a constraint: then those they displaced get their turn.
+            while finalists and finalists[0].is_spurious:
+                others = [run for run in runs if run not in finalists and not run.is_spurious]
+                if not others:
+                    break
+                again = sorted(others, key=_Run.rank, reverse=True)[:N_FINALISTS]
+                advance(again, math.inf)
+                finalists = sorted(finalists + again, key=_Run.rank, reverse=True)
+            replicated = bool(finalists) and _n_reaching(finalists[0], runs) >= 2
+            if (replicated and not finalists[0].is_spurious) or not reserve:
                 break
         if not finalists:
             raise ValueError(
@@ -179,9 +187,8 @@ def _distinct(ranked: list[_Run]) -> list[_Run]:
 
 
 def _n_reaching(best: _Run, runs: list[_Run]) -> int:
-    return sum(
-        1 for run in runs if not run.message and run.rank() >= (best.rank()[0], best.limit - SAME)
-    )
+    alike = (run for run in runs if not run.message and run.is_spurious == best.is_spurious)
+    return sum(run.limit >= best.limit - SAME for run in alike)
 
 
 def _finish_on_all(
@@ -244,9 +251,14 @@ class _Run:
         """Projected limit of the objective; where nothing can be projected, what is reached."""
         return self.last.objective + (self.gap if np.isfinite(self.gap) else 0.0)
 
+    @property
+    def is_spurious(self) -> bool:
+        """Whether it rests on a constraint, or failed."""
+        return bool(self.message) or self._model.is_spurious(self.last.params)
+
     def rank(self) -> tuple[bool, float]:
         """Sorts spurious fits below all others, then by limit."""
-        return not self._model.is_spurious(self.last.params), self.limit
+        return not self.is_spurious, self.limit
 
     def advance(self, steps: float) -> None:
         """Take up to so many E-steps more."""
@@ -269,11 +281,19 @@ class _Run:
             return Restart(self.kind, "failed", -np.inf, -np.inf, 0, (), self.message)
         if self.message:
             status = "failed"
-        elif not self.rank()[0]:
+        elif is_best:
+            status = "best"
+        elif self.is_spurious:
             status = "spurious"
         else:
-            status = "best" if is_best else "finished" if is_finalist else "dropped"
+            status = "finished" if is_finalist else "dropped"
         history = tuple(it.objective for it in self.history)
         return Restart(
-            self.kind, status, self.last.objective, self.limit, len(history) - 1, history, self.message
+            self.kind,
+            status,
+            float(self.last.objective),
+            float(self.limit),
+            len(history) - 1,
+            history,
+            self.message,
         )

@@ -17,8 +17,8 @@ from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
 CANCELLATION = 1e-10
-# From this many features on, products of features cost more than whitening.
-WHITEN_FROM = 64
+# With this many times more features than components, and 10 at least, whitening costs less than products.
+WHITEN_RATIO = 5
 # Eigenvalues this much above the floor, relatively, count as resting on it.
 FLOOR_SLACK = 1e-6
 # A component with no more than this in all is empty and keeps its parameters.
@@ -104,7 +104,7 @@ class Gaussian(ExponentialFamily):
 
     def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
         form = self._linearise(params)
-        whiten = self._always_whitens(params.means.shape[1])
+        whiten = self._always_whitens(*params.means.shape)
 
         def observe(batch: Batch) -> Observed:
             reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
@@ -114,12 +114,14 @@ class Gaussian(ExponentialFamily):
 
         return observe
 
-    def _always_whitens(self, d: int) -> bool:
-        return isinstance(self.shape.structure, Full) and not self.shape.tied and d >= WHITEN_FROM
+    def _always_whitens(self, n_components: int, d: int) -> bool:
+        if self.shape.tied or not isinstance(self.shape.structure, Full):
+            return False
+        return d >= max(10, WHITEN_RATIO * n_components)
 
     def floats_per_row(self, n_components: int, d: int) -> int:
         """How many numbers an E-step works on per observation."""
-        if self._always_whitens(d):
+        if self._always_whitens(n_components, d):
             return 3 * d + 2 * n_components
         n_squares = 0 if self.shape.tied else self.shape.structure.n_products(d)
         return 1 + d + n_squares + 2 * n_components
