@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import functools
+import sys
 import warnings
 from contextlib import contextmanager
+from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
@@ -27,6 +29,14 @@ class Moments(NamedTuple):
     mean: np.ndarray  # (d,)
     variance: np.ndarray  # (d,)
     n_rows: int
+
+
+def _callers_level():
+    """Stack level, for a caller of this function, of the first frame outside emlearn and scikit-learn."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(("emlearn.", "sklearn.")):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def all_or_nothing(fit):
@@ -83,7 +93,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         """Weights as float64, or None."""
         if sample_weight is None:
             return None
-        if np.ndim(sample_weight) == 0:
+        if isinstance(sample_weight, Real):
             weight = np.full(len(X), float(sample_weight))
         else:
             weight = check_array(
@@ -124,7 +134,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
             total += chunk_total
         return Moments(total, mean, scatter / total, n_rows)
 
-    def _units(self, moments, structure):
+    def _choose_units(self, moments, structure):
         """Shift and scale that free the fit of the units of measurement."""
         # A constant column has no scale of its own: its size serves, so that a change of unit still cancels.
         eps = np.finfo(np.float64).eps
@@ -137,8 +147,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         return effective_n_jobs(self.n_jobs)
 
     def _warn(self, message):
-        # Point at the caller's `fit`, past this module's and scikit-learn's wrappers.
-        warnings.warn(message, ConvergenceWarning, stacklevel=7)
+        warnings.warn(message, ConvergenceWarning, stacklevel=_callers_level())
 
     def _warn_unless_converged(self, best):
         if not best.converged:

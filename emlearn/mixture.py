@@ -60,7 +60,7 @@ class ConditionalMixture(NamedTuple):
         return np.einsum("nk,nkq->nq", self.weights, self.means)
 
 
-class GaussianMixtureEM(EMMixin, DensityMixin):
+class GaussianMixtureEM(DensityMixin, EMMixin):
     r"""Gaussian mixture fitted by Expectation-Maximization.
 
     Parameters
@@ -254,7 +254,7 @@ class GaussianMixtureEM(EMMixin, DensityMixin):
         n, d = X.shape
         structure = COVARIANCE_SHAPES[self.covariance_type].structure
         moments = self._moments(X, weight)
-        units, constant = self._units(moments, structure)
+        units, constant = self._choose_units(moments, structure)
         rng = check_random_state(self.random_state)
         n_parameters = self.n_components * (1 + d + structure.n_products(d))
         size = max(SAMPLE_ROWS, 10 * n_parameters)
