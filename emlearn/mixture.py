@@ -413,7 +413,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """Say what of the fit is not as it should be."""
         empty = np.flatnonzero(self._params.latent == 0)
         resting = model.family.spurious(self._params.family)
-        if resting.any():
+        if resting.any() and not model.family.n_forced:  # that has been said
             self._warn(
                 f"Every start collapsed: components {np.flatnonzero(resting).tolist()} rest on the "
                 f"variance floor (reg_covar={self.reg_covar}). Reduce n_components, choose a simpler "

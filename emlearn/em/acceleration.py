@@ -86,24 +86,30 @@ class Secant:
 
 
 class SquaremThenSecant:
-    """SQUAREM far from the optimum, where a linear model of the map says little; secants after that."""
+    """SQUAREM far from the optimum, where a linear model of the map says little; secants after that.
+
+    While the secants back off, SQUAREM stands in for them.
+    """
 
     n_squarem = 4
 
     def __init__(self) -> None:
-        self._far, self._near = Squarem(), Secant()
+        self._squarem, self._secant = Squarem(), Secant()
+        self._used: Accelerator = self._squarem
         self._cycles = 0
 
     def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
         self._cycles += 1
-        return self._method.propose(start, u, v)
+        if self._cycles > self.n_squarem:
+            guess = self._secant.propose(start, u, v)
+            if guess is not None:
+                self._used = self._secant
+                return guess
+        self._used = self._squarem
+        return self._squarem.propose(start, u, v)
 
     def learn(self, accepted: bool) -> None:
-        self._method.learn(accepted)
-
-    @property
-    def _method(self) -> Accelerator:
-        return self._far if self._cycles <= self.n_squarem else self._near
+        self._used.learn(accepted)
 
 
 class Unaccelerated:

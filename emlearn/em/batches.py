@@ -122,29 +122,23 @@ class Batches:
         self._rows = rows
         self._floats_per_row = floats_per_row
         self._n_threads = n_threads
-        self._arrays: Iterable[_CutArray] | None = None
-        self._source = source
-        if callable(source):
-            self._source = _FromFunction(source)
-        elif isinstance(source, Iterator):
+        self._pool: ThreadPoolExecutor | None = None
+        self._source = _FromFunction(source) if callable(source) else source
+        if isinstance(source, Iterator):
             raise ValueError(
                 "The data is a one-shot iterator, but EM passes over the data many times. Pass a function "
                 "that returns a new iterator, or an object whose __iter__ starts afresh."
             )
-        elif not isinstance(source, Iterable) or hasattr(source, "__array__") or hasattr(source, "shape"):
-            self._arrays = [self._cut(source, weight)]
-        elif isinstance(source, (list, tuple)) and not any(np.ndim(item) == 2 for item in source):
-            self._arrays = [self._cut(np.asarray(source), weight)]
-        if self._arrays is None and weight is not None:
+        self._whole = None if _comes_in_pieces(self._source) else self._cut(source, weight)
+        if self._whole is None and weight is not None:
             raise ValueError("With an iterable of arrays, give weights as pairs (rows, weights).")
-        self._pool: ThreadPoolExecutor | None = None
 
     def _cut(self, X: Any, weight: Any) -> _CutArray:
         return _CutArray(X, weight, self._rows, self._floats_per_row, self._units)
 
     def _items(self) -> Iterator[_CutArray]:
-        if self._arrays is not None:
-            yield from self._arrays
+        if self._whole is not None:
+            yield self._whole
             return
         for item in self._source:
             X, weight = item if isinstance(item, tuple) else (item, None)
@@ -196,6 +190,15 @@ class Batches:
             finally:  # after Ctrl-C or an error, do not start the rest
                 for future in waiting:
                     future.cancel()
+
+
+def _comes_in_pieces(source: Any) -> bool:
+    """Whether the source is an iterable of arrays, or of pairs (rows, weights), and not an array itself."""
+    if hasattr(source, "shape") or hasattr(source, "__array__"):
+        return False
+    if isinstance(source, (list, tuple)):
+        return any(isinstance(item, tuple) or np.ndim(item) == 2 for item in source)
+    return isinstance(source, Iterable)
 
 
 class _FromFunction:

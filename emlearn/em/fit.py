@@ -15,6 +15,11 @@ from emlearn.em.batches import Batches, as_batches, one_blas_thread
 from emlearn.em.model import EMModel, EStep
 from emlearn.em.spaces import FloatArray
 
+# Relative to the objective and the number of rows: a gain below this cannot be told from rounding ...
+NOISE = 1e-14
+# ... and a fall beyond this is none. Between them lies what cancellation may do to tight components.
+FALL = 1e-10
+
 
 class MonotonicityWarning(RuntimeWarning):
     """The objective fell from one EM iteration to the next: the model's E-step and M-step disagree."""
@@ -28,7 +33,7 @@ class Iterate(NamedTuple):
     log_likelihood: float  # nats
     extrapolated: bool  # reached by extrapolation; else the EM image of the iterate before
     gap: float = np.inf  # projected gain still to come, nats; inf where nothing can be said
-    rate: float = np.nan  # ratio of two successive plain gains; NaN where the last two steps were not plain
+    rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
 
 
 class EMResult(NamedTuple):
@@ -139,12 +144,13 @@ def em_iterates(
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
     yield last.iterate()
     last_gain = np.nan  # NaN unless the step before was a plain one
+    rate = 0.99  # of an unseen EM
     n_iter = 0
     while n_iter < max_iter:
         here = last.step()
         n_iter += 1
         gain = here.objective - last.objective
-        if not gain >= -here.rounding:
+        if not gain >= -FALL * here.size:
             warnings.warn(
                 f"EM stopped: the objective fell by {-gain:.3g} nats in iteration {n_iter}. The M-step does "
                 "not maximise what the E-step sums up.",
@@ -152,14 +158,14 @@ def em_iterates(
                 stacklevel=2,
             )
             return
-        gain = 0.0 if gain <= here.rounding else gain
         u, v = here.differences(last)
-        rate = gain / last_gain if last_gain > 0 else 0.0 if last_gain == 0 else np.nan
-        # Without two plain gains, the shrinking of the steps tells the rate: gains go as their squares.
-        shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(float).tiny)
-        gap = aitken_gap(gain, shrinking if np.isnan(rate) else rate)
-        yield here.iterate(gap=gap, rate=rate)
-        last, start, last_gain = here, last, gain
+        if gain > NOISE * here.size:  # else what was seen of the rate before must serve
+            # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
+            shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(float).tiny)
+            rate = max(shrinking, gain / last_gain if last_gain > 0 else 0.0)
+        gap = max(gain, NOISE * here.size) * rate / (1 - rate) if rate < 1 else np.inf
+        yield here.iterate(gap=gap, rate=np.nan if np.isnan(last_gain) else rate)
+        start, last, last_gain = last, here, gain
         # Close to the end only plain steps: they alone can show that it is the end.
         if gap >= tol and n_iter + 1 < max_iter:
             vector = accelerator.propose(start.vector, u, v)
@@ -174,13 +180,6 @@ def em_iterates(
                 yield ahead.iterate(extrapolated=True)
             else:
                 accelerator.learn(accepted=False)
-
-
-def aitken_gap(gain: float, rate: float) -> float:
-    """What is still to be gained if gains go on shrinking at this rate: the rest of a geometric series."""
-    if gain == 0.0:
-        return 0.0
-    return gain * rate / (1 - rate) if rate < 1 else np.inf
 
 
 class AitkenStop:
@@ -216,8 +215,7 @@ class _Point:
         self.params = params
         self.e_step: EStep = batches.sum(model.expectation(params))
         self.objective = float(self.e_step.log_likelihood + model.log_prior(params))
-        # What summation in floating point can make of an unchanged objective.
-        self.rounding = 1e-11 * (abs(self.objective) + self.e_step.weight)
+        self.size = abs(self.objective) + self.e_step.weight  # nats, for what floating point can tell
 
     @cached_property
     def image(self) -> Any:

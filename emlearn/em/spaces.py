@@ -61,18 +61,19 @@ class Positive(_Entrywise):
 
 
 class Simplex(_Entrywise):
-    """Probabilities along the last axis; coordinates are their logarithms, normalised on the way back.
+    """Probabilities along the last axis; coordinates are their square roots, normalised on the way back.
 
-    One coordinate more than the dimension, and none of them singled out: a zero anywhere stays a zero.
+    Distances between square roots are those of Fisher's information, and a probability that tends to 0 does
+    so in finite distance: logarithms would walk off to -inf at an even pace and mislead extrapolation. One
+    coordinate more than the dimension, and none of them singled out: a zero anywhere stays a zero.
     """
 
     def to_vector(self, value: Any) -> FloatArray:
-        return Positive().to_vector(value)
+        return np.sqrt(np.ravel(value))
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
-        logs = vector.reshape(np.shape(like))
-        odds = np.exp(logs - logs.max(axis=-1, keepdims=True))
-        return odds / odds.sum(axis=-1, keepdims=True)
+        squares = vector.reshape(np.shape(like)) ** 2
+        return squares / squares.sum(axis=-1, keepdims=True)
 
 
 class Probability(_Entrywise):
