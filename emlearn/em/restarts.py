@@ -137,15 +137,13 @@ def race(
             runs += new
             finalists += _shortlist(new, advance)
             advance(finalists, math.inf)
-            finalists.sort(key=_Run.rank, reverse=True)
-            # Runs that were ahead may end on a constraint: then those they displaced get their turn.
-            while finalists and finalists[0].is_spurious:
-                others = [run for run in runs if run not in finalists and not run.is_spurious]
+            for _ in range(len(runs)):
+                finalists.sort(key=_Run.rank, reverse=True)
+                others = _displaced(runs, finalists)
                 if not others:
                     break
-                again = sorted(others, key=_Run.rank, reverse=True)[:N_FINALISTS]
-                advance(again, math.inf)
-                finalists = sorted(finalists + again, key=_Run.rank, reverse=True)
+                advance(others, math.inf)
+                finalists += others
             replicated = bool(finalists) and _n_reaching(finalists[0], runs) >= 2
             if (replicated and not finalists[0].is_spurious) or not reserve:
                 break
@@ -156,7 +154,7 @@ def race(
         n_best = _n_reaching(finalists[0], runs)
         best = finalists[0]
         if ground is not batches:
-            best = _finish_on_all(finalists, model, batches, settings, locked_report)
+            best = _finish_on_all(_distinct(finalists)[:N_FINALISTS], model, batches, settings, locked_report)
     record = Restarts(
         tuple(run.record(run is finalists[0], run in finalists) for run in runs), n_best, escalated
     )
@@ -186,9 +184,19 @@ def _distinct(ranked: list[_Run]) -> list[_Run]:
     return kept
 
 
+def _displaced(runs: list[_Run], finalists: list[_Run]) -> list[_Run]:
+    """Runs that get their turn after all, since those ahead of them met at one place or on a constraint."""
+    arrived = _distinct([run for run in finalists if not run.is_spurious])
+    if len(arrived) > 1 or (arrived and len(finalists) > N_FINALISTS):
+        return []
+    others = [run for run in runs if run not in finalists and not run.is_spurious]
+    ranked = sorted(others, key=_Run.rank, reverse=True)
+    return [run for run in _distinct(arrived + ranked) if run not in arrived][:N_FINALISTS]
+
+
 def _n_reaching(best: _Run, runs: list[_Run]) -> int:
     alike = (run for run in runs if not run.message and run.is_spurious == best.is_spurious)
-    return sum(run.limit >= best.limit - SAME for run in alike)
+    return sum(1 for run in alike if run.limit >= best.limit - SAME)
 
 
 def _finish_on_all(
