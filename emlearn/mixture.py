@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ from emlearn.base import EMMixin, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
-    Batch,
     Batches,
     LatentModel,
     LatentPair,
@@ -28,24 +28,9 @@ from emlearn.em import (
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
 from emlearn.families.gaussian import FLOOR_SLACK
 from emlearn.latent import MixtureWeights
-from emlearn.starts import (
-    PORTFOLIO,
-    SAMPLE_ROWS,
-    GaussianStarts,
-    GivenParams,
-    Sample,
-    resp_of,
-    sample_positions,
-)
+from emlearn.starts import SAMPLE_ROWS, START_KINDS, Sample, choose_starts
 
 LEAST_FLOOR = 1e-12  # the least relative variance that floating point can bear
-START_KINDS = {
-    "auto": PORTFOLIO,
-    "kmeans": ("kmeans",),
-    "k-means++": ("k-means++",),
-    "random": ("random",),
-    "random_from_data": ("random_from_data",),
-}
 
 
 class ConditionalMixture(NamedTuple):
@@ -257,22 +242,20 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         units, constant = self._choose_units(moments, structure)
         rng = check_random_state(self.random_state)
         n_parameters = self.n_components * (1 + d + structure.n_products(d))
-        size = max(SAMPLE_ROWS, 10 * n_parameters)
-        positions, counts = sample_positions(n, weight, size, rng)
-        rows = (np.asarray(X[positions], dtype=np.float64) - units.shift) / units.scale
-        sample = Sample.of(rows, counts)
+        sample = Sample.of(X, weight, units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
         self._check_rows(moments.n_rows, sample)
         model = self._bind_model(sample, constant)
-        starts = self._starts(model, sample, units, rng, X, positions)
+        if self.warm_start and hasattr(self, "_params"):
+            starts = [Start("warm", partial(self._last_params, model, units))]
+        else:
+            starts = choose_starts(self, model, sample, X, units, rng)
 
         floats_per_row = model.family.floats_per_row(self.n_components, d)
         data, part = sample.batches(floats_per_row), None
-        if len(positions) < n:
+        if len(sample.positions) < n:
             part = data
             n_threads = effective_n_jobs(self.n_jobs)
-            data = Batches(
-                X, weight, floats_per_row=floats_per_row, units=units, n_threads=n_threads
-            )
+            data = Batches(X, weight, floats_per_row=floats_per_row, units=units, n_threads=n_threads)
         with self._progress(X, y) as report:
             result = race(
                 model,
@@ -296,11 +279,12 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
     def _check_rows(self, n_rows, sample):
-        n_distinct = len(sample.rows)
-        if min(n_rows, n_distinct) < self.n_components:
+        if len(sample.rows) < self.n_components:
+            drawn = len(sample.positions)
+            where = "of them" if drawn >= n_rows else f"in an even sample of {drawn}"
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many distinct rows, but X has "
-                f"n_samples={n_rows} rows with weight, {n_distinct} of them distinct. "
+                f"n_samples={n_rows} rows with weight, {len(sample.rows)} {where} distinct. "
                 "Reduce n_components."
             )
 
@@ -322,44 +306,6 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
                 f"reg_covar={self.reg_covar}."
             )
         return LatentModel(MixtureWeights(), Gaussian(shape, floor, n_forced))
-
-    def _starts(self, model, sample, units, rng, X, positions):
-        """Starts for the race and the reserve: ``n_init`` of each, or a single start."""
-        make = GaussianStarts(model, self.n_components, sample)
-        given = GivenParams.check(self, X.shape[1], units, model.family.floor)
-        if self.warm_start and hasattr(self, "_params"):
-            params = self._last_params(model, units)
-            return [Start("warm", lambda: params)]
-        if self.n_components == 1 or given.is_complete:
-            return [given.override(Start("given" if given.is_complete else "all", make.everything))]
-        if given.means is not None:
-            return [given.override(Start("given", lambda: make.around(given.means)))]
-        if isinstance(self.init_params, str):
-            kinds = START_KINDS[self.init_params]
-            seeds = rng.randint(np.iinfo(np.int32).max, size=(2, self.n_init))
-            return [
-                given.override(make.start(kinds[i % len(kinds)], seed))
-                for wave in seeds
-                for i, seed in enumerate(wave)
-            ]
-        if callable(self.init_params):
-            K, n_init = self.n_components, self.n_init
-            answers = [self.init_params(X[positions], K, rng) for _ in range(n_init)]
-        else:
-            answer = np.asarray(self.init_params)
-            if len(answer) != len(X):
-                raise ValueError(
-                    f"init_params has {len(answer)} rows, but X has {len(X)}: give one label, or one row "
-                    "of responsibilities, per row of X."
-                )
-            answers = [answer[positions]]
-        rows = (np.asarray(X[positions], dtype=np.float64) - units.shift) / units.scale
-        batch = Batch(np.ascontiguousarray(rows.T))
-        every_resp = [resp_of(answer, self.n_components, len(rows)) for answer in answers]
-        return [
-            given.override(Start("given", lambda resp=resp: model.start(batch, resp)))
-            for resp in every_resp
-        ]
 
     def _last_params(self, model, units):
         """The last fit's parameters in new units."""
@@ -601,11 +547,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         check_is_fitted(self)
         index = self._column_numbers(columns)
-        structure = self._model.family.shape.structure
         weights, params = self._params
-        part = GaussianParams(
-            params.means[:, index], structure.marginal(params.covariances, index)
-        )
+        part = self._model.family.marginal(params, index)
         mixture = clone(self)
         mixture.n_features_in_ = len(index)
         if hasattr(self, "feature_names_in_"):
@@ -653,23 +596,12 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             raise ValueError("columns holds all features: none is left to be conditioned.")
         weights = marginal.predict_proba(X_known)
         centre, scale = self._units
-        params = self._params.family
-        structure = self._model.family.shape.structure
-        K = len(params.means)
-        covariances = structure.dense(params.covariances, self.n_features_in_)
-        covariances = np.broadcast_to(covariances, (K, *covariances.shape[1:]))
-        cross = covariances[:, others[:, None], known]
-        slopes = np.linalg.solve(
-            covariances[:, known[:, None], known], cross.swapaxes(1, 2)
-        ).swapaxes(1, 2)
         z = (np.asarray(X_known, dtype=np.float64) - centre[known]) / scale[known]
-        centred = z[:, None, :] - params.means[:, known]
-        means = params.means[:, others] + np.einsum("kqp,nkp->nkq", slopes, centred)
-        remaining = covariances[:, others[:, None], others] - slopes @ cross.swapaxes(1, 2)
+        means, covariances = self._model.family.conditional(self._params.family, known, z)
         return ConditionalMixture(
             weights,
             means * scale[others] + centre[others],
-            remaining * np.outer(scale[others], scale[others]),
+            covariances * np.outer(scale[others], scale[others]),
         )
 
     def _column_numbers(self, columns):

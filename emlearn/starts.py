@@ -8,7 +8,7 @@ the order of the rows nor repeating a row instead of weighting it can change a s
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -34,26 +34,42 @@ PORTFOLIO = (
 )
 
 
+START_KINDS = {
+    "auto": PORTFOLIO,
+    "kmeans": ("kmeans",),
+    "k-means++": ("k-means++",),
+    "random": ("random",),
+    "random_from_data": ("random_from_data",),
+}
+
+
 @dataclass(frozen=True)
 class Sample:
-    """Distinct rows of the data, or of a part of it, with their weights, in the engine's units."""
+    """Distinct rows of the data, or of a part of it, with their weights, in the engine's units.
+
+    Rows are in lexicographic order, equal ones merged and those without weight left out.
+    """
 
     rows: np.ndarray  # (m, d)
     weight: np.ndarray  # (m,)
+    positions: np.ndarray  # which rows of the data were drawn, before any were sorted or merged
+    counts: np.ndarray  # how often each of them counts
 
     @classmethod
-    def of(cls, rows, weight):
-        """Sort rows lexicographically, merge equal ones, leave out those without weight."""
+    def of(cls, X, weight, units, size, rng):
+        """All rows of X if there are no more than ``size``, else an even part of them."""
+        positions, counts = _draw_evenly(len(X), weight, size, rng)
+        rows = in_units(X[positions], units)
         order = np.argsort(rows[:, 0], kind="stable")
         first = rows[order, 0]
         if np.any(first[1:] == first[:-1]):
             order = np.lexsort(rows.T[::-1])
-        rows, weight = rows[order], weight[order]
+        rows = rows[order]
         new = np.ones(len(rows), dtype=bool)
         new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
         starts = np.flatnonzero(new)
-        weight = np.add.reduceat(weight, starts)
-        return cls(rows[starts][weight > 0], weight[weight > 0])
+        merged = np.add.reduceat(counts[order], starts)
+        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts)
 
     @cached_property
     def batch(self):
@@ -67,25 +83,30 @@ class Sample:
         return (centred.T * self.weight) @ centred / self.weight.sum()
 
     def draw(self, size, rng):
-        """Indices of ``size`` rows drawn in proportion to weight, distinct as far as there are enough."""
-        cumulative = np.cumsum(self.weight)
-        drawn: list[int] = []
-        while len(drawn) < min(size, len(self.rows)):
-            index = int(np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right"))
-            if index not in drawn:
-                drawn.append(index)
-        return np.array(drawn)
+        """Indices of ``size`` different rows drawn in proportion to weight."""
+        weight = self.weight.copy()
+        drawn = np.empty(size, dtype=np.int_)
+        for i in range(size):
+            cumulative = np.cumsum(weight)
+            drawn[i] = np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right")
+            weight[drawn[i]] = 0.0
+        return drawn
 
-    def batches(self, floats_per_row):
+    def batches(self, floats_per_row=None):
         """The sample as data for the engine."""
         return Batches(self.rows, self.weight, floats_per_row=floats_per_row)
 
 
-def sample_positions(n, weight, size, rng):
-    """Indices of about ``size`` of n rows, drawn evenly over the cumulative weights, and how often each counts.
+def in_units(X, units):
+    """Rows in the engine's units, as float64."""
+    return (np.asarray(X, dtype=np.float64) - units.shift) / units.scale
 
-    All rows where there are no more than ``size``; else one draw from each of ``size`` equal strata, in the
-    order of the rows.
+
+def _draw_evenly(n, weight, size, rng):
+    """Indices of about ``size`` of n rows, and how often each counts.
+
+    All rows where there are no more than ``size``; else one draw from each of ``size`` equal strata of the
+    cumulative weights, in the order of the rows.
     """
     if n <= size:
         return np.arange(n), np.ones(n) if weight is None else weight
@@ -99,13 +120,63 @@ def sample_positions(n, weight, size, rng):
 
 
 def _inverse_cdf(weight, levels):
-    """Where the cumulative weights pass each of some rising levels, without holding all of them at once."""
+    """Where the cumulative weights pass each of some rising levels, a million weights at a time."""
     reached, step = 0.0, 2**20
     for start in range(0, len(weight), step):
         cumulative = reached + np.cumsum(weight[start : start + step])
         here = levels[(levels >= reached) & (levels < cumulative[-1])]
         yield start + np.searchsorted(cumulative, here, side="right")
         reached = cumulative[-1]
+
+
+def choose_starts(estimator, model, sample, X, units, rng):
+    """Starts for the race and the reserve, ``n_init`` of each; or one, where there is only one to make.
+
+    Parameters
+    ----------
+    estimator : GaussianMixtureEM
+        For its ``n_components``, ``n_init``, ``init_params`` and given starting values.
+    model : LatentModel
+        Mixture weights times Gaussians.
+    sample : Sample
+        Rows to start from.
+    X : ndarray of shape (n, d)
+        All rows, in the user's units.
+    units : Affine
+        The engine's units.
+    rng : RandomState
+
+    Returns
+    -------
+    starts : list of Start
+    """
+    K, n_init, init = estimator.n_components, estimator.n_init, estimator.init_params
+    make = GaussianStarts(model, K, sample)
+    given = GivenParams.check(estimator, X.shape[1], units, model.family.floor)
+    if K == 1 or given.is_complete:
+        return [given.override(Start("given" if given.is_complete else "all", make.everything))]
+    if given.means is not None:
+        return [given.override(Start("given", lambda: make.around(given.means)))]
+    if isinstance(init, str):
+        kinds = START_KINDS[init]
+        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init)
+        return [
+            given.override(make.start(kinds[i % n_init % len(kinds)], seed)) for i, seed in enumerate(seeds)
+        ]
+    drawn = X[sample.positions]
+    if callable(init):
+        answers = [init(drawn, K, rng) for _ in range(n_init)]
+    else:
+        answer = np.asarray(init)
+        if len(answer) != len(X):
+            raise ValueError(
+                f"init_params has {len(answer)} rows, but X has {len(X)}: give one label, or one row of "
+                "responsibilities, per row of X."
+            )
+        answers = [answer[sample.positions]]
+    batch = Batch(np.ascontiguousarray(in_units(drawn, units).T))
+    every_resp = [resp_of(answer, K, len(drawn)) * sample.counts for answer in answers]
+    return [given.override(Start("given", partial(model.start, batch, resp))) for resp in every_resp]
 
 
 def resp_of(answer, n_components, n_rows):
@@ -279,7 +350,7 @@ class GaussianStarts:
         shape = COVARIANCE_SHAPES["tied"]._replace(structure=self._model.family.shape.structure)
         tied = replace(self._model, family=replace(self._model.family, shape=shape))
         begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
-        fit = fit_em(tied, begin, self._sample.batches(None), max_iter=100, tol=0.1)
+        fit = fit_em(tied, begin, self._sample.batches(), max_iter=100, tol=0.1)
         return self.from_resp(self._posterior(tied, fit.params))
 
     def _annealed(self, rng) -> LatentPair:
@@ -288,7 +359,7 @@ class GaussianStarts:
         for beta in (0.3, 0.5, 0.7, 0.85):
             warm = replace(self._model, beta=beta)
             params = fit_em(
-                warm, params, self._sample.batches(None), max_iter=5, acceleration="none"
+                warm, params, self._sample.batches(), max_iter=5, acceleration="none"
             ).params
         return params
 

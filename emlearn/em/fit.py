@@ -19,6 +19,8 @@ from emlearn.em.spaces import FloatArray
 NOISE = 1e-14
 # ... and a fall beyond this is none. Between them lies what cancellation may do to tight components.
 FALL = 1e-10
+# Rate assumed where gains are lost in rounding and none lower has been seen.
+SLOWEST = 0.999
 
 
 class MonotonicityWarning(RuntimeWarning):
@@ -144,7 +146,7 @@ def em_iterates(
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
     yield last.iterate()
     last_gain = np.nan  # NaN unless the step before was a plain one
-    rate = 0.99  # of an unseen EM
+    rate = SLOWEST
     n_iter = 0
     while n_iter < max_iter:
         here = last.step()
@@ -159,11 +161,14 @@ def em_iterates(
             )
             return
         u, v = here.differences(last)
-        if gain > NOISE * here.size:  # else what was seen of the rate before must serve
+        noise = NOISE * here.size
+        if gain > 100 * noise:
             # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
             shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(float).tiny)
             rate = max(shrinking, gain / last_gain if last_gain > 0 else 0.0)
-        gap = max(gain, NOISE * here.size) * rate / (1 - rate) if rate < 1 else np.inf
+        else:  # too little to tell a rate from: what was seen before must serve
+            rate = min(rate, SLOWEST)
+        gap = max(gain, noise) * rate / (1 - rate) if rate < 1 else np.inf
         yield here.iterate(gap=gap, rate=np.nan if np.isnan(last_gain) else rate)
         start, last, last_gain = last, here, gain
         # Close to the end only plain steps: they alone can show that it is the end.

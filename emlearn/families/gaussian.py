@@ -254,6 +254,25 @@ class Gaussian(ExponentialFamily):
             self.shape.structure.rescale(params.covariances, units.scale),
         )
 
+    def marginal(self, params: GaussianParams, columns: NDArray[np.int_]) -> GaussianParams:
+        """Parameters of the distribution of some features."""
+        covariances = self.shape.structure.marginal(params.covariances, columns)
+        return GaussianParams(params.means[:, columns], covariances)
+
+    def conditional(
+        self, params: GaussianParams, known: NDArray[np.int_], x: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Means (n, K, q) and covariances (K, q, q) of the other features, given the ``known`` x (n, p)."""
+        K, d = params.means.shape
+        others = np.setdiff1d(np.arange(d), known)
+        dense = self.shape.structure.dense(params.covariances, d)
+        covariances = np.broadcast_to(dense, (K, d, d))
+        cross = covariances[:, known[:, None], others]
+        slopes = np.linalg.solve(covariances[:, known[:, None], known], cross).swapaxes(1, 2)
+        centred = x[:, None, :] - params.means[:, known]
+        means = params.means[:, others] + np.einsum("kqp,nkp->nkq", slopes, centred)
+        return means, covariances[:, others[:, None], others] - slopes @ cross
+
     def sample(
         self, params: GaussianParams, labels: NDArray[np.int_], rng: np.random.RandomState
     ) -> FloatArray:
