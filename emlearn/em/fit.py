@@ -19,8 +19,8 @@ from emlearn.em.spaces import FloatArray
 NOISE = 1e-14
 # ... and a fall beyond this is none. Between them lies what cancellation may do to tight components.
 FALL = 1e-10
-# Rate assumed where gains are lost in rounding and none lower has been seen.
-SLOWEST = 0.999
+# Rate assumed where gains are lost in rounding and none below 1 has been seen.
+UNSEEN = 0.99
 
 
 class MonotonicityWarning(RuntimeWarning):
@@ -36,6 +36,7 @@ class Iterate(NamedTuple):
     extrapolated: bool  # reached by extrapolation; else the EM image of the iterate before
     gap: float = np.inf  # projected gain still to come, nats; inf where nothing can be said
     rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
+    lost: bool = False  # whether the last gain cannot be told from rounding
 
 
 class EMResult(NamedTuple):
@@ -139,14 +140,12 @@ def em_iterates(
 
     Iterates rise: an extrapolated point that is not at least as good as the EM step before it is not shown.
     """
-    batches = as_batches(data)
     accelerator = ACCELERATIONS[acceleration]()
-    last = _Point(model, params, batches)
+    projection = Projection()
+    last = _Point(model, params, as_batches(data))
     if not np.isfinite(last.objective):
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
     yield last.iterate()
-    last_gain = np.nan  # NaN unless the step before was a plain one
-    rate = SLOWEST
     n_iter = 0
     while n_iter < max_iter:
         here = last.step()
@@ -161,62 +160,99 @@ def em_iterates(
             )
             return
         u, v = here.differences(last)
-        noise = NOISE * here.size
+        projection.see(gain, u, v, NOISE * here.size)
+        yield here.iterate(projection)
+        start, last = last, here
+        # Close to the end only plain steps: they alone can show that it is the end.
+        if projection.gap < tol or n_iter + 1 >= max_iter:
+            continue
+        vector = accelerator.propose(start.vector, u, v)
+        if vector is None:
+            continue
+        ahead = here.move_to(vector)
+        n_iter += ahead is not None
+        if ahead is not None and ahead.objective >= here.objective:  # false for NaN
+            accelerator.learn(accepted=True)
+            projection.break_off()
+            last = ahead
+            yield last.iterate()
+        else:
+            accelerator.learn(accepted=False)
+
+
+class Projection:
+    """What is still to be gained if gains go on shrinking as they do: the rest of a geometric series.
+
+    Attributes
+    ----------
+    gap : float
+        Projected gain, in nats; inf where nothing can be said.
+    rate : float
+        Ratio of successive gains.
+    follows_plain : bool
+        Whether the last two steps were plain EM steps.
+    lost : bool
+        Whether the last gain cannot be told from rounding.
+    """
+
+    def __init__(self) -> None:
+        self.gap, self.rate, self.lost, self.follows_plain = np.inf, UNSEEN, False, False
+        self._last_gain = np.nan
+
+    def see(self, gain: float, u: FloatArray, v: FloatArray, noise: float) -> None:
+        """Take in the gain of a plain EM step ``u``, and the step ``v`` that follows."""
         if gain > 100 * noise:
             # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
-            shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(float).tiny)
-            rate = max(shrinking, gain / last_gain if last_gain > 0 else 0.0)
-        else:  # too little to tell a rate from: what was seen before must serve
-            rate = min(rate, SLOWEST)
-        gap = max(gain, noise) * rate / (1 - rate) if rate < 1 else np.inf
-        yield here.iterate(gap=gap, rate=np.nan if np.isnan(last_gain) else rate)
-        start, last, last_gain = last, here, gain
-        # Close to the end only plain steps: they alone can show that it is the end.
-        if gap >= tol and n_iter + 1 < max_iter:
-            vector = accelerator.propose(start.vector, u, v)
-            if vector is None:
-                continue
-            guess = model.unflatten(np.where(here.movable, vector, here.vector), here.params)
-            ahead = _Point(model, guess, batches) if model.admits(guess) else None
-            n_iter += ahead is not None
-            if ahead is not None and ahead.objective >= here.objective:  # false for NaN
-                accelerator.learn(accepted=True)
-                last, last_gain = ahead, np.nan
-                yield ahead.iterate(extrapolated=True)
-            else:
-                accelerator.learn(accepted=False)
+            shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(np.float64).tiny)
+            self.rate = max(shrinking, gain / self._last_gain if self._last_gain > 0 else 0.0)
+        elif self.rate >= 1:  # too little to tell a rate from: what was seen before must serve
+            self.rate = UNSEEN
+        self.gap = max(gain, noise) * self.rate / (1 - self.rate) if self.rate < 1 else np.inf
+        self.lost = gain <= noise
+        self.follows_plain = not np.isnan(self._last_gain)
+        self._last_gain = gain
+
+    def break_off(self) -> None:
+        """Hear that the next step does not follow a plain one."""
+        self._last_gain = np.nan
 
 
 class AitkenStop:
     """Stop after two plain iterations in a row with less than ``tol`` nats still to come.
 
     A rate that is still rising, its distance to 1 falling by more than a tenth, does not count: the slow
-    directions have not come to the fore yet.
+    directions have not come to the fore yet. Ten plain gains in a row that are lost in rounding stop a fit
+    too, however small ``tol``; the gap then says what may hide there.
     """
 
     def __init__(self, tol: float):
         self._tol = tol
         self._last_rate = np.nan
-        self._hits = 0
+        self._hits = self._lost = 0
 
     def __call__(self, iterate: Iterate) -> bool:
         rising = 1 - iterate.rate < 0.9 * (1 - self._last_rate)
         certain = iterate.gap < self._tol and not np.isnan(iterate.rate) and not rising
         self._hits = self._hits + 1 if certain else 0
         self._last_rate = iterate.rate
+        if not iterate.extrapolated:
+            self._lost = self._lost + 1 if iterate.lost else 0
         return self.converged
 
     @property
     def converged(self) -> bool:
-        return self._hits >= 2
+        return self._hits >= 2 or self._lost >= 10
 
 
 class _Point:
     """Parameters with their E-step, the EM image that comes with it, and coordinates."""
 
-    def __init__(self, model: EMModel, params: Any, batches: Batches):
+    def __init__(
+        self, model: EMModel, params: Any, batches: Batches, *, extrapolated: bool = False
+    ):
         self._model = model
         self._batches = batches
+        self._extrapolated = extrapolated
         self.params = params
         self.e_step: EStep = batches.sum(model.expectation(params))
         self.objective = float(self.e_step.log_likelihood + model.log_prior(params))
@@ -257,8 +293,18 @@ class _Point:
         moving = self.movable & np.isfinite(u) & np.isfinite(v)
         return np.where(moving, u, 0.0), np.where(moving, v, 0.0)
 
-    def iterate(
-        self, extrapolated: bool = False, gap: float = np.inf, rate: float = np.nan
-    ) -> Iterate:
-        likelihood = float(self.e_step.log_likelihood)
-        return Iterate(self.params, self.objective, likelihood, extrapolated, gap, rate)
+    def move_to(self, vector: FloatArray) -> _Point | None:
+        """The point at other coordinates, as far as they may move; None if it is not a legal one."""
+        params = self._model.unflatten(np.where(self.movable, vector, self.vector), self.params)
+        if not self._model.admits(params):
+            return None
+        return _Point(self._model, params, self._batches, extrapolated=True)
+
+    def iterate(self, projection: Projection | None = None) -> Iterate:
+        base = Iterate(
+            self.params, self.objective, float(self.e_step.log_likelihood), self._extrapolated
+        )
+        if projection is None:
+            return base
+        rate = projection.rate if projection.follows_plain else np.nan
+        return base._replace(gap=projection.gap, rate=rate, lost=projection.lost)
