@@ -585,9 +585,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         >>> X = load_old_faithful().data
         >>> mixture = GaussianMixtureEM(n_components=2, random_state=0).fit(X)
         >>> wait = mixture.conditional([[2.0], [4.5]], columns=[0])  # after 2 and 4.5 minutes
-        >>> wait.mean().round(1)
-        array([[54.3],
-               [81.1]])
+        >>> wait.mean().round()
+        array([[54.],
+               [81.]])
         """
         known = self._column_numbers(columns)
         marginal = self.marginal(columns)
