@@ -181,7 +181,7 @@ class Rivals:
         shape = COVARIANCE_SHAPES[covariance_type]
         structure = shape.structure
         self._units = Affine(X.mean(axis=0), structure.units(X.var(axis=0)))
-        self._floats_per_row = 1 + d + structure.n_products(d) + 2 * K
+        self._floats_per_row = Gaussian(shape).floats_per_row(K, d)
         stack = structure.shape(1 if shape.tied else K, d)
         covariances = structure.invert(precisions.reshape(stack))
         family = GaussianParams(

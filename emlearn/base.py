@@ -10,7 +10,6 @@ from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
-from joblib import effective_n_jobs
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
@@ -142,9 +141,6 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
         scale = structure.units(np.where(constant, 0.0, moments.variance))
         return Affine(moments.mean, np.where(scale > 0, scale, size)), constant
-
-    def _n_threads(self):
-        return effective_n_jobs(self.n_jobs)
 
     def _warn(self, message):
         warnings.warn(message, ConvergenceWarning, stacklevel=_callers_level())

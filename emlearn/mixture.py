@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -246,7 +245,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         self._check_rows(moments.n_rows, sample)
         model = self._bind_model(sample, constant)
         if self.warm_start and hasattr(self, "_params"):
-            starts = [Start("warm", partial(self._last_params, model, units))]
+            last = self._last_params(model, units)
+            starts = [Start("warm", lambda: last)]
         else:
             starts = choose_starts(self, model, sample, X, units, rng)
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
+from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
@@ -299,8 +300,7 @@ class GaussianStarts:
 
     def around(self, means: np.ndarray) -> LatentPair:
         """Every row given to the nearest of some means, (K, d)."""
-        distance = ((self._sample.rows[None, :, :] - means[:, None, :]) ** 2).sum(axis=2)
-        return self._from_labels(distance.argmin(axis=0))
+        return self._from_labels(cdist(means, self._sample.rows).argmin(axis=0))
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
         """Parameters from responsibilities (K, m)."""
@@ -354,7 +354,7 @@ class GaussianStarts:
         return self.from_resp(self._posterior(tied, fit.params))
 
     def _annealed(self, rng) -> LatentPair:
-        """Cool the posterior from half its temperature's inverse to 1 in a few steps."""
+        """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
         params = self._random_from_data(rng)
         for beta in (0.3, 0.5, 0.7, 0.85):
             warm = replace(self._model, beta=beta)

@@ -122,10 +122,17 @@ def fit_em(
     stop = AitkenStop(tol)
     with one_blas_thread():
         for iterate in em_iterates(model, params, data, tol, max_iter, acceleration):
-            history.append(iterate)
+            remember(history, iterate)
             if stop(iterate) or (callback is not None and callback(iterate)):
                 break
     return EMResult.of(history, stop.converged)
+
+
+def remember(history: list[Iterate], iterate: Iterate) -> None:
+    """Append to a history in which only the last iterate keeps its parameters."""
+    if history:
+        history[-1] = history[-1]._replace(params=None)
+    history.append(iterate)
 
 
 def em_iterates(
@@ -162,11 +169,11 @@ def em_iterates(
         u, v = here.differences(last)
         projection.see(gain, u, v, NOISE * here.size)
         yield here.iterate(projection)
-        start, last = last, here
+        start, last = last.vector, here
         # Close to the end only plain steps: they alone can show that it is the end.
         if projection.gap < tol or n_iter + 1 >= max_iter:
             continue
-        vector = accelerator.propose(start.vector, u, v)
+        vector = accelerator.propose(start, u, v)
         if vector is None:
             continue
         ahead = here.move_to(vector)

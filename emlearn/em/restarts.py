@@ -16,7 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from emlearn.em.batches import Batches, as_batches, one_blas_thread
-from emlearn.em.fit import AitkenStop, EMResult, Iterate, em_iterates
+from emlearn.em.fit import AitkenStop, EMResult, Iterate, em_iterates, remember
 from emlearn.em.model import EMModel
 
 FIRST_STEPS = 10  # E-steps that each start gets at first
@@ -276,7 +276,7 @@ class _Run:
                 if iterate is None:
                     self._done = True
                     break
-                self.history.append(iterate)
+                remember(self.history, iterate)
                 asked = self._report(self.number, self.kind, iterate)
                 self._done = self.stop(iterate) or asked
                 steps -= 1

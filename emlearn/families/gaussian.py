@@ -21,6 +21,8 @@ CANCELLATION = 1e-10
 WHITEN_RATIO = 5
 # Eigenvalues this much above the floor, relatively, count as resting on it.
 FLOOR_SLACK = 1e-6
+# A responsibility below this is lost in rounding when second moments are summed.
+NO_SHARE = 1e-20
 # A component with no more than this in all is empty and keeps its parameters.
 NO_WEIGHT = 1e-100
 
@@ -182,10 +184,13 @@ class Gaussian(ExponentialFamily):
         structure, tied = self.shape
         weight = resp.sum(axis=1)
         second = np.empty((len(means), structure.n_products(means.shape[1])))
-        centred = np.empty_like(batch.x)
-        for k, (mean, root) in enumerate(zip(means, np.sqrt(resp), strict=True)):
-            np.subtract(batch.x, mean[:, None], out=centred)
-            centred *= root
+        for k, mean in enumerate(means):
+            x, share = batch.x, resp[k]
+            belongs = share > NO_SHARE
+            if 2 * np.count_nonzero(belongs) < len(share):
+                x, share = x[:, belongs], share[belongs]
+            centred = x - mean[:, None]
+            centred *= np.sqrt(share)
             second[k] = structure.moment(centred, None)
         if tied:
             second = second.sum(axis=0, keepdims=True)
