@@ -77,8 +77,8 @@ def race(
 ) -> RaceResult:
     """Fit a model by EM from many starts.
 
-    Every start gets 10 E-steps. The third with the best projected limits get twice as many more, and so
-    on, until 3 are left to finish. If fewer than two starts reach the best limit, the reserve joins.
+    Every start gets 10 E-steps. The half with the best projected limits get twice as many more, and so
+    on, until 3 distinct ones are left to finish. If fewer than two starts reach the best limit, the reserve joins.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def race(
 
 
 def _shortlist(runs: list[_Run], advance: Callable[[list[_Run], float], None]) -> list[_Run]:
-    """Advance runs and drop the worse two thirds, again and again, until few distinct ones are left."""
+    """Advance runs and drop the worse half, again and again, until few distinct ones are left."""
     steps, alive = FIRST_STEPS, runs
     while True:
         advance(alive, steps)
@@ -170,7 +170,7 @@ def _shortlist(runs: list[_Run], advance: Callable[[list[_Run], float], None]) -
         alive = _distinct(alive)
         if len(alive) <= N_FINALISTS:
             return alive
-        alive = alive[: max(math.ceil(len(alive) / 3), N_FINALISTS)]
+        alive = alive[: max(math.ceil(len(alive) / 2), N_FINALISTS)]
         steps *= 2
 
 
