@@ -51,8 +51,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     ----------
     n_components : int, default=1
         Number of components, K.
-    covariance_type : {"full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"}, default="full"
-        Form of the covariance matrices. "full", "diag" (no correlations) and "spherical" (one variance for
+    covariance_type : str, default="full"
+        Form of the covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
+        "tied_spherical". "full", "diag" (no correlations) and "spherical" (one variance for
         all features) give each component its own; the tied forms share one.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
@@ -64,9 +65,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         for spherical forms). A constraint, not a term added to diagonals; values below 1e-12 count as 1e-12.
     n_init : int, default=30
         Number of starts that race. Most of them get 10 iterations.
-    init_params : {"auto", "kmeans", "k-means++", "random", "random_from_data"}, array or callable, \
-            default="auto"
-        How to start. "auto" races several kinds: k-means on standardised and on sphered data, a tied
+    init_params : str, array or callable, default="auto"
+        How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data". "auto" races several kinds: k-means on standardised and on sphered data, a tied
         covariance matrix first and then freed, random rows, random responsibilities, annealing. An array
         holds labels (n,) or responsibilities (n, K) of the rows of X. A callable gets
         ``(X, n_components, random_state)`` with the rows that take part in the race, at least 20,000 if
