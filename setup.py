@@ -7,8 +7,9 @@ from setuptools import Extension, setup
 
 CHAIN = Path("emlearn/latent/_chain.pyx")
 
-# Where the source or Cython is missing, emlearn runs on the NumPy twin. `optional` does the
-# same for a missing compiler. setuptools calls Cython itself; memoryviews need no NumPy headers.
+# The place is kept for the recursions of Markov chains: there is no source yet. Where it, Cython or
+# (`optional`) a compiler is missing, emlearn installs without. setuptools calls Cython itself;
+# memoryviews need no NumPy headers.
 buildable = CHAIN.exists() and find_spec("Cython") is not None
 chain = Extension("emlearn.latent._chain", [CHAIN.as_posix()], optional=True)
 

@@ -32,7 +32,7 @@ def _chain_kernel():
     try:
         import_module("emlearn.latent._chain")
     except ImportError:
-        return "NumPy twin"
+        return "not built"
     return "compiled"
 
 
@@ -49,7 +49,7 @@ def show_versions():
     """Print versions and settings to paste into a bug report.
 
     Prints the system, the versions of emlearn and of the packages it can use, whether the
-    forward-backward recursions run compiled or on their NumPy twin, and each BLAS library that is
+    optional compiled extension is there, and each BLAS library that is
     loaded, with its number of threads.
 
     Examples

@@ -94,6 +94,8 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
             return None
         if isinstance(sample_weight, Real):
             weight = np.full(len(X), float(sample_weight))
+            if not np.isfinite(weight).all():
+                raise ValueError(f"sample_weight={sample_weight}: a weight must be a finite number.")
         else:
             weight = check_array(
                 sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
@@ -125,11 +127,12 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
             n_rows += np.count_nonzero(w)
             # About a row of the chunk, so that a large common offset cancels before anything is summed.
             near = chunk[np.argmax(w > 0)]
-            step = w @ (chunk - near) / chunk_total
-            chunk = chunk - near - step
-            delta = near + step - mean if total else near + step
-            mean = mean + delta * (chunk_total / (total + chunk_total))
-            scatter += w @ chunk**2 + delta**2 * (total * chunk_total / (total + chunk_total))
+            with np.errstate(over="ignore", invalid="ignore"):  # refused when units are chosen
+                step = w @ (chunk - near) / chunk_total
+                chunk = chunk - near - step
+                delta = near + step - mean if total else near + step
+                mean = mean + delta * (chunk_total / (total + chunk_total))
+                scatter += w @ chunk**2 + delta**2 * (total * chunk_total / (total + chunk_total))
             total += chunk_total
         return Moments(total, mean, scatter / total, n_rows)
 
@@ -140,16 +143,25 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         constant = moments.variance <= (4 * eps * np.abs(moments.mean)) ** 2
         size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
         scale = structure.units(np.where(constant, 0.0, moments.variance))
-        return Affine(moments.mean, np.where(scale > 0, scale, size)), constant
+        scale = np.where(scale > 0, scale, size)
+        beyond = ~((scale > 1e-150) & (scale < 1e150))
+        if beyond.any():
+            column = int(np.argmax(beyond))
+            raise ValueError(
+                f"{self._column_name(column)} has a scale of {scale[column]:.3g}, whose square is beyond "
+                "floating point. Give it in another unit."
+            )
+        return Affine(moments.mean, scale), constant
 
     def _warn(self, message):
         warnings.warn(message, ConvergenceWarning, stacklevel=_callers_level())
 
     def _warn_unless_converged(self, best):
         if not best.converged:
+            gap = f"{best.gap:.3g}" if np.isfinite(best.gap) else "unknown number of"
             self._warn(
-                f"EM stopped after {best.n_iter} iterations with a projected {best.gap:.3g} nats still to "
-                f"be gained (tol={self.tol}). Increase max_iter, or reduce n_components."
+                f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with a projected {gap} "
+                "nats still to be gained. Increase max_iter, or reduce n_components."
             )
 
     @contextmanager

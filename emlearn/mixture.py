@@ -9,7 +9,7 @@ import numpy as np
 from joblib import effective_n_jobs
 from scipy import special
 from sklearn.base import DensityMixin, clone
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
@@ -17,6 +17,7 @@ from emlearn.base import EMMixin, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
+    Batch,
     Batches,
     LatentModel,
     LatentPair,
@@ -29,7 +30,7 @@ from emlearn.families.gaussian import FLOOR_SLACK
 from emlearn.latent import MixtureWeights
 from emlearn.starts import SAMPLE_ROWS, START_KINDS, Sample, choose_starts
 
-LEAST_FLOOR = 1e-12  # the least relative variance that floating point can bear
+LEAST_FLOOR = 1e-9  # the least relative variance that floating point can bear
 
 
 class ConditionalMixture(NamedTuple):
@@ -62,15 +63,17 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Largest number of iterations of one start.
     reg_covar : float, default=1e-6
         Least eigenvalue of a covariance matrix, relative to each feature's variance (to the mean variance
-        for spherical forms). A constraint, not a term added to diagonals; values below 1e-12 count as 1e-12.
+        for spherical forms). A constraint, not a term added to diagonals; values below 1e-9 count as 1e-9.
     n_init : int, default=30
-        Number of starts that race. Most of them get 10 iterations.
+        Number of starts that race, most of them for 10 iterations. If fewer than two reach the best value,
+        as many again join, unless it is 1.
     init_params : str, array or callable, default="auto"
-        How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data". "auto" races several kinds: k-means on standardised and on sphered data, a tied
-        covariance matrix first and then freed, random rows, random responsibilities, annealing. An array
-        holds labels (n,) or responsibilities (n, K) of the rows of X. A callable gets
-        ``(X, n_components, random_state)`` with the rows that take part in the race, at least 20,000 if
-        there are as many, and returns either.
+        How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data". "auto" races several
+        kinds: k-means on standardised and on sphered data, a tied covariance matrix first and then freed,
+        random rows, random responsibilities, annealing. An array holds labels (n,) or responsibilities
+        (n, K) of the rows of X. A callable is called ``n_init`` times with
+        ``(X, n_components, random_state)``, where X holds the rows that take part in the race (all, or of
+        very many a sample), and returns either.
     weights_init : array-like of shape (K,), default=None
         Weights to start from.
     means_init : array-like of shape (K, d), default=None
@@ -102,9 +105,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Square roots of the precisions, of the shape of `covariances_`; matrices are upper triangular,
         :math:`\Sigma^{-1} = U U^\top`.
     converged_ : bool
-        Whether the best start met `tol`.
+        Whether the best start met `tol`, or all gains were lost in rounding.
     n_iter_ : int
-        Number of iterations of the best start.
+        Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
         Total weighted log-likelihood of the data at the fitted parameters, in nats.
     lower_bound_ : float
@@ -217,7 +220,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            Rows are observations. A memory-mapped array is read batch by batch.
+            Rows are observations. A memory-mapped array of floats is read batch by batch.
         y : Ignored
             Present for pipelines.
         sample_weight : array-like of shape (n,), default=None
@@ -235,7 +238,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         X = self._check_X(X, reset=True)
         weight = self._check_weight(sample_weight, X)
-        n, d = X.shape
+        d = X.shape[1]
         structure = COVARIANCE_SHAPES[self.covariance_type].structure
         moments = self._moments(X, weight)
         units, constant = self._choose_units(moments, structure)
@@ -248,12 +251,12 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             last = self._last_params(model, units)
             starts = [Start("warm", lambda: last)]
         else:
-            starts = choose_starts(self, model, sample, X, units, rng)
+            starts = choose_starts(self, model, sample, X, weight, units, rng)
 
         floats_per_row = model.family.floats_per_row(self.n_components, d)
         data, part = sample.batches(floats_per_row), None
-        if len(sample.positions) < n:
-            part = data
+        if len(sample.positions) < moments.n_rows:
+            part = data if len(starts) > 1 else None  # one start has no race to run
             n_threads = effective_n_jobs(self.n_jobs)
             data = Batches(X, weight, floats_per_row=floats_per_row, units=units, n_threads=n_threads)
         with self._progress(X, y) as report:
@@ -271,7 +274,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             )
         self._print_race(result)
         self._publish(result, model, units, moments.weight, X.dtype)
-        self._warn_of(result.best, model)
+        self._warn_of(result.best, model, len(sample.rows))
         return self
 
     def fit_predict(self, X, y=None, sample_weight=None):
@@ -281,7 +284,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     def _check_rows(self, n_rows, sample):
         if len(sample.rows) < self.n_components:
             drawn = len(sample.positions)
-            where = "of them" if drawn >= n_rows else f"in an even sample of {drawn}"
+            where = "of them" if drawn == n_rows else f"in an even sample of {drawn}"
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many distinct rows, but X has "
                 f"n_samples={n_rows} rows with weight, {len(sample.rows)} {where} distinct. "
@@ -296,14 +299,14 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         resting = floor * (1 + FLOOR_SLACK)
         n_forced = int(shape.structure.n_at_floor(whole, resting)[0])
         if n_forced:
-            values, vectors = np.linalg.eigh(shape.structure.dense(whole, len(constant))[0])
-            along = (vectors[:, values <= resting] ** 2).sum(axis=1)
+            _, vectors = np.linalg.eigh(shape.structure.dense(whole, len(constant))[0])
+            along = (vectors[:, :n_forced] ** 2).sum(axis=1)
             names = [self._column_name(j) for j in np.flatnonzero(constant | (along > 1e-3))]
             listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
             self._warn(
                 f"X is constant or linearly dependent in {listed} ({len(sample.rows)} distinct rows, "
-                f"{len(constant)} columns): covariances rest on the floor set by "
-                f"reg_covar={self.reg_covar}."
+                f"{len(constant)} columns), or nearly so beside an outlier: covariances rest on the floor set "
+                f"by reg_covar={self.reg_covar}."
             )
         return LatentModel(MixtureWeights(), Gaussian(shape, floor, n_forced))
 
@@ -311,7 +314,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """The last fit's parameters in new units."""
         weights, family = self._params
         shape = COVARIANCE_SHAPES[self.covariance_type]
-        expected = shape.structure.shape(1 if shape.tied else self.n_components, len(units.scale))
+        expected = shape.structure.identity(1 if shape.tied else self.n_components, len(units.scale)).shape
         if family.means.shape != (self.n_components, len(units.scale)) or (
             family.covariances.shape != expected
         ):
@@ -355,15 +358,19 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         K = self.means_.shape[0]
         self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
 
-    def _warn_of(self, best, model):
+    def _warn_of(self, best, model, n_distinct):
         """Say what of the fit is not as it should be."""
         empty = np.flatnonzero(self._params.latent == 0)
         resting = model.family.spurious(self._params.family)
-        if resting.any() and not model.family.n_forced:  # that has been said
+        # With so few rows every full matrix is singular, and the data's own warning has said so.
+        too_few = model.family.n_forced and n_distinct <= self.means_.size
+        if resting.any() and not too_few:
+            of = "the shared covariance" if model.family.shape.tied else "components"
+            which = "" if model.family.shape.tied else f" {np.flatnonzero(resting).tolist()}"
             self._warn(
-                f"Every start collapsed: components {np.flatnonzero(resting).tolist()} rest on the "
-                f"variance floor (reg_covar={self.reg_covar}). Reduce n_components, choose a simpler "
-                "covariance_type or raise reg_covar."
+                f"Every start collapsed: {of}{which} on the variance floor (reg_covar={self.reg_covar}). "
+                "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
+                "if components are truly that narrow, lower reg_covar."
             )
         if len(empty):
             self._warn(f"No row supports components {empty.tolist()}. Reduce n_components.")
@@ -549,7 +556,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         index = self._column_numbers(columns)
         weights, params = self._params
         part = self._model.family.marginal(params, index)
-        mixture = clone(self)
+        mixture = clone(self).set_params(
+            init_params="auto", weights_init=None, means_init=None, precisions_init=None
+        )
         mixture.n_features_in_ = len(index)
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_[index]
@@ -590,16 +599,20 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
                [81.]])
         """
         known = self._column_numbers(columns)
-        marginal = self.marginal(columns)
+        X_known = check_array(X_known, dtype=np.float64, input_name="X_known")
+        if X_known.shape[1] != len(known):
+            raise ValueError(f"X_known has {X_known.shape[1]} columns, but columns names {len(known)}.")
         others = np.setdiff1d(np.arange(self.n_features_in_), known)
         if not len(others):
             raise ValueError("columns holds all features: none is left to be conditioned.")
-        weights = marginal.predict_proba(X_known)
+        family, (weights, params) = self._model.family, self._params
         centre, scale = self._units
-        z = (np.asarray(X_known, dtype=np.float64) - centre[known]) / scale[known]
-        means, covariances = self._model.family.conditional(self._params.family, known, z)
+        z = (X_known - centre[known]) / scale[known]
+        seen = family.density(family.marginal(params, known))(Batch(np.ascontiguousarray(z.T)))
+        resp, _ = self._model.latent.resp(weights, seen.log_prob)
+        means, covariances = family.conditional(params, known, z)
         return ConditionalMixture(
-            weights,
+            resp.T,
             means * scale[others] + centre[others],
             covariances * np.outer(scale[others], scale[others]),
         )
@@ -608,13 +621,19 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """Numbers of features from numbers or names."""
         check_is_fitted(self)
         names = list(getattr(self, "feature_names_in_", []))
+        columns = np.atleast_1d(np.asarray(columns))
+        if columns.dtype == bool and len(columns) == self.n_features_in_:
+            columns = np.flatnonzero(columns)
+        if not len(columns):
+            raise ValueError("columns names no feature.")
         numbers = []
-        for column in np.atleast_1d(np.asarray(columns, dtype=object)):
+        for column in columns.tolist():
             if isinstance(column, str):
                 if column not in names:
-                    raise ValueError(f"There is no feature {column!r}; the features are {names}.")
+                    known = f"are {names}" if names else "have no names, use numbers"
+                    raise ValueError(f"There is no feature {column!r}; the features {known}.")
                 numbers.append(names.index(column))
-            elif isinstance(column, Integral) and abs(column + 0.5) < self.n_features_in_ + 0.5:
+            elif type(column) is int and -self.n_features_in_ <= column < self.n_features_in_:
                 numbers.append(int(column) % self.n_features_in_)
             else:
                 raise ValueError(

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
-from scipy.spatial.distance import cdist
 from sklearn.cluster import KMeans, kmeans_plusplus
 
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
@@ -89,11 +88,12 @@ class Sample:
         drawn = np.empty(size, dtype=np.int_)
         for i in range(size):
             cumulative = np.cumsum(weight)
-            drawn[i] = np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right")
+            index = np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right")
+            drawn[i] = min(index, np.flatnonzero(weight)[-1])
             weight[drawn[i]] = 0.0
         return drawn
 
-    def batches(self, floats_per_row=None):
+    def batches(self, floats_per_row):
         """The sample as data for the engine."""
         return Batches(self.rows, self.weight, floats_per_row=floats_per_row)
 
@@ -104,33 +104,34 @@ def in_units(X, units):
 
 
 def _draw_evenly(n, weight, size, rng):
-    """Indices of about ``size`` of n rows, and how often each counts.
+    """Indices of about ``size`` of the rows with weight, and how often each counts.
 
-    All rows where there are no more than ``size``; else one draw from each of ``size`` equal strata of the
-    cumulative weights, in the order of the rows.
+    All of them where there are no more than ``size``. Else rows that weigh more than a ``size``-th of the
+    whole are in, and of the others one is drawn from each of as many equal strata of the cumulative weights,
+    in the order of the rows.
     """
-    if n <= size:
-        return np.arange(n), np.ones(n) if weight is None else weight
-    levels = (np.arange(size) + rng.uniform(size=size)) / size
     if weight is None:
-        index = (levels * n).astype(np.int_)
-    else:
-        index = np.concatenate(list(_inverse_cdf(weight, levels * weight.sum())))
-    positions, counts = np.unique(np.minimum(index, n - 1), return_counts=True)
-    return positions, counts.astype(np.float64)
+        if n <= size:
+            return np.arange(n), np.ones(n)
+        levels = (np.arange(size) + rng.uniform(size=size)) / size
+        positions = np.unique((levels * n).astype(np.int_))
+        return positions, np.ones(len(positions))
+    if np.count_nonzero(weight) <= size:
+        positions = np.flatnonzero(weight)
+        return positions, weight[positions]
+    heavy = np.flatnonzero(weight > weight.sum() / size)
+    light = weight.copy()
+    light[heavy] = 0.0
+    levels = (np.arange(size) + rng.uniform(size=size)) / size * light.sum()
+    drawn = np.minimum(np.searchsorted(np.cumsum(light), levels, side="right"), np.flatnonzero(light)[-1])
+    positions, counts = np.unique(drawn, return_counts=True)
+    positions = np.concatenate([positions, heavy])
+    counts = np.concatenate([counts * (light.sum() / size), weight[heavy]])
+    order = np.argsort(positions)
+    return positions[order], counts[order] * (size / weight.sum())
 
 
-def _inverse_cdf(weight, levels):
-    """Where the cumulative weights pass each of some rising levels, a million weights at a time."""
-    reached, step = 0.0, 2**20
-    for start in range(0, len(weight), step):
-        cumulative = reached + np.cumsum(weight[start : start + step])
-        here = levels[(levels >= reached) & (levels < cumulative[-1])]
-        yield start + np.searchsorted(cumulative, here, side="right")
-        reached = cumulative[-1]
-
-
-def choose_starts(estimator, model, sample, X, units, rng):
+def choose_starts(estimator, model, sample, X, weight, units, rng):
     """Starts for the race and the reserve, ``n_init`` of each; or one, where there is only one to make.
 
     Parameters
@@ -143,6 +144,8 @@ def choose_starts(estimator, model, sample, X, units, rng):
         Rows to start from.
     X : ndarray of shape (n, d)
         All rows, in the user's units.
+    weight : ndarray of shape (n,) or None
+        Their weights.
     units : Affine
         The engine's units.
     rng : RandomState
@@ -157,27 +160,23 @@ def choose_starts(estimator, model, sample, X, units, rng):
     if K == 1 or given.is_complete:
         return [given.override(Start("given" if given.is_complete else "all", make.everything))]
     if given.means is not None:
-        return [given.override(Start("given", lambda: make.around(given.means)))]
+        return [given.override(Start("given", lambda: make.at(given.means)))]
     if isinstance(init, str):
         kinds = START_KINDS[init]
-        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init)
+        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init if n_init > 1 else 1)
         return [
             given.override(make.start(kinds[i % n_init % len(kinds)], seed)) for i, seed in enumerate(seeds)
         ]
-    drawn = X[sample.positions]
     if callable(init):
-        answers = [init(drawn, K, rng) for _ in range(n_init)]
+        drawn = X[sample.positions]
+        batch = Batch(np.ascontiguousarray(in_units(drawn, units).T))
+        every_resp = [resp_of(init(drawn.copy(), K, rng), K, len(drawn)) for _ in range(n_init)]
+        counts = sample.counts
     else:
-        answer = np.asarray(init)
-        if len(answer) != len(X):
-            raise ValueError(
-                f"init_params has {len(answer)} rows, but X has {len(X)}: give one label, or one row of "
-                "responsibilities, per row of X."
-            )
-        answers = [answer[sample.positions]]
-    batch = Batch(np.ascontiguousarray(in_units(drawn, units).T))
-    every_resp = [resp_of(answer, K, len(drawn)) * sample.counts for answer in answers]
-    return [given.override(Start("given", partial(model.start, batch, resp))) for resp in every_resp]
+        batch = Batch(np.ascontiguousarray(in_units(X, units).T))
+        every_resp = [resp_of(init, K, len(X))]
+        counts = 1.0 if weight is None else weight
+    return [given.override(Start("given", partial(model.start, batch, resp * counts))) for resp in every_resp]
 
 
 def resp_of(answer, n_components, n_rows):
@@ -193,8 +192,8 @@ def resp_of(answer, n_components, n_rows):
         return (answer == np.arange(n_components)[:, None]).astype(np.float64)
     if answer.shape != (n_rows, n_components):
         raise ValueError(
-            f"init_params gives an array of shape {answer.shape}; expected labels ({n_rows},) or "
-            f"responsibilities ({n_rows}, {n_components})."
+            f"init_params gives an array of shape {answer.shape}; expected one label per row, ({n_rows},), or "
+            f"responsibilities, ({n_rows}, {n_components})."
         )
     resp = answer.T.astype(np.float64)
     if not (np.isfinite(resp).all() and resp.min() >= 0 and np.allclose(resp.sum(axis=0), 1, atol=1e-6)):
@@ -222,23 +221,26 @@ class GivenParams:
             weights = _checked("weights_init", estimator.weights_init, (K,))
             if weights.min() < 0 or not np.isclose(weights.sum(), 1):
                 raise ValueError(
-                    f"weights_init must be non-negative with sum 1, got sum {weights.sum():.6g}."
+                    f"weights_init must be non-negative with sum 1; the least is {weights.min():.6g}, the sum "
+                    f"{weights.sum():.6g}."
                 )
         if estimator.means_init is not None:
             means = _checked("means_init", estimator.means_init, (K, n_features))
             means = (means - units.shift) / units.scale
         if estimator.precisions_init is not None:
             structure, tied = COVARIANCE_SHAPES[estimator.covariance_type]
-            stack = structure.shape(1 if tied else K, n_features)
+            stack = structure.identity(1 if tied else K, n_features).shape
             given = _checked(
                 "precisions_init", estimator.precisions_init, stack[1:] if tied else stack
             )
-            precisions = given.reshape(stack)
+            precisions = structure.rescale(given.reshape(stack), units.scale)
             dense = structure.dense(precisions, n_features)
-            if not np.allclose(dense, dense.swapaxes(1, 2)) or np.linalg.eigvalsh(dense).min() <= 0:
-                raise ValueError("precisions_init must be symmetric and positive definite.")
-            covariances = structure.rescale(structure.invert(precisions), 1 / units.scale)
-            covariances = structure.raise_to(covariances, floor)
+            for k, matrix in enumerate(dense):
+                if not np.allclose(matrix, matrix.T):
+                    raise ValueError(f"precisions_init must be symmetric; matrix {k} is not.")
+                if np.linalg.eigvalsh(matrix).min() <= 0:
+                    raise ValueError(f"precisions_init must be positive definite; matrix {k} is not.")
+            covariances = structure.raise_to(structure.invert(precisions), floor)
         return cls(weights, means, covariances)
 
     @property
@@ -288,6 +290,7 @@ class GaussianStarts:
         self._model = model
         self._K = n_components
         self._sample = sample
+        self._batches = sample.batches(model.family.floats_per_row(n_components, sample.rows.shape[1]))
 
     def start(self, kind: str, seed: int) -> Start:
         """A start of some kind."""
@@ -298,9 +301,16 @@ class GaussianStarts:
         """All components alike, with the mean and covariance of all rows."""
         return self.from_resp(np.full((self._K, len(self._sample.rows)), 1.0 / self._K))
 
-    def around(self, means: np.ndarray) -> LatentPair:
-        """Every row given to the nearest of some means, (K, d)."""
-        return self._from_labels(cdist(means, self._sample.rows).argmin(axis=0))
+    def at(self, means: np.ndarray) -> LatentPair:
+        """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
+        d = means.shape[1]
+        params = self.everything()
+        covariances = params.family.covariances * self._K ** (-2.0 / d)
+        floor = self._model.family.floor
+        structure = self._model.family.shape.structure
+        if structure.n_at_floor(covariances, floor).any():
+            covariances = params.family.covariances
+        return LatentPair(np.full(self._K, 1.0 / self._K), GaussianParams(means, covariances))
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
         """Parameters from responsibilities (K, m)."""
@@ -325,21 +335,10 @@ class GaussianStarts:
         _, seeds = kmeans_plusplus(
             self._sample.rows, self._K, sample_weight=self._sample.weight, random_state=rng
         )
-        return self._at(self._sample.rows[seeds])
+        return self.at(self._sample.rows[seeds])
 
     def _random_from_data(self, rng) -> LatentPair:
-        return self._at(self._sample.rows[self._sample.draw(self._K, rng)])
-
-    def _at(self, means: np.ndarray) -> LatentPair:
-        """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
-        d = means.shape[1]
-        params = self.everything()
-        covariances = params.family.covariances * self._K ** (-2.0 / d)
-        floor = self._model.family.floor
-        structure = self._model.family.shape.structure
-        if structure.n_at_floor(covariances, floor).any():
-            covariances = params.family.covariances
-        return LatentPair(np.full(self._K, 1.0 / self._K), GaussianParams(means, covariances))
+        return self.at(self._sample.rows[self._sample.draw(self._K, rng)])
 
     def _random(self, rng) -> LatentPair:
         resp = rng.uniform(size=(self._K, len(self._sample.rows)))
@@ -350,7 +349,7 @@ class GaussianStarts:
         shape = COVARIANCE_SHAPES["tied"]._replace(structure=self._model.family.shape.structure)
         tied = replace(self._model, family=replace(self._model.family, shape=shape))
         begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
-        fit = fit_em(tied, begin, self._sample.batches(), max_iter=100, tol=0.1)
+        fit = fit_em(tied, begin, self._batches, max_iter=100, tol=0.1)
         return self.from_resp(self._posterior(tied, fit.params))
 
     def _annealed(self, rng) -> LatentPair:
@@ -359,7 +358,7 @@ class GaussianStarts:
         for beta in (0.3, 0.5, 0.7, 0.85):
             warm = replace(self._model, beta=beta)
             params = fit_em(
-                warm, params, self._sample.batches(), max_iter=5, acceleration="none"
+                warm, params, self._batches, max_iter=5, acceleration="none"
             ).params
         return params
 

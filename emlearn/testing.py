@@ -51,6 +51,8 @@ def check_model(
 ) -> None:
     """Check a model against the laws of EM.
 
+    One thing they cannot see is a density that does not integrate to 1: check that beside them.
+
     Parameters
     ----------
     model : EMModel

@@ -225,8 +225,12 @@ class _CutArray:
         self._X = X if isinstance(X, np.ndarray) else np.asarray(X)
         if self._X.ndim == 1:
             self._X = self._X[:, None]
+        if self._X.ndim != 2:
+            raise ValueError(f"Data must be rows of features, (n, d), but have shape {self._X.shape}.")
         n, d = self._X.shape
         self._weight = None if weight is None else np.asarray(weight, dtype=np.float64)
+        if self._weight is not None and self._weight.shape != (n,):
+            raise ValueError(f"There are {n} rows, but weights of shape {self._weight.shape}.")
         self._units = units
         self._rows = rows or batch_rows(floats_per_row or 4 * d)
         n_batches = -(-n // self._rows)

@@ -15,10 +15,8 @@ from emlearn.em.batches import Batches, as_batches, one_blas_thread
 from emlearn.em.model import EMModel, EStep
 from emlearn.em.spaces import FloatArray
 
-# Relative to the objective and the number of rows: a gain below this cannot be told from rounding ...
+# Relative to the objective and the total weight: a gain below this cannot be told from rounding.
 NOISE = 1e-14
-# ... and a fall beyond this is none. Between them lies what cancellation may do to tight components.
-FALL = 1e-10
 # Rate assumed where gains are lost in rounding and none below 1 has been seen.
 UNSEEN = 0.99
 
@@ -146,7 +144,10 @@ def em_iterates(
     """E-steps one after another, without a stopping rule: the loop of `fit_em`, to be driven by hand.
 
     Iterates rise: an extrapolated point that is not at least as good as the EM step before it is not shown.
+    Arguments are those of `fit_em`; ``tol`` says when to leave off extrapolating.
     """
+    if acceleration not in ACCELERATIONS:
+        raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
     accelerator = ACCELERATIONS[acceleration]()
     projection = Projection()
     last = _Point(model, params, as_batches(data))
@@ -158,7 +159,7 @@ def em_iterates(
         here = last.step()
         n_iter += 1
         gain = here.objective - last.objective
-        if not gain >= -FALL * here.size:
+        if not gain >= -model.rounding * here.size:
             warnings.warn(
                 f"EM stopped: the objective fell by {-gain:.3g} nats in iteration {n_iter}. The M-step does "
                 "not maximise what the E-step sums up.",
@@ -195,7 +196,7 @@ class Projection:
     gap : float
         Projected gain, in nats; inf where nothing can be said.
     rate : float
-        Ratio of successive gains.
+        At which gains shrink: the ratio of two of them or that of steps, squared, whichever is larger.
     follows_plain : bool
         Whether the last two steps were plain EM steps.
     lost : bool

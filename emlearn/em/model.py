@@ -43,6 +43,11 @@ class EMModel:
 
     spaces: Any = None
 
+    @property
+    def rounding(self) -> float:
+        """Relative error that floating point may leave in a sum of log-likelihoods."""
+        return 1e-10
+
     def expectation(self, params: Any) -> Callable[[Batch], EStep]:
         """E-step at ``params``, as a function of a batch.
 
@@ -117,6 +122,9 @@ class Family(Protocol):
 
     def admits(self, params: Any) -> bool: ...
 
+    @property
+    def rounding(self) -> float: ...
+
     def is_spurious(self, params: Any) -> bool: ...
 
 
@@ -173,6 +181,10 @@ class LatentModel(EMModel):
     @property
     def spaces(self) -> Any:
         return LatentPair(self.latent.spaces, self.family.spaces)
+
+    @property
+    def rounding(self) -> float:
+        return self.family.rounding
 
     def expectation(self, params: LatentPair) -> Callable[[Batch], EStep]:
         density = self.family.density(params.family)

@@ -37,7 +37,7 @@ class Restart(NamedTuple):
 
     kind: str  # how it was found
     status: str  # "best", "finished", "dropped", "spurious" (on a constraint) or "failed"
-    log_likelihood: float  # last objective, nats; of the subsample, where the race ran on one
+    log_likelihood: float  # last objective (with a prior, if any), nats; of the subsample, if there is one
     limit: float  # projected limit of the objective, nats
     n_iter: int
     history: tuple[float, ...]  # objective after each E-step
@@ -78,7 +78,8 @@ def race(
     """Fit a model by EM from many starts.
 
     Every start gets 10 E-steps. The half with the best projected limits get twice as many more, and so
-    on, until 3 distinct ones are left to finish. If fewer than two starts reach the best limit, the reserve joins.
+    on, until 3 distinct ones are left to finish. If fewer than two starts reach the best limit, the reserve
+    joins.
 
     Parameters
     ----------
@@ -108,6 +109,8 @@ def race(
     ValueError
         If every start fails. A start that fails while others go on is recorded.
     """
+    if not starts:
+        raise ValueError("There is no start to race: give at least one.")
     batches = as_batches(data)
     ground = batches if sample is None else as_batches(sample)
     settings = {"tol": tol, "max_iter": max_iter, "acceleration": acceleration}
@@ -151,12 +154,14 @@ def race(
             raise ValueError(
                 f"All {len(runs)} starts failed; the first one with: {runs[0].message}"
             )
-        n_best = _n_reaching(finalists[0], runs)
         best = finalists[0]
         if ground is not batches:
             best = _finish_on_all(_distinct(finalists)[:N_FINALISTS], model, batches, settings, locked_report)
+    winner = runs[best.number]
     record = Restarts(
-        tuple(run.record(run is finalists[0], run in finalists) for run in runs), n_best, escalated
+        tuple(run.record(run is winner, run in finalists) for run in runs),
+        _n_reaching(winner, runs),
+        escalated,
     )
     return RaceResult(EMResult.of(best.history, best.stop.converged), record)
 
@@ -217,6 +222,8 @@ def _finish_on_all(
         raise ValueError("The finalists of the race failed on the whole data.")
     best = max(again, key=_Run.rank)
     best.advance(math.inf)
+    if best.message:
+        raise ValueError(f"The best start failed on the whole data: {best.message}")
     return best
 
 

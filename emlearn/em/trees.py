@@ -21,11 +21,6 @@ def add(a: Tree, b: Tree) -> Tree:
     return tree_map(lambda x, y: x + y, a, b)
 
 
-def scale(a: Tree, factor: float) -> Tree:
-    """Multiple of a tree, leaf by leaf."""
-    return tree_map(lambda x: factor * x, a)
-
-
 def leaves(tree: Tree) -> Iterator[Any]:
     """Leaves from left to right."""
     if isinstance(tree, tuple):

@@ -73,6 +73,11 @@ class ExponentialFamily:
         """Coordinates that extrapolation may move; None for all."""
         return None
 
+    @property
+    def rounding(self) -> float:
+        """Relative error that floating point may leave in a sum of log-densities."""
+        return 1e-10
+
     def admits(self, params: Any) -> bool:
         """Whether the parameters obey the family's constraints."""
         return True

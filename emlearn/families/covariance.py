@@ -103,8 +103,8 @@ class Structure(Protocol):
         """Covariances of some of the features."""
         ...
 
-    def shape(self, n: int, d: int) -> tuple[int, ...]:
-        """Shape of a stack of n matrices."""
+    def identity(self, n: int, d: int) -> FloatArray:
+        """A stack of n identity matrices."""
         ...
 
 
@@ -214,8 +214,8 @@ class Full:
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns[:, None], columns]
 
-    def shape(self, n: int, d: int) -> tuple[int, ...]:
-        return (n, d, d)
+    def identity(self, n: int, d: int) -> FloatArray:
+        return np.tile(np.eye(d), (n, 1, 1))
 
 
 class _Uncorrelated:
@@ -288,8 +288,8 @@ class Diagonal(_Uncorrelated):
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns]
 
-    def shape(self, n: int, d: int) -> tuple[int, ...]:
-        return (n, d)
+    def identity(self, n: int, d: int) -> FloatArray:
+        return np.ones((n, d))
 
 
 @dataclass(frozen=True)
@@ -340,5 +340,5 @@ class Spherical(_Uncorrelated):
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance
 
-    def shape(self, n: int, d: int) -> tuple[int, ...]:
-        return (n,)
+    def identity(self, n: int, d: int) -> FloatArray:
+        return np.ones(n)

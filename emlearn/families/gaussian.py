@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
-from emlearn.families.base import ExponentialFamily, FloatArray, linear_forms
+from emlearn.families.base import ExponentialFamily, FloatArray, linear_forms, mean_or_kept
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
@@ -21,9 +21,9 @@ CANCELLATION = 1e-10
 WHITEN_RATIO = 5
 # Eigenvalues this much above the floor, relatively, count as resting on it.
 FLOOR_SLACK = 1e-6
-# A responsibility below this is lost in rounding when second moments are summed.
+# A responsibility below this, relative to the largest, is lost in rounding when second moments are summed.
 NO_SHARE = 1e-20
-# A component with no more than this in all is empty and keeps its parameters.
+# A component with no more than this share of all weight is empty and keeps its parameters.
 NO_WEIGHT = 1e-100
 
 
@@ -186,7 +186,7 @@ class Gaussian(ExponentialFamily):
         second = np.empty((len(means), structure.n_products(means.shape[1])))
         for k, mean in enumerate(means):
             x, share = batch.x, resp[k]
-            belongs = share > NO_SHARE
+            belongs = share > NO_SHARE * share.max()
             if 2 * np.count_nonzero(belongs) < len(share):
                 x, share = x[:, belongs], share[belongs]
             centred = x - mean[:, None]
@@ -198,11 +198,11 @@ class Gaussian(ExponentialFamily):
 
     def start(self, batch: Batch, resp: FloatArray) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m)."""
-        means = resp @ batch.x.T / np.maximum(resp.sum(axis=1), NO_WEIGHT)[:, None]
+        means = mean_or_kept(resp @ batch.x.T, resp.sum(axis=1), None)
         structure, tied = self.shape
-        nothing = np.ones(structure.shape(1 if tied else len(means), len(batch.x)))
+        standard = structure.identity(1 if tied else len(means), len(batch.x))
         return self.maximize(
-            self._moments_about(means, batch, resp), GaussianParams(means, nothing)
+            self._moments_about(means, batch, resp), GaussianParams(means, standard)
         )
 
     def maximize(  # type: ignore[override]
@@ -210,7 +210,7 @@ class Gaussian(ExponentialFamily):
     ) -> GaussianParams:
         structure, tied = self.shape
         d = totals.first.shape[1]
-        empty = totals.weight <= NO_WEIGHT
+        empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
         weight = np.where(empty, 1.0, totals.weight)
         step = np.where(empty[:, None], 0.0, totals.first / weight[:, None])
         spread = structure.products(step, step) * totals.weight[:, None]
@@ -235,6 +235,11 @@ class Gaussian(ExponentialFamily):
 
     def admits(self, params: GaussianParams) -> bool:
         return not (self.shape.structure.n_at_floor(params.covariances, self.floor) > 0).any()
+
+    @property
+    def rounding(self) -> float:
+        # Covariances carry errors of eps, which a least eigenvalue at the floor turns into eps / floor.
+        return max(1e-10, 10 * float(np.finfo(np.float64).eps) / self.floor)
 
     def is_spurious(self, params: GaussianParams) -> bool:
         return bool(self.spurious(params).any())
