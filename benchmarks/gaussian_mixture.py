@@ -182,7 +182,7 @@ class Rivals:
         structure = shape.structure
         self._units = Affine(X.mean(axis=0), structure.units(X.var(axis=0)))
         self._floats_per_row = Gaussian(shape).floats_per_row(K, d)
-        stack = structure.shape(1 if shape.tied else K, d)
+        stack = structure.identity(1 if shape.tied else K, d).shape
         covariances = structure.invert(precisions.reshape(stack))
         family = GaussianParams(
             (means - self._units.shift) / self._units.scale,

@@ -217,23 +217,10 @@ class MixtureDisplay:
 def _feature_numbers(estimator, features):
     """Numbers of the one or two features to draw."""
     if features is None:
-        return list(range(min(2, estimator.n_features_in_)))
-    listed = [features] if np.ndim(features) == 0 else list(features)
-    if len(listed) not in (1, 2):
+        return np.arange(min(2, estimator.n_features_in_))
+    numbers = estimator._column_numbers(features)
+    if len(numbers) > 2:
         raise ValueError(f"features={features!r}: give one or two features, by number or name.")
-    names = list(getattr(estimator, "feature_names_in_", []))
-    d = estimator.n_features_in_
-    numbers = []
-    for feature in listed:
-        if feature in names:
-            numbers.append(names.index(feature))
-        elif isinstance(feature, (int, np.integer)) and -d <= feature < d:
-            numbers.append(int(feature) % d)
-        else:
-            known = f"named {names}" if names else f"numbered 0 to {d - 1}"
-            raise ValueError(f"features={features!r}: there is no feature {feature!r}; they are {known}.")
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"features={features!r}: the same feature twice. For one, give it alone.")
     return numbers
 
 

@@ -80,7 +80,7 @@ def test_features_by_name(rows):
     display = MixtureDisplay.from_estimator(mixture, frame, features=["items", "spend"])
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("items", "spend")
     np.testing.assert_array_equal(display.X, rows[:, [2, 0]])
-    with pytest.raises(ValueError, match="no feature 'price'; they are named"):
+    with pytest.raises(ValueError, match="no feature 'price'; the features are"):
         MixtureDisplay.from_estimator(mixture, frame, features=["items", "price"])
 
 
@@ -109,11 +109,11 @@ def test_style(rows):
     ("features", "message"),
     [
         ([0, 1, 2], "give one or two features"),
-        ([], "give one or two features"),
-        ([0, 3], "no feature 3; they are numbered 0 to 2"),
+        ([], "names no feature"),
+        ([0, 3], "no feature 3; X has 3, counted from 0"),
         ([0.5, 1], "no feature 0.5"),
-        ("spend", "no feature 'spend'; they are numbered"),
-        ([1, -2], "the same feature twice"),
+        ("spend", "no feature 'spend'; the features have no names"),
+        ([1, -2], "a feature twice"),
     ],
 )
 def test_bad_features(rows, features, message):
