@@ -77,14 +77,16 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     weights_init : array-like of shape (K,), default=None
         Weights to start from.
     means_init : array-like of shape (K, d), default=None
-        Means to start from.
+        Means to start from, with equal weights and a common covariance matrix where these are not given
+        too. There is then one start, and neither `init_params` nor `n_init` matters.
     precisions_init : array-like, default=None
         Precisions (inverse covariances) to start from, of the shape that `covariance_type` implies:
         (K, d, d), (d, d), (K, d), (K,), (d,) or ().
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the likelihood.
     warm_start : bool, default=False
-        Start from the last fit's solution instead of racing.
+        Start from the last fit's solution, whatever `n_init` and the starting values say. The first fit
+        races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None

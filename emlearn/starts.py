@@ -293,9 +293,17 @@ class GaussianStarts:
         self._batches = sample.batches(model.family.floats_per_row(n_components, sample.rows.shape[1]))
 
     def start(self, kind: str, seed: int) -> Start:
-        """A start of some kind."""
-        method = getattr(self, "_" + kind.replace("-", "_").replace("++", "_plusplus"))
-        return Start(kind, lambda: method(np.random.RandomState(seed)))
+        """A start of some kind, one of those in ``PORTFOLIO``."""
+        methods = {
+            "kmeans": self._kmeans,
+            "kmeans_sphered": self._kmeans_sphered,
+            "k-means++": self._kmeans_plusplus,
+            "random": self._random,
+            "random_from_data": self._random_from_data,
+            "tied": self._tied,
+            "annealed": self._annealed,
+        }
+        return Start(kind, lambda: methods[kind](np.random.RandomState(seed)))
 
     def everything(self) -> LatentPair:
         """All components alike, with the mean and covariance of all rows."""
@@ -331,7 +339,7 @@ class GaussianStarts:
         kept = values > 1e-6 * values[-1]
         return self._kmeans(rng, self._sample.rows @ (vectors[:, kept] / np.sqrt(values[kept])))
 
-    def _k_means_plusplus(self, rng) -> LatentPair:
+    def _kmeans_plusplus(self, rng) -> LatentPair:
         _, seeds = kmeans_plusplus(
             self._sample.rows, self._K, sample_weight=self._sample.weight, random_state=rng
         )
