@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from emlearn.em.trees import Tree, add
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 
 # A batch and what an E-step makes of it should stay in cache. Measured: from 2 to 8 MB there is little
 # between them, at 1 MB the cost of calling NumPy shows, and beyond 16 MB memory does.
@@ -36,6 +37,34 @@ class Affine(NamedTuple):
     scale: FloatArray  # (d,)
 
 
+class Lanes(NamedTuple):
+    """How the columns of a batch hold sequences: side by side, the longest first, step after step.
+
+    The first steps of all sequences come first, then the second steps of all that have one, and so on:
+    what happens to all sequences at a step is a contiguous run of columns.
+    """
+
+    lengths: IntArray  # (n_lanes,) steps of each sequence, not increasing
+    n_active: IntArray  # (T,) sequences that have a step t, not increasing
+    starts: IntArray  # (T,) first column of step t; the column of a lane at t is starts[t] + lane
+
+    @classmethod
+    def of(cls, lengths: IntArray) -> Lanes:
+        """Lanes for sequences of these lengths, which must not increase."""
+        longest = int(lengths[0])
+        n_active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(longest), side="right")
+        return cls(lengths, n_active.astype(np.intp), np.cumsum(n_active) - n_active)
+
+    @property
+    def last(self) -> IntArray:
+        """Column of the last step of each sequence."""
+        return self.starts[self.lengths - 1] + np.arange(len(self.lengths))
+
+    def columns(self, lane: int) -> IntArray:
+        """Columns of one sequence, in order of time."""
+        return self.starts[: self.lengths[lane]] + lane
+
+
 class Batch:
     """Some observations, features first: what a model sees of the data at a time.
 
@@ -45,9 +74,17 @@ class Batch:
         One column per observation.
     weight : ndarray of shape (m,) or None
         Weight of each observation; None means all 1.
+    lanes : Lanes or None
+        How the columns make up sequences, where they do.
+    rows : ndarray of int of shape (m,) or None
+        Which row of the data each column is, where they make up sequences.
+    sequences : ndarray of int of shape (n_lanes,) or None
+        Which sequence of the data each lane is.
+    labels : ndarray of int of shape (m,) or None
+        What is known of the hidden states, -1 where nothing is; None means nothing anywhere.
     """
 
-    __slots__ = ("_memo", "_room", "weight", "x")
+    __slots__ = ("_memo", "_room", "labels", "lanes", "rows", "sequences", "weight", "x")
 
     def __init__(
         self,
@@ -55,9 +92,18 @@ class Batch:
         weight: FloatArray | None = None,
         memo: dict[Any, Any] | None = None,
         room: float = 0.0,
+        *,
+        lanes: Lanes | None = None,
+        rows: IntArray | None = None,
+        sequences: IntArray | None = None,
+        labels: IntArray | None = None,
     ):
         self.x = x
         self.weight = weight
+        self.lanes = lanes
+        self.rows = rows
+        self.sequences = sequences
+        self.labels = labels
         self._memo = {} if memo is None else memo
         self._room = room
 
@@ -80,6 +126,20 @@ class Batch:
             self._memo[key] = result
         return result
 
+    def part(self, key: Any, columns: Any, features: Any = slice(None)) -> Batch:
+        """Some of the observations and features as a batch of their own, remembered like `once`.
+
+        The part is of independent observations: it knows of no sequences and no labels.
+        """
+        if key in self._memo:
+            return self._memo[key]
+        x = np.ascontiguousarray(self.x[features][:, columns])
+        weight = None if self.weight is None else self.weight[columns]
+        part = Batch(x, weight, {}, self._room)
+        if x.size <= max(self._room * x.shape[1], self.x.size / 2):
+            self._memo[key] = part
+        return part
+
     def sum(self, values: FloatArray | float) -> float:
         """Weighted sum of one value per observation (m,), or of a constant."""
         if np.ndim(values) == 0:
@@ -97,7 +157,12 @@ class Batches:
         gives a fresh iterator over arrays of rows each time it is iterated, or a function without
         arguments that returns such an iterator. Items may be pairs (rows, weights).
     weight : array-like of shape (n,), default=None
-        Weight of each row, with an array as ``source``.
+        Weight of each row, with an array as ``source``; or of each sequence, with ``lengths``.
+    lengths : array-like of int of shape (n_sequences,), default=None
+        The rows are sequences of these lengths, one after the other. Sequences are never cut: a batch holds
+        some of them as `Lanes`, the longest first.
+    labels : array-like of int of shape (n,), default=None
+        What is known of the hidden states of sequences, -1 where nothing is.
     rows : int, default=None
         Rows per batch. None: as many as keep ``floats_per_row`` numbers each within 4 MB, at least 512.
     floats_per_row : int, default=None
@@ -113,6 +178,8 @@ class Batches:
         source: Any,
         weight: Any = None,
         *,
+        lengths: Any = None,
+        labels: Any = None,
         rows: int | None = None,
         floats_per_row: int | None = None,
         units: Affine | None = None,
@@ -129,12 +196,18 @@ class Batches:
                 "The data is a one-shot iterator, but EM passes over the data many times. Pass a function "
                 "that returns a new iterator, or an object whose __iter__ starts afresh."
             )
-        self._whole = None if _comes_in_pieces(self._source) else self._cut(source, weight)
-        if self._whole is None and weight is not None:
+        self._whole: _CutArray | None = None
+        if not _comes_in_pieces(self._source):
+            self._whole = self._cut(source, weight, lengths, labels)
+        elif weight is not None:
             raise ValueError("With an iterable of arrays, give weights as pairs (rows, weights).")
+        elif lengths is not None:
+            raise ValueError("Sequences must be the rows of one array.")
 
-    def _cut(self, X: Any, weight: Any) -> _CutArray:
-        return _CutArray(X, weight, self._rows, self._floats_per_row, self._units)
+    def _cut(self, X: Any, weight: Any, lengths: Any = None, labels: Any = None) -> _CutArray:
+        if lengths is None:
+            return _CutArray(X, weight, self._rows, self._floats_per_row, self._units)
+        return _CutSequences(X, weight, lengths, labels, self._rows, self._floats_per_row, self._units)
 
     def _items(self) -> Iterator[_CutArray]:
         if self._whole is not None:
@@ -229,14 +302,12 @@ class _CutArray:
             raise ValueError(f"Data must be rows of features, (n, d), but have shape {self._X.shape}.")
         n, d = self._X.shape
         self._weight = None if weight is None else np.asarray(weight, dtype=np.float64)
-        if self._weight is not None and self._weight.shape != (n,):
-            raise ValueError(f"There are {n} rows, but weights of shape {self._weight.shape}.")
         self._units = units
         self._rows = rows or batch_rows(floats_per_row or 4 * d)
-        n_batches = -(-n // self._rows)
+        n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
         self._room = KEEP_BYTES / (8 * max(n, 1))  # numbers per row that may be kept
-        self._kept: dict[int, FloatArray] = {}
+        self._kept: dict[int, Batch] = {}
         n_blocks = min(MAX_BLOCKS, n_batches)
         bounds = [i * n_batches // n_blocks for i in range(n_blocks + 1)] if n_batches else [0]
         self.blocks = [range(a, b) for a, b in pairwise(bounds)]
@@ -244,14 +315,23 @@ class _CutArray:
     def batches(self, block: range) -> Iterator[Batch]:
         keep = self._room >= self._X.shape[1]
         for i in block:
-            rows = slice(i * self._rows, (i + 1) * self._rows)
-            x = self._kept.get(i)
-            if x is None:
-                x = self._features_first(self._X[rows])
+            batch = self._kept.get(i)
+            if batch is None:
+                batch = self._batch(i)
                 if keep:
-                    self._kept[i] = x
-            weight = None if self._weight is None else self._weight[rows]
-            yield Batch(x, weight, self._memos[i], self._room)
+                    self._kept[i] = batch
+            yield batch
+
+    def _n_batches(self) -> int:
+        n = len(self._X)
+        if self._weight is not None and self._weight.shape != (n,):
+            raise ValueError(f"There are {n} rows, but weights of shape {self._weight.shape}.")
+        return -(-n // self._rows)
+
+    def _batch(self, i: int) -> Batch:
+        rows = slice(i * self._rows, (i + 1) * self._rows)
+        weight = None if self._weight is None else self._weight[rows]
+        return Batch(self._features_first(self._X[rows]), weight, self._memos[i], self._room)
 
     def _features_first(self, rows: NDArray[Any]) -> FloatArray:
         x = np.empty((rows.shape[1], rows.shape[0]))
@@ -261,6 +341,60 @@ class _CutArray:
         np.subtract(rows.T, self._units.shift[:, None], out=x)
         x /= self._units.scale[:, None]
         return x
+
+
+class _CutSequences(_CutArray):
+    """Sequences, the longest first, batch by batch side by side."""
+
+    def __init__(
+        self,
+        X: Any,
+        weight: Any,
+        lengths: Any,
+        labels: Any,
+        rows: int | None,
+        floats_per_row: int | None,
+        units: Affine | None,
+    ):
+        self._lengths = np.asarray(lengths, dtype=np.intp)
+        self._labels = None if labels is None else np.asarray(labels, dtype=np.intp)
+        super().__init__(X, weight, rows, floats_per_row, units)
+
+    def _n_batches(self) -> int:
+        lengths, n = self._lengths, len(self._X)
+        if len(lengths) and (lengths.min() < 1 or lengths.sum() != n):
+            raise ValueError(f"Lengths of sequences must be positive and sum to {n}, the number of rows.")
+        if self._weight is not None and self._weight.shape != lengths.shape:
+            raise ValueError(f"There are {len(lengths)} sequences, but weights of shape {self._weight.shape}.")
+        if self._labels is not None and self._labels.shape != (n,):
+            raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
+        self._order = np.argsort(-lengths, kind="stable")
+        if not len(lengths):
+            self._bounds = np.zeros(1, dtype=np.intp)
+            return 0
+        # A sequence opens a batch where those before have filled theirs.
+        number = (np.cumsum(lengths[self._order]) - lengths[self._order]) // self._rows
+        opens = np.flatnonzero(np.diff(number, prepend=-1))
+        self._bounds = np.append(opens, len(lengths))
+        return len(opens)
+
+    def _batch(self, i: int) -> Batch:
+        chosen = self._order[self._bounds[i] : self._bounds[i + 1]]
+        lanes = Lanes.of(self._lengths[chosen])
+        first = (np.cumsum(self._lengths) - self._lengths)[chosen]
+        steps = np.repeat(np.arange(len(lanes.n_active)), lanes.n_active)
+        lane = np.arange(len(steps)) - np.repeat(lanes.starts, lanes.n_active)
+        rows = first[lane] + steps
+        return Batch(
+            self._features_first(self._X[rows]),
+            None if self._weight is None else self._weight[chosen][lane],
+            self._memos[i],
+            self._room,
+            lanes=lanes,
+            rows=rows,
+            labels=None if self._labels is None else self._labels[rows],
+            sequences=chosen,
+        )
 
 
 def batch_rows(floats_per_row: int) -> int:

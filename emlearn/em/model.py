@@ -143,7 +143,7 @@ class LatentStructure(Protocol):
         """
         ...
 
-    def start(self, resp: FloatArray) -> Any:
+    def start(self, batch: Batch, resp: FloatArray) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         ...
 
@@ -207,7 +207,7 @@ class LatentModel(EMModel):
 
     def start(self, batch: Batch, resp: FloatArray) -> LatentPair:
         """Starting parameters from weighted responsibilities (K, m)."""
-        return LatentPair(self.latent.start(resp), self.family.start(batch, resp))
+        return LatentPair(self.latent.start(batch, resp), self.family.start(batch, resp))
 
     def log_prior(self, params: LatentPair) -> float:
         return self.latent.log_prior(params.latent) + self.family.log_prior(params.family)

@@ -48,6 +48,19 @@ class Real(_Entrywise):
         return vector.reshape(np.shape(like))
 
 
+class Fixed:
+    """What is not to be moved: no coordinates."""
+
+    def to_vector(self, value: Any) -> FloatArray:
+        return np.empty(0)
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        return like
+
+    def n_coordinates(self, like: Any) -> int:
+        return 0
+
+
 class Positive(_Entrywise):
     """Arrays of positive numbers; coordinates are logarithms."""
 
@@ -77,16 +90,19 @@ class Simplex(_Entrywise):
 
 
 class Probability(_Entrywise):
-    """Numbers between 0 and 1; coordinates are logits."""
+    """Numbers between 0 and 1; coordinates are angles θ with p = sin² θ.
+
+    A probability p is a simplex of p and 1 − p, whose square roots are a point on the unit circle: the angle
+    is where on it. Distances are again those of Fisher's information, and a probability that tends to 0 or
+    1 does so in finite distance, where logits would walk off to infinity.
+    """
 
     def to_vector(self, value: Any) -> FloatArray:
         p = np.ravel(value).astype(np.float64)
-        with np.errstate(divide="ignore"):
-            return np.log(p) - np.log1p(-p)
+        return np.arctan2(np.sqrt(p), np.sqrt(1.0 - p))  # arcsin √p, but as exact near 1 as near 0
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
-        with np.errstate(over="ignore"):
-            return (1.0 / (1.0 + np.exp(-vector))).reshape(np.shape(like))
+        return (np.sin(vector) ** 2).reshape(np.shape(like))
 
 
 @cache

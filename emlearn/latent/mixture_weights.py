@@ -56,7 +56,7 @@ class MixtureWeights:
             total /= beta
         return log_prob, total
 
-    def start(self, resp: FloatArray) -> FloatArray:
+    def start(self, batch: Batch, resp: FloatArray) -> FloatArray:
         return self.maximize(resp.sum(axis=1))
 
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:

@@ -1,0 +1,358 @@
+"""Hidden states that follow a Markov chain: the latent structure of hidden Markov models."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Batch, FloatArray, IntArray, Lanes
+from emlearn.em.spaces import Fixed, Simplex
+from emlearn.latent import _chain_numpy
+
+# Transitions below this count as too small to multiply: what was flushed may matter beside them.
+TINY = 1e-90
+# A stationary start has no closed M-step; its steps end where none gains more than this, relatively.
+STATIONARY_TOL = 1e-13
+STATIONARY_STEPS = 100
+
+
+def _kernel() -> ModuleType:
+    if os.environ.get("EMLEARN_PURE_PYTHON", "") in ("", "0"):
+        try:
+            from emlearn.latent import _chain
+
+            return _chain
+        except ImportError:
+            pass
+    return _chain_numpy
+
+
+kernel: Any = _kernel()
+
+
+class ChainParams(NamedTuple):
+    """Parameters of a chain of K states."""
+
+    start: FloatArray  # (K,) distribution of the first state
+    transition: FloatArray  # (K, K) from row to column; rows sum to 1
+
+
+class ChainStats(NamedTuple):
+    """Expected numbers of states and transitions."""
+
+    first: FloatArray  # (K,) first states
+    pairs: FloatArray  # (K, K) transitions
+
+
+class Filtered(NamedTuple):
+    """What a pass forward leaves."""
+
+    filtered: FloatArray  # (K, m) p(state | what was seen so far)
+    predictive: FloatArray  # (m,) log p(x | what was seen before); with a temperature, divided by it
+    density: FloatArray  # (K, m) densities, shifted
+    scale: FloatArray  # (m,)
+    exact: dict[int, tuple[FloatArray, FloatArray]]  # lane -> posterior (T, K), pairs: done in logarithms
+
+
+@dataclass(frozen=True, eq=False)
+class MarkovChain:
+    r"""The first state is drawn from :math:`\pi`, each next one from a row of the transition matrix A.
+
+    The E-step is the forward–backward algorithm, scaled step by step instead of in logarithms: log-densities
+    are shifted by their maximum over states, and a step whose sum underflows is done again with the maximum
+    over the states that can be reached. Where zeros in A make it possible that a probability flushed to 0
+    comes to matter later, a bound on its weight is carried along, and a sequence that reaches it is done
+    again in logarithms. Expected transitions are one product,
+    :math:`\xi = A \circ (\alpha \tilde\beta^\top)`; nothing of size T × K × K is made.
+
+    Parameters
+    ----------
+    fixed_start : bool, default=False
+        Keep the distribution of the first state as it is.
+    stationary : bool, default=False
+        The first state has the stationary distribution of A.
+    allowed : ndarray of bool of shape (K, K), default=None
+        Transitions that starting values may have; EM keeps zeros. None: all.
+    start_concentration : float or ndarray of shape (K,), default=1.0
+        Concentration of a Dirichlet prior on the distribution of the first state, at least 1.
+    concentration : float or ndarray of shape (K, K), default=1.0
+        Concentrations of Dirichlet priors on the rows of A, at least 1; 1 is maximum likelihood.
+
+    References
+    ----------
+    Baum, Petrie, Soules & Weiss (1970), Annals of Mathematical Statistics 41. Rabiner (1989), Proceedings of
+    the IEEE 77.
+    """
+
+    fixed_start: bool = False
+    stationary: bool = False
+    allowed: NDArray[np.bool_] | None = None
+    start_concentration: float | FloatArray = 1.0
+    concentration: float | FloatArray = 1.0
+
+    @property
+    def spaces(self) -> Any:
+        free_start = not (self.fixed_start or self.stationary)
+        return ChainParams(Simplex() if free_start else Fixed(), Simplex())  # type: ignore[arg-type]
+
+    # -- E-step ------------------------------------------------------------------------------------------
+
+    def posterior(
+        self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float = 1.0
+    ) -> tuple[FloatArray, ChainStats, float]:
+        """Weighted posterior (K, m), expected transitions, Σ weight · log evidence."""
+        lanes = _lanes(batch)
+        log_prob = np.ascontiguousarray(log_prob)
+        _, transition = self._tempered(params, beta)
+        passed = self._forward(params, log_prob, batch, beta)
+        resp, ahead = passed.density, log_prob
+        kernel.backward(resp, transition, lanes.n_active, passed.filtered, passed.scale, ahead)
+        exact_pairs = np.zeros_like(transition)
+        for lane, (posterior, pairs) in passed.exact.items():
+            columns = lanes.columns(lane)
+            resp[:, columns], ahead[:, columns] = posterior.T, 0.0
+            exact_pairs += pairs if batch.weight is None else pairs * batch.weight[lane]
+        if batch.weight is not None:
+            resp *= batch.weight
+            ahead *= batch.weight
+        pairs = transition * (passed.filtered @ ahead.T) + exact_pairs
+        first = resp[:, : len(lanes.lengths)].sum(axis=1)
+        return resp, ChainStats(first, pairs), batch.sum(passed.predictive)
+
+    def filter(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> Filtered:
+        """Pass forward: filtered probabilities and one-step predictive log-densities."""
+        return self._forward(params, log_prob, batch, 1.0)
+
+    def viterbi(
+        self, params: ChainParams, log_prob: FloatArray, batch: Batch
+    ) -> tuple[IntArray, FloatArray]:
+        """Most probable path (m,), and its log joint probability with what was seen, (n_lanes,)."""
+        log_prob = np.ascontiguousarray(log_prob)
+        self._exclude(log_prob, batch)
+        lanes = _lanes(batch)
+        path = np.empty(log_prob.shape[1], dtype=np.intp)
+        with np.errstate(divide="ignore"):  # log 0 forbids
+            log_start, log_transition = np.log(self.start_of(params)), np.log(params.transition)
+        log_joint = kernel.viterbi(log_prob, log_start, log_transition, lanes.n_active, path)
+        return path, log_joint
+
+    def draw_paths(
+        self, params: ChainParams, log_prob: FloatArray, batch: Batch, rng: np.random.RandomState
+    ) -> IntArray:
+        """A draw from the posterior of the paths, (m,)."""
+        lanes = _lanes(batch)
+        filtered = self._forward(params, log_prob, batch, 1.0).filtered
+        path = np.empty(filtered.shape[1], dtype=np.intp)
+        uniform = rng.uniform(size=filtered.shape[1])
+        transition = np.ascontiguousarray(params.transition)
+        kernel.draw_paths(filtered, transition, lanes.n_active, uniform, path)
+        return path
+
+    def _forward(
+        self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float
+    ) -> Filtered:
+        lanes = _lanes(batch)
+        self._exclude(log_prob, batch)
+        start, transition = self._tempered(params, beta)
+        if beta != 1.0:
+            log_prob *= beta
+        K, m = log_prob.shape
+        shift = log_prob.max(axis=0)
+        if shift.min() == -np.inf:  # impossible in every state
+            shift[shift == -np.inf] = 0.0
+        density, filtered, scale = _rows(K, m), _rows(K, m), np.empty(m)
+        np.subtract(log_prob, shift, out=density)
+        np.exp(density, out=density)
+        least = transition.min()
+        zeros = 0 if least >= TINY else 2 if ((transition > 0) & (transition < TINY)).any() else 1
+        log_growth = 0.0 if beta == 1.0 else float(np.log(max(1.0, transition.sum(axis=1).max())))
+        inexact = kernel.forward(
+            log_prob, density, start, transition, lanes.n_active, filtered, scale, shift, zeros, log_growth
+        )
+        with np.errstate(divide="ignore"):  # an impossible observation has log-density -inf
+            predictive = np.log(scale)
+        predictive += shift
+        exact = {}
+        for lane in np.flatnonzero(inexact):
+            columns = lanes.columns(lane)
+            with np.errstate(divide="ignore"):
+                logs = np.log(start), np.log(transition)
+            part = np.ascontiguousarray(log_prob[:, columns].T)
+            filtered_there, predictive[columns], posterior, pairs = kernel.in_logs(part, *logs)
+            filtered[:, columns] = filtered_there.T
+            exact[int(lane)] = posterior, pairs
+        if beta != 1.0:
+            predictive /= beta
+        return Filtered(filtered, predictive, density, scale, exact)
+
+    def _tempered(self, params: ChainParams, beta: float) -> tuple[FloatArray, FloatArray]:
+        start, transition = self.start_of(params), np.ascontiguousarray(params.transition)
+        return (start, transition) if beta == 1.0 else (start**beta, transition**beta)
+
+    def _exclude(self, log_prob: FloatArray, batch: Batch) -> None:
+        """Known states leave no other possible."""
+        if batch.labels is not None:
+            labels, states = batch.labels, np.arange(len(log_prob))[:, None]
+            others = batch.once("excluded", lambda: (labels >= 0) & (labels != states))
+            np.putmask(log_prob, others, -np.inf)
+
+    # -- M-step ------------------------------------------------------------------------------------------
+
+    def start_of(self, params: ChainParams) -> FloatArray:
+        """Distribution of the first state."""
+        return stationary_distribution(params.transition) if self.stationary else params.start
+
+    def start(self, batch: Batch, resp: FloatArray) -> ChainParams:
+        """Parameters from weighted responsibilities (K, m), no allowed transition impossible."""
+        K = len(resp)
+        n_active = _lanes(batch).n_active
+        later = np.arange(n_active[0], resp.shape[1])
+        before = later - np.repeat(n_active[:-1], n_active[1:])
+        weight = 1.0 if batch.weight is None else np.maximum(batch.weight[later], np.finfo(np.float64).tiny)
+        pairs = resp[:, before] @ (resp[:, later] / weight).T
+        first = resp[:, : n_active[0]].sum(axis=1)
+        allowed = np.ones((K, K)) if self.allowed is None else self.allowed.astype(np.float64)
+        pairs = (pairs + 1e-3 * pairs.sum() / K**2 + 1e-300) * allowed
+        transition = pairs / pairs.sum(axis=1, keepdims=True)
+        even = allowed / allowed.sum(axis=1, keepdims=True)
+        start = 0.9 * first / first.sum() + 0.1 / K
+        return ChainParams(start, 0.95 * transition + 0.05 * even)
+
+    def maximize(self, stats: ChainStats, params: ChainParams) -> ChainParams:
+        counts = stats.pairs + (self.concentration - 1.0) * (params.transition > 0)
+        if self.stationary:
+            transition = _fit_stationary(stats.first, counts, params.transition)
+            return ChainParams(stationary_distribution(transition), transition)
+        transition = _normalised(counts, params.transition)
+        if self.fixed_start:
+            return ChainParams(params.start, transition)
+        first = stats.first + (self.start_concentration - 1.0) * (params.start > 0)
+        return ChainParams(_normalised(first, params.start), transition)
+
+    def log_prior(self, params: ChainParams) -> float:
+        start, transition = params
+        value = 0.0
+        if np.any(np.not_equal(self.concentration, 1.0)):
+            value += _log_dirichlet(self.concentration, transition)
+        free_start = not (self.fixed_start or self.stationary)
+        if free_start and np.any(np.not_equal(self.start_concentration, 1.0)):
+            value += _log_dirichlet(self.start_concentration, start)
+        return value
+
+    def n_parameters(self, params: ChainParams) -> int:
+        """Number of free parameters: what is fixed or forbidden does not count."""
+        K = len(params.start)
+        free_start = 0 if self.fixed_start or self.stationary else K - 1
+        n_allowed = K * K if self.allowed is None else int(np.count_nonzero(self.allowed))
+        return free_start + n_allowed - K
+
+
+def _lanes(batch: Batch) -> Lanes:
+    if batch.lanes is None:
+        raise ValueError("A Markov chain needs sequences: give Batches their lengths.")
+    return batch.lanes
+
+
+def _rows(K: int, m: int) -> FloatArray:
+    """An empty (K, m) whose rows do not start at the same place of the cache's pages."""
+    return np.empty((K, m + 8 + (-m) % 8))[:, :m]
+
+
+def _normalised(counts: FloatArray, kept: FloatArray) -> FloatArray:
+    """Rows divided by their sums; a row that nothing supports is kept as it is."""
+    total = counts.sum(axis=-1, keepdims=True)
+    supported = total > 0
+    rows = counts / np.where(supported, total, 1.0)
+    rows = np.where(supported, rows, kept)
+    return rows / rows.sum(axis=-1, keepdims=True)
+
+
+def _log_dirichlet(concentration: float | FloatArray, probabilities: FloatArray) -> float:
+    """Log density up to a constant; zeros of the structure take no part."""
+    possible = probabilities > 0
+    excess = np.broadcast_to(concentration, probabilities.shape)[possible] - 1.0
+    return float(excess @ np.log(probabilities[possible]))
+
+
+def stationary_distribution(transition: FloatArray, start: FloatArray | None = None) -> FloatArray:
+    """Distribution that the chain keeps.
+
+    By the algorithm of Grassmann, Taksar & Heyman (1985), which subtracts nothing. Where not every state
+    leads to every other, the share of time in each state in the long run from ``start`` (default uniform).
+
+    Parameters
+    ----------
+    transition : ndarray of shape (K, K)
+    start : ndarray of shape (K,), default=None
+
+    Returns
+    -------
+    distribution : ndarray of shape (K,)
+    """
+    K = len(transition)
+    reduced = transition.copy()
+    for k in range(K - 1, 0, -1):
+        leaving = reduced[k, :k].sum()
+        if not leaving > 0:
+            return _long_run(transition, np.full(K, 1.0 / K) if start is None else start)
+        reduced[:k, k] /= leaving
+        reduced[:k, :k] += reduced[:k, k, None] * reduced[k, :k]
+    share = np.ones(K)
+    for k in range(1, K):
+        share[k] = share[:k] @ reduced[:k, k]
+    return share / share.sum()
+
+
+def _long_run(transition: FloatArray, start: FloatArray) -> FloatArray:
+    # A lazy chain has the same long run and no period; 60 squarings are 10^18 steps.
+    power = 0.5 * (transition + np.eye(len(transition)))
+    for _ in range(60):
+        power = power @ power
+        power /= power.sum(axis=1, keepdims=True)
+    return start @ power
+
+
+def _fit_stationary(first: FloatArray, counts: FloatArray, transition: FloatArray) -> FloatArray:
+    r"""Maximise :math:`\sum f_k \log \delta_k(A) + \sum n_{ij} \log A_{ij}` with δ stationary under A.
+
+    At the maximum :math:`A_{ij} \propto n_{ij} + A_{ij} \delta_i g_j` with
+    :math:`g = Z (f / \delta)`, Z the fundamental matrix. Iterating that, each step no longer than raises the
+    objective, takes few steps, as first states are few beside transitions.
+    """
+
+    def objective(A: FloatArray) -> float:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            pairs = np.where(counts > 0, counts * np.log(A), 0.0)
+            starts = np.where(first > 0, first * np.log(stationary_distribution(A)), 0.0)
+        return float(pairs.sum() + starts.sum())
+
+    here = transition
+    value = objective(here)
+    size = counts.sum() + first.sum()
+    for _ in range(STATIONARY_STEPS):
+        share = stationary_distribution(here)
+        fundamental = np.eye(len(here)) - here + share
+        try:
+            gain = np.linalg.solve(fundamental, first / np.maximum(share, np.finfo(np.float64).tiny))
+        except np.linalg.LinAlgError:
+            return here
+        # A constant in g changes nothing at the maximum; the least one keeps all counts positive.
+        target = _normalised(counts + here * share[:, None] * (gain - gain.min()), here)
+        step = 1.0
+        while True:
+            there = here + step * (target - here)
+            new = objective(there)
+            if new >= value:
+                break
+            step *= 0.5
+            if step < 1e-6:
+                return here
+        here, gained, value = there, new - value, new
+        if gained <= STATIONARY_TOL * size:
+            break
+    return here
