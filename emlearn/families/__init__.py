@@ -1,23 +1,38 @@
 """Families of densities: what is seen, given what is hidden."""
 
-from emlearn.families.base import ExponentialFamily
+from emlearn.families.base import Emission, ExponentialFamily, Numeric
+from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
+from emlearn.families.compound import MixtureOf, MixtureParams, MixtureTotals
+from emlearn.families.gaps import WithGaps
 from emlearn.families.gaussian import (
     COVARIANCE_SHAPES,
     Gaussian,
     GaussianParams,
     GaussianTotals,
 )
+from emlearn.families.incomplete import IncompleteGaussian
 from emlearn.families.poisson import Poisson, PoissonParams
+from emlearn.families.product import Product
 
 __all__ = [
     "COVARIANCE_SHAPES",
+    "Bernoulli",
+    "BernoulliParams",
     "Categorical",
     "CategoricalParams",
+    "Emission",
     "ExponentialFamily",
     "Gaussian",
     "GaussianParams",
     "GaussianTotals",
+    "IncompleteGaussian",
+    "MixtureOf",
+    "MixtureParams",
+    "MixtureTotals",
+    "Numeric",
     "Poisson",
     "PoissonParams",
+    "Product",
+    "WithGaps",
 ]

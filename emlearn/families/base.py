@@ -10,15 +10,52 @@ statistics of all components are one more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emlearn.em.batches import Batch
-from emlearn.em.model import Observed
+from emlearn.em.batches import Affine, Batch
+from emlearn.em.model import Family, Observed
 
 FloatArray = NDArray[np.float64]
+
+
+class Emission(Family, Protocol):
+    """What every family here offers beside what the engine asks of it."""
+
+    def n_parameters(self, params: Any) -> int:
+        """Number of free parameters."""
+        ...
+
+    def sample(self, params: Any, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
+        ...
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """The observations as points for clustering, (f, m), never NaN; not to be written to."""
+        ...
+
+    def in_units(self, params: Any, units: Affine) -> Any:
+        """Parameters of the data before it was brought to ``units``."""
+        ...
+
+
+class Numeric(Protocol):
+    """A family whose observations are numbers, and not codes."""
+
+    def mean(self, params: Any) -> FloatArray:
+        """Mean of each component, (K, d)."""
+        ...
+
+    def covariance(self, params: Any) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d)."""
+        ...
+
+
+def numeric(family: Emission) -> Numeric:
+    """``family``, of which it is known, or for the caller to find out, that it has moments."""
+    return cast(Numeric, family)
 
 
 class ExponentialFamily:
@@ -86,6 +123,17 @@ class ExponentialFamily:
         """Whether a component rests on a constraint that keeps the likelihood bounded."""
         return False
 
+    def embedding(self, batch: Batch) -> FloatArray:
+        """The observations as points for clustering, (f, m), never NaN; not to be written to."""
+        return self.statistics(batch)[1:]
+
+    def in_units(self, params: Any, units: Affine) -> Any:
+        """Parameters of the data before it was brought to ``units``.
+
+        Counts and codes have no units (shift 0 and scale 1), and their parameters stay as they are.
+        """
+        return params
+
 
 def linear_forms(natural: FloatArray, T: FloatArray) -> FloatArray:
     """``natural @ T``, the way round that is faster: BLAS packs a long T better when it stands first."""
@@ -101,3 +149,17 @@ def mean_or_kept(sums: FloatArray, weight: FloatArray, kept: FloatArray | None) 
     if kept is not None and empty.any():
         mean[empty] = kept[empty]
     return mean
+
+
+def available_mean(x: FloatArray, weight: FloatArray, otherwise: FloatArray | float) -> FloatArray:
+    """Weighted means (K, d) of the entries of x (d, m) that are not NaN, ``otherwise`` where there are none."""
+    present = ~np.isnan(x)
+    total = weight @ present.T
+    mean = np.empty_like(total)
+    mean[...] = otherwise
+    return np.divide(weight @ np.where(present, x, 0.0).T, total, out=mean, where=total > 0)
+
+
+def diagonal(variances: FloatArray) -> FloatArray:
+    """Diagonal matrices (K, d, d) of variances (K, d)."""
+    return variances[:, :, None] * np.eye(variances.shape[1])

@@ -103,6 +103,23 @@ class Structure(Protocol):
         """Covariances of some of the features."""
         ...
 
+    def extend(
+        self,
+        covariance: FloatArray,
+        known: NDArray[np.int_],
+        d: int,
+        weight: FloatArray,
+        first: FloatArray,
+        second: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        """Expected moments of all d features from moments of the ``known``, all about the means.
+
+        Given ``covariance``, the unknown features are a linear function of the known plus noise: sums of
+        moments (K, p) and (C, F2) over observations of total weight (C,) become sums (K, d) and (C, F2)
+        without a look at the observations.
+        """
+        ...
+
     def identity(self, n: int, d: int) -> FloatArray:
         """A stack of n identity matrices."""
         ...
@@ -214,6 +231,27 @@ class Full:
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns[:, None], columns]
 
+    def extend(
+        self,
+        covariance: FloatArray,
+        known: NDArray[np.int_],
+        d: int,
+        weight: FloatArray,
+        first: FloatArray,
+        second: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        unknown = np.delete(np.arange(d), known)
+        cross = covariance[:, known[:, None], unknown]
+        slopes = np.linalg.solve(self.marginal(covariance, known), cross).swapaxes(1, 2)
+        lift = np.zeros((len(covariance), d, len(known)))
+        lift[:, known, np.arange(len(known))] = 1.0
+        lift[:, unknown] = slopes
+        full = lift @ second[:, _triangle(len(known))[2]] @ lift.swapaxes(1, 2)
+        noise = self.marginal(covariance, unknown) - slopes @ cross
+        full[:, unknown[:, None], unknown] += weight[:, None, None] * noise
+        rows, columns, _ = _triangle(d)
+        return (lift @ first[:, :, None])[:, :, 0], full[:, rows, columns]
+
     def identity(self, n: int, d: int) -> FloatArray:
         return np.tile(np.eye(d), (n, 1, 1))
 
@@ -237,6 +275,13 @@ class _Uncorrelated:
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
         return 1.0 / np.sqrt(covariance)
+
+
+def _at_zero(first: FloatArray, known: NDArray[np.int_], d: int) -> FloatArray:
+    """First moments about the means with those of the other features, uncorrelated, added: 0."""
+    extended = np.zeros((len(first), d))
+    extended[:, known] = first
+    return extended
 
 
 @dataclass(frozen=True)
@@ -287,6 +332,19 @@ class Diagonal(_Uncorrelated):
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns]
+
+    def extend(
+        self,
+        covariance: FloatArray,
+        known: NDArray[np.int_],
+        d: int,
+        weight: FloatArray,
+        first: FloatArray,
+        second: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        full = weight[:, None] * covariance
+        full[:, known] = second
+        return _at_zero(first, known, d), full
 
     def identity(self, n: int, d: int) -> FloatArray:
         return np.ones((n, d))
@@ -339,6 +397,18 @@ class Spherical(_Uncorrelated):
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance
+
+    def extend(
+        self,
+        covariance: FloatArray,
+        known: NDArray[np.int_],
+        d: int,
+        weight: FloatArray,
+        first: FloatArray,
+        second: FloatArray,
+    ) -> tuple[FloatArray, FloatArray]:
+        n_unknown = d - len(known)
+        return _at_zero(first, known, d), second + n_unknown * (weight * covariance)[:, None]
 
     def identity(self, n: int, d: int) -> FloatArray:
         return np.ones(n)

@@ -12,7 +12,13 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
-from emlearn.families.base import ExponentialFamily, FloatArray, linear_forms, mean_or_kept
+from emlearn.families.base import (
+    ExponentialFamily,
+    FloatArray,
+    available_mean,
+    linear_forms,
+    mean_or_kept,
+)
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
@@ -211,6 +217,8 @@ class Gaussian(ExponentialFamily):
         structure, tied = self.shape
         d = totals.first.shape[1]
         empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
+        if empty.all():
+            return params
         weight = np.where(empty, 1.0, totals.weight)
         step = np.where(empty[:, None], 0.0, totals.first / weight[:, None])
         spread = structure.products(step, step) * totals.weight[:, None]
@@ -251,6 +259,24 @@ class Gaussian(ExponentialFamily):
     def _n_at_floor(self, params: GaussianParams) -> NDArray[np.int_]:
         floor = self.floor * (1 + FLOOR_SLACK)
         return self.shape.structure.n_at_floor(params.covariances, floor)
+
+    def mean(self, params: GaussianParams) -> FloatArray:
+        """Mean of each component, (K, d)."""
+        return params.means
+
+    def covariance(self, params: GaussianParams) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d)."""
+        K, d = params.means.shape
+        dense = self.shape.structure.dense(params.covariances, d)
+        return np.broadcast_to(dense, (K, d, d)).copy()
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """The observations, a missing entry at its feature's mean over the batch, (d, m)."""
+        missing = np.isnan(batch.x)
+        if not missing.any():
+            return batch.x
+        weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+        return np.where(missing, available_mean(batch.x, weight[None, :], 0.0).T, batch.x)
 
     def n_parameters(self, params: GaussianParams) -> int:
         """Number of free parameters."""

@@ -11,7 +11,7 @@ from scipy.special import gammaln
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
-from emlearn.families.base import ExponentialFamily, FloatArray, mean_or_kept
+from emlearn.families.base import ExponentialFamily, FloatArray, diagonal, mean_or_kept
 
 
 class PoissonParams(NamedTuple):
@@ -53,6 +53,14 @@ class Poisson(ExponentialFamily):
     def mean(self, params: PoissonParams) -> FloatArray:
         """Mean of each component, (K, d)."""
         return params.rates
+
+    def covariance(self, params: PoissonParams) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d)."""
+        return diagonal(params.rates)
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """Counts on a scale where their variance is about 1 (Anscombe, 1948), (d, m)."""
+        return 2.0 * np.sqrt(batch.x + 0.375)
 
     def sample(
         self, params: PoissonParams, labels: NDArray[np.int_], rng: np.random.RandomState

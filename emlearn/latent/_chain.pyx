@@ -7,19 +7,31 @@ The inner loops stand in ``chain_steps.h``; here is what is rare, and what walks
 import numpy as np
 
 from libc.math cimport INFINITY, exp, log
-from libc.stdint cimport int64_t
 
 cdef extern from "chain_steps.h" nogil:
+    int first_step(
+        const double *start, const double *density, ptrdiff_t stride, double *filtered, double *scale, int K,
+        int n, double flush, double least)
     int forward_step(
-        const double *before, ptrdiff_t before_stride, int is_first, const double *transition,
-        const double *density, ptrdiff_t stride, double *filtered, double *scale, int K, int n,
-        double flush, double least, double *scratch)
+        const double *before, const double *transition, const double *density, ptrdiff_t stride,
+        double *filtered, double *scale, int K, int n, double flush, double least)
+    int forward_alone(
+        double *before, const double *transition, const double *density, ptrdiff_t stride, double *filtered,
+        double *scale, int K, int steps, double flush, double least, double *mixed, int *closer)
     void backward_step(
         const double *transposed, double *density, const double *filtered, const double *scale,
-        ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, ptrdiff_t beta_stride, int K, int n, double *scratch)
+        ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, ptrdiff_t beta_stride, int K,
+        int n)
+    int backward_alone(
+        const double *transposed, double *density, const double *filtered, const double *scale,
+        ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, int K, int steps,
+        double *mixed)
     void viterbi_step(
-        const double *before, const double *log_transition, double *best, ptrdiff_t stride, short *origin,
-        ptrdiff_t from_stride, int K, int n, double *value, long long *state)
+        const double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
+        ptrdiff_t origin_stride, int K, int n)
+    int viterbi_alone(
+        double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
+        ptrdiff_t origin_stride, int K, int steps, double *value, double *from_state)
 
 NAME = "compiled"
 
@@ -27,10 +39,19 @@ cdef double FLUSH = 1e-200
 cdef double LEAST = 1e-100
 cdef double LOG_FLUSH = log(FLUSH)
 cdef double LOG_NEGLIGIBLE = -45.0
+cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
 
 
 cdef inline ptrdiff_t _stride(double[:, :] rows) noexcept nogil:
     return rows.strides[0] // sizeof(double)
+
+
+cdef inline Py_ssize_t _alone_from(const Py_ssize_t[::1] n_active) noexcept nogil:
+    """First step from which on one sequence is alone."""
+    cdef Py_ssize_t t = n_active.shape[0]
+    while t > 0 and n_active[t - 1] == 1:
+        t -= 1
+    return t
 
 
 def forward(
@@ -38,45 +59,40 @@ def forward(
     const Py_ssize_t[::1] n_active, double[:, :] filtered, double[::1] scale, double[::1] shift,
     int zeros, double log_growth,
 ):
-    cdef int K = <int>transition.shape[0]
-    cdef Py_ssize_t T = n_active.shape[0], t, k, lane, here = 0, last = 0, n
+    cdef int K = <int>transition.shape[0], closer = 0
+    cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t = 0, k, lane, n, here = 0, last = 0
     cdef ptrdiff_t stride = _stride(density)
-    cdef double[::1] scratch = np.empty(2 * K)
+    cdef double[::1] before = np.empty(K), mixed = np.empty(K)
     cdef double[::1] debt = np.full(n_active[0], -INFINITY)
     inexact = np.zeros(n_active[0], dtype=np.uint8)
     cdef unsigned char[::1] needs_logs = inexact
     cdef bint owes = False
-    cdef double mixed, total, top, low
     with nogil:
-        for t in range(T):
+        while t < T:
             n = n_active[t]
-            if forward_step(
-                &start[0] if t == 0 else &filtered[0, last], stride, t == 0, &transition[0, 0],
-                &density[0, here], stride, &filtered[0, here], &scale[here], K, <int>n, FLUSH, LEAST,
-                &scratch[0],
-            ) or owes:
+            if t == 0:
+                closer = first_step(
+                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], K, <int>n, FLUSH, LEAST)
+            elif t < alone:
+                closer = forward_step(
+                    &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
+                    &scale[here], K, <int>n, FLUSH, LEAST)
+            else:
+                for k in range(K):
+                    before[k] = filtered[k, last]
+                k = forward_alone(
+                    &before[0], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
+                    &scale[here], K, 1 if owes else <int>min(T - t, MOST_STEPS), FLUSH, LEAST, &mixed[0],
+                    &closer) - 1
+                t += k
+                here += k
+                last = here - 1 if k > 0 else last
+            if closer or owes:
                 for lane in range(n):
                     if not scale[here + lane] >= LEAST:
-                        # Density is shifted by its maximum; make that the maximum over reachable states.
-                        top = -INFINITY
-                        for k in range(K):
-                            scratch[k] = _mixed(start, transition, filtered, t, last + lane, k)
-                            if scratch[k] > 0 and log_prob[k, here + lane] > top:
-                                top = log_prob[k, here + lane]
-                        total = 0.0
-                        for k in range(K):
-                            density[k, here + lane] = 0.0
-                            if scratch[k] > 0 and top > -INFINITY:
-                                density[k, here + lane] = exp(log_prob[k, here + lane] - top)
-                            filtered[k, here + lane] = scratch[k] * density[k, here + lane]
-                            total += filtered[k, here + lane]
-                        for k in range(K):
-                            low = filtered[k, here + lane] / total if total > 0 else 0.0
-                            filtered[k, here + lane] = 0.0 if low < FLUSH else low
-                        scale[here + lane] = total
-                        if debt[lane] > -INFINITY:
-                            debt[lane] += shift[here + lane] - top
-                        shift[here + lane] = top
+                        _do_again(
+                            log_prob, density, start, transition, filtered, scale, shift, mixed, debt, t,
+                            last, here, lane)
                     if zeros == 0:
                         continue
                     if debt[lane] > -INFINITY:
@@ -93,7 +109,33 @@ def forward(
                             break
             last = here
             here += n
+            t += 1
     return inexact
+
+
+cdef void _do_again(
+    double[:, :] log_prob, double[:, :] density, const double[::1] start, const double[:, ::1] transition,
+    double[:, :] filtered, double[::1] scale, double[::1] shift, double[::1] mixed, double[::1] debt,
+    Py_ssize_t t, Py_ssize_t last, Py_ssize_t here, Py_ssize_t lane,
+) noexcept nogil:
+    """Shift a step's log-densities by their maximum over the states that can be reached."""
+    cdef Py_ssize_t k, c = here + lane
+    cdef double top = -INFINITY, total = 0.0, p
+    for k in range(transition.shape[0]):
+        mixed[k] = _mixed(start, transition, filtered, t, last + lane, k)
+        if mixed[k] > 0 and log_prob[k, c] > top:
+            top = log_prob[k, c]
+    for k in range(transition.shape[0]):
+        density[k, c] = exp(log_prob[k, c] - top) if mixed[k] > 0 and top > -INFINITY else 0.0
+        filtered[k, c] = mixed[k] * density[k, c]
+        total += filtered[k, c]
+    for k in range(transition.shape[0]):
+        p = filtered[k, c] / total if total > 0 else 0.0
+        filtered[k, c] = 0.0 if p < FLUSH else p
+    scale[c] = total
+    if debt[lane] > -INFINITY:
+        debt[lane] += shift[c] - top
+    shift[c] = top
 
 
 cdef inline double _mixed(
@@ -114,22 +156,38 @@ def backward(
     double[:, :] density, const double[:, ::1] transition, const Py_ssize_t[::1] n_active,
     const double[:, :] filtered, const double[::1] scale, double[:, :] ahead,
 ):
-    cdef int K = <int>transition.shape[0]
-    cdef Py_ssize_t T = n_active.shape[0], t, k, lane, n, after = 0
+    cdef int K = <int>transition.shape[0], steps
+    cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t, k, lane, n, after = 0
     cdef Py_ssize_t here = filtered.shape[1], following
     cdef ptrdiff_t stride = _stride(density)
     cdef const double[:, ::1] transposed = np.ascontiguousarray(np.asarray(transition).T)
-    cdef double[::1] scratch = np.empty(K)
+    cdef double[::1] last = np.ones(K), mixed = np.empty(K)
     cdef double[:, ::1] beta = np.ones((K, n_active[0]))
     with nogil:
-        for t in range(T - 1, -1, -1):
+        t = T
+        if alone < T:  # the end of the longest sequence, without the first of these steps
+            here -= 1
+            t -= 1
+            for k in range(K):
+                ahead[k, here] = 0.0
+            while t > alone:
+                steps = <int>min(t - alone, MOST_STEPS)
+                t -= steps
+                here -= steps
+                backward_alone(
+                    &transposed[0, 0], &density[0, here + 1], &filtered[0, here + 1], &scale[here + 1], stride,
+                    &ahead[0, here], _stride(ahead), &last[0], K, steps, &mixed[0])
+            for k in range(K):
+                beta[k, 0] = last[k]
+            after = 1
+        for t in range(t - 1, -1, -1):
             n = n_active[t]
             following = here
             here -= n
             if after > 0:
                 backward_step(
                     &transposed[0, 0], &density[0, following], &filtered[0, following], &scale[following],
-                    stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after, &scratch[0])
+                    stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after)
             for k in range(K):  # sequences that end here
                 for lane in range(after, n):
                     ahead[k, here + lane] = 0.0
@@ -143,28 +201,36 @@ def viterbi(
     double[:, :] log_prob, const double[::1] log_start, const double[:, ::1] log_transition,
     const Py_ssize_t[::1] n_active, Py_ssize_t[::1] path,
 ):
-    cdef int K = <int>log_transition.shape[0]
-    cdef Py_ssize_t T = n_active.shape[0], t, k, lane, n, here = 0, last = 0, after, following, state
+    cdef int K = <int>log_transition.shape[0], steps
+    cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t = 1, k, lane, n, here, last = 0
+    cdef Py_ssize_t after = 0, following, state
     cdef ptrdiff_t stride = _stride(log_prob)
     cdef short[:, ::1] origin = np.empty((K, path.shape[0]), dtype=np.int16)
-    cdef double[::1] value = np.empty(K)
-    cdef int64_t[::1] index = np.empty(K, dtype=np.int64)
+    cdef double[::1] value = np.empty(K), from_state = np.empty(K), before = np.empty(K)
     joint = np.empty(n_active[0])
     cdef double[::1] log_joint = joint
     with nogil:
-        for t in range(T):
+        here = n_active[0]
+        for k in range(K):
+            for lane in range(n_active[0]):
+                log_prob[k, lane] += log_start[k]
+        while t < T:
             n = n_active[t]
-            if t == 0:
-                for k in range(K):
-                    for lane in range(n):
-                        log_prob[k, lane] += log_start[k]
-            else:
+            steps = 1
+            if t < alone:
                 viterbi_step(
-                    &log_prob[0, last], &log_transition[0, 0], &log_prob[0, here], stride,
-                    &origin[0, here], path.shape[0], K, <int>n, &value[0], <long long *>&index[0])
-            last = here
-            here += n
-        after = 0
+                    &log_prob[0, last], &log_transition[0, 0], &log_prob[0, here], stride, &origin[0, here],
+                    path.shape[0], K, <int>n)
+            else:
+                for k in range(K):
+                    before[k] = log_prob[k, last]
+                steps = <int>min(T - t, MOST_STEPS)
+                viterbi_alone(
+                    &before[0], &log_transition[0, 0], &log_prob[0, here], stride, &origin[0, here],
+                    path.shape[0], K, steps, &value[0], &from_state[0])
+            last = here + (steps - 1)
+            here = last + n
+            t += steps
         for t in range(T - 1, -1, -1):
             n = n_active[t]
             following = here

@@ -1,8 +1,8 @@
 /* The inner loops of the chain's recursions, written so that any compiler can turn them into vectors.
  *
- * Arrays are (K, m) with a row stride: state k of column c stands at k * stride + c. A step of n sequences
- * side by side is a run of n columns. Lanes are independent, so that vectors change no result; where there is
- * one lane alone, vectors run over states instead. Where GCC or Clang and the C library allow, each function
+ * Arrays are (K, m) with a row stride: state k of column c stands at k * stride + c. A step of n sequences side
+ * by side is a run of n columns, and vectors run over lanes; they are independent, so that no sum is reordered.
+ * Where a lane is alone, vectors run over states instead. With GCC or Clang and the GNU C library each function
  * is compiled for wider vectors too, and the processor's own version is picked at load time.
  */
 #ifndef EMLEARN_CHAIN_STEPS_H
@@ -10,8 +10,7 @@
 
 #include <stddef.h>
 
-#define LANES 8  /* one AVX-512 vector, two of AVX2, four of SSE2 */
-#define STATES 4 /* states that share one load of the step before */
+#define STRIP 64 /* lanes worked on at a time: what a step needs of them stays in the first cache */
 
 #if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && \
     (!defined(__clang__) || __clang_major__ >= 14)
@@ -25,266 +24,331 @@
 #endif
 
 #if defined(__GNUC__)
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
+#define INLINE static inline __attribute__((always_inline))
+#define RESTRICT __restrict__
 #elif defined(_MSC_VER)
-#define ALWAYS_INLINE static __forceinline
+#define INLINE static __forceinline
+#define RESTRICT __restrict
 #else
-#define ALWAYS_INLINE static inline
+#define INLINE static inline
+#define RESTRICT
 #endif
 
-/* out[k][l] = sum_j in[j][l] * matrix[j, k] for n_states states from k on, n <= LANES lanes. */
-ALWAYS_INLINE void mix(const double *in, ptrdiff_t in_stride, const double *matrix, int K, int k,
-                       int n_states, int n, double out[STATES][LANES])
+/* Small numbers of states are compiled one by one, so that their loops unroll. */
+#define FOR_EACH_K(K, call) \
+    switch (K) { \
+    case 1: return call(1); \
+    case 2: return call(2); \
+    case 3: return call(3); \
+    case 4: return call(4); \
+    case 5: return call(5); \
+    case 6: return call(6); \
+    case 7: return call(7); \
+    case 8: return call(8); \
+    default: return call(K); \
+    }
+
+/* out[s, l] (+)= sum_i in[i, l] * a[i, s] for TILE rows of each: 16 products on 8 loads and 4 stores. */
+INLINE void tile(const double *RESTRICT in, ptrdiff_t stride, const double *RESTRICT a, int K, int n,
+                 double *RESTRICT out, ptrdiff_t out_stride, int add)
 {
-    for (int s = 0; s < n_states; s++)
-        for (int l = 0; l < n; l++)
-            out[s][l] = 0.0;
-    for (int j = 0; j < K; j++) {
-        const double *row = in + j * in_stride;
-        const double *a = matrix + (ptrdiff_t)j * K + k;
-        for (int s = 0; s < n_states; s++)
-            for (int l = 0; l < n; l++)
-                out[s][l] += row[l] * a[s];
+    const double *RESTRICT r0 = in, *RESTRICT r1 = in + stride, *RESTRICT r2 = in + 2 * stride,
+                           *RESTRICT r3 = in + 3 * stride;
+    double *RESTRICT o0 = out, *RESTRICT o1 = out + out_stride, *RESTRICT o2 = out + 2 * out_stride,
+                     *RESTRICT o3 = out + 3 * out_stride;
+    const double *a0 = a, *a1 = a + K, *a2 = a + 2 * (ptrdiff_t)K, *a3 = a + 3 * (ptrdiff_t)K;
+    for (int l = 0; l < n; l++) {
+        double s0 = add ? o0[l] : 0.0, s1 = add ? o1[l] : 0.0, s2 = add ? o2[l] : 0.0, s3 = add ? o3[l] : 0.0;
+        o0[l] = s0 + r0[l] * a0[0] + r1[l] * a1[0] + r2[l] * a2[0] + r3[l] * a3[0];
+        o1[l] = s1 + r0[l] * a0[1] + r1[l] * a1[1] + r2[l] * a2[1] + r3[l] * a3[1];
+        o2[l] = s2 + r0[l] * a0[2] + r1[l] * a1[2] + r2[l] * a2[2] + r3[l] * a3[2];
+        o3[l] = s3 + r0[l] * a0[3] + r1[l] * a1[3] + r2[l] * a2[3] + r3[l] * a3[3];
     }
 }
 
-/* One step forward for n <= LANES lanes: filtered = normalised (before @ transition) * density.
- * Without a step before, `before` is the starting distribution (K,). Probabilities below `flush` become 0.
- * Returns whether any did, or whether a scale is below `least`: the caller then looks closer. */
-ALWAYS_INLINE int forward_lanes(const double *before, ptrdiff_t before_stride, int is_first,
-                                const double *transition, const double *density, ptrdiff_t stride,
-                                double *filtered, double *scale, int K, int n, double flush,
-                                double least)
+/* out[k, l] = sum_j in[j, l] * a[j, k] over n <= STRIP lanes. */
+INLINE void combine(const double *RESTRICT in, ptrdiff_t stride, const double *RESTRICT a, int K, int n,
+                    double *RESTRICT out, ptrdiff_t out_stride)
 {
-    double total[LANES], low[LANES], mixed[STATES][LANES];
-    for (int l = 0; l < n; l++)
-        total[l] = 0.0;
-    for (int k = 0; k < K;) {
-        int n_states = K - k >= STATES ? STATES : 1;
-        if (is_first) {
-            n_states = 1;
-            for (int l = 0; l < n; l++)
-                mixed[0][l] = before[k];
-        } else if (n_states == STATES)
-            mix(before, before_stride, transition, K, k, STATES, n, mixed);
-        else
-            mix(before, before_stride, transition, K, k, 1, n, mixed);
-        for (int s = 0; s < n_states; s++, k++)
-            for (int l = 0; l < n; l++) {
-                double joint = mixed[s][l] * density[k * stride + l];
-                filtered[k * stride + l] = joint;
-                total[l] += joint;
-            }
+    const int whole = K - K % 4;
+    for (int k = 0; k < whole; k += 4) {
+        tile(in, stride, a + k, K, n, out + k * out_stride, out_stride, 0);
+        for (int j = 4; j < whole; j += 4)
+            tile(in + j * stride, stride, a + (ptrdiff_t)j * K + k, K, n, out + k * out_stride, out_stride, 1);
     }
-    int closer = 0;
+    for (int k = 0; k < K; k++) {
+        double *RESTRICT o = out + k * out_stride;
+        int j = k < whole ? whole : 0;
+        if (j == 0) {
+            const double first = a[k];
+            for (int l = 0; l < n; l++)
+                o[l] = in[l] * first;
+            j = 1;
+        }
+        for (; j < K; j++) {
+            const double *RESTRICT row = in + j * stride;
+            const double weight = a[(ptrdiff_t)j * K + k];
+            for (int l = 0; l < n; l++)
+                o[l] += row[l] * weight;
+        }
+    }
+}
+
+/* Normalise joint probabilities (K, n): those below `flush` become 0. Returns whether any did, or whether a
+ * scale is below `least`: the caller then looks closer. */
+INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT total, double *RESTRICT scale,
+                     int K, int n, double flush, double least)
+{
+    double low = 1.0, lowest_scale = 1.0;
+    int undefined = 0;
     for (int l = 0; l < n; l++) {
         scale[l] = total[l];
-        closer |= !(total[l] >= least);
+        lowest_scale = total[l] < lowest_scale ? total[l] : lowest_scale;
+        undefined |= !(total[l] > 0.0);
         total[l] = 1.0 / total[l];
-        low[l] = 1.0;
     }
     for (int k = 0; k < K; k++)
         for (int l = 0; l < n; l++) {
-            double p = filtered[k * stride + l] * total[l];
-            low[l] = p < low[l] ? p : low[l];
-            filtered[k * stride + l] = p < flush ? 0.0 : p;
+            double p = joint[k * stride + l] * total[l];
+            low = p < low ? p : low;
+            joint[k * stride + l] = p < flush ? 0.0 : p;
         }
-    for (int l = 0; l < n; l++)
-        closer |= low[l] < flush;
+    return low < flush || lowest_scale < least || undefined;
+}
+
+/* The first step: filtered = normalised start * density, for n lanes. */
+WIDE
+static int first_step(const double *start, const double *density, ptrdiff_t stride, double *filtered,
+                      double *scale, int K, int n, double flush, double least)
+{
+    double total[STRIP];
+    int closer = 0;
+    for (int from = 0; from < n; from += STRIP) {
+        const int some = n - from < STRIP ? n - from : STRIP;
+        for (int l = 0; l < some; l++)
+            total[l] = 0.0;
+        for (int k = 0; k < K; k++)
+            for (int l = 0; l < some; l++) {
+                double joint = start[k] * density[k * stride + from + l];
+                filtered[k * stride + from + l] = joint;
+                total[l] += joint;
+            }
+        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, least);
+    }
     return closer;
 }
 
-/* The same for one lane, vectors over states; `mixed` is scratch of 2 K. */
-ALWAYS_INLINE int forward_lone(const double *before, ptrdiff_t before_stride, int is_first,
-                               const double *transition, const double *density, ptrdiff_t stride,
-                               double *filtered, double *scale, int K, double flush, double least,
-                               double *mixed)
+/* One step forward for n lanes: filtered = normalised (before @ transition) * density. */
+WIDE
+static int forward_step(const double *before, const double *transition, const double *density,
+                        ptrdiff_t stride, double *filtered, double *scale, int K, int n, double flush,
+                        double least)
 {
-    double total = 0.0;
-    int closer;
-    if (is_first)
+    double total[STRIP];
+    int closer = 0;
+    for (int from = 0; from < n; from += STRIP) {
+        const int some = n - from < STRIP ? n - from : STRIP;
+        combine(before + from, stride, transition, K, some, filtered + from, stride);
+        for (int l = 0; l < some; l++)
+            total[l] = 0.0;
+        for (int k = 0; k < K; k++) {
+            const double *RESTRICT seen = density + k * stride + from;
+            double *RESTRICT joint = filtered + k * stride + from;
+            for (int l = 0; l < some; l++) {
+                joint[l] *= seen[l];
+                total[l] += joint[l];
+            }
+        }
+        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, least);
+    }
+    return closer;
+}
+
+/* Up to `steps` steps forward for a lane alone, from `before`, a row of K: returns the number of steps done.
+ * It leaves off after one that needs a closer look, which *closer then says. */
+INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT transition,
+                           const double *RESTRICT density, ptrdiff_t stride, double *RESTRICT filtered,
+                           double *RESTRICT scale, int K, int steps, double flush, double least,
+                           double *RESTRICT mixed, int *closer)
+{
+    for (int t = 0; t < steps; t++) {
+        double total = 0.0, low = 1.0;
         for (int k = 0; k < K; k++)
-            mixed[k] = before[k];
-    else {
+            mixed[k] = before[0] * transition[k];
+        for (int j = 1; j < K; j++)
+            for (int k = 0; k < K; k++)
+                mixed[k] += before[j] * transition[(ptrdiff_t)j * K + k];
+        for (int k = 0; k < K; k++) {
+            mixed[k] *= density[k * stride + t];
+            total += mixed[k];
+        }
+        scale[t] = total;
+        const double inverse = 1.0 / total;
+        for (int k = 0; k < K; k++) {
+            double p = mixed[k] * inverse;
+            low = p < low ? p : low;
+            before[k] = p < flush ? 0.0 : p;
+            filtered[k * stride + t] = before[k];
+        }
+        if (low < flush || !(total >= least)) {
+            *closer = 1;
+            return t + 1;
+        }
+    }
+    *closer = 0;
+    return steps;
+}
+
+WIDE
+static int forward_alone(double *before, const double *transition, const double *density, ptrdiff_t stride,
+                         double *filtered, double *scale, int K, int steps, double flush, double least,
+                         double *mixed, int *closer)
+{
+    double few[8];
+#define CALL(k) \
+    forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, least, \
+                    k <= 8 ? few : mixed, closer)
+    FOR_EACH_K(K, CALL)
+#undef CALL
+}
+
+/* One step back for n lanes, from t + 1 to t. `beta` (K, n_lanes) holds p(what comes after t + 1 | state at
+ * t + 1), relative to what was filtered; it becomes that of t. `ahead`, at the columns of t, is
+ * density * beta / scale at t + 1: transition probabilities times it are the odds of going there. The
+ * posterior of t + 1 takes the place of its density. */
+WIDE
+static void backward_step(const double *transposed, double *density, const double *filtered,
+                          const double *scale, ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride,
+                          double *beta, ptrdiff_t beta_stride, int K, int n)
+{
+    double inverse[STRIP];
+    for (int from = 0; from < n; from += STRIP) {
+        const int some = n - from < STRIP ? n - from : STRIP;
+        for (int l = 0; l < some; l++)
+            inverse[l] = scale[from + l] > 0.0 ? 1.0 / scale[from + l] : 0.0;
+        for (int k = 0; k < K; k++) {
+            const double *RESTRICT here = filtered + k * stride + from;
+            const double *RESTRICT after = beta + k * beta_stride + from;
+            double *RESTRICT seen = density + k * stride + from;
+            double *RESTRICT odds = ahead + k * ahead_stride + from;
+            for (int l = 0; l < some; l++) {
+                double reached = here[l] > 0.0 ? after[l] : 0.0;
+                odds[l] = seen[l] * inverse[l] * reached;
+                seen[l] = here[l] * reached;
+            }
+        }
+        combine(ahead + from, ahead_stride, transposed, K, some, beta + from, beta_stride);
+    }
+}
+
+/* `steps` steps back for a lane alone: `density`, `filtered` and `scale` start at the first step whose posterior
+ * is wanted, `ahead` one step before. `beta` is a row of K. */
+INLINE int backward_alone_k(const double *RESTRICT transposed, double *RESTRICT density,
+                            const double *RESTRICT filtered, const double *RESTRICT scale, ptrdiff_t stride,
+                            double *RESTRICT ahead, ptrdiff_t ahead_stride, double *RESTRICT beta, int K,
+                            int steps, double *RESTRICT mixed)
+{
+    for (int t = steps - 1; t >= 0; t--) {
+        const double inverse = scale[t] > 0.0 ? 1.0 / scale[t] : 0.0;
         for (int k = 0; k < K; k++)
             mixed[k] = 0.0;
         for (int j = 0; j < K; j++) {
-            const double weight = before[j * before_stride];
-            const double *a = transition + (ptrdiff_t)j * K;
+            double here = filtered[j * stride + t];
+            double reached = here > 0.0 ? beta[j] : 0.0;
+            double odds = density[j * stride + t] * inverse * reached;
+            ahead[j * ahead_stride + t] = odds;
+            density[j * stride + t] = here * reached;
             for (int k = 0; k < K; k++)
-                mixed[k] += weight * a[k];
+                mixed[k] += odds * transposed[(ptrdiff_t)j * K + k];
         }
-    }
-    for (int k = 0; k < K; k++) {
-        mixed[k] *= density[k * stride];
-        total += mixed[k];
-    }
-    *scale = total;
-    closer = !(total >= least);
-    total = 1.0 / total;
-    for (int k = 0; k < K; k++) {
-        double p = mixed[k] * total;
-        closer |= p < flush;
-        filtered[k * stride] = p < flush ? 0.0 : p;
-    }
-    return closer;
-}
-
-/* One step forward for any number of lanes. Returns whether any lane needs a closer look. */
-WIDE
-static int forward_step(const double *before, ptrdiff_t before_stride, int is_first,
-                        const double *transition, const double *density, ptrdiff_t stride,
-                        double *filtered, double *scale, int K, int n, double flush, double least,
-                        double *scratch)
-{
-    int closer = 0, l = 0;
-    if (n == 1)
-        return forward_lone(before, before_stride, is_first, transition, density, stride, filtered,
-                            scale, K, flush, least, scratch);
-    for (; l + LANES <= n; l += LANES)
-        closer |= forward_lanes(is_first ? before : before + l, before_stride, is_first, transition,
-                                density + l, stride, filtered + l, scale + l, K, LANES, flush, least);
-    if (l < n)
-        closer |= forward_lanes(is_first ? before : before + l, before_stride, is_first, transition,
-                                density + l, stride, filtered + l, scale + l, K, n - l, flush, least);
-    return closer;
-}
-
-/* One step back for n <= LANES lanes, from t + 1 to t. `beta` (K, n_lanes) holds p(what comes after t + 1 | state
- * at t + 1), relative to what was filtered; it becomes that of t. `ahead`, at the columns of t, is
- * density * beta / scale at t + 1: transition probabilities times it are the odds of going there. The posterior of
- * t + 1 takes the place of its density. */
-ALWAYS_INLINE void backward_lanes(const double *transposed, double *density, const double *filtered,
-                                  const double *scale, ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta,
-                                  ptrdiff_t beta_stride, int K, int n)
-{
-    double inverse[LANES], mixed[STATES][LANES];
-    for (int l = 0; l < n; l++)
-        inverse[l] = scale[l] > 0.0 ? 1.0 / scale[l] : 0.0;
-    for (int k = 0; k < K; k++)
-        for (int l = 0; l < n; l++) {
-            double after = beta[k * beta_stride + l], here = filtered[k * stride + l];
-            double there = density[k * stride + l] * inverse[l] * after;
-            ahead[k * ahead_stride + l] = here > 0.0 ? there : 0.0;
-            density[k * stride + l] = here > 0.0 ? here * after : 0.0;
-        }
-    for (int k = 0; k < K;) {
-        int n_states = K - k >= STATES ? STATES : 1;
-        if (n_states == STATES)
-            mix(ahead, ahead_stride, transposed, K, k, STATES, n, mixed);
-        else
-            mix(ahead, ahead_stride, transposed, K, k, 1, n, mixed);
-        for (int s = 0; s < n_states; s++, k++)
-            for (int l = 0; l < n; l++)
-                beta[k * beta_stride + l] = mixed[s][l];
-    }
-}
-
-/* The same for one lane, vectors over states; `mixed` is scratch of K. */
-ALWAYS_INLINE void backward_lone(const double *transposed, double *density, const double *filtered,
-                                 const double *scale, ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta,
-                                 ptrdiff_t beta_stride, int K, double *mixed)
-{
-    const double inverse = *scale > 0.0 ? 1.0 / *scale : 0.0;
-    for (int k = 0; k < K; k++)
-        mixed[k] = 0.0;
-    for (int j = 0; j < K; j++) {
-        const double *a = transposed + (ptrdiff_t)j * K;
-        double after = beta[j * beta_stride], here = filtered[j * stride];
-        double there = here > 0.0 ? density[j * stride] * inverse * after : 0.0;
-        ahead[j * ahead_stride] = there;
-        density[j * stride] = here > 0.0 ? here * after : 0.0;
         for (int k = 0; k < K; k++)
-            mixed[k] += there * a[k];
+            beta[k] = mixed[k];
     }
-    for (int k = 0; k < K; k++)
-        beta[k * beta_stride] = mixed[k];
+    return steps;
 }
 
-/* One step back for any number of lanes. */
 WIDE
-static void backward_step(const double *transposed, double *density, const double *filtered,
-                          const double *scale, ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta,
-                          ptrdiff_t beta_stride, int K, int n, double *scratch)
+static int backward_alone(const double *transposed, double *density, const double *filtered,
+                          const double *scale, ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride,
+                          double *beta, int K, int steps, double *mixed)
 {
-    int l = 0;
-    if (n == 1) {
-        backward_lone(transposed, density, filtered, scale, stride, ahead, ahead_stride, beta, beta_stride, K, scratch);
-        return;
-    }
-    for (; l + LANES <= n; l += LANES)
-        backward_lanes(transposed, density + l, filtered + l, scale + l, stride, ahead + l, ahead_stride, beta + l,
-                       beta_stride, K, LANES);
-    if (l < n)
-        backward_lanes(transposed, density + l, filtered + l, scale + l, stride, ahead + l, ahead_stride, beta + l,
-                       beta_stride, K, n - l);
+    double few[8];
+#define CALL(k) \
+    backward_alone_k(transposed, density, filtered, scale, stride, ahead, ahead_stride, beta, k, steps, \
+                     k <= 8 ? few : mixed)
+    FOR_EACH_K(K, CALL)
+#undef CALL
 }
 
-/* One step of Viterbi for n <= LANES lanes: best[k] += max_j before[j] + log_transition[j, k]; `from` says
- * which j, the first of equals. */
-ALWAYS_INLINE void viterbi_lanes(const double *before, const double *log_transition, double *best,
-                                 ptrdiff_t stride, short *from, ptrdiff_t from_stride, int K, int n)
+/* One step of Viterbi for n lanes: best[k] += max_j before[j] + a[j, k], a the logarithms of transitions;
+ * `origin` says which j, the first of equals. */
+WIDE
+static void viterbi_step(const double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
+                         ptrdiff_t origin_stride, int K, int n)
 {
-    for (int k = 0; k < K; k++) {
-        double value[LANES];
-        long long state[LANES];
-        for (int l = 0; l < n; l++) {
-            value[l] = before[l] + log_transition[k];
-            state[l] = 0;
-        }
-        for (int j = 1; j < K; j++) {
-            const double a = log_transition[(ptrdiff_t)j * K + k];
-            const double *row = before + j * stride;
-            for (int l = 0; l < n; l++) {
-                double other = row[l] + a;
-                state[l] = other > value[l] ? j : state[l];
-                value[l] = other > value[l] ? other : value[l];
+    double value[STRIP], from_state[STRIP];
+    for (int from = 0; from < n; from += STRIP) {
+        const int some = n - from < STRIP ? n - from : STRIP;
+        for (int k = 0; k < K; k++) {
+            const double *RESTRICT first = before + from;
+            for (int l = 0; l < some; l++) {
+                value[l] = first[l] + a[k];
+                from_state[l] = 0.0;
+            }
+            for (int j = 1; j < K; j++) {
+                const double *RESTRICT row = before + j * stride + from;
+                const double step = a[(ptrdiff_t)j * K + k], number = j;
+                for (int l = 0; l < some; l++) {
+                    double other = row[l] + step;
+                    from_state[l] = other > value[l] ? number : from_state[l];
+                    value[l] = other > value[l] ? other : value[l];
+                }
+            }
+            for (int l = 0; l < some; l++) {
+                best[k * stride + from + l] += value[l];
+                origin[k * origin_stride + from + l] = (short)from_state[l];
             }
         }
-        for (int l = 0; l < n; l++) {
-            best[k * stride + l] += value[l];
-            from[k * from_stride + l] = (short)state[l];
-        }
     }
 }
 
-ALWAYS_INLINE void viterbi_lone(const double *before, const double *log_transition, double *best,
-                                ptrdiff_t stride, short *from, ptrdiff_t from_stride, int K,
-                                double *value, long long *state)
+/* `steps` steps of Viterbi for a lane alone, from `before`, a row of K. */
+INLINE int viterbi_alone_k(double *RESTRICT before, const double *RESTRICT a, double *RESTRICT best,
+                           ptrdiff_t stride, short *RESTRICT origin, ptrdiff_t origin_stride, int K, int steps,
+                           double *RESTRICT value, double *RESTRICT from_state)
 {
-    for (int k = 0; k < K; k++) {
-        value[k] = before[0] + log_transition[k];
-        state[k] = 0;
-    }
-    for (int j = 1; j < K; j++) {
-        const double *a = log_transition + (ptrdiff_t)j * K;
-        const double here = before[j * stride];
+    for (int t = 0; t < steps; t++) {
         for (int k = 0; k < K; k++) {
-            double other = here + a[k];
-            state[k] = other > value[k] ? j : state[k];
-            value[k] = other > value[k] ? other : value[k];
+            value[k] = before[0] + a[k];
+            from_state[k] = 0.0;
+        }
+        for (int j = 1; j < K; j++) {
+            const double here = before[j], number = j;
+            for (int k = 0; k < K; k++) {
+                double other = here + a[(ptrdiff_t)j * K + k];
+                from_state[k] = other > value[k] ? number : from_state[k];
+                value[k] = other > value[k] ? other : value[k];
+            }
+        }
+        for (int k = 0; k < K; k++) {
+            before[k] = best[k * stride + t] + value[k];
+            best[k * stride + t] = before[k];
+            origin[k * origin_stride + t] = (short)from_state[k];
         }
     }
-    for (int k = 0; k < K; k++) {
-        best[k * stride] += value[k];
-        from[k * from_stride] = (short)state[k];
-    }
+    return steps;
 }
 
 WIDE
-static void viterbi_step(const double *before, const double *log_transition, double *best,
-                         ptrdiff_t stride, short *from, ptrdiff_t from_stride, int K, int n,
-                         double *value, long long *state)
+static int viterbi_alone(double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
+                         ptrdiff_t origin_stride, int K, int steps, double *value, double *from_state)
 {
-    int l = 0;
-    if (n == 1) {
-        viterbi_lone(before, log_transition, best, stride, from, from_stride, K, value, state);
-        return;
-    }
-    for (; l + LANES <= n; l += LANES)
-        viterbi_lanes(before + l, log_transition, best + l, stride, from + l, from_stride, K, LANES);
-    if (l < n)
-        viterbi_lanes(before + l, log_transition, best + l, stride, from + l, from_stride, K, n - l);
+    double few[16];
+#define CALL(k) \
+    viterbi_alone_k(before, a, best, stride, origin, origin_stride, k, steps, k <= 8 ? few : value, \
+                    k <= 8 ? few + 8 : from_state)
+    FOR_EACH_K(K, CALL)
+#undef CALL
 }
 
 #endif

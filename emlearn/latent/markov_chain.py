@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,6 +17,8 @@ from emlearn.latent import _chain_numpy
 
 # Transitions below this count as too small to multiply: what was flushed may matter beside them.
 TINY = 1e-90
+# Workspaces up to this size are kept: 4 MB.
+WORKSPACE_FLOATS = 2**19
 # A stationary start has no closed M-step; its steps end where none gains more than this, relatively.
 STATIONARY_TOL = 1e-13
 STATIONARY_STEPS = 100
@@ -50,7 +53,7 @@ class ChainStats(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    """What a pass forward leaves."""
+    """What a pass forward leaves; valid until the thread's next pass, apart from what is predictive."""
 
     filtered: FloatArray  # (K, m) p(state | what was seen so far)
     predictive: FloatArray  # (m,) log p(x | what was seen before); with a temperature, divided by it
@@ -105,7 +108,10 @@ class MarkovChain:
     def posterior(
         self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float = 1.0
     ) -> tuple[FloatArray, ChainStats, float]:
-        """Weighted posterior (K, m), expected transitions, Σ weight · log evidence."""
+        """Weighted posterior (K, m), expected transitions, Σ weight · log evidence.
+
+        The posterior is valid until this thread's next pass.
+        """
         lanes = _lanes(batch)
         log_prob = np.ascontiguousarray(log_prob)
         _, transition = self._tempered(params, beta)
@@ -165,7 +171,8 @@ class MarkovChain:
         shift = log_prob.max(axis=0)
         if shift.min() == -np.inf:  # impossible in every state
             shift[shift == -np.inf] = 0.0
-        density, filtered, scale = _rows(K, m), _rows(K, m), np.empty(m)
+        density, filtered = _workspace(K, m)
+        scale = np.empty(m)
         np.subtract(log_prob, shift, out=density)
         np.exp(density, out=density)
         least = transition.min()
@@ -258,9 +265,25 @@ def _lanes(batch: Batch) -> Lanes:
     return batch.lanes
 
 
-def _rows(K: int, m: int) -> FloatArray:
-    """An empty (K, m) whose rows do not start at the same place of the cache's pages."""
-    return np.empty((K, m + 8 + (-m) % 8))[:, :m]
+class _Workspace(threading.local):
+    """Memory that each thread uses again: fresh pages for every E-step would cost as much as the E-step."""
+
+    size = 0
+
+    def __call__(self, K: int, m: int) -> FloatArray:
+        """Two arrays of shape (K, m), valid until this thread asks again."""
+        width = m + 8 + (-m) % 8  # rows that do not all start at the same place of the cache's pages
+        size = 2 * K * width
+        if size > WORKSPACE_FLOATS:
+            memory = np.empty(size)
+        else:
+            if size > self.size:
+                self.memory, self.size = np.empty(size), size
+            memory = self.memory[:size]
+        return memory.reshape(2, K, width)[:, :, :m]
+
+
+_workspace = _Workspace()
 
 
 def _normalised(counts: FloatArray, kept: FloatArray) -> FloatArray:

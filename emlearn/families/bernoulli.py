@@ -1,0 +1,66 @@
+"""Independent variables that are 0 or 1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Batch
+from emlearn.em.spaces import Probability
+from emlearn.families.base import ExponentialFamily, FloatArray, diagonal, mean_or_kept
+
+
+class BernoulliParams(NamedTuple):
+    """Parameters of K components over d variables."""
+
+    probabilities: FloatArray  # (K, d) of a 1
+
+
+@dataclass(frozen=True)
+class Bernoulli(ExponentialFamily):
+    r"""Variables that are 0 or 1, independent given the component.
+
+    T(x) = (1, x), natural parameters the log-odds, A = −Σ log(1 − p).
+    """
+
+    @property
+    def spaces(self) -> Any:
+        return BernoulliParams(Probability())  # type: ignore[arg-type]
+
+    def statistics(self, batch: Batch) -> FloatArray:
+        return np.vstack([np.ones(batch.x.shape[1]), batch.x])
+
+    def natural(self, params: BernoulliParams) -> FloatArray:
+        # The smallest number's log stands in for -inf: in a matrix product, 0 · inf is NaN.
+        log_tiny = np.log(np.finfo(np.float64).tiny)
+        with np.errstate(divide="ignore"):  # log 0, replaced
+            log_p = np.maximum(np.log(params.probabilities), log_tiny)
+            log_q = np.maximum(np.log1p(-params.probabilities), log_tiny)
+        return np.column_stack([log_q.sum(axis=1), log_p - log_q])
+
+    def maximize(self, totals: FloatArray, params: BernoulliParams | None = None) -> BernoulliParams:
+        kept = None if params is None else params.probabilities
+        share = mean_or_kept(totals[:, 1:], totals[:, 0], kept)
+        return BernoulliParams(np.minimum(share, 1.0))  # two sums of the same numbers may differ in rounding
+
+    def n_parameters(self, params: BernoulliParams) -> int:
+        """Number of free parameters."""
+        return params.probabilities.size
+
+    def mean(self, params: BernoulliParams) -> FloatArray:
+        """Mean of each component, (K, d)."""
+        return params.probabilities
+
+    def covariance(self, params: BernoulliParams) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d)."""
+        return diagonal(params.probabilities * (1.0 - params.probabilities))
+
+    def sample(
+        self, params: BernoulliParams, labels: NDArray[np.int_], rng: np.random.RandomState
+    ) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
+        u = rng.uniform(size=(len(labels), params.probabilities.shape[1]))
+        return (u < params.probabilities[labels]).astype(np.float64)

@@ -1,0 +1,216 @@
+"""Densities that are mixtures themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Affine, Batch
+from emlearn.em.model import Observed
+from emlearn.em.spaces import Simplex
+from emlearn.families.base import Emission, FloatArray, numeric
+
+# Points that spread this little, relative to all points, have no direction of their own.
+NO_SPREAD = 1e-12
+# Projections are told apart to so many digits: which of two equal ones is first must not rest on rounding.
+DIGITS = 9
+
+
+class MixtureParams(NamedTuple):
+    """Parameters of K mixtures of M members each."""
+
+    weights: FloatArray  # (K, M) rows sum to 1
+    members: Any  # of K · M components of the family, mixture by mixture
+
+
+class MixtureTotals(NamedTuple):
+    """Σ r T(x)."""
+
+    weight: FloatArray  # (K, M)
+    members: Any  # totals of K · M components
+
+
+@dataclass(frozen=True)
+class MixtureOf:
+    """Components that are mixtures of members of a family.
+
+    Which member an observation is of is hidden too, but given the component it depends on nothing else: it
+    is summed out here, and latent structures see K components.
+
+    Parameters
+    ----------
+    family : Emission
+        The family of the members. Of its K · M components, M in a row make up a mixture.
+    n_components : int
+        M, the number of members of each mixture.
+    """
+
+    family: Emission
+    n_components: int
+
+    @property
+    def spaces(self) -> Any:
+        return MixtureParams(Simplex(), self.family.spaces)  # type: ignore[arg-type]
+
+    def density(self, params: MixtureParams) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
+        inner = self.family.density(params.members)
+        with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
+            log_weights = np.log(params.weights)
+
+        def observe(batch: Batch) -> Observed:
+            seen = inner(batch)
+            share = seen.log_prob.reshape(*log_weights.shape, -1)  # p(member | x, component), in place
+            share += log_weights[:, :, None]
+            shift = share.max(axis=1)
+            share -= shift[:, None]
+            np.exp(share, out=share)
+            total = share.sum(axis=1)
+            share /= total[:, None]
+            log_prob = np.log(total)
+            log_prob += shift
+
+            def totals(resp: FloatArray) -> MixtureTotals:
+                joint = share * resp[:, None]
+                return MixtureTotals(joint.sum(axis=2), seen.totals(joint.reshape(-1, joint.shape[2])))
+
+            return Observed(log_prob, seen.shared, totals, seen.shared_log_prob)
+
+        return observe
+
+    def maximize(self, totals: MixtureTotals, params: MixtureParams) -> MixtureParams:
+        """Parameters from Σ r T(x); a component without weight keeps its own."""
+        return MixtureParams(
+            _shares(totals.weight, params.weights), self.family.maximize(totals.members, params.members)
+        )
+
+    def start(self, batch: Batch, resp: FloatArray) -> MixtureParams:
+        """Parameters from weighted responsibilities (K, m).
+
+        Each component's observations are cut into M soft slices of about equal weight, along the direction
+        in which they spread most: members that were the same would stay the same.
+        """
+        K, M = len(resp), self.n_components
+        points = self.family.embedding(batch)
+        overall = resp.sum(axis=0)
+        least = NO_SPREAD * _principal(points, overall)[1]
+        joint = np.empty((K, M, points.shape[1]))
+        for k in range(K):
+            share = resp[k]
+            direction, spread = _principal(points, share)
+            if M > 1 and spread <= least:  # all in one point, or none at all: cut them off the others
+                share = share + overall * ((share.sum() or 1.0) / (overall.sum() or 1.0))
+                direction, _ = _principal(points, share)
+            joint[k] = share * _slices(points, share, direction, M)
+        uniform = np.full((K, M), 1.0 / M)
+        return MixtureParams(
+            _shares(joint.sum(axis=2), uniform), self.family.start(batch, joint.reshape(K * M, -1))
+        )
+
+    def log_prior(self, params: MixtureParams) -> float:
+        """Log prior of the parameters; 0 for maximum likelihood."""
+        return self.family.log_prior(params.members)
+
+    def movable(self, params: MixtureParams) -> NDArray[np.bool_] | None:
+        """Coordinates that extrapolation may move; None for all."""
+        moving = self.family.movable(params.members)
+        if moving is None:
+            return None
+        return np.concatenate([np.ones(params.weights.size, dtype=bool), moving])
+
+    def admits(self, params: MixtureParams) -> bool:
+        """Whether the parameters obey the family's constraints."""
+        return self.family.admits(params.members)
+
+    @property
+    def rounding(self) -> float:
+        """Relative error that floating point may leave in a sum of log-densities."""
+        return self.family.rounding
+
+    def is_spurious(self, params: MixtureParams) -> bool:
+        """Whether a member rests on a constraint that keeps the likelihood bounded."""
+        return self.family.is_spurious(params.members)
+
+    def n_parameters(self, params: MixtureParams) -> int:
+        """Number of free parameters."""
+        K, M = params.weights.shape
+        return K * (M - 1) + self.family.n_parameters(params.members)
+
+    # Properties, so that `hasattr` is true where it is of the family itself.
+
+    @property
+    def mean(self) -> Callable[[MixtureParams], FloatArray]:
+        """Mean of each component, (K, d), as a function of the parameters."""
+        of_members = numeric(self.family).mean
+        return lambda params: _average(params.weights, of_members(params.members))
+
+    @property
+    def covariance(self) -> Callable[[MixtureParams], FloatArray]:
+        """Covariance matrix of each component, (K, d, d), as a function of the parameters."""
+        inner = numeric(self.family)
+        within, between = inner.covariance, inner.mean
+
+        def covariance(params: MixtureParams) -> FloatArray:
+            means = between(params.members)
+            centred = means - np.repeat(_average(params.weights, means), self.n_components, axis=0)
+            products = centred[:, :, None] * centred[:, None, :]
+            return _average(params.weights, within(params.members) + products)
+
+        return covariance
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """The observations as points for clustering, (f, m), never NaN; not to be written to."""
+        return self.family.embedding(batch)
+
+    def in_units(self, params: MixtureParams, units: Affine) -> MixtureParams:
+        """Parameters of the data before it was brought to ``units``."""
+        return params._replace(members=self.family.in_units(params.members, units))
+
+    def sample(
+        self, params: MixtureParams, labels: NDArray[np.int_], rng: np.random.RandomState
+    ) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
+        u = rng.uniform(size=(len(labels), 1))
+        member = (np.cumsum(params.weights, axis=1)[labels, :-1] < u).sum(axis=1)
+        return self.family.sample(params.members, labels * self.n_components + member, rng)
+
+
+def _shares(counts: FloatArray, otherwise: FloatArray) -> FloatArray:
+    """Counts (K, M) as shares of each row's sum, ``otherwise`` where that is 0."""
+    total = counts.sum(axis=1, keepdims=True)
+    return np.where(total > 0, counts / np.where(total > 0, total, 1.0), otherwise)
+
+
+def _average(weights: FloatArray, values: FloatArray) -> FloatArray:
+    """Averages over the members, (K, ...), of values (K · M, ...) by weights (K, M)."""
+    return np.einsum("km,km...->k...", weights, values.reshape(*weights.shape, *values.shape[1:]))
+
+
+def _principal(points: FloatArray, weight: FloatArray) -> tuple[FloatArray, float]:
+    """Direction (f,) in which points (f, m) spread most, and the variance in it."""
+    total = weight.sum()
+    if not total > 0:
+        return np.zeros(len(points)), 0.0
+    centred = points - (points @ weight / total)[:, None]
+    values, vectors = np.linalg.eigh((centred * weight) @ centred.T / total)
+    direction = vectors[:, -1]
+    # Of a direction and its opposite always the same one, whatever LAPACK returns.
+    sign = np.sign(direction @ (1.0 / np.arange(1, len(direction) + 1)))
+    return direction * (sign or 1.0), float(values[-1])
+
+
+def _slices(points: FloatArray, weight: FloatArray, direction: FloatArray, n: int) -> FloatArray:
+    """Shares (n, m) of n slices of equal weight across ``direction`` in each of the points (f, m)."""
+    along = (points * direction[:, None]).sum(axis=0)
+    along -= along.min()
+    reach = along.max()
+    _, place = np.unique(np.round(along / reach, DIGITS) if reach > 0 else along, return_inverse=True)
+    here = np.bincount(place, weight)
+    rank = ((np.cumsum(here) - here / 2) / here.sum())[place] if here.sum() > 0 else np.full(len(along), 0.5)
+    centres = (np.arange(n) + 0.5) / n
+    shares = np.exp(-2.0 * (n * (rank - centres[:, None])) ** 2)
+    return shares / shares.sum(axis=0)

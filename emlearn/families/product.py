@@ -1,0 +1,158 @@
+"""Several families side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Affine, Batch
+from emlearn.em.model import Observed
+from emlearn.em.spaces import flatten
+from emlearn.em.trees import leaves
+from emlearn.families.base import Emission, FloatArray, numeric
+
+
+@dataclass(frozen=True)
+class Product:
+    """Families that are independent given the component, each for some of the features.
+
+    The parameters are a tuple of the parts' parameters, and so are the statistics.
+
+    Parameters
+    ----------
+    parts : tuple of pairs (columns, family)
+        The columns, a tuple of int, that each family is for. Every column belongs to one part.
+    """
+
+    parts: tuple[tuple[tuple[int, ...], Emission], ...]
+
+    def __post_init__(self) -> None:
+        columns = sorted(column for part, _ in self.parts for column in part)
+        if not columns or columns != list(range(len(columns))):
+            raise ValueError(f"Every column must belong to one part, but the parts have the columns {columns}.")
+
+    @property
+    def families(self) -> tuple[Emission, ...]:
+        """The family of each part."""
+        return tuple(family for _, family in self.parts)
+
+    @property
+    def n_features(self) -> int:
+        """Number of columns of all parts."""
+        return sum(len(columns) for columns, _ in self.parts)
+
+    def _sub_batches(self, batch: Batch) -> Iterator[Batch]:
+        for columns, _ in self.parts:
+            yield batch.part(("columns", columns), slice(None), list(columns))
+
+    def density(self, params: tuple[Any, ...]) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
+        densities = [family.density(p) for family, p in zip(self.families, params, strict=True)]
+
+        def observe(batch: Batch) -> Observed:
+            parts = zip(densities, self._sub_batches(batch), strict=True)
+            seen = [density(part) for density, part in parts]
+            log_prob = seen[0].log_prob
+            for other in seen[1:]:
+                log_prob += other.log_prob
+            return Observed(
+                log_prob,
+                sum(part.shared for part in seen),
+                lambda resp: tuple(part.totals(resp) for part in seen),
+                lambda: sum(part.shared_log_prob() for part in seen),
+            )
+
+        return observe
+
+    def maximize(self, totals: tuple[Any, ...], params: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Parameters from Σ r T(x)."""
+        parts = zip(self.families, totals, params, strict=True)
+        return tuple(family.maximize(t, p) for family, t, p in parts)
+
+    def start(self, batch: Batch, resp: FloatArray) -> tuple[Any, ...]:
+        """Parameters from weighted responsibilities (K, m)."""
+        parts = zip(self.families, self._sub_batches(batch), strict=True)
+        return tuple(family.start(part, resp) for family, part in parts)
+
+    @property
+    def spaces(self) -> Any:
+        return tuple(family.spaces for family in self.families)
+
+    def log_prior(self, params: tuple[Any, ...]) -> float:
+        """Log prior of the parameters; 0 for maximum likelihood."""
+        return sum(family.log_prior(p) for family, p in zip(self.families, params, strict=True))
+
+    def movable(self, params: tuple[Any, ...]) -> NDArray[np.bool_] | None:
+        """Coordinates that extrapolation may move; None for all."""
+        moving = [family.movable(p) for family, p in zip(self.families, params, strict=True)]
+        if all(part is None for part in moving):
+            return None
+        sizes = [flatten(family.spaces, p).size for family, p in zip(self.families, params, strict=True)]
+        return np.concatenate(
+            [np.ones(n, dtype=bool) if part is None else part for n, part in zip(sizes, moving, strict=True)]
+        )
+
+    def admits(self, params: tuple[Any, ...]) -> bool:
+        """Whether the parameters obey the families' constraints."""
+        return all(family.admits(p) for family, p in zip(self.families, params, strict=True))
+
+    @property
+    def rounding(self) -> float:
+        """Relative error that floating point may leave in a sum of log-densities."""
+        return max(family.rounding for family in self.families)
+
+    def is_spurious(self, params: tuple[Any, ...]) -> bool:
+        """Whether a component of a part rests on a constraint that keeps the likelihood bounded."""
+        return any(family.is_spurious(p) for family, p in zip(self.families, params, strict=True))
+
+    def n_parameters(self, params: tuple[Any, ...]) -> int:
+        """Number of free parameters."""
+        return sum(family.n_parameters(p) for family, p in zip(self.families, params, strict=True))
+
+    def mean(self, params: tuple[Any, ...]) -> FloatArray:
+        """Mean of each component, (K, d); NaN in the columns of families of codes, that have none."""
+        mean = np.full((_n_components(params), self.n_features), np.nan)
+        for (columns, family), p in zip(self.parts, params, strict=True):
+            if hasattr(family, "mean"):
+                mean[:, columns] = numeric(family).mean(p)
+        return mean
+
+    def covariance(self, params: tuple[Any, ...]) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d); NaN where `mean` is."""
+        covariance = np.zeros((_n_components(params), self.n_features, self.n_features))
+        for (columns, family), p in zip(self.parts, params, strict=True):
+            index = np.array(columns)
+            if hasattr(family, "covariance"):
+                covariance[:, index[:, None], index] = numeric(family).covariance(p)
+            else:
+                covariance[:, index] = covariance[:, :, index] = np.nan
+        return covariance
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """The points of all parts, one above the other, (f, m)."""
+        parts = zip(self.families, self._sub_batches(batch), strict=True)
+        return np.vstack([family.embedding(part) for family, part in parts])
+
+    def in_units(self, params: tuple[Any, ...], units: Affine) -> tuple[Any, ...]:
+        """Parameters of the data before it was brought to ``units``."""
+        return tuple(
+            family.in_units(p, Affine(units.shift[list(columns)], units.scale[list(columns)]))
+            for (columns, family), p in zip(self.parts, params, strict=True)
+        )
+
+    def sample(
+        self, params: tuple[Any, ...], labels: NDArray[np.int_], rng: np.random.RandomState
+    ) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
+        out = np.empty((len(labels), self.n_features))
+        for (columns, family), p in zip(self.parts, params, strict=True):
+            out[:, columns] = family.sample(p, labels, rng)
+        return out
+
+
+def _n_components(params: tuple[Any, ...]) -> int:
+    return len(next(leaves(params)))
