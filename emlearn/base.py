@@ -114,27 +114,40 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         return weight
 
     def _moments(self, X, weight):
-        """First pass: mean and variance of each feature, merged chunk by chunk (Chan et al., 1979)."""
-        total, n_rows = 0.0, 0
+        """First pass: mean and variance of each feature, merged chunk by chunk (Chan et al., 1979).
+
+        Missing entries are left out. A feature without any entry has mean and variance 0.
+        """
+        weight_of_all, n_rows = 0.0, 0
+        total = np.zeros(X.shape[1])
         mean = np.zeros(X.shape[1])
         scatter = np.zeros(X.shape[1])
         for start in range(0, len(X), MOMENT_ROWS):
             chunk = np.asarray(X[start : start + MOMENT_ROWS], dtype=np.float64)
             w = np.ones(len(chunk)) if weight is None else weight[start : start + MOMENT_ROWS]
-            chunk_total = w.sum()
-            if chunk_total == 0:
+            if not w.any():
                 continue
+            weight_of_all += w.sum()
             n_rows += np.count_nonzero(w)
             # About a row of the chunk, so that a large common offset cancels before anything is summed.
             near = chunk[np.argmax(w > 0)]
+            present = ~np.isnan(chunk)
+            if present.all():
+                chunk_total = np.full(len(near), w.sum())
+            else:
+                chunk_total = w @ present
+                near = chunk[np.argmax(present & (w > 0)[:, None], axis=0), np.arange(len(near))]
+                near = np.where(chunk_total > 0, near, 0.0)
+                chunk = np.where(present, chunk, near)
+            share = chunk_total / np.where(total + chunk_total > 0, total + chunk_total, 1.0)
             with np.errstate(over="ignore", invalid="ignore"):  # refused when units are chosen
-                step = w @ (chunk - near) / chunk_total
-                chunk = chunk - near - step
-                delta = near + step - mean if total else near + step
-                mean = mean + delta * (chunk_total / (total + chunk_total))
-                scatter += w @ chunk**2 + delta**2 * (total * chunk_total / (total + chunk_total))
+                step = w @ (chunk - near) / np.where(chunk_total > 0, chunk_total, 1.0)
+                chunk = np.where(present, chunk - near - step, 0.0)
+                delta = np.where(total > 0, near + step - mean, near + step)
+                mean = mean + delta * share
+                scatter += w @ chunk**2 + np.where(total > 0, delta**2, 0.0) * (total * share)
             total += chunk_total
-        return Moments(total, mean, scatter / total, n_rows)
+        return Moments(weight_of_all, mean, scatter / np.where(total > 0, total, 1.0), n_rows)
 
     def _choose_units(self, moments, structure):
         """Shift and scale that free the fit of the units of measurement."""

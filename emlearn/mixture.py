@@ -25,12 +25,10 @@ from emlearn.em import (
     one_blas_thread,
     race,
 )
+from emlearn.emissions import LEAST_FLOOR, bind_floor
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
-from emlearn.families.gaussian import FLOOR_SLACK
 from emlearn.latent import MixtureWeights
 from emlearn.starts import SAMPLE_ROWS, START_KINDS, Sample, choose_starts
-
-LEAST_FLOOR = 1e-9  # the least relative variance that floating point can bear
 
 
 class ConditionalMixture(NamedTuple):
@@ -294,23 +292,12 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             )
 
     def _bind_model(self, sample, constant):
-        """The model with its floor, and a warning where the data force covariances onto it."""
-        shape = COVARIANCE_SHAPES[self.covariance_type]
-        floor = max(self.reg_covar, LEAST_FLOOR)
-        whole = Gaussian(shape, floor).start(sample.batch, sample.weight[None, :]).covariances
-        resting = floor * (1 + FLOOR_SLACK)
-        n_forced = int(shape.structure.n_at_floor(whole, resting)[0])
-        if n_forced:
-            _, vectors = np.linalg.eigh(shape.structure.dense(whole, len(constant))[0])
-            along = (vectors[:, :n_forced] ** 2).sum(axis=1)
-            names = [self._column_name(j) for j in np.flatnonzero(constant | (along > 1e-3))]
-            listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
-            self._warn(
-                f"X is constant or linearly dependent in {listed} ({len(sample.rows)} distinct rows, "
-                f"{len(constant)} columns), or nearly so beside an outlier: covariances rest on the floor set "
-                f"by reg_covar={self.reg_covar}."
-            )
-        return LatentModel(MixtureWeights(), Gaussian(shape, floor, n_forced))
+        """The model, its floor knowing of what the data force onto it."""
+        gaussian = Gaussian(COVARIANCE_SHAPES[self.covariance_type], max(self.reg_covar, LEAST_FLOOR))
+        everywhere = np.arange(len(constant))
+        return LatentModel(
+            MixtureWeights(), bind_floor(self, gaussian, sample.batch, constant, everywhere)
+        )
 
     def _last_params(self, model, units):
         """The last fit's parameters in new units."""

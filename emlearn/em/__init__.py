@@ -1,11 +1,11 @@
 """The EM engine: models, batches, the loop, acceleration and the race of starts."""
 
 from emlearn.em.acceleration import ACCELERATIONS
-from emlearn.em.batches import Affine, Batch, Batches, one_blas_thread, one_thread
+from emlearn.em.batches import Affine, Batch, Batches, Lanes, one_blas_thread, one_thread
 from emlearn.em.fit import EMResult, Iterate, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
 from emlearn.em.restarts import RaceResult, Restart, Restarts, Start, race
-from emlearn.em.spaces import Positive, PositiveDefinite, Probability, Real, Simplex
+from emlearn.em.spaces import Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
 
 __all__ = [
     "ACCELERATIONS",
@@ -16,7 +16,9 @@ __all__ = [
     "EMResult",
     "EStep",
     "Family",
+    "Fixed",
     "Iterate",
+    "Lanes",
     "LatentModel",
     "LatentPair",
     "LatentStructure",

@@ -17,12 +17,23 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Family, Observed
+from emlearn.em.trees import tree_map
 
 FloatArray = NDArray[np.float64]
 
 
 class Emission(Family, Protocol):
     """What every family here offers beside what the engine asks of it."""
+
+    @property
+    def support(self) -> str:
+        """What the observations must be, in words."""
+        ...
+
+    @property
+    def marginalises(self) -> bool:
+        """Whether entries of an observation may be missing."""
+        ...
 
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
@@ -38,6 +49,22 @@ class Emission(Family, Protocol):
 
     def in_units(self, params: Any, units: Affine) -> Any:
         """Parameters of the data before it was brought to ``units``."""
+        ...
+
+    def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) the family has a density for; NaN counts as possible."""
+        ...
+
+    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
+        """Parameters with the components in another order."""
+        ...
+
+    def with_means(self, params: Any, means: FloatArray) -> Any:
+        """Parameters with the means (K, d) moved, all else as it is."""
+        ...
+
+    def nearest_legal(self, params: Any) -> Any:
+        """Parameters brought within the family's constraints."""
         ...
 
 
@@ -59,7 +86,18 @@ def numeric(family: Emission) -> Numeric:
 
 
 class ExponentialFamily:
-    """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`."""
+    """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`.
+
+    Attributes
+    ----------
+    support : str
+        What the observations must be, in words.
+    marginalises : bool
+        Whether entries of an observation may be missing.
+    """
+
+    support = "finite numbers"
+    marginalises = False
 
     @property
     def spaces(self) -> Any:
@@ -132,6 +170,25 @@ class ExponentialFamily:
 
         Counts and codes have no units (shift 0 and scale 1), and their parameters stay as they are.
         """
+        return params
+
+    def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) the family has a density for; NaN counts as possible.
+
+        With ``params``, entries to which no component gives a density are impossible too.
+        """
+        return np.ones(x.shape, dtype=bool)
+
+    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
+        """Parameters with the components in another order."""
+        return tree_map(lambda leaf: leaf[order], params)
+
+    def with_means(self, params: Any, means: FloatArray) -> Any:
+        """Parameters with the means (K, d) moved, all else as it is."""
+        raise ValueError(f"{type(self).__name__} has no means to start from.")
+
+    def nearest_legal(self, params: Any) -> Any:
+        """Parameters brought within the family's constraints."""
         return params
 
 

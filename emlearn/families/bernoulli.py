@@ -26,6 +26,8 @@ class Bernoulli(ExponentialFamily):
     T(x) = (1, x), natural parameters the log-odds, A = −Σ log(1 − p).
     """
 
+    support = "0 and 1"
+
     @property
     def spaces(self) -> Any:
         return BernoulliParams(Probability())  # type: ignore[arg-type]
@@ -45,6 +47,18 @@ class Bernoulli(ExponentialFamily):
         kept = None if params is None else params.probabilities
         share = mean_or_kept(totals[:, 1:], totals[:, 0], kept)
         return BernoulliParams(np.minimum(share, 1.0))  # two sums of the same numbers may differ in rounding
+
+    def is_possible(
+        self, x: FloatArray, params: BernoulliParams | None = None
+    ) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are 0 or 1; NaN counts as possible."""
+        return np.isnan(x) | (x == 0) | (x == 1)
+
+    def with_means(self, params: BernoulliParams, means: FloatArray) -> BernoulliParams:
+        """Probabilities (K, d)."""
+        if not ((means > 0) & (means < 1)).all():
+            raise ValueError("Probabilities to start from must lie between 0 and 1.")
+        return BernoulliParams(means)
 
     def n_parameters(self, params: BernoulliParams) -> int:
         """Number of free parameters."""

@@ -35,6 +35,12 @@ class Categorical(ExponentialFamily):
     n_categories: tuple[int, ...]
 
     @property
+    def support(self) -> str:  # type: ignore[override]
+        """What the observations must be, in words."""
+        most = max(self.n_categories) - 1
+        return f"the codes 0 to {most}" + (" (fewer in some columns)" if min(self.n_categories) <= most else "")
+
+    @property
     def spaces(self) -> Any:
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
 
@@ -63,6 +69,21 @@ class Categorical(ExponentialFamily):
             with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0, replaced
                 probabilities.append(np.where(weight > 0, counts / weight, kept))
         return CategoricalParams(tuple(probabilities))
+
+    def is_possible(
+        self, x: FloatArray, params: CategoricalParams | None = None
+    ) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are codes 0 ... n − 1; NaN counts as possible.
+
+        With ``params``, a code to which no component gives a probability is not.
+        """
+        n = np.array(self.n_categories)[:, None]
+        possible = (x >= 0) & (x < n) & (x == np.floor(x))
+        if params is not None:
+            codes = np.where(possible, x, 0).astype(np.intp)
+            known = [p.max(axis=0)[row] > 0 for p, row in zip(params.probabilities, codes, strict=True)]
+            possible &= np.array(known)
+        return possible | np.isnan(x)
 
     def n_parameters(self, params: CategoricalParams) -> int:
         """Number of free parameters."""

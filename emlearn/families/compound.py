@@ -53,6 +53,16 @@ class MixtureOf:
     n_components: int
 
     @property
+    def support(self) -> str:
+        """What the observations must be, in words."""
+        return self.family.support
+
+    @property
+    def marginalises(self) -> bool:
+        """Whether entries of an observation may be missing."""
+        return self.family.marginalises
+
+    @property
     def spaces(self) -> Any:
         return MixtureParams(Simplex(), self.family.spaces)  # type: ignore[arg-type]
 
@@ -169,6 +179,26 @@ class MixtureOf:
     def in_units(self, params: MixtureParams, units: Affine) -> MixtureParams:
         """Parameters of the data before it was brought to ``units``."""
         return params._replace(members=self.family.in_units(params.members, units))
+
+    def is_possible(self, x: FloatArray, params: MixtureParams | None = None) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) the family has a density for; NaN counts as possible."""
+        return self.family.is_possible(x, None if params is None else params.members)
+
+    def reorder(self, params: MixtureParams, order: NDArray[np.int_]) -> MixtureParams:
+        """Parameters with the components in another order."""
+        M = self.n_components
+        members = (order[:, None] * M + np.arange(M)).ravel()
+        return MixtureParams(params.weights[order], self.family.reorder(params.members, members))
+
+    def with_means(self, params: MixtureParams, means: FloatArray) -> MixtureParams:
+        """Parameters with the means (K, d) of the mixtures moved, their members along with them."""
+        of_members = numeric(self.family).mean(params.members)
+        step = np.repeat(means - _average(params.weights, of_members), self.n_components, axis=0)
+        return params._replace(members=self.family.with_means(params.members, of_members + step))
+
+    def nearest_legal(self, params: MixtureParams) -> MixtureParams:
+        """Parameters brought within the family's constraints."""
+        return params._replace(members=self.family.nearest_legal(params.members))
 
     def sample(
         self, params: MixtureParams, labels: NDArray[np.int_], rng: np.random.RandomState

@@ -85,6 +85,16 @@ class WithGaps:
     # From here on, the family itself.
 
     @property
+    def support(self) -> str:
+        """What the observations must be, in words."""
+        return self.family.support
+
+    @property
+    def marginalises(self) -> bool:
+        """Whether entries of an observation may be missing."""
+        return self.family.marginalises
+
+    @property
     def spaces(self) -> Any:
         return self.family.spaces
 
@@ -124,6 +134,22 @@ class WithGaps:
     def in_units(self, params: Any, units: Affine) -> Any:
         """Parameters of the data before it was brought to ``units``."""
         return self.family.in_units(params, units)
+
+    def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) the family has a density for; NaN counts as possible."""
+        return self.family.is_possible(x, params)
+
+    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
+        """Parameters with the components in another order."""
+        return self.family.reorder(params, order)
+
+    def with_means(self, params: Any, means: FloatArray) -> Any:
+        """Parameters with the means (K, d) moved, all else as it is."""
+        return self.family.with_means(params, means)
+
+    def nearest_legal(self, params: Any) -> Any:
+        """Parameters brought within the family's constraints."""
+        return self.family.nearest_legal(params)
 
     # Properties, so that `hasattr` is true where it is of the family itself.
 

@@ -290,6 +290,19 @@ class Gaussian(ExponentialFamily):
             self.shape.structure.rescale(params.covariances, units.scale),
         )
 
+    def reorder(self, params: GaussianParams, order: NDArray[np.int_]) -> GaussianParams:
+        """Parameters with the components in another order."""
+        covariances = params.covariances if self.shape.tied else params.covariances[order]
+        return GaussianParams(params.means[order], covariances)
+
+    def with_means(self, params: GaussianParams, means: FloatArray) -> GaussianParams:
+        """Parameters with the means (K, d) moved, all else as it is."""
+        return params._replace(means=means)
+
+    def nearest_legal(self, params: GaussianParams) -> GaussianParams:
+        """Parameters with eigenvalues below the floor raised to it."""
+        return params._replace(covariances=self.shape.structure.raise_to(params.covariances, self.floor))
+
     def marginal(self, params: GaussianParams, columns: NDArray[np.int_]) -> GaussianParams:
         """Parameters of the distribution of some features."""
         covariances = self.shape.structure.marginal(params.covariances, columns)

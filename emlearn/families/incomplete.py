@@ -47,6 +47,8 @@ class IncompleteGaussian(Gaussian):
     1 under every component and add nothing to the statistics. The parameters are those of `Gaussian`.
     """
 
+    marginalises = True
+
     def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
         complete = super().density(params)

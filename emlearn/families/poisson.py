@@ -27,6 +27,8 @@ class Poisson(ExponentialFamily):
     T(x) = (1, x), natural parameters log λ, A = Σ λ, h(x) = −Σ log x!.
     """
 
+    support = "the counts 0, 1, 2, ..."
+
     @property
     def spaces(self) -> Any:
         return PoissonParams(Positive())  # type: ignore[arg-type]
@@ -45,6 +47,18 @@ class Poisson(ExponentialFamily):
     def maximize(self, totals: FloatArray, params: PoissonParams | None = None) -> PoissonParams:
         kept = None if params is None else params.rates
         return PoissonParams(mean_or_kept(totals[:, 1:], totals[:, 0], kept))
+
+    def is_possible(
+        self, x: FloatArray, params: PoissonParams | None = None
+    ) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are counts; NaN counts as possible."""
+        return np.isnan(x) | ((x >= 0) & (x == np.floor(x)))
+
+    def with_means(self, params: PoissonParams, means: FloatArray) -> PoissonParams:
+        """Rates (K, d)."""
+        if not (means > 0).all():
+            raise ValueError(f"Rates to start from must be positive; the least is {means.min():.6g}.")
+        return PoissonParams(means)
 
     def n_parameters(self, params: PoissonParams) -> int:
         """Number of free parameters."""

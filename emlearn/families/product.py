@@ -78,6 +78,13 @@ class Product:
         parts = zip(self.families, self._sub_batches(batch), strict=True)
         return tuple(family.start(part, resp) for family, part in parts)
 
+    support = "what the parts take"
+
+    @property
+    def marginalises(self) -> bool:
+        """Whether entries of an observation may be missing."""
+        return all(family.marginalises for family in self.families)
+
     @property
     def spaces(self) -> Any:
         return tuple(family.spaces for family in self.families)
@@ -143,6 +150,30 @@ class Product:
             family.in_units(p, Affine(units.shift[list(columns)], units.scale[list(columns)]))
             for (columns, family), p in zip(self.parts, params, strict=True)
         )
+
+    def is_possible(self, x: FloatArray, params: tuple[Any, ...] | None = None) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) the families have a density for; NaN counts as possible."""
+        possible = np.empty(x.shape, dtype=bool)
+        for i, (columns, family) in enumerate(self.parts):
+            possible[list(columns)] = family.is_possible(
+                x[list(columns)], None if params is None else params[i]
+            )
+        return possible
+
+    def reorder(self, params: tuple[Any, ...], order: NDArray[np.int_]) -> tuple[Any, ...]:
+        """Parameters with the components in another order."""
+        return tuple(family.reorder(p, order) for family, p in zip(self.families, params, strict=True))
+
+    def with_means(self, params: tuple[Any, ...], means: FloatArray) -> tuple[Any, ...]:
+        """Parameters with the means (K, d) moved where the families have any."""
+        return tuple(
+            family.with_means(p, means[:, list(columns)]) if hasattr(family, "mean") else p
+            for (columns, family), p in zip(self.parts, params, strict=True)
+        )
+
+    def nearest_legal(self, params: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Parameters brought within the families' constraints."""
+        return tuple(family.nearest_legal(p) for family, p in zip(self.families, params, strict=True))
 
     def sample(
         self, params: tuple[Any, ...], labels: NDArray[np.int_], rng: np.random.RandomState

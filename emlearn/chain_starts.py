@@ -1,0 +1,315 @@
+"""Places to start from: the portfolio that hidden Markov models race.
+
+States differ in what they emit, in how long they last and in what follows them. Each kind of start looks at
+one of these first. Starts see sequences in a canonical order, equal ones merged, so that neither the order of
+sequences nor repeating one instead of weighting it can change them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from emlearn.em import Batches, LatentModel, LatentPair, Start, fit_em, one_thread
+from emlearn.latent import MixtureWeights
+
+# Steps that a race looks at.
+SAMPLE_STEPS = 20_000
+# Beyond that it looks at pieces of sequences, none longer than this.
+PIECE_STEPS = 500
+# Hard labels are softened by this much, so that no state begins with an impossible observation.
+SOFT = 0.1
+
+PORTFOLIO = (
+    "kmeans",
+    "windows",
+    "segments",
+    "mixture",
+    "random_from_data",
+    "lagged",
+    "windows",
+    "segments",
+    "annealed",
+    "random",
+)
+
+
+@dataclass(frozen=True)
+class SequenceSample:
+    """Distinct sequences, or pieces of them, with their weights: the longest first, then by their content."""
+
+    rows: np.ndarray  # (m, d), in the user's units
+    weight: np.ndarray  # (n_sequences,)
+    lengths: np.ndarray  # (n_sequences,)
+    labels: np.ndarray | None  # (m,)
+    is_whole: bool  # whether nothing of the data is left out
+
+    @classmethod
+    def of(cls, rows, lengths, weight, labels, size, rng):
+        """All sequences if they have no more than ``size`` steps, else an even part of their pieces."""
+        offsets = np.cumsum(lengths) - lengths
+        is_whole = len(rows) <= size
+        if not is_whole:
+            offsets, lengths, weight = _draw_pieces(offsets, lengths, weight, size, rng)
+        weight = np.ones(len(lengths)) if weight is None else weight
+        known = rows if labels is None else np.column_stack([rows, labels])
+        contents, merged = {}, {}
+        for offset, length, w in zip(offsets, lengths, weight, strict=True):
+            if w == 0:
+                continue
+            key = (-length, np.ascontiguousarray(known[offset : offset + length]).tobytes())
+            contents.setdefault(key, offset)
+            merged[key] = merged.get(key, 0.0) + w
+        keys = sorted(contents)
+        positions = np.concatenate([contents[key] + np.arange(-key[0]) for key in keys])
+        return cls(
+            np.asarray(rows[positions], dtype=np.float64),
+            np.array([merged[key] for key in keys]),
+            np.array([-key[0] for key in keys], dtype=np.intp),
+            None if labels is None else labels[positions],
+            is_whole,
+        )
+
+    def batches(self, units, **settings):
+        """The sample as data for the engine."""
+        weight = None if (self.weight == 1.0).all() else self.weight
+        return Batches(
+            self.rows, weight, lengths=self.lengths, labels=self.labels, units=units, **settings
+        )
+
+
+def _draw_pieces(offsets, lengths, weight, size, rng):
+    """Offsets, lengths and weights of pieces with about ``size`` steps in all, drawn evenly along the data."""
+    n_pieces = -(-lengths // PIECE_STEPS)
+    number = np.arange(n_pieces.sum()) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
+    parent = np.repeat(np.arange(len(lengths)), n_pieces)
+    bounds = [number + i for i in (0, 1)]
+    begin, end = (bound * lengths[parent] // n_pieces[parent] for bound in bounds)
+    mass = (end - begin) * (1.0 if weight is None else weight[parent])
+    n_drawn = max(1, int(size / (end - begin)[mass > 0].mean()))
+    levels = (np.arange(n_drawn) + rng.uniform(size=n_drawn)) / n_drawn * mass.sum()
+    drawn = np.minimum(np.searchsorted(np.cumsum(mass), levels, side="right"), np.flatnonzero(mass)[-1])
+    drawn, times = np.unique(drawn, return_counts=True)
+    # A piece drawn in proportion to its length and weight counts as often as it was drawn.
+    return (offsets[parent] + begin)[drawn], (end - begin)[drawn], times.astype(np.float64)
+
+
+class ChainStarts:
+    """Starts of every kind for a hidden Markov model.
+
+    Parameters
+    ----------
+    model : LatentModel
+        A Markov chain times a family.
+    n_components : int
+        Number of states, K.
+    sample : SequenceSample
+    units : Affine or None
+        The engine's units.
+    ordered : bool
+        Whether states follow one another in one direction.
+    exchangeable : bool
+        Whether states can be told apart by nothing but their estimates.
+    floats_per_row : int
+        For the cut of the data, as in `Batches`.
+    """
+
+    def __init__(self, model, n_components, sample, units, *, ordered, exchangeable, floats_per_row):
+        self._model, self._K = model, n_components
+        self._ordered, self._exchangeable = ordered, exchangeable
+        (self._batch,) = sample.batches(units, rows=len(sample.rows))
+        self._data = sample.batches(units, floats_per_row=floats_per_row)
+        lanes = self._batch.lanes
+        steps = np.repeat(np.arange(len(lanes.n_active)), lanes.n_active)
+        lane = np.arange(len(steps)) - np.repeat(lanes.starts, lanes.n_active)
+        self._time = (steps + 0.5) / lanes.lengths[lane]  # share of its sequence that has passed
+        self._order = np.lexsort([steps, lane])  # columns in order of time, sequence by sequence
+        self._ends = np.cumsum(lanes.lengths)
+        self._weight = np.ones(len(steps)) if self._batch.weight is None else self._batch.weight
+
+    @cached_property
+    def _points(self):
+        """Observations as points of unit variance, in order of time, (m, f)."""
+        points = self._model.family.embedding(self._batch)[:, self._order].T
+        spread = points.std(axis=0)
+        return (points - points.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+
+    def kinds(self, n):
+        """Kinds of n starts."""
+        portfolio = ("even", *PORTFOLIO) if self._ordered else PORTFOLIO
+        return [portfolio[i % len(portfolio)] for i in range(n)]
+
+    def start(self, kind, seed):
+        """A start of some kind."""
+        methods = {
+            "kmeans": self._kmeans,
+            "windows": self._windows,
+            "segments": self._segments,
+            "mixture": self._mixture,
+            "random_from_data": self._random_from_data,
+            "lagged": self._lagged,
+            "annealed": self._annealed,
+            "random": self._random,
+            "even": self._even,
+        }
+        return Start(kind, lambda: methods[kind](np.random.RandomState(seed)))
+
+    def everything(self):
+        """All states alike: for one state, all there is to start from."""
+        return self._from_resp(np.full((self._K, len(self._order)), 1.0 / self._K))
+
+    # -- kinds -------------------------------------------------------------------------------------------
+
+    def _kmeans(self, rng):
+        return self._from_labels(self._cluster(self._points, rng), rng)
+
+    def _windows(self, rng):
+        """Cluster moving averages: regimes that overlap step by step are apart in the mean."""
+        width = int(rng.choice([3, 5, 9, 17]))
+        return self._from_labels(self._cluster(self._moving(width), rng), rng)
+
+    def _segments(self, rng):
+        """Cut sequences at random into runs, and cluster the runs by their means."""
+        m = len(self._order)
+        per_state = rng.choice([2, 4, 8])
+        n_cuts = min(m - 1, max(self._K * per_state, len(self._ends)))
+        cuts = np.union1d(rng.choice(np.arange(1, m), size=n_cuts, replace=False), self._ends[:-1])
+        run = np.searchsorted(cuts, np.arange(m), side="right")
+        sums = np.zeros((run[-1] + 1, self._points.shape[1]))
+        np.add.at(sums, run, self._points)
+        means = sums / np.bincount(run)[:, None]
+        labels = self._cluster(means, rng, np.bincount(run, self._weight[self._order]))
+        return self._from_labels(labels[run], rng)
+
+    def _mixture(self, rng):
+        """Forget the order of the rows: a few steps of a finite mixture of the same family."""
+        mixture = LatentModel(MixtureWeights(), self._model.family)
+        begin = mixture.start(self._batch, self._soft(self._near_some(rng)) * self._weight)
+        fit = fit_em(mixture, begin, self._data, max_iter=20, tol=0.1)
+        log_prob = mixture.family.density(fit.params.family)(self._batch).log_prob
+        resp = mixture.latent.resp(fit.params.latent, log_prob)[0]
+        return self._from_resp(self._named(0.95 * resp + 0.05 / self._K, rng))
+
+    def _random_from_data(self, rng):
+        labels = np.empty(len(self._order), dtype=np.intp)
+        labels[self._order] = self._near_some(rng)[self._order]
+        return self._from_resp(self._named(self._soft(labels), rng))
+
+    def _lagged(self, rng):
+        """Cluster pairs of successive observations: what follows tells states apart too."""
+        later = np.append(np.arange(1, len(self._order)), len(self._order) - 1)
+        later[self._ends - 1] = self._ends - 1
+        return self._from_labels(self._cluster(np.hstack([self._points, self._points[later]]), rng), rng)
+
+    def _annealed(self, rng):
+        """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
+        params = self._random_from_data(rng)
+        for beta in (0.3, 0.5, 0.7, 0.85):
+            warm = replace(self._model, beta=beta)
+            params = fit_em(warm, params, self._data, max_iter=5, acceleration="none").params
+        return params
+
+    def _random(self, rng):
+        """States in runs of random lengths, whatever is observed."""
+        stay = rng.choice([0.5, 0.8, 0.95])
+        moves = rng.uniform(size=len(self._order)) > stay
+        moves[0] = True
+        moves[self._ends[:-1]] = True
+        states = rng.randint(self._K, size=np.count_nonzero(moves))
+        return self._from_labels(states[np.cumsum(moves) - 1], rng)
+
+    def _even(self, rng):
+        """States one after the other, for equal shares of each sequence."""
+        return self._from_resp(self._known(self._soft((self._time * self._K).astype(np.intp))))
+
+    # -- parts of them -----------------------------------------------------------------------------------
+
+    def _cluster(self, points, rng, weight=None):
+        """Clusters (m,) of points (m, f) by k-means."""
+        if len(points) <= self._K:
+            return np.arange(len(points)) % self._K
+        weight = self._weight[self._order] if weight is None else weight
+        kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
+        with one_thread(), warnings.catch_warnings():  # starts have threads of their own
+            warnings.simplefilter("ignore", ConvergenceWarning)  # fewer distinct points than states
+            return kmeans.fit_predict(points, sample_weight=weight)
+
+    def _moving(self, width):
+        averages = np.empty_like(self._points)
+        for begin, end in zip(np.r_[0, self._ends[:-1]], self._ends, strict=True):
+            averages[begin:end] = uniform_filter1d(self._points[begin:end], width, axis=0, mode="nearest")
+        return averages
+
+    def _near_some(self, rng):
+        """For each column of the batch which of K observations drawn at random is nearest."""
+        weight = self._weight[self._order]
+        levels = np.sort(rng.uniform(size=self._K)) * weight.sum()
+        drawn = np.minimum(np.searchsorted(np.cumsum(weight), levels, side="right"), len(weight) - 1)
+        centres = self._points[rng.permutation(drawn)]
+        distances = ((self._points[:, None, :] - centres) ** 2).sum(axis=2)
+        labels = np.empty(len(weight), dtype=np.intp)
+        labels[self._order] = (distances + 1e-9 * rng.uniform(size=distances.shape)).argmin(axis=1)
+        return labels
+
+    def _from_labels(self, labels, rng):
+        """Parameters from labels (m,) in order of time."""
+        of_columns = np.empty_like(labels)
+        of_columns[self._order] = labels
+        return self._from_resp(self._named(self._soft(of_columns), rng))
+
+    def _soft(self, labels):
+        hard = labels == np.arange(self._K)[:, None]
+        return (1.0 - SOFT) * hard + SOFT / self._K
+
+    def _named(self, resp, rng):
+        """Responsibilities with the clusters given to states: by known labels, by time, or by chance."""
+        K, labels = self._K, self._batch.labels
+        if labels is not None and (labels >= 0).any():
+            known = labels >= 0
+            agreement = (resp[:, known] * self._weight[known]) @ (labels[known, None] == np.arange(K))
+            clusters, states = linear_sum_assignment(-agreement)
+            resp = resp[clusters[np.argsort(states)]]
+        elif self._ordered:
+            weighted = resp * self._weight
+            resp = resp[np.argsort(weighted @ self._time / np.maximum(weighted.sum(axis=1), 1e-300))]
+        elif not self._exchangeable:
+            resp = resp[rng.permutation(K)]
+        return self._known(resp)
+
+    def _known(self, resp):
+        if self._batch.labels is None:
+            return resp
+        labels = self._batch.labels
+        return np.where(labels >= 0, labels == np.arange(self._K)[:, None], resp)
+
+    def _from_resp(self, resp):
+        return self._model.start(self._batch, resp * self._weight)
+
+
+def given_start(start, chain=None, means=None, family=None):
+    """The start with what is given in place of what it finds.
+
+    Parameters
+    ----------
+    start : Start
+    chain : ChainParams
+        Parts that are given; None for the others.
+    means : ndarray of shape (K, d), default=None
+        In the engine's units.
+    family : Emission
+    """
+
+    def make():
+        params = start.make()
+        latent = params.latent._replace(**{k: v for k, v in chain._asdict().items() if v is not None})
+        emitted = params.family if means is None else family.with_means(params.family, means)
+        return LatentPair(latent, emitted)
+
+    return Start(start.kind, make)

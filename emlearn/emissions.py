@@ -1,0 +1,204 @@
+"""From what a user says of the observations to a family of densities that knows the data's limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+
+from emlearn.em import Affine, Batch
+from emlearn.families import (
+    COVARIANCE_SHAPES,
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    IncompleteGaussian,
+    MixtureOf,
+    Poisson,
+    Product,
+    WithGaps,
+)
+from emlearn.families.gaussian import FLOOR_SLACK
+
+LEAST_FLOOR = 1e-9  # the least relative variance that floating point can bear
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some columns of the data, and what their emission needs to know of them."""
+
+    estimator: object  # for its parameters, warnings and names of columns
+    columns: np.ndarray  # (d,) of int
+    rows: np.ndarray  # (n, d), in the user's units
+    weight: np.ndarray | None  # (n,)
+    units: Affine  # of these columns
+    constant: np.ndarray  # (d,) of bool
+
+    @cached_property
+    def batch(self):
+        """The rows that are not missing altogether, in the engine's units."""
+        seen = ~np.isnan(self.rows).all(axis=1)
+        x = (np.asarray(self.rows[seen], dtype=np.float64) - self.units.shift) / self.units.scale
+        return Batch(np.ascontiguousarray(x.T), None if self.weight is None else self.weight[seen])
+
+
+def _gaussian(part):
+    estimator = part.estimator
+    shape = COVARIANCE_SHAPES[estimator.covariance_type]
+    return _bound(part, IncompleteGaussian(shape, max(estimator.reg_covar, LEAST_FLOOR)))
+
+
+def _bound(part, gaussian):
+    return bind_floor(part.estimator, gaussian, part.batch, part.constant, part.columns)
+
+
+def _gmm(part):
+    return MixtureOf(_gaussian(part), part.estimator.n_mixtures)
+
+
+def _poisson(part):
+    return Poisson()
+
+
+def _bernoulli(part):
+    return Bernoulli()
+
+
+def _categorical(part):
+    most = np.nanmax(part.rows, axis=0)
+    return Categorical(tuple(int(max(code, 0)) + 1 for code in most))
+
+
+EMISSIONS = {
+    "gaussian": _gaussian,
+    "poisson": _poisson,
+    "categorical": _categorical,
+    "bernoulli": _bernoulli,
+    "gmm": _gmm,
+}
+# These are fitted in units of the data's own spread; counts and codes have no units.
+SCALED = ("gaussian", "gmm")
+
+
+def parse_emission(emission, n_features, names):
+    """Parts of the columns and what each is: a list of pairs (columns, name or family).
+
+    Parameters
+    ----------
+    emission : str, family object, or dict of column -> either
+        Columns of a dict are names or numbers; those with the same name of an emission make up one part.
+    n_features : int
+    names : ndarray of str, or None
+
+    Returns
+    -------
+    parts : list of (ndarray of int, str or family)
+    """
+    if not isinstance(emission, dict):
+        return [(np.arange(n_features), _known(emission))]
+    positions = {} if names is None else {name: j for j, name in enumerate(names)}
+    found, together = {}, {}
+    for column, what in emission.items():
+        place = positions.get(column, column)
+        if isinstance(place, str) or not 0 <= place < n_features:
+            known = f"0 to {n_features - 1}" if names is None else f"{list(names)}"
+            raise ValueError(f"emission names the column {column!r}, but the columns of X are {known}.")
+        if place in found:
+            raise ValueError(f"emission names column {place} twice.")
+        found[int(place)] = _known(what)
+        key = what if isinstance(what, str) else int(place)
+        together.setdefault(key, []).append(int(place))
+    left = [j if names is None else str(names[j]) for j in range(n_features) if j not in found]
+    if left:
+        raise ValueError(f"emission says nothing of the columns {left}: give each column of X an emission.")
+    return [(np.array(sorted(columns)), found[columns[0]]) for columns in together.values()]
+
+
+def _known(what):
+    if isinstance(what, str):
+        if what not in EMISSIONS:
+            raise ValueError(f"emission={what!r} is none of {', '.join(EMISSIONS)}.")
+    elif not hasattr(what, "density"):
+        raise ValueError(
+            f"emission={what!r} is neither one of {', '.join(EMISSIONS)}, nor a dict of these by column, nor "
+            "a family from emlearn.families."
+        )
+    return what
+
+
+def is_scaled(what):
+    """Whether an emission is fitted in units of the data's own spread."""
+    if isinstance(what, MixtureOf):
+        return is_scaled(what.family)
+    return isinstance(what, Gaussian) or (isinstance(what, str) and what in SCALED)
+
+
+def bind_emission(parts):
+    """The family of all columns together.
+
+    Parameters
+    ----------
+    parts : list of pairs (Part, name or family)
+
+    Returns
+    -------
+    family : Emission
+    """
+    families = []
+    for part, what in parts:
+        if isinstance(what, str):
+            family = EMISSIONS[what](part)
+        elif isinstance(what, Gaussian):
+            family = _bound(part, IncompleteGaussian(what.shape, what.floor, what.n_forced))
+        else:
+            family = what
+        families.append(WithGaps(family))
+    if len(families) == 1:
+        return families[0]
+    columns = [tuple(part.columns.tolist()) for part, _ in parts]
+    return Product(tuple(zip(columns, families, strict=True)))
+
+
+def parts_of(family, n_features):
+    """Columns and inner family of each part of a bound emission."""
+    if isinstance(family, Product):
+        return [(np.array(columns), gaps.family) for columns, gaps in family.parts]
+    return [(np.arange(n_features), family.family)]
+
+
+def bind_floor(estimator, gaussian, batch, constant, columns):
+    """A Gaussian family that knows how many eigenvalues the data force onto its floor; warns if there are any.
+
+    Parameters
+    ----------
+    estimator : EMMixin
+        Who warns.
+    gaussian : Gaussian
+    batch : Batch
+        Rows, in the engine's units.
+    constant : ndarray of bool of shape (d,)
+        Which features are constant.
+    columns : ndarray of int of shape (d,)
+        Where they stand in X.
+
+    Returns
+    -------
+    gaussian : Gaussian
+    """
+    structure = gaussian.shape.structure
+    everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
+    whole = gaussian.start(batch, everyone).covariances
+    n_forced = int(structure.n_at_floor(whole, gaussian.floor * (1 + FLOOR_SLACK))[0])
+    if not n_forced:
+        return gaussian
+    _, vectors = np.linalg.eigh(structure.dense(whole, len(constant))[0])
+    along = (vectors[:, :n_forced] ** 2).sum(axis=1)
+    names = [estimator._column_name(columns[j]) for j in np.flatnonzero(constant | (along > 1e-3))]
+    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+    n_distinct = len(np.unique(batch.x, axis=1).T)
+    estimator._warn(
+        f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(constant)} columns), "
+        f"or nearly so beside an outlier: covariances rest on the floor set by reg_covar={gaussian.floor:g}."
+    )
+    return replace(gaussian, n_forced=max(n_forced, gaussian.n_forced))

@@ -1,0 +1,1061 @@
+"""Hidden Markov models."""
+
+from __future__ import annotations
+
+import warnings
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+from scipy.sparse.csgraph import connected_components
+from sklearn.base import DensityMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
+from emlearn.base import EMMixin, _callers_level, all_or_nothing
+from emlearn.chain_starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
+from emlearn.em import (
+    ACCELERATIONS,
+    Affine,
+    Batches,
+    LatentModel,
+    LatentPair,
+    Start,
+    one_blas_thread,
+    race,
+)
+from emlearn.emissions import Part, bind_emission, is_scaled, parse_emission, parts_of
+from emlearn.families import COVARIANCE_SHAPES, Gaussian, MixtureOf
+from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
+from emlearn.sequences import (
+    Sequences,
+    check_sequence_weight,
+    check_state_labels,
+    read_sequences,
+)
+
+SUM_TOLERANCE = 1e-6  # probabilities given by the user sum to 1 up to this
+
+
+class Forecast(NamedTuple):
+    """What comes after a sequence, step by step. With several sequences there is an axis for them in front."""
+
+    state_proba: np.ndarray  # (n_steps, K)
+    mean: np.ndarray  # (n_steps, d) of the observations; NaN for categories
+    covariance: np.ndarray  # (n_steps, d, d) of the observations; NaN for categories
+
+
+class HMMEM(DensityMixin, EMMixin):
+    r"""Hidden Markov model fitted by Expectation-Maximization (Baum–Welch).
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of states, K.
+    emission : str, dict or family object, default="gaussian"
+        What states emit: "gaussian", "poisson" (counts), "categorical" (codes 0 … n − 1, independent
+        columns), "bernoulli" (0 or 1), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family
+        from `emlearn.families`. A dict gives each column, by name or number, its own; columns with the same
+        word belong together, and parts are independent given the state.
+    covariance_type : str, default="full"
+        Form of Gaussian covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
+        "tied_spherical".
+    n_mixtures : int, default=2
+        Number of Gaussians in each state, for "gmm".
+    startprob : {"free", "stationary", "uniform"} or array-like of shape (K,), default="free"
+        Distribution of the first state: estimated, that which the transition matrix keeps, equal, or as
+        given and held fixed.
+    transition : {"full", "left-right"} or array-like of shape (K, K), default="full"
+        Which transitions are possible: all, those to the same or a later state, those where a boolean array
+        is true, or those where an array of probabilities is not 0 (it is then also where to start from).
+    startprob_prior, transmat_prior : float or array-like, default=None
+        Concentrations of Dirichlet priors, at least 1, of shape (K,) and (K,) or (K, K). None is 1: maximum
+        likelihood.
+    stickiness : float, default=0.0
+        Added to the concentration of every transition from a state to itself: favours states that last.
+    reg_covar : float, default=1e-6
+        Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
+        term added to diagonals; values below 1e-9 count as 1e-9.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
+        the rate of convergence.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, most of them for 10 iterations. If fewer than two reach the best value,
+        as many again join, unless it is 1.
+    startprob_init : array-like of shape (K,), default=None
+        Distribution of the first state to start from.
+    transmat_init : array-like of shape (K, K), default=None
+        Transition matrix to start from.
+    means_init : array-like of shape (K, d), default=None
+        Means (rates, probabilities) to start from.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the likelihood.
+    sequence_id : str, default=None
+        Column, or index level, of a DataFrame that says to which sequence a row belongs.
+    algorithm : {"viterbi", "posterior"}, default="viterbi"
+        What `predict` and `decode` return: the most probable path, or the most probable state at each step.
+    warm_start : bool, default=False
+        Start from the last fit's solution. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the sequences of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    startprob_ : ndarray of shape (K,)
+        Distribution of the first state.
+    transmat_ : ndarray of shape (K, K)
+        Probabilities of transitions, from row to column.
+    stationary_distribution_ : ndarray of shape (K,)
+        Share of time in each state in the long run.
+    means_, covariances_, rates_, probabilities_, weights_
+        Parameters of the emissions, in the units of X, where there is one emission for all columns: means
+        and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
+        of a 1, or for categories a tuple with an array (K, n_categories) for each column. With "gmm" means
+        and covariances have the shape (K, M, …), and weights (K, M).
+    emission_params_ : NamedTuple, or dict of tuple of int -> NamedTuple
+        The same for every emission; for a dict of emissions by the columns of each part.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the data at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per observed step; equals ``score(X)``.
+    lower_bounds_ : list of float
+        Objective (log-likelihood plus log prior) per observed step after each iteration, the start first.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Projected total gain still to come, in nats.
+    restarts_ : Restarts
+        What became of each start: `starts`, `n_best`, `escalated`.
+    n_parameters_ : int
+        Number of estimated parameters; what is fixed or forbidden does not count.
+    n_sequences_ : int
+        Number of sequences that were fitted.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    GaussianMixtureEM : The same without order in time.
+    emlearn.sequences.SequenceWise : Applies a transformer of rows to a list of sequences.
+
+    Notes
+    -----
+    Sequences come in four ways, with the same result: a list (or object array) of arrays or DataFrames, one
+    for each sequence; rows with ``groups=``; a DataFrame with ``sequence_id``; rows with ``lengths=``. A 3-D
+    array padded with rows of NaN counts as a list, and rows alone as one sequence. What is returned mirrors
+    what came in: an object array of arrays for a list, rows for rows.
+
+    Missing entries, NaN, are integrated out of Gaussian emissions. A row of NaN is a step at which nothing was
+    observed, for every emission.
+
+    States are sorted by their first mean, or, where there are only categories, by how often they are visited.
+    They keep their order where something tells them apart: fixed or forbidden transitions, known states,
+    given starting values or priors by state.
+
+    `predict` and `predict_proba` look at the whole sequence, past and future. `filter_proba` and `predict_next`
+    look at the past alone.
+
+    References
+    ----------
+    Baum, Petrie, Soules & Weiss (1970), A maximization technique occurring in the statistical analysis of
+    probabilistic functions of Markov chains, Ann. Math. Stat. 41. Zucchini, MacDonald & Langrock (2016),
+    Hidden Markov Models for Time Series, CRC Press.
+
+    Examples
+    --------
+    >>> from emlearn import HMMEM
+    >>> from emlearn.datasets import load_earthquakes
+    >>> X = load_earthquakes().data
+    >>> model = HMMEM(n_components=2, emission="poisson", random_state=0).fit(X)
+    >>> model.rates_.round(2)
+    array([[15.42],
+           [26.02]])
+    >>> model.transmat_.round(3)
+    array([[0.928, 0.072],
+           [0.119, 0.881]])
+    >>> print(f"{model.log_likelihood_:.3f}")
+    -341.879
+    """
+
+    # Groups say which rows are a sequence: wherever rows go, they go along.
+    __metadata_request__fit = {"groups": True}
+    __metadata_request__predict = {"groups": True}
+    __metadata_request__predict_proba = {"groups": True}
+    __metadata_request__score = {"groups": True}
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "emission": [str, dict, object],
+        "covariance_type": [StrOptions(set(COVARIANCE_SHAPES))],
+        "n_mixtures": [Interval(Integral, 1, None, closed="left")],
+        "startprob": [StrOptions({"free", "stationary", "uniform"}), "array-like"],
+        "transition": [StrOptions({"full", "left-right"}), "array-like"],
+        "startprob_prior": [Interval(Real, 1, None, closed="left"), "array-like", None],
+        "transmat_prior": [Interval(Real, 1, None, closed="left"), "array-like", None],
+        "stickiness": [Interval(Real, 0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "startprob_init": ["array-like", None],
+        "transmat_init": ["array-like", None],
+        "means_init": ["array-like", None],
+        "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "sequence_id": [str, Integral, None],
+        "algorithm": [StrOptions({"viterbi", "posterior"})],
+        "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        emission="gaussian",
+        covariance_type="full",
+        n_mixtures=2,
+        startprob="free",
+        transition="full",
+        startprob_prior=None,
+        transmat_prior=None,
+        stickiness=0.0,
+        reg_covar=1e-6,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        startprob_init=None,
+        transmat_init=None,
+        means_init=None,
+        acceleration="auto",
+        sequence_id=None,
+        algorithm="viterbi",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.emission = emission
+        self.covariance_type = covariance_type
+        self.n_mixtures = n_mixtures
+        self.startprob = startprob
+        self.transition = transition
+        self.startprob_prior = startprob_prior
+        self.transmat_prior = transmat_prior
+        self.stickiness = stickiness
+        self.reg_covar = reg_covar
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.startprob_init = startprob_init
+        self.transmat_init = transmat_init
+        self.means_init = means_init
+        self.acceleration = acceleration
+        self.sequence_id = sequence_id
+        self.algorithm = algorithm
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fit ---------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None, state_labels=None):
+        """Fit the model.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+            Sequences, or the rows of them.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n_sequences,), default=None
+            How often each sequence counts. With rows, one weight for each row will do if it is the same
+            throughout a sequence.
+        groups : array-like of shape (n,), default=None
+            With rows: those of the same group are a sequence, in the order in which they come.
+        lengths : array-like of int of shape (n_sequences,), default=None
+            With rows: lengths of the sequences, one after the other.
+        state_labels : list of array-likes of shape (T_i,), or array-like of shape (n,), default=None
+            States that are known, -1 where they are not.
+
+        Returns
+        -------
+        self : HMMEM
+
+        Raises
+        ------
+        ValueError
+            If X, a weight, a label or a parameter is not a legal one; the message names the place.
+        """
+        K = self.n_components
+        sequences = self._read(X, groups, lengths, reset=True)
+        weight = check_sequence_weight(sample_weight, sequences)
+        labels = check_state_labels(state_labels, sequences, K)
+        row_weight = None if weight is None else sequences.per_row(weight)
+        chain, given = self._bind_chain()
+        if labels is not None:
+            self._check_labels(labels, sequences, chain, given)
+        emissions = parse_emission(
+            self.emission, self.n_features_in_, getattr(self, "feature_names_in_", None)
+        )
+        family, units = self._bind_family(emissions, sequences, row_weight)
+        model = LatentModel(chain, family)
+        n_steps = self._n_steps(sequences.rows, row_weight)
+        rng = check_random_state(self.random_state)
+        sample = SequenceSample.of(
+            sequences.rows, sequences.lengths, weight, labels, self._sample_size(), rng
+        )
+        starts = self._choose_starts(model, sample, units, given, labels, rng)
+        settings = {"units": units, "floats_per_row": self._floats_per_row()}
+        data, part = sample.batches(**settings), None
+        if not sample.is_whole:
+            part = data if len(starts) > 1 else None  # one start has no race to run
+            data = Batches(
+                sequences.rows,
+                weight,
+                lengths=sequences.lengths,
+                labels=labels,
+                n_threads=effective_n_jobs(self.n_jobs),
+                **settings,
+            )
+        with self._progress(X, y) as report:
+            result = race(
+                model,
+                starts[: self.n_init],
+                data,
+                reserve=starts[self.n_init :],
+                sample=part,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                acceleration=self.acceleration,
+                n_jobs=self.n_jobs,
+                report=report,
+            )
+        self._print_race(result)
+        volume = _total(self._log_volume(sequences.rows, units), row_weight)
+        self._publish(result, model, units, n_steps, volume, labels, sequences.n_sequences)
+        self._warn_of(result.best)
+        return self
+
+    def _read(self, X, groups, lengths, *, reset):
+        return read_sequences(
+            self, X, groups=groups, lengths=lengths, sequence_id=self.sequence_id, reset=reset
+        )
+
+    def _sample_size(self):
+        return max(SAMPLE_STEPS, 10 * self.n_components**2)
+
+    def _floats_per_row(self):
+        d = self.n_features_in_
+        return 5 * self.n_components + d * (d + 3) // 2
+
+    def _n_steps(self, rows, row_weight):
+        """Weighted number of steps at which something was observed."""
+        seen = ~np.isnan(rows).all(axis=1)
+        n_steps = int(np.count_nonzero(seen if row_weight is None else seen & (row_weight > 0)))
+        if n_steps < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs at least as many observed steps, but X has "
+                f"n_samples={n_steps}. Reduce n_components."
+            )
+        return float(_total(seen, row_weight))
+
+    def _bind_chain(self):
+        """The chain, and what of its starting values is given."""
+        K = self.n_components
+        start = self._given_probabilities("startprob_init", self.startprob_init, (K,))
+        transition = self._given_probabilities("transmat_init", self.transmat_init, (K, K))
+        fixed = None
+        if not isinstance(self.startprob, str):
+            fixed = self._given_probabilities("startprob", self.startprob, (K,))
+        elif self.startprob == "uniform":
+            fixed = np.full(K, 1.0 / K)
+        stationary = isinstance(self.startprob, str) and self.startprob == "stationary"
+        if start is not None and (fixed is not None or stationary):
+            raise ValueError(
+                f"startprob_init is a start for an estimate, but startprob={self.startprob!r} leaves nothing to "
+                "estimate: drop one of them."
+            )
+        allowed = self._allowed_transitions()
+        if not isinstance(self.transition, str):
+            given = np.asarray(self.transition)
+            if given.dtype != bool and transition is None:
+                transition = self._given_probabilities("transition", self.transition, (K, K))
+        if transition is not None and allowed is not None and (transition[~allowed] > 0).any():
+            i, j = np.argwhere((transition > 0) & ~allowed)[0]
+            raise ValueError(
+                f"transmat_init[{i}, {j}] is {transition[i, j]:.6g}, but transition forbids to go from state {i} "
+                f"to state {j}."
+            )
+        if stationary and allowed is not None and connected_components(allowed, connection="strong")[0] > 1:
+            raise ValueError(
+                "startprob='stationary' needs transitions by which every state can be reached from every "
+                "other, but transition forbids too many."
+            )
+        chain = MarkovChain(
+            fixed_start=fixed is not None,
+            stationary=stationary,
+            allowed=allowed,
+            start_concentration=self._concentration("startprob_prior", self.startprob_prior, [(K,)]),
+            concentration=self._concentration("transmat_prior", self.transmat_prior, [(K,), (K, K)])
+            + (self.stickiness * np.eye(K) if self.stickiness else 0.0),
+        )
+        return chain, ChainParams(start if fixed is None else fixed, transition)
+
+    def _given_probabilities(self, name, value, shape):
+        if value is None:
+            return None
+        try:
+            array = np.asarray(value, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{name} must be an array of probabilities of shape {shape}.") from error
+        if array.shape != shape:
+            raise ValueError(f"{name} has shape {array.shape}; with n_components={shape[0]} it must be {shape}.")
+        if not (np.isfinite(array).all() and array.min() >= 0):
+            raise ValueError(f"{name} must hold probabilities, but its least entry is {array.min():.6g}.")
+        sums = array.sum(axis=-1)
+        wrong = np.abs(sums - 1) > SUM_TOLERANCE
+        if np.any(wrong):
+            row = f"row {int(np.argmax(wrong))} sums" if array.ndim == 2 else "it sums"
+            raise ValueError(f"{name} must sum to 1, but {row} to {np.atleast_1d(sums)[np.argmax(wrong)]:.6g}.")
+        return array / np.expand_dims(sums, -1)
+
+    def _allowed_transitions(self):
+        K = self.n_components
+        if isinstance(self.transition, str):
+            return None if self.transition == "full" else np.triu(np.ones((K, K), dtype=bool))
+        given = np.asarray(self.transition)
+        if given.shape != (K, K):
+            raise ValueError(f"transition has shape {given.shape}; with n_components={K} it must be {(K, K)}.")
+        if given.dtype != bool:
+            given = self._given_probabilities("transition", self.transition, (K, K)) > 0
+        if not given.any(axis=1).all():
+            state = int(np.argmin(given.any(axis=1)))
+            raise ValueError(f"transition forbids every way out of state {state}: allow it at least to stay.")
+        return given
+
+    def _concentration(self, name, value, shapes):
+        if value is None:
+            return 1.0
+        array = np.asarray(value, dtype=np.float64)
+        if array.ndim and array.shape not in shapes:
+            expected = " or ".join(map(str, shapes))
+            raise ValueError(f"{name} has shape {array.shape}; it must be a number or of shape {expected}.")
+        if not array.min() >= 1:
+            raise ValueError(
+                f"{name} holds {array.min():.6g}: concentrations must be at least 1, or the posterior has no "
+                "maximum."
+            )
+        return array
+
+    def _check_labels(self, labels, sequences, chain, given):
+        """Refuse known states that no path can pass through."""
+        allowed = chain.allowed
+        first = sequences.offsets[:-1]
+        if chain.fixed_start:
+            forbidden = (labels[first] >= 0) & (given.start[labels[first]] == 0)
+            if forbidden.any():
+                sequence = int(np.argmax(forbidden))
+                raise ValueError(
+                    f"state_labels begins sequence {sequence} in state {labels[first][sequence]}, but startprob "
+                    "gives that state probability 0."
+                )
+        if allowed is not None:
+            before, after = labels[:-1], labels[1:]
+            forbidden = (before >= 0) & (after >= 0) & ~allowed[before, after]
+            forbidden[first[1:] - 1] = False
+            if forbidden.any():
+                row = int(np.argmax(forbidden))
+                sequence, step = sequences.locate(row)
+                raise ValueError(
+                    f"state_labels goes from state {before[row]} to state {after[row]} after step {step} of "
+                    f"sequence {sequence}, but transition forbids that."
+                )
+        everywhere = np.ones((self.n_components,) * 2, dtype=bool) if allowed is None else allowed
+        structure = ChainParams(
+            given.start if chain.fixed_start else np.full(self.n_components, 1.0 / self.n_components),
+            everywhere / everywhere.sum(axis=1, keepdims=True),
+        )
+        for batch in Batches(np.zeros((len(labels), 1)), lengths=sequences.lengths, labels=labels):
+            no_news = np.zeros((self.n_components, len(batch.rows)))
+            _, log_joint = MarkovChain().viterbi(structure, no_news, batch)
+            if not np.isfinite(log_joint).all():
+                sequence = int(batch.sequences[np.argmin(np.isfinite(log_joint))])
+                raise ValueError(
+                    f"state_labels of sequence {sequence} are impossible: no allowed path passes through them."
+                )
+
+    def _bind_family(self, emissions, sequences, row_weight):
+        """The family of the emissions, bound to the data, and the engine's units."""
+        rows, d = sequences.rows, self.n_features_in_
+        moments = self._moments(rows, row_weight)
+        unseen = np.isnan(rows).all(axis=0)
+        if unseen.any():
+            raise ValueError(f"{self._column_name(int(np.argmax(unseen)))} of X has nothing but NaN: leave it out.")
+        scaled = np.zeros(d, dtype=bool)
+        for columns, what in emissions:
+            scaled[columns] = is_scaled(what)
+        shift, scale, constant = np.zeros(d), np.ones(d), np.zeros(d, dtype=bool)
+        for columns, what in emissions:
+            if is_scaled(what):
+                structure = _shape_of(what, self.covariance_type).structure
+                own = moments._replace(mean=moments.mean[columns], variance=moments.variance[columns])
+                (shift[columns], scale[columns]), constant[columns] = self._choose_units(own, structure)
+        units = Affine(shift, scale)
+        parts = [
+            (
+                Part(
+                    self,
+                    columns,
+                    rows[:, columns],
+                    row_weight,
+                    Affine(shift[columns], scale[columns]),
+                    constant[columns],
+                ),
+                what,
+            )
+            for columns, what in emissions
+        ]
+        family = bind_emission(parts)
+        self._check_rows(sequences, family)
+        return family, units if scaled.any() else None
+
+    def _check_rows(self, sequences, family, params=None):
+        """Refuse observations for which the emission has no density."""
+        rows = sequences.rows
+        for columns, inner in parts_of(family, rows.shape[1]):
+            x = rows[:, columns].T
+            missing = np.isnan(x)
+            if missing.any() and not inner.marginalises:
+                partly = missing.any(axis=0) & ~missing.all(axis=0)
+                if partly.any():
+                    row = int(np.argmax(partly))
+                    place = self._place(sequences, row, columns[int(np.argmax(missing[:, row]))])
+                    raise ValueError(
+                        f"Input X contains NaN in {place}, beside entries that are there: with this emission a "
+                        "step is missing as a whole or not at all."
+                    )
+            possible = inner.is_possible(x, params)
+            if not possible.all():
+                row, j = np.argwhere(~possible.T)[0]
+                what = f"unseen in fit, or not one of {inner.support}" if params else f"not one of {inner.support}"
+                raise ValueError(f"X is {x[j, row]:g} in {self._place(sequences, row, columns[j])}: {what}.")
+
+    def _place(self, sequences, row, column):
+        sequence, step = sequences.locate(row)
+        return f"{self._column_name(column)}, sequence {sequence}, step {step}"
+
+    def _choose_starts(self, model, sample, units, given, labels, rng):
+        means = self._given_means(units)
+        if self.warm_start and hasattr(self, "_params"):
+            last = self._last_params(model, units)
+            return [Start("warm", lambda: last)]
+        make = ChainStarts(
+            model,
+            self.n_components,
+            sample,
+            units,
+            ordered=model.latent.allowed is not None and not np.tril(model.latent.allowed, -1).any(),
+            exchangeable=self._is_exchangeable(labels),
+            floats_per_row=self._floats_per_row(),
+        )
+        if self.n_components == 1:
+            starts = [Start("all", make.everything)]
+        elif means is not None:
+            starts = [Start("given", make.everything)]
+        else:
+            n = 2 * self.n_init if self.n_init > 1 else 1
+            seeds = rng.randint(np.iinfo(np.int32).max, size=n)
+            kinds = make.kinds(self.n_init) * 2
+            starts = [make.start(kind, seed) for kind, seed in zip(kinds, seeds, strict=False)]
+        return [given_start(start, given, means, model.family) for start in starts]
+
+    def _given_means(self, units):
+        if self.means_init is None:
+            return None
+        shape = (self.n_components, self.n_features_in_)
+        means = np.asarray(self.means_init, dtype=np.float64)
+        if means.shape != shape:
+            raise ValueError(f"means_init has shape {means.shape}; expected {shape}.")
+        if not np.isfinite(means).all():
+            raise ValueError("means_init has NaN or infinite entries.")
+        return means if units is None else (means - units.shift) / units.scale
+
+    def _last_params(self, model, units):
+        """The last fit's parameters in new units."""
+        chain, emitted = self._params
+        same = (
+            len(chain.start) == self.n_components
+            and self._made_with == self._making()
+        )
+        if not same:
+            raise ValueError(
+                "warm_start=True continues the last fit, but that had other features, another n_components, "
+                "emission or covariance_type. Set warm_start=False."
+            )
+        family = model.family
+        if self._units is not None:
+            emitted = family.in_units(emitted, self._units)
+            emitted = family.in_units(emitted, Affine(-units.shift / units.scale, 1 / units.scale))
+        return LatentPair(chain, family.nearest_legal(emitted))
+
+    def _making(self):
+        """What the form of the parameters depends on."""
+        emission = repr(sorted(self.emission.items(), key=str)) if isinstance(self.emission, dict) else None
+        return emission or repr(self.emission), self.covariance_type, self.n_mixtures, self.n_features_in_
+
+    def _is_exchangeable(self, labels):
+        """Whether nothing but their estimates tells states apart."""
+        by_state = (self.startprob_prior, self.transmat_prior)
+        given = (self.startprob_init, self.transmat_init, self.means_init, labels)
+        return (
+            isinstance(self.startprob, str)
+            and isinstance(self.transition, str)
+            and self.transition == "full"
+            and all(np.ndim(prior) == 0 for prior in by_state)
+            and all(value is None for value in given)
+        )
+
+    def _publish(self, result, model, units, n_steps, volume, labels, n_sequences):
+        """Fitted attributes, in the user's units, states sorted."""
+        best = result.best
+        chain, emitted = best.params
+        chain = ChainParams(model.latent.start_of(chain), chain.transition)
+        if self._is_exchangeable(labels):
+            order = self._sorted_states(model.family, chain, emitted, units)
+            chain = ChainParams(chain.start[order], chain.transition[np.ix_(order, order)])
+            emitted = model.family.reorder(emitted, order)
+        self._model, self._params, self._units = model, LatentPair(chain, emitted), units
+        self._made_with = self._making()
+        self.startprob_, self.transmat_ = chain.start.copy(), chain.transition.copy()
+        self.stationary_distribution_ = stationary_distribution(chain.transition, chain.start)
+        self._publish_emission(model.family, emitted, units)
+        self.n_parameters_ = model.latent.n_parameters(chain) + model.family.n_parameters(emitted)
+        self.n_sequences_ = n_sequences
+        self.converged_, self.n_iter_, self.gap_ = best.converged, best.n_iter, best.gap
+        self.log_likelihood_ = best.log_likelihood - volume
+        self.lower_bounds_ = [(value - volume) / n_steps for value in best.history]
+        self.lower_bound_ = self.log_likelihood_ / n_steps
+        self.extrapolated_ = list(best.extrapolated)
+        self.restarts_ = result.restarts
+
+    def _sorted_states(self, family, chain, emitted, units):
+        """States by their means, or by how often they are visited where there are none."""
+        keys = []
+        if hasattr(family, "mean"):
+            means = family.mean(emitted)
+            keys = [column for column in means.T if not np.isnan(column).any()]
+        if not keys:
+            keys = [-np.round(stationary_distribution(chain.transition, chain.start), 9)]
+        return np.lexsort(keys[::-1])
+
+    def _publish_emission(self, family, emitted, units):
+        if units is not None:
+            emitted = family.in_units(emitted, units)
+        for name in ("means_", "covariances_", "rates_", "probabilities_", "weights_"):
+            self.__dict__.pop(name, None)
+        parts = parts_of(family, self.n_features_in_)
+        if len(parts) > 1:
+            columns = [tuple(columns.tolist()) for columns, _ in parts]
+            self.emission_params_ = dict(zip(columns, emitted, strict=True))
+            return
+        self.emission_params_ = emitted
+        fields = emitted
+        if isinstance(parts[0][1], MixtureOf):
+            K, M = emitted.weights.shape
+            self.weights_, fields = emitted.weights.copy(), emitted.members
+        for name, value in fields._asdict().items():
+            if isinstance(parts[0][1], MixtureOf) and len(value) == K * M:
+                value = value.reshape(K, M, *value.shape[1:])
+            elif name == "covariances" and len(value) == 1 and _shape_of(parts[0][1], None).tied:
+                value = value[0]
+            setattr(self, name + "_", value)
+
+    def _warn_of(self, best):
+        """Say what of the fit is not as it should be."""
+        if self._model.family.is_spurious(self._params.family):
+            self._warn(
+                f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). Reduce "
+                "n_components or choose a simpler covariance_type; if there is an outlier, remove it; if states "
+                "are truly that narrow, lower reg_covar."
+            )
+        self._warn_unless_converged(best)
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    def _pass(self, X, groups, lengths, function, *outputs):
+        """Fill an array for each output, a shape per row, with ``function(chain, log_prob, batch, seen)``.
+
+        Returns X in normal form, and the arrays in the order of its rows.
+        """
+        check_is_fitted(self)
+        sequences = self._read(X, groups, lengths, reset=False)
+        family, params = self._model.family, self._params
+        self._check_rows(sequences, family, params.family)
+        density = family.density(params.family)
+        arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
+
+        def of_batch(batch):
+            seen = density(batch)
+            values = function(params.latent, seen.log_prob, batch, seen)
+            for array, value in zip(arrays, values, strict=True):
+                array[batch.rows] = value
+
+        batches = Batches(
+            sequences.rows,
+            lengths=sequences.lengths,
+            units=self._units,
+            floats_per_row=self._floats_per_row(),
+            n_threads=effective_n_jobs(self.n_jobs),
+        )
+        with one_blas_thread():
+            for _ in batches.map(of_batch):
+                pass
+        return sequences, *arrays
+
+    def _smooth(self, X, groups, lengths):
+        def function(chain, log_prob, batch, seen):
+            return (self._model.latent.posterior(chain, log_prob, batch)[0].T,)
+
+        return self._pass(X, groups, lengths, function, (self._per_state(), np.float64))
+
+    def _filter(self, X, groups, lengths):
+        """Filtered probabilities and predictive log-densities."""
+
+        def function(chain, log_prob, batch, seen):
+            passed = self._model.latent.filter(chain, log_prob, batch)
+            return passed.filtered.T, passed.predictive + seen.shared_log_prob()
+
+        outputs = (self._per_state(), np.float64), ((), np.float64)
+        sequences, filtered, predictive = self._pass(X, groups, lengths, function, *outputs)
+        return sequences, filtered, predictive - self._log_volume(sequences.rows, self._units)
+
+    def _per_state(self):
+        check_is_fitted(self)
+        return (len(self.startprob_),)
+
+    def _log_volume(self, rows, units):
+        """Log of the volume of a unit of the engine in units of X, for the observed entries of each row."""
+        if units is None:
+            return 0.0
+        log_scale = np.log(units.scale)
+        if not np.isnan(rows.sum(dtype=np.float64)):
+            return np.full(len(rows), log_scale.sum())
+        return ~np.isnan(rows) @ log_scale
+
+    def predict(self, X, *, groups=None, lengths=None):
+        """States: the most probable path, or the most probable state at each step, as `algorithm` says.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
+        """
+        sequences, states, _ = self._decode(X, groups, lengths)
+        return sequences.restore(states)
+
+    def decode(self, X, *, groups=None, lengths=None):
+        """States as `predict` gives them, and the log joint probability of each path and its observations.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
+        log_joint : ndarray of shape (n_sequences,)
+            log p(path, x), in nats. With ``algorithm="posterior"`` it is -inf where the states make up no
+            possible path.
+        """
+        sequences, states, density_there = self._decode(X, groups, lengths)
+        chain, first = self._params.latent, sequences.offsets[:-1]
+        with np.errstate(divide="ignore"):  # log 0 forbids
+            steps = np.log(chain.transition)[np.r_[0, states[:-1]], states]
+            steps[first] = np.log(chain.start)[states[first]]
+        joint = steps + density_there - self._log_volume(sequences.rows, self._units)
+        return sequences.restore(states), np.add.reduceat(joint, first)
+
+    def _decode(self, X, groups, lengths):
+        """States, and the log-density of each row in its state."""
+
+        def function(chain, log_prob, batch, seen):
+            given_state = log_prob.copy()
+            if self.algorithm == "viterbi":
+                path, _ = self._model.latent.viterbi(chain, log_prob, batch)
+            else:
+                path = self._model.latent.posterior(chain, log_prob, batch)[0].argmax(axis=0)
+            return path, given_state[path, np.arange(len(path))] + seen.shared_log_prob()
+
+        return self._pass(X, groups, lengths, function, ((), np.intp), ((), np.float64))
+
+    def predict_proba(self, X, *, groups=None, lengths=None):
+        """Smoothed probabilities: of each state, given the whole sequence.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        proba : object array of ndarrays of shape (T_i, K), or ndarray of shape (n, K)
+            Rows sum to 1.
+        """
+        sequences, proba = self._smooth(X, groups, lengths)
+        return sequences.restore(proba)
+
+    def filter_proba(self, X, *, groups=None, lengths=None):
+        """Filtered probabilities: of each state, given the sequence up to that step.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        proba : object array of ndarrays of shape (T_i, K), or ndarray of shape (n, K)
+            Rows sum to 1.
+        """
+        sequences, proba, _ = self._filter(X, groups, lengths)
+        return sequences.restore(proba)
+
+    def predict_next(self, X, n_steps=1, *, groups=None, lengths=None):
+        """Forecast the steps after the end of each sequence.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        n_steps : int, default=1
+            How many steps ahead.
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        forecast : Forecast
+            Probabilities of the states, `state_proba` (n_steps, K), and `mean` (n_steps, d) and `covariance`
+            (n_steps, d, d) of the observations, in units of X. With a list, groups or lengths there is an axis
+            for the sequences in front. Categories have no mean: it is NaN there, and ``state_proba @
+            probabilities_[j]`` gives their probabilities.
+        """
+        if not (isinstance(n_steps, Integral) and n_steps >= 1):
+            raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
+        sequences, filtered, _ = self._filter(X, groups, lengths)
+        chain, emitted = self._params
+        last = filtered[sequences.offsets[1:] - 1]
+        proba = np.empty((len(last), n_steps, len(chain.start)))
+        for step in range(n_steps):
+            last = last @ chain.transition
+            proba[:, step] = last
+        mean, covariance = self._moments_of(proba, emitted)
+        one = sequences.form == "rows" and sequences.n_sequences == 1 and groups is None and lengths is None
+        if one and self.sequence_id is None:
+            return Forecast(proba[0], mean[0], covariance[0])
+        return Forecast(proba, mean, covariance)
+
+    def _moments_of(self, proba, emitted):
+        """Mean (..., d) and covariance (..., d, d) of mixtures of the states, in units of X."""
+        family, d = self._model.family, self.n_features_in_
+        if not hasattr(family, "mean"):
+            nothing = np.full((*proba.shape[:-1], d), np.nan)
+            return nothing, np.full((*nothing.shape, d), np.nan)
+        if self._units is not None:
+            emitted = family.in_units(emitted, self._units)
+        means, covariances = family.mean(emitted), family.covariance(emitted)
+        mean = proba @ means
+        centred = means - mean[..., None, :]
+        between = np.einsum("...k,...ki,...kj->...ij", proba, centred, centred)
+        return mean, between + np.einsum("...k,kij->...ij", proba, covariances)
+
+    def score_samples(self, X, *, groups=None, lengths=None):
+        """Log predictive density of each step, given the steps before it.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        log_density : object array of ndarrays of shape (T_i,), or ndarray of shape (n,)
+            In nats, with respect to the units of X. They sum to the log-likelihood; a missing step has 0.
+        """
+        sequences, _, predictive = self._filter(X, groups, lengths)
+        return sequences.restore(predictive)
+
+    def log_likelihood(self, X, *, groups=None, lengths=None):
+        """Log-likelihood of each sequence.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        log_likelihood : ndarray of shape (n_sequences,)
+            In nats.
+        """
+        sequences, _, predictive = self._filter(X, groups, lengths)
+        return np.add.reduceat(predictive, sequences.offsets[:-1])
+
+    def score(self, X, y=None, sample_weight=None, *, groups=None, lengths=None):
+        """Mean log-likelihood per observed step.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        y : Ignored
+        sample_weight : array-like of shape (n_sequences,), default=None
+            How often each sequence counts.
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        score : float
+            In nats.
+        """
+        log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths)
+        return log_likelihood / n_steps
+
+    def _total_score(self, X, sample_weight, groups, lengths):
+        sequences, _, predictive = self._filter(X, groups, lengths)
+        alone = sequences.form == "rows" and sequences.n_sequences == 1
+        if alone and self.n_sequences_ > 1 and groups is None and lengths is None and self.sequence_id is None:
+            warnings.warn(
+                f"These {len(sequences.rows)} rows count as one sequence, but the model was fitted on "
+                f"{self.n_sequences_}. If they are several, pass a list of sequences, groups, lengths or "
+                "sequence_id.",
+                UserWarning,
+                stacklevel=_callers_level(),
+            )
+        weight = check_sequence_weight(sample_weight, sequences)
+        row_weight = None if weight is None else sequences.per_row(weight)
+        seen = ~np.isnan(sequences.rows).all(axis=1)
+        if not _total(seen, row_weight) > 0:
+            raise ValueError("X holds no observed step with weight: there is nothing to score.")
+        return float(_total(predictive, row_weight)), float(_total(seen, row_weight))
+
+    def aic(self, X, sample_weight=None, *, groups=None, lengths=None):
+        """Akaike's information criterion on X, smaller is better.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        sample_weight : array-like of shape (n_sequences,), default=None
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        aic : float
+        """
+        return -2 * self._total_score(X, sample_weight, groups, lengths)[0] + 2 * self.n_parameters_
+
+    def bic(self, X, sample_weight=None, *, groups=None, lengths=None):
+        """Bayesian information criterion on X, smaller is better; its n is the number of observed steps.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        sample_weight : array-like of shape (n_sequences,), default=None
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        bic : float
+        """
+        log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths)
+        return -2 * log_likelihood + self.n_parameters_ * np.log(n_steps)
+
+    def sample(self, n_samples=1, n_sequences=None):
+        """Draw sequences from the model.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+            Length of each sequence.
+        n_sequences : int, default=None
+            Number of sequences; None for one, as an array.
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, d), or object array of n_sequences of them
+        states : ndarray of int of shape (n_samples,), or object array of n_sequences of them
+        """
+        check_is_fitted(self)
+        n = 1 if n_sequences is None else n_sequences
+        if not (n_samples >= 1 and n >= 1):
+            raise ValueError(
+                f"n_samples={n_samples}, n_sequences={n_sequences}: ask for at least one step of one sequence."
+            )
+        rng = check_random_state(self.random_state)
+        chain, emitted = self._params
+        states = np.empty((n, n_samples), dtype=np.intp)
+        levels = rng.uniform(size=(n_samples, n, 1))
+        cumulative = np.vstack([chain.transition, chain.start]).cumsum(axis=1)[:, :-1]
+        state = np.full(n, len(chain.start))  # the last row: before the first step
+        for step, level in enumerate(levels):
+            state = (cumulative[state] <= level).sum(axis=1)
+            states[:, step] = state
+        X = self._model.family.sample(emitted, states.ravel(), rng)
+        if self._units is not None:
+            X = X * self._units.scale + self._units.shift
+        if n_sequences is None:
+            return X, states[0]
+        whole = Sequences(X, np.full(n, n_samples, dtype=np.intp), None, "list")
+        return whole.restore(X), whole.restore(states.ravel())
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
+
+
+def _total(values, weight):
+    """Weighted sum over rows of one value each, or of a constant."""
+    if weight is None:
+        return np.sum(values)
+    return np.broadcast_to(values, weight.shape) @ weight
+
+
+def _shape_of(what, covariance_type):
+    """Covariance shape of a Gaussian emission."""
+    if isinstance(what, MixtureOf):
+        return _shape_of(what.family, covariance_type)
+    return what.shape if isinstance(what, Gaussian) else COVARIANCE_SHAPES[covariance_type]
