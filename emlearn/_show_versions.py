@@ -29,11 +29,7 @@ def _installed(distribution):
 
 
 def _chain_kernel():
-    try:
-        import_module("emlearn.latent._chain")
-    except ImportError:
-        return "not built"
-    return "compiled"
+    return import_module("emlearn.latent.markov_chain").kernel.NAME
 
 
 def _blas():

@@ -178,8 +178,8 @@ class ChainStarts:
     def _segments(self, rng):
         """Cut sequences at random into runs, and cluster the runs by their means."""
         m = len(self._order)
-        per_state = rng.choice([2, 4, 8])
-        n_cuts = min(m - 1, max(self._K * per_state, len(self._ends)))
+        per_state = rng.choice([1, 2, 4, 8])
+        n_cuts = min(max(m // 3, 1), self._K * per_state * len(self._ends))
         cuts = np.union1d(rng.choice(np.arange(1, m), size=n_cuts, replace=False), self._ends[:-1])
         run = np.searchsorted(cuts, np.arange(m), side="right")
         sums = np.zeros((run[-1] + 1, self._points.shape[1]))

@@ -160,11 +160,13 @@ def bind_emission(parts):
     return Product(tuple(zip(columns, families, strict=True)))
 
 
-def parts_of(family, n_features):
-    """Columns and inner family of each part of a bound emission."""
+def parts_of(family, n_features, params=None):
+    """Columns, inner family and parameters of each part of a bound emission."""
     if isinstance(family, Product):
-        return [(np.array(columns), gaps.family) for columns, gaps in family.parts]
-    return [(np.arange(n_features), family.family)]
+        every = [None] * len(family.parts) if params is None else params
+        parts = zip(family.parts, every, strict=True)
+        return [(np.array(columns), gaps.family, of_part) for (columns, gaps), of_part in parts]
+    return [(np.arange(n_features), family.family, params)]
 
 
 def bind_floor(estimator, gaussian, batch, constant, columns):
@@ -198,7 +200,8 @@ def bind_floor(estimator, gaussian, batch, constant, columns):
     listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
     n_distinct = len(np.unique(batch.x, axis=1).T)
     estimator._warn(
-        f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(constant)} columns), "
-        f"or nearly so beside an outlier: covariances rest on the floor set by reg_covar={gaussian.floor:g}."
+        f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(constant)} "
+        "columns), or nearly so beside an outlier: covariances rest on the floor set by "
+        f"reg_covar={gaussian.floor:g}."
     )
     return replace(gaussian, n_forced=max(n_forced, gaussian.n_forced))

@@ -393,8 +393,8 @@ class HMMEM(DensityMixin, EMMixin):
         stationary = isinstance(self.startprob, str) and self.startprob == "stationary"
         if start is not None and (fixed is not None or stationary):
             raise ValueError(
-                f"startprob_init is a start for an estimate, but startprob={self.startprob!r} leaves nothing to "
-                "estimate: drop one of them."
+                f"startprob_init is a start for an estimate, but startprob={self.startprob!r} leaves nothing "
+                "to estimate: drop one of them."
             )
         allowed = self._allowed_transitions()
         if not isinstance(self.transition, str):
@@ -404,8 +404,8 @@ class HMMEM(DensityMixin, EMMixin):
         if transition is not None and allowed is not None and (transition[~allowed] > 0).any():
             i, j = np.argwhere((transition > 0) & ~allowed)[0]
             raise ValueError(
-                f"transmat_init[{i}, {j}] is {transition[i, j]:.6g}, but transition forbids to go from state {i} "
-                f"to state {j}."
+                f"transmat_init[{i}, {j}] is {transition[i, j]:.6g}, but transition forbids to go from state "
+                f"{i} to state {j}."
             )
         if stationary and allowed is not None and connected_components(allowed, connection="strong")[0] > 1:
             raise ValueError(
@@ -430,7 +430,9 @@ class HMMEM(DensityMixin, EMMixin):
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name} must be an array of probabilities of shape {shape}.") from error
         if array.shape != shape:
-            raise ValueError(f"{name} has shape {array.shape}; with n_components={shape[0]} it must be {shape}.")
+            raise ValueError(
+                f"{name} has shape {array.shape}; with n_components={shape[0]} it must be {shape}."
+            )
         if not (np.isfinite(array).all() and array.min() >= 0):
             raise ValueError(f"{name} must hold probabilities, but its least entry is {array.min():.6g}.")
         sums = array.sum(axis=-1)
@@ -477,8 +479,8 @@ class HMMEM(DensityMixin, EMMixin):
             if forbidden.any():
                 sequence = int(np.argmax(forbidden))
                 raise ValueError(
-                    f"state_labels begins sequence {sequence} in state {labels[first][sequence]}, but startprob "
-                    "gives that state probability 0."
+                    f"state_labels begins sequence {sequence} in state {labels[first][sequence]}, but "
+                    "startprob gives that state probability 0."
                 )
         if allowed is not None:
             before, after = labels[:-1], labels[1:]
@@ -511,7 +513,8 @@ class HMMEM(DensityMixin, EMMixin):
         moments = self._moments(rows, row_weight)
         unseen = np.isnan(rows).all(axis=0)
         if unseen.any():
-            raise ValueError(f"{self._column_name(int(np.argmax(unseen)))} of X has nothing but NaN: leave it out.")
+            column = self._column_name(int(np.argmax(unseen)))
+            raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         scaled = np.zeros(d, dtype=bool)
         for columns, what in emissions:
             scaled[columns] = is_scaled(what)
@@ -543,7 +546,7 @@ class HMMEM(DensityMixin, EMMixin):
     def _check_rows(self, sequences, family, params=None):
         """Refuse observations for which the emission has no density."""
         rows = sequences.rows
-        for columns, inner in parts_of(family, rows.shape[1]):
+        for columns, inner, of_part in parts_of(family, rows.shape[1], params):
             x = rows[:, columns].T
             missing = np.isnan(x)
             if missing.any() and not inner.marginalises:
@@ -555,10 +558,10 @@ class HMMEM(DensityMixin, EMMixin):
                         f"Input X contains NaN in {place}, beside entries that are there: with this emission a "
                         "step is missing as a whole or not at all."
                     )
-            possible = inner.is_possible(x, params)
+            possible = inner.is_possible(x, of_part)
             if not possible.all():
                 row, j = np.argwhere(~possible.T)[0]
-                what = f"unseen in fit, or not one of {inner.support}" if params else f"not one of {inner.support}"
+                what = f"not one of {inner.support}" + (", or never seen in fit" if params else "")
                 raise ValueError(f"X is {x[j, row]:g} in {self._place(sequences, row, columns[j])}: {what}.")
 
     def _place(self, sequences, row, column):
@@ -674,20 +677,19 @@ class HMMEM(DensityMixin, EMMixin):
             emitted = family.in_units(emitted, units)
         for name in ("means_", "covariances_", "rates_", "probabilities_", "weights_"):
             self.__dict__.pop(name, None)
-        parts = parts_of(family, self.n_features_in_)
+        parts = parts_of(family, self.n_features_in_, emitted)
         if len(parts) > 1:
-            columns = [tuple(columns.tolist()) for columns, _ in parts]
-            self.emission_params_ = dict(zip(columns, emitted, strict=True))
+            self.emission_params_ = {tuple(columns.tolist()): params for columns, _, params in parts}
             return
+        inner, fields = parts[0][1], emitted
         self.emission_params_ = emitted
-        fields = emitted
-        if isinstance(parts[0][1], MixtureOf):
+        if isinstance(inner, MixtureOf):
             K, M = emitted.weights.shape
             self.weights_, fields = emitted.weights.copy(), emitted.members
         for name, value in fields._asdict().items():
-            if isinstance(parts[0][1], MixtureOf) and len(value) == K * M:
+            if isinstance(inner, MixtureOf) and len(value) == K * M:
                 value = value.reshape(K, M, *value.shape[1:])
-            elif name == "covariances" and len(value) == 1 and _shape_of(parts[0][1], None).tied:
+            elif name == "covariances" and _shape_of(inner, None).tied:
                 value = value[0]
             setattr(self, name + "_", value)
 
@@ -695,9 +697,9 @@ class HMMEM(DensityMixin, EMMixin):
         """Say what of the fit is not as it should be."""
         if self._model.family.is_spurious(self._params.family):
             self._warn(
-                f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). Reduce "
-                "n_components or choose a simpler covariance_type; if there is an outlier, remove it; if states "
-                "are truly that narrow, lower reg_covar."
+                f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "
+                "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
+                "if states are truly that narrow, lower reg_covar."
             )
         self._warn_unless_converged(best)
 

@@ -37,6 +37,7 @@ NAME = "compiled"
 
 cdef double FLUSH = 1e-200
 cdef double LEAST = 1e-100
+cdef double LEAST_EXACT = 1e-290
 cdef double LOG_FLUSH = log(FLUSH)
 cdef double LOG_NEGLIGIBLE = -45.0
 cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
@@ -93,6 +94,8 @@ def forward(
                         _do_again(
                             log_prob, density, start, transition, filtered, scale, shift, mixed, debt, t,
                             last, here, lane)
+                        if zeros > 1 or 0.0 < scale[here + lane] < LEAST_EXACT:
+                            needs_logs[lane] = True
                     if zeros == 0:
                         continue
                     if debt[lane] > -INFINITY:

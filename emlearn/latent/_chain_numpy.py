@@ -1,10 +1,12 @@
-"""The recursions of Markov chains in NumPy: oracle of the compiled ones, and what runs where these are not built.
+"""Recursions of Markov chains in NumPy: oracle of the compiled ones, and what runs where these are not built.
 
 Arrays are (K, m), one column per observation, arranged as `emlearn.em.batches.Lanes` says: a loop over steps
 takes all sequences at once.
 """
 
 from __future__ import annotations
+
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,8 @@ NAME = "NumPy"
 FLUSH = 1e-200
 # A step whose scale is below this is done again, shifted by what is largest among the states it can reach.
 LEAST = 1e-100
+# Below this, products lose digits, and a step that is done again is not exact.
+LEAST_EXACT = 1e-290
 # What was flushed may be forgotten while it weighs less than this, relative to what was kept: exp(-45).
 LOG_NEGLIGIBLE = -45.0
 
@@ -81,6 +85,8 @@ def forward(
                 density[reachable, c] = np.exp(log_prob[reachable, c] - top)
             filtered[:, c] = mixed[:, lane] * density[:, c]
             scale[c] = filtered[:, c].sum()
+            if zeros > 1 or 0 < scale[c] < LEAST_EXACT:
+                inexact[lane] = True
             if debt[lane] > -np.inf:
                 debt[lane] += shift[c] - top
             shift[c] = top
@@ -123,19 +129,20 @@ def backward(
     """
     beta = np.ones((len(transition), n_active[0]))
     here, after = filtered.shape[1], 0
-    for n in n_active[::-1]:
-        following, here = here, here - n
-        if after:
-            there = slice(following, following + after)
-            inverse = np.where(scale[there] > 0, scale[there], np.inf)
-            seen = filtered[:, there] > 0
-            odds = np.where(seen, density[:, there] / inverse * beta[:, :after], 0.0)
-            ahead[:, here : here + after] = odds
-            density[:, there] = np.where(seen, filtered[:, there] * beta[:, :after], 0.0)
-            beta[:, :after] = transition @ odds
-        ahead[:, here + after : here + n] = 0.0
-        after = n
-    density[:, :after] = np.where(filtered[:, :after] > 0, filtered[:, :after] * beta, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # in sequences that are done again in logarithms
+        for n in n_active[::-1]:
+            following, here = here, here - n
+            if after:
+                there = slice(following, following + after)
+                total = np.where(scale[there] > 0, scale[there], np.inf)
+                seen = filtered[:, there] > 0
+                odds = np.where(seen, density[:, there] / total * beta[:, :after], 0.0)
+                ahead[:, here : here + after] = odds
+                density[:, there] = np.where(seen, filtered[:, there] * beta[:, :after], 0.0)
+                beta[:, :after] = transition @ odds
+            ahead[:, here + after : here + n] = 0.0
+            after = n
+        density[:, :after] = np.where(filtered[:, :after] > 0, filtered[:, :after] * beta, 0.0)
 
 
 def viterbi(
@@ -165,7 +172,7 @@ def viterbi(
     log_joint = np.empty(n_active[0])
     log_prob[:, : n_active[0]] += log_start[:, None]
     here = n_active[0]
-    for before, n in zip(n_active[:-1], n_active[1:], strict=True):
+    for before, n in pairwise(n_active):
         arrivals = log_prob[:, None, here - before : here - before + n] + log_transition[:, :, None]
         origin[:, here : here + n] = arrivals.argmax(axis=0)
         log_prob[:, here : here + n] += arrivals.max(axis=0)
@@ -174,7 +181,8 @@ def viterbi(
     for n in n_active[::-1]:
         following, here = here, here - n
         if after:
-            path[here : here + after] = origin[path[following : following + after], following + np.arange(after)]
+            there = np.arange(following, following + after)
+            path[here : here + after] = origin[path[there], there]
         ends = slice(here + after, here + n)
         path[ends] = log_prob[:, ends].argmax(axis=0)
         log_joint[after:n] = log_prob[:, ends].max(axis=0)
