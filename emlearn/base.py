@@ -88,6 +88,31 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         names = getattr(self, "feature_names_in_", None)
         return f"column {column}" if names is None else f"column {str(names[column])!r}"
 
+    def _column_numbers(self, columns):
+        """Numbers of features from numbers or names."""
+        names = list(getattr(self, "feature_names_in_", []))
+        columns = np.atleast_1d(np.asarray(columns))
+        if columns.dtype == bool and len(columns) == self.n_features_in_:
+            columns = np.flatnonzero(columns)
+        if not len(columns):
+            raise ValueError("columns names no feature.")
+        numbers = []
+        for column in columns.tolist():
+            if isinstance(column, str):
+                if column not in names:
+                    known = f"are {names}" if names else "have no names, use numbers"
+                    raise ValueError(f"There is no feature {column!r}; the features {known}.")
+                numbers.append(names.index(column))
+            elif type(column) is int and -self.n_features_in_ <= column < self.n_features_in_:
+                numbers.append(int(column) % self.n_features_in_)
+            else:
+                raise ValueError(
+                    f"There is no feature {column!r}; X has {self.n_features_in_}, counted from 0."
+                )
+        if len(set(numbers)) < len(numbers):
+            raise ValueError(f"columns names a feature twice: {list(columns)}.")
+        return np.array(numbers, dtype=np.int_)
+
     def _check_weight(self, sample_weight, X):
         """Weights as float64, or None."""
         if sample_weight is None:

@@ -587,6 +587,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         array([[54.],
                [81.]])
         """
+        check_is_fitted(self)
         known = self._column_numbers(columns)
         X_known = check_array(X_known, dtype=np.float64, input_name="X_known")
         if X_known.shape[1] != len(known):
@@ -605,29 +606,3 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             means * scale[others] + centre[others],
             covariances * np.outer(scale[others], scale[others]),
         )
-
-    def _column_numbers(self, columns):
-        """Numbers of features from numbers or names."""
-        check_is_fitted(self)
-        names = list(getattr(self, "feature_names_in_", []))
-        columns = np.atleast_1d(np.asarray(columns))
-        if columns.dtype == bool and len(columns) == self.n_features_in_:
-            columns = np.flatnonzero(columns)
-        if not len(columns):
-            raise ValueError("columns names no feature.")
-        numbers = []
-        for column in columns.tolist():
-            if isinstance(column, str):
-                if column not in names:
-                    known = f"are {names}" if names else "have no names, use numbers"
-                    raise ValueError(f"There is no feature {column!r}; the features {known}.")
-                numbers.append(names.index(column))
-            elif type(column) is int and -self.n_features_in_ <= column < self.n_features_in_:
-                numbers.append(int(column) % self.n_features_in_)
-            else:
-                raise ValueError(
-                    f"There is no feature {column!r}; X has {self.n_features_in_}, counted from 0."
-                )
-        if len(set(numbers)) < len(numbers):
-            raise ValueError(f"columns names a feature twice: {list(columns)}.")
-        return np.array(numbers, dtype=np.int_)

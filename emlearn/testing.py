@@ -2,7 +2,8 @@
 
 EM is easy to get almost right: an M-step that forgets a factor still climbs for a while, and a wrong
 E-step still converges, to something else. The laws here hold for every correct model whose observations
-are independent, and one of them breaks for nearly every incorrect one.
+are independent, and one of them breaks for nearly every incorrect one. Those that take `Batches` hold for
+models of sequences too.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from emlearn.em import (
     fit_em,
     one_blas_thread,
 )
+from emlearn.em.batches import as_batches
 from emlearn.em.trees import leaves
 
 __all__ = [
@@ -59,12 +61,13 @@ def check_model(
         The model.
     params : NamedTuple
         Parameters in the interior of their spaces, from where EM leads to a maximum: a rough guess.
-    data : array-like of shape (n, d) or pair (rows, weights)
-        A few dozen rows, of ordinary size (standardised, or counts).
+    data : array-like of shape (n, d), pair (rows, weights), or Batches
+        A few dozen rows, of ordinary size (standardised, or counts). `Batches`, of sequences perhaps, are
+        taken as they are: the laws of rows that are independent do not apply to them.
     tol : float, default=1e-4
         Tolerance of fits, in nats, as in `emlearn.em.fit_em`.
     laws : sequence of str, default=None
-        Names of the laws to check, out of `LAWS`; None for all.
+        Names of the laws to check, out of `LAWS`; None for all that apply.
 
     Raises
     ------
@@ -96,7 +99,9 @@ def check_model(
     ['flatten', 'union', 'batches', 'weights', 'row_order', 'monotone', 'reported', 'acceleration',
      'gradient']
     """
-    for name in LAWS if laws is None else laws:
+    if laws is None:
+        laws = [name for name in LAWS if not (isinstance(data, Batches) and name in OF_ROWS)]
+    for name in laws:
         law = LAWS[name]
         law(model, params, data, **({"tol": tol} if name in FITTED else {}))
 
@@ -190,17 +195,18 @@ def check_monotone(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4)
     ----------
     model : EMModel
     params : NamedTuple
-    data : array-like of shape (n, d) or pair (rows, weights)
+    data : array-like of shape (n, d), pair (rows, weights), or Batches
     tol : float, default=1e-4
         Tolerance of the fits, in nats.
     """
+    weight = _at(model, params, data).weight
     for acceleration in ACCELERATIONS:
         history = np.array(_fit("monotone", model, params, data, tol, acceleration).history)
         falls = history[:-1] - history[1:]
         worst = int(np.argmax(falls)) if len(falls) else 0
         _require(
             "monotone",
-            len(falls) == 0 or falls[worst] <= _rounding(history[worst], _split(data)[1].sum()),
+            len(falls) == 0 or falls[worst] <= _rounding(history[worst], weight),
             f"with acceleration={acceleration!r} the objective falls from {history[worst]:.12g} to "
             f"{history[min(worst + 1, len(history) - 1)]:.12g} in iteration {worst + 1}",
         )
@@ -213,12 +219,12 @@ def check_reported(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4)
     ----------
     model : EMModel
     params : NamedTuple
-    data : array-like of shape (n, d) or pair (rows, weights)
+    data : array-like of shape (n, d), pair (rows, weights), or Batches
     tol : float, default=1e-4
         Tolerance of the fit, in nats.
     """
     fit = _fit("reported", model, params, data, tol)
-    there = _e_step(model, fit.params, *_split(data))
+    there = _at(model, fit.params, data)
     objective = there.log_likelihood + model.log_prior(fit.params)
     rounding = _rounding(objective, there.weight)
     for what, reported, found in (
@@ -241,7 +247,7 @@ def check_acceleration(model: EMModel, params: Any, data: Any, *, tol: float = 1
     model : EMModel
     params : NamedTuple
         From where there is one maximum to climb.
-    data : array-like of shape (n, d) or pair (rows, weights)
+    data : array-like of shape (n, d), pair (rows, weights), or Batches
     tol : float, default=1e-4
         Tolerance of the fits, in nats.
     """
@@ -265,13 +271,12 @@ def check_gradient(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4)
     ----------
     model : EMModel
     params : NamedTuple
-    data : array-like of shape (n, d) or pair (rows, weights)
+    data : array-like of shape (n, d), pair (rows, weights), or Batches
     tol : float, default=1e-4
         Tolerance of the fit, in nats.
     """
     fit = _fit("gradient", model, params, data, tol)
     _require("gradient", fit.converged, f"the fit does not converge in {fit.n_iter} iterations")
-    rows, weights = _split(data)
     vector = model.flatten(fit.params)
     moving = np.isfinite(vector)
     free = model.movable(fit.params)
@@ -279,15 +284,16 @@ def check_gradient(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4)
 
     def objective(at: FloatArray) -> float:
         there = model.unflatten(at, fit.params)
-        return _e_step(model, there, rows, weights).log_likelihood + model.log_prior(there)
+        return _at(model, there, data).log_likelihood + model.log_prior(there)
 
+    weight = _at(model, fit.params, data).weight
     for i in np.flatnonzero(moving):
         step = np.zeros_like(vector)
         step[i] = 1e-4 * max(1.0, abs(vector[i]))
         ahead, behind = objective(vector + step), objective(vector - step)
         slope = (ahead - behind) / (2 * step[i])
         # Less than rounding makes of a flat objective is not curvature.
-        least = _rounding(fit.objective, weights.sum()) / step[i] ** 2
+        least = _rounding(fit.objective, weight) / step[i] ** 2
         curvature = max(abs(ahead - 2 * fit.objective + behind) / step[i] ** 2, least)
         gain = slope**2 / (2 * curvature)
         _require(
@@ -298,6 +304,7 @@ def check_gradient(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4)
         )
 
 
+OF_ROWS = ("union", "batches", "weights", "row_order")
 FITTED = ("monotone", "reported", "acceleration", "gradient")
 LAWS: dict[str, Callable[..., None]] = {
     "flatten": check_flatten,
@@ -319,14 +326,21 @@ def _require(law: str, holds: Any, message: str) -> None:
 
 def _split(data: Any) -> tuple[NDArray[Any], FloatArray]:
     """Rows (n, d) and weights (n,)."""
+    if isinstance(data, Batches):
+        raise ValueError("This law is about rows that are independent: give it the rows, not Batches.")
     rows, weights = data if isinstance(data, tuple) else (data, None)
     rows = np.asarray(rows)
     return rows, np.ones(len(rows)) if weights is None else np.asarray(weights, dtype=np.float64)
 
 
 def _e_step(model: EMModel, params: Any, X: Any, weights: FloatArray, **cut: Any) -> EStep:
+    return _at(model, params, Batches(X, weights, **cut))
+
+
+def _at(model: EMModel, params: Any, data: Any) -> EStep:
+    """E-step of all data."""
     with one_blas_thread():
-        e_step: EStep = Batches(X, weights, **cut).sum(model.expectation(params))
+        e_step: EStep = as_batches(data).sum(model.expectation(params))
     return e_step
 
 

@@ -114,8 +114,10 @@ class PositiveDefinite:
     """Stacks of symmetric positive definite matrices; coordinates are log-Cholesky factors."""
 
     def to_vector(self, value: Any) -> FloatArray:
+        d = value.shape[-1]
+        if d == 1:
+            return 0.5 * np.log(value).ravel()
         factor = np.linalg.cholesky(value)
-        d = factor.shape[-1]
         rows, columns, diagonal = _lower_triangle(d)
         factor[..., diagonal, diagonal] = np.log(factor[..., diagonal, diagonal])
         return np.ravel(factor[..., rows, columns])

@@ -187,6 +187,8 @@ class Full:
 
     def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
         d = covariance.shape[-1]
+        if d == 1:
+            return (covariance[:, 0, 0] <= floor).astype(np.int_)
         try:  # cheap where, as usual, no eigenvalue is that low
             np.linalg.cholesky(covariance - floor * np.eye(d))
             return np.zeros(len(covariance), dtype=np.int_)
@@ -194,6 +196,8 @@ class Full:
             return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
+        if covariance.shape[-1] == 1:
+            return 1.0 / np.sqrt(covariance)
         # dtrtri(A, lower=1) inverts A; the upper triangle of cholesky's result is zero already.
         inverses = [dtrtri(L, lower=1)[0] for L in np.linalg.cholesky(covariance)]
         return np.array(inverses).swapaxes(1, 2)

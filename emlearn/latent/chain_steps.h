@@ -99,21 +99,21 @@ INLINE void combine(const double *RESTRICT in, ptrdiff_t stride, const double *R
 INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT total, double *RESTRICT scale,
                      int K, int n, double flush, double least)
 {
-    double low = 1.0, lowest_scale = 1.0;
-    int undefined = 0;
+    long long closer = 0; /* as wide as a double, so that the loops turn into vectors */
     for (int l = 0; l < n; l++) {
         scale[l] = total[l];
-        lowest_scale = total[l] < lowest_scale ? total[l] : lowest_scale;
-        undefined |= !(total[l] > 0.0);
+        closer |= !(total[l] >= least);
         total[l] = 1.0 / total[l];
     }
-    for (int k = 0; k < K; k++)
+    for (int k = 0; k < K; k++) {
+        double *RESTRICT row = joint + k * stride;
         for (int l = 0; l < n; l++) {
-            double p = joint[k * stride + l] * total[l];
-            low = p < low ? p : low;
-            joint[k * stride + l] = p < flush ? 0.0 : p;
+            double p = row[l] * total[l];
+            closer |= p < flush;
+            row[l] = p < flush ? 0.0 : p;
         }
-    return low < flush || lowest_scale < least || undefined;
+    }
+    return closer != 0;
 }
 
 /* The first step: filtered = normalised start * density, for n lanes. */

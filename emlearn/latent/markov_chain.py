@@ -242,13 +242,9 @@ class MarkovChain:
         return ChainParams(_normalised(first, params.start), transition)
 
     def log_prior(self, params: ChainParams) -> float:
-        start, transition = params
-        value = 0.0
-        if np.any(np.not_equal(self.concentration, 1.0)):
-            value += _log_dirichlet(self.concentration, transition)
-        free_start = not (self.fixed_start or self.stationary)
-        if free_start and np.any(np.not_equal(self.start_concentration, 1.0)):
-            value += _log_dirichlet(self.start_concentration, start)
+        value = _log_dirichlet(self.concentration, params.transition)
+        if not (self.fixed_start or self.stationary):
+            value += _log_dirichlet(self.start_concentration, params.start)
         return value
 
     def n_parameters(self, params: ChainParams) -> int:
@@ -289,14 +285,17 @@ _workspace = _Workspace()
 def _normalised(counts: FloatArray, kept: FloatArray) -> FloatArray:
     """Rows divided by their sums; a row that nothing supports is kept as it is."""
     total = counts.sum(axis=-1, keepdims=True)
-    supported = total > 0
-    rows = counts / np.where(supported, total, 1.0)
-    rows = np.where(supported, rows, kept)
+    if total.min() > 0:
+        rows = counts / total
+    else:
+        rows = np.where(total > 0, counts / np.where(total > 0, total, 1.0), kept)
     return rows / rows.sum(axis=-1, keepdims=True)
 
 
 def _log_dirichlet(concentration: float | FloatArray, probabilities: FloatArray) -> float:
     """Log density up to a constant; zeros of the structure take no part."""
+    if isinstance(concentration, float) and concentration == 1.0:
+        return 0.0
     possible = probabilities > 0
     excess = np.broadcast_to(concentration, probabilities.shape)[possible] - 1.0
     return float(excess @ np.log(probabilities[possible]))
