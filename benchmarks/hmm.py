@@ -621,8 +621,8 @@ def run_quality(args):
                 f"{1e3 * np.median(times[name]):.1f}",
             ])  # fmt: skip
     print(
-        f"Fits with {len(seeds)} seeds: HMMEM and hmmlearn as they come (hmmlearn with n_iter=10 and a prior on "
-        "variances), and\nhmmlearn with n_iter=1000, tol=1e-6 and covars_prior=0. The best value of the "
+        f"Fits with {len(seeds)} seeds: HMMEM and hmmlearn as they come (hmmlearn with n_iter=10 and a prior "
+        "on variances), and\nhmmlearn with n_iter=1000, tol=1e-6 and covars_prior=0. The best value of the "
         "earthquakes is the published one, of\nother data the best that any of the fits reached. A fit counts "
         f"that comes within {SAME_NATS:g} nats of it:\n"
     )

@@ -271,7 +271,7 @@ class HMMDisplay:
     figure_ : matplotlib Figure
         The figure that they belong to.
     line_ : matplotlib Line2D or None
-        Thin line that connects the points. It breaks where a step is missing.
+        Thin line that connects the points, unless they are categories. It breaks where a step is missing.
     points_ : matplotlib PathCollection or None
         Steps, with one colour each. A missing step has no point.
     means_line_ : matplotlib Line2D or None
@@ -294,7 +294,7 @@ class HMMDisplay:
     >>> display.means.round(2)
     array([15.42, 26.02])
     >>> display.texts_[0][1].get_text()
-    '0.07'
+    '.07'
     """
 
     def __init__(self, *, x, states, proba, transition, means=None, times=None, feature_name="x"):
@@ -365,7 +365,7 @@ class HMMDisplay:
 
         means = estimator._moments_of(np.eye(len(estimator.startprob_)), estimator._params.family)[0]
         means = means[:, numbers[0]]
-        names = getattr(estimator, "feature_names_in_", [f"feature {i}" for i in range(estimator.n_features_in_)])
+        names = getattr(estimator, "feature_names_in_", None)
         display = cls(
             x=sequences.rows[steps, numbers[0]].astype(np.float64),
             states=of_sequence(estimator.predict(X, groups=groups, lengths=lengths)),
@@ -373,7 +373,7 @@ class HMMDisplay:
             transition=estimator.transmat_,
             means=None if np.isnan(means).any() else means,
             times=times,
-            feature_name=str(names[numbers[0]]),
+            feature_name=f"feature {numbers[0]}" if names is None else str(names[numbers[0]]),
         )
         return display.plot(axes=axes, **kwargs)
 
@@ -449,13 +449,13 @@ class HMMDisplay:
 
     def _plot_series(self, ax, times, colors, scatter_kwargs, line_kwargs):
         seen = ~np.isnan(self.x)
-        (self.line_,) = ax.plot(times, self.x, color="0.75", lw=0.8, zorder=1)
         size = float(np.clip(18 * math.sqrt(200 / max(len(self.x), 1)), 2, 18))
         style = {"s": size, "linewidths": 0, "zorder": 2, **scatter_kwargs}
         self.points_ = ax.scatter(times[seen], self.x[seen], c=colors[self.states[seen]], **style)
         if self.means is None:
             ax.yaxis.get_major_locator().set_params(integer=True)  # codes
         else:
+            (self.line_,) = ax.plot(times, self.x, color="0.75", lw=0.8, zorder=1)
             style = {"color": "0.2", "lw": 1.2, "drawstyle": "steps-mid", "zorder": 3, **line_kwargs}
             (self.means_line_,) = ax.plot(times, self.means[self.states], **style)
         ax.margins(x=0.01)
@@ -464,7 +464,7 @@ class HMMDisplay:
     def _plot_transition(self, ax, labels, colors, image_kwargs):
         K = len(labels)
         self.image_ = ax.imshow(self.transition, **{"cmap": "Greys", "vmin": 0, "vmax": 1, **image_kwargs})
-        style = {"ha": "center", "va": "center", "fontsize": float(np.clip(40 / K, 5, 10))}
+        style = {"ha": "center", "va": "center", "fontsize": float(np.clip(56 / K, 5, 10))}
         self.texts_ = [
             [
                 ax.text(j, i, _share(p), color="white" if p > 0.5 else "black", **style)
@@ -486,7 +486,7 @@ def _state_axes():
     """Three axes in a new figure: the sequence above the probabilities, the transitions beside them."""
     figure = _pyplot().figure(figsize=(10, 5), layout="constrained")
     panels = figure.subplot_mosaic(
-        [["series", "transition"], ["proba", "transition"]], width_ratios=[3, 1], height_ratios=[3, 2]
+        [["series", "transition"], ["proba", "transition"]], width_ratios=[5, 2], height_ratios=[3, 2]
     )
     panels["proba"].sharex(panels["series"])
     panels["series"].tick_params(labelbottom=False)
@@ -504,14 +504,14 @@ def _legend_of_states(ax, labels, colors, means):
     ]
     # Above the axes, where it hides nothing.
     style = {"frameon": False, "borderaxespad": 0.3, "columnspacing": 1.2, "handletextpad": 0.1}
-    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(labels), 4), **style)
+    ax.legend(handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=min(len(labels), 3), **style)
 
 
 def _share(p):
-    """A probability in two digits that looks like 0 or 1 only if it is."""
+    """A probability in two digits, which looks like 0 or 1 only if it is."""
     if p in (0, 1):
         return f"{p:.0f}"
-    return "<0.01" if p < 0.005 else ">0.99" if p >= 0.995 else f"{p:.2f}"
+    return "<.01" if p < 0.005 else ">.99" if p >= 0.995 else f"{p:.2f}"[1:]
 
 
 class ConvergenceDisplay:

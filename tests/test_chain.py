@@ -3,7 +3,7 @@
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, reduce
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -102,9 +102,9 @@ class Problem:
         return beta * start, beta * transition, np.split(beta * log_prob, np.cumsum(self.lengths)[:-1])
 
 
-def infer(problem, chain=None, **cut):
+def infer(problem, **cut):
     """All that the chain's passes say."""
-    chain = MarkovChain() if chain is None else chain
+    chain = MarkovChain()
     params, (n, K) = problem.params, np.shape(problem.log_prob)
     out = Inference(
         np.full(len(problem.lengths), NAN),
@@ -126,7 +126,7 @@ def infer(problem, chain=None, **cut):
         for lane, sequence in enumerate(batch.sequences):
             out.evidence[sequence] = passed.predictive[batch.lanes.columns(lane)].sum()
     if problem.beta == 1.0:
-        assert total == pytest.approx(problem.weights @ out.evidence, rel=1e-12)
+        assert total == pytest.approx(problem.weights @ out.evidence, rel=1e-12, abs=1e-10)
         return out
     return out._replace(evidence=total)
 
@@ -352,7 +352,7 @@ def test_paths_are_drawn_from_the_posterior(name):
     evidence = enumerate_paths(problem).evidence
     chosen = max(np.flatnonzero(evidence > -INF), key=lambda i: (problem.lengths[i] < 5, problem.lengths[i]))
     other = np.zeros((3, 3))  # sequences of another length draw beside it
-    n_draws = 4000
+    n_draws = 2000
     T = problem.lengths[chosen]
     log_prob = np.vstack([*[sequences[chosen], other] * n_draws])
     repeated = Problem(problem.start, problem.transition, log_prob, [T, 3] * n_draws)
@@ -518,21 +518,10 @@ def one_sequence(start, transition, log_prob):
     return Problem(np.array(start), np.array(transition), np.array(log_prob, dtype=float), [len(log_prob)])
 
 
-def assert_exact(problem, tol=1e-9, chain=None, drawn=False):
-    found, expected = infer(problem, chain), in_logs(problem)
+def assert_exact(problem, tol=1e-9):
+    found, expected = infer(problem), in_logs(problem)
     assert not any(np.isnan(part).any() for part in found)
     assert_inferred(found, expected, tol)
-    if not drawn:
-        return
-    log_start, log_transition, sequences = problem.logs()
-    batch = next(iter(problem.batches()))
-    path = np.empty(len(problem.log_prob), dtype=int)
-    rng = np.random.RandomState(0)
-    path[batch.rows] = MarkovChain().draw_paths(problem.params, batch.x.copy(), batch, rng)
-    parts = np.split(path, np.cumsum(problem.lengths)[:-1])
-    for own, log_prob, evidence in zip(parts, sequences, expected.evidence, strict=True):
-        joint = log_joints(own[None], log_start, log_transition, log_prob)[0]
-        assert joint > -INF or evidence == -INF, "an impossible path was drawn"
 
 
 def returning(depth=1000.0, steps=100, pace=20.0, before=0, after=0):
@@ -556,7 +545,11 @@ def test_a_flushed_state_comes_back(before, after):
 
 @on_both_kernels
 def test_paths_that_come_back_are_drawn():
-    assert_exact(one_sequence([0.5, 0.5], LEFT_RIGHT, returning()), drawn=True)
+    problem = one_sequence([0.5, 0.5], LEFT_RIGHT, returning())
+    batch = next(iter(problem.batches()))
+    path = MarkovChain().draw_paths(problem.params, batch.x.copy(), batch, np.random.RandomState(0))
+    assert in_logs(problem).posterior[:90, 0].min() > 0.99
+    assert not path[:90].any()
 
 
 @on_both_kernels
@@ -606,11 +599,12 @@ def test_tiny_probabilities(name):
     K, rng = len(start), np.random.RandomState(0)
     steps = [[0.0] * K, [-INF, 0.0, -INF][:K], [-744.2, 0.0, -3.0][:K], [0.0, -700.0, -2000.0][:K]]
     steps += [[0.0, -1e4, 0.0][:K], [-1e4, 0.0, -1e4][:K]]
-    for T in (1, 2, 3):
-        for chosen in product(range(len(steps)), repeat=T):
-            assert_exact(one_sequence(start, transition, [steps[i] for i in chosen]))
-    for _ in range(10):
-        assert_exact(one_sequence(start, transition, 10 ** rng.uniform(0, 4) * rng.normal(size=(8, K))))
+    parts = [np.array(chosen) for T in (1, 2, 3) for chosen in product(steps, repeat=T)]
+    parts += [10 ** rng.uniform(0, 4) * rng.normal(size=(8, K)) for _ in range(10)]
+    problem = Problem(np.array(start), np.array(transition), np.vstack(parts), [len(part) for part in parts])
+    expected = in_logs(problem)
+    assert_inferred(infer(problem), expected, 1e-9)
+    assert_inferred(infer(problem, rows=1), expected, 1e-9)  # each alone
 
 
 @on_both_kernels
@@ -702,15 +696,9 @@ def periodic_evidence(params, period, n_periods):
         return matrix / total, a[1] + b[1] + np.log(total)
 
     steps = [(params.transition * np.exp(row), 0.0) for row in period]
-    one = steps[0]
-    for step in steps[1:]:
-        one = joined(one, step)
-    # The first step has no transition before it: a start that transitions turn into the one that is meant.
-    power, rest = one, n_periods - 1
-    total = steps[0][0] @ np.zeros((2, 2)), 0.0
-    total = np.diag(params.start * np.exp(period[0])), 0.0
-    for step in steps[1:]:
-        total = joined(total, step)
+    power = reduce(joined, steps)
+    total = reduce(joined, steps[1:], (np.diag(params.start * np.exp(period[0])), 0.0))
+    rest = n_periods - 1
     while rest:
         if rest % 2:
             total = joined(total, power)
@@ -719,7 +707,7 @@ def periodic_evidence(params, period, n_periods):
 
 
 def test_a_million_steps(kernel):
-    n_periods = 100_000 if kernel is not _chain_numpy else 500
+    n_periods = 100_000 if kernel is not _chain_numpy else 300
     period = np.random.RandomState(0).normal(size=(10, 2)) * 3
     for transition in (CHAIN.transition, np.array([[0.0, 1.0], [0.5, 0.5]])):
         params = CHAIN._replace(transition=transition)
@@ -736,7 +724,7 @@ def test_a_million_steps(kernel):
 
 @on_both_kernels
 def test_one_state_is_exact():
-    n = 5_000
+    n = 2_000
     log_prob = 1e3 * np.random.RandomState(0).normal(size=(n, 1))
     found = infer(Problem([1.0], [[1.0]], log_prob, [n]))
     assert (found.posterior == 1.0).all()
@@ -746,7 +734,7 @@ def test_one_state_is_exact():
 
 def test_memory_has_no_room_for_all_pairs(kernel):
     K = 30
-    T, lanes = (20_000, 1) if kernel is not _chain_numpy else (1_000, 20)
+    T, lanes = (20_000, 1) if kernel is not _chain_numpy else (100, 60)
     problem = random_problem(0, K, 1, 1)
     log_prob = np.random.RandomState(0).normal(size=(T * lanes, K))
     batch = next(iter(Batches(log_prob, lengths=[T] * lanes, rows=T * lanes)))
@@ -944,7 +932,7 @@ def stationary_value(transition, first, counts):
 def test_stationary_m_step_is_what_an_optimiser_finds(K, dominance, monkeypatch):
     if dominance > 1:  # then steps are many; those that are left are for the next M-step
         monkeypatch.setattr(markov_chain, "STATIONARY_STEPS", 20_000)
-    for seed in range(4):
+    for seed in range(2):
         rng = np.random.RandomState(10 * K + seed)
         counts = rng.gamma(1.0, size=(K, K)) * 20 + 0.1
         first = rng.gamma(1.0, size=K) * 20 * dominance
@@ -1044,8 +1032,10 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize("name", ["gaussian full", "poisson", "product"])
-@pytest.mark.parametrize("how", CHAINS)
+@pytest.mark.parametrize(
+    ("how", "name"),
+    [*((how, "poisson") for how in CHAINS), ("free", "gaussian full"), ("labelled", "product")],
+)
 def test_laws_of_em(how, name):
     chain, given = CHAINS[how]
     model, data, params = fit_problem(name, chain, **given)

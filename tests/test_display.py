@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from emlearn import GaussianMixtureEM
-from emlearn.datasets import load_old_faithful
-from emlearn.display import ConvergenceDisplay, MixtureDisplay
+from emlearn import HMMEM, GaussianMixtureEM
+from emlearn.datasets import load_earthquakes, load_old_faithful
+from emlearn.display import ConvergenceDisplay, HMMDisplay, MixtureDisplay
 from emlearn.families import COVARIANCE_SHAPES
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -164,6 +164,140 @@ def test_race_on_a_subsample_leaves_the_others_out():
     assert len(mixture.restarts_.starts) > 1
     assert display.others == []
     np.testing.assert_allclose(display.log_likelihood[-1], mixture.log_likelihood_, rtol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def sequences():
+    """Two sequences of levels, counts and codes, a step of the first missing."""
+    rng = np.random.default_rng(0)
+    states = [np.repeat([0, 1, 0], 20), np.repeat([1, 0], 15)]
+    parts = [
+        np.column_stack(
+            [rng.normal(6.0 * z), rng.poisson(2.0 + 10.0 * z), rng.uniform(size=len(z)) < 0.1 + 0.8 * z]
+        )
+        for z in states
+    ]
+    parts[0][7] = np.nan
+    return parts
+
+
+MIXED = {0: "gaussian", 1: "poisson", 2: "categorical"}
+
+
+@pytest.fixture(scope="module")
+def chain(sequences):
+    return HMMEM(2, emission=MIXED, n_init=2, random_state=0).fit(sequences)
+
+
+@pytest.mark.parametrize(
+    ("emission", "column"),
+    [("gaussian", 0), ("gmm", 0), ("poisson", 1), ("categorical", 2), ("bernoulli", 2)],
+)
+def test_sequences_of_every_emission(sequences, emission, column):
+    X = [part[:, [column]] for part in sequences]
+    model = HMMEM(2, emission=emission, covariance_type="tied", random_state=0).fit(X)
+    display = HMMDisplay.from_estimator(model, X, sequence=1)
+    assert all(ax.figure is display.figure_ for ax in display.axes_)
+    assert len(display.points_.get_offsets()) == 30
+    assert len(display.areas_) == 2
+    np.testing.assert_array_equal(display.image_.get_array(), model.transmat_)
+    if emission == "categorical":
+        assert display.means is display.means_line_ is display.line_ is None
+        return
+    drawn, levels = display.means_line_.get_data()
+    np.testing.assert_array_equal(drawn, np.arange(30))
+    rows, proba = np.concatenate(X), np.concatenate(model.predict_proba(X))
+    seen = ~np.isnan(rows[:, 0])
+    by_hand = rows[seen, 0] @ proba[seen] / proba[seen].sum(axis=0)
+    np.testing.assert_allclose(display.means, by_hand, atol=0.05)
+    np.testing.assert_array_equal(levels, display.means[model.predict(X)[1]])
+
+
+def test_states_and_probabilities_drawn(sequences, chain):
+    display = HMMDisplay.from_estimator(chain, sequences, feature=1, colors=["red", "blue"])
+    states, proba = chain.predict(sequences)[0], chain.predict_proba(sequences)[0]
+    seen = np.arange(60) != 7
+    np.testing.assert_array_equal(display.points_.get_offsets()[:, 0], np.flatnonzero(seen))
+    np.testing.assert_array_equal(display.points_.get_facecolors()[:, 2], states[seen])
+    assert np.isnan(display.line_.get_ydata()[7])
+    assert not np.isnan(display.means_line_.get_ydata()).any()
+    # The first area goes up to the first state's probability, the second up to 1.
+    for area, top in zip(display.areas_, (proba[:, 0], np.ones(60)), strict=True):
+        corners = area.get_paths()[0].vertices
+        heights = [corners[corners[:, 0] == step, 1].max() for step in range(60)]
+        np.testing.assert_allclose(heights, top, atol=1e-12)
+    assert display.means.shape == (2,)
+    assert HMMDisplay.from_estimator(chain, sequences, feature=2).means is None
+
+
+def test_one_sequence_whichever_way_it_comes(sequences, chain):
+    pd = pytest.importorskip("pandas")
+    rows, ids = np.concatenate(sequences), np.repeat(["a", "b"], [60, 30])
+    mixed = np.argsort(np.arange(90) % 30, kind="stable")
+    frame = pd.DataFrame(rows, columns=["level", "count", "code"]).assign(day=ids)
+    named = HMMEM(2, emission=dict(zip(frame.columns, MIXED.values(), strict=False)), sequence_id="day")
+    named.set_params(n_init=2, random_state=0).fit(frame)
+    drawn = [
+        HMMDisplay.from_estimator(chain, sequences, feature=1, sequence=1),
+        HMMDisplay.from_estimator(chain, rows, feature=1, lengths=[60, 30], sequence=1),
+        HMMDisplay.from_estimator(chain, rows[mixed], feature=1, groups=ids[mixed], sequence=1),
+        HMMDisplay.from_estimator(named, frame, feature="count", sequence=1),
+    ]
+    for display in drawn:
+        np.testing.assert_array_equal(display.x, sequences[1][:, 1])
+        np.testing.assert_array_equal(display.states, drawn[0].states)
+        np.testing.assert_allclose(display.proba, drawn[0].proba, atol=1e-3)
+    assert [display.axes_[0].get_ylabel() for display in drawn[2:]] == ["feature 1", "count"]
+
+
+def test_times_labels_and_panels():
+    earthquakes = load_earthquakes()
+    X, dates = earthquakes.data, np.datetime64("1900", "Y") + np.arange(107)
+    model = HMMEM(2, emission="poisson", n_init=2, random_state=0).fit(X)
+    display = HMMDisplay.from_estimator(model, X, times=dates, labels=["calm", "violent"])
+    series, proba, transition = display.axes_
+    assert series.get_xlim() == proba.get_xlim()
+    assert proba.get_xlabel() == "time"
+    texts = [text.get_text() for text in series.get_legend().get_texts()]
+    assert texts == [f"{name}: mean {m:.4g}" for name, m in zip(["calm", "violent"], model.rates_.flat, strict=True)]
+    assert [tick.get_text() for tick in transition.get_xticklabels()] == ["calm", "violent"]
+    _, ax = plt.subplots()
+    alone = display.plot([ax, None, None], legend=False)
+    assert alone.axes_ == (ax, None, None)
+    assert alone.figure_ is ax.figure
+    assert alone.image_ is None
+    assert alone.areas_ == alone.texts_ == []
+    assert ax.get_legend() is None
+    with pytest.raises(ValueError, match="labels has 1 entries, but there are 2 states"):
+        display.plot(labels=["calm"])
+    with pytest.raises(ValueError, match="axes are three"):
+        display.plot(axes=[ax])
+
+
+def test_entries_look_like_0_or_1_only_if_they_are():
+    transition = np.array([[0.0, 1.0, 0.0], [0.001, 0.998, 0.001], [0.25, 0.004, 0.746]])
+    display = HMMDisplay(
+        x=np.zeros(2), states=np.zeros(2, dtype=int), proba=np.full((2, 3), 1 / 3), transition=transition
+    ).plot()
+    shown = [[text.get_text() for text in row] for row in display.texts_]
+    assert shown == [["0", "1", "0"], ["<.01", ">.99", "<.01"], [".25", "<.01", ".75"]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"feature": [0, 1]}, "give one feature"),
+        ({"feature": 3}, "no feature 3; X has 3, counted from 0"),
+        ({"feature": "count"}, "no feature 'count'; the features have no names"),
+        ({"sequence": 2}, "there are 2 sequences, counted from 0"),
+        ({"times": range(30)}, "times has 30 entries, but sequence 0 has 60 steps"),
+    ],
+)
+def test_no_such_sequence(sequences, chain, arguments, message):
+    with pytest.raises(ValueError, match=message):
+        HMMDisplay.from_estimator(chain, sequences, **arguments)
+    with pytest.raises(NotFittedError):
+        HMMDisplay.from_estimator(HMMEM(), sequences, **arguments)
 
 
 def test_import_leaves_matplotlib_alone():

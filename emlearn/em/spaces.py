@@ -138,8 +138,8 @@ class PositiveDefinite:
 
 def flatten(spaces: Tree, params: Tree) -> FloatArray:
     """Coordinates of a tree of parameters as one vector."""
-    vectors = leaves(tree_map(lambda space, value: space.to_vector(value), spaces, params))
-    return np.concatenate(list(vectors))
+    pairs = zip(leaves(spaces), leaves(params), strict=True)
+    return np.concatenate([space.to_vector(value) for space, value in pairs])
 
 
 def unflatten(spaces: Tree, vector: FloatArray, like: Tree) -> Tree:

@@ -142,8 +142,12 @@ class Gaussian(ExponentialFamily):
         linear = structure.apply_precision(whitener, params.means)
         at_zero = constant - 0.5 * np.einsum("ki,ki->k", params.means, linear)
         quadratic = structure.coefficients(whitener, d)
-        natural = np.column_stack([at_zero, linear] if tied else [at_zero, linear, quadratic])
-        tightness = float((whitener.reshape(len(whitener), -1) ** 2).sum(axis=1).max())
+        natural = np.empty((len(linear), 1 + d + (0 if tied else quadratic.shape[1])))
+        natural[:, 0], natural[:, 1 : d + 1] = at_zero, linear
+        if not tied:
+            natural[:, d + 1 :] = quadratic
+        flat = whitener.reshape(len(whitener), -1)
+        tightness = float(np.einsum("ci,ci->c", flat, flat).max())
         return _Form(natural, quadratic, whitener, constant, tightness)
 
     def _observe_quadratic(
@@ -216,18 +220,22 @@ class Gaussian(ExponentialFamily):
     ) -> GaussianParams:
         structure, tied = self.shape
         d = totals.first.shape[1]
-        empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
-        if empty.all():
-            return params
-        weight = np.where(empty, 1.0, totals.weight)
-        step = np.where(empty[:, None], 0.0, totals.first / weight[:, None])
+        weight, step = totals.weight, totals.first
+        empty = weight <= NO_WEIGHT * weight.sum()
+        some_empty = bool(empty.any())
+        if some_empty:
+            if empty.all():
+                return params
+            weight = np.where(empty, 1.0, weight)
+            step = np.where(empty[:, None], 0.0, step)
+        step = step / weight[:, None]
         spread = structure.products(step, step) * totals.weight[:, None]
         if tied:
             within = (totals.second - spread.sum(axis=0)) / totals.weight.sum()
         else:
             within = (totals.second - spread) / weight[:, None]
         covariances = structure.covariance(within, d, self.floor)
-        if not tied and empty.any():
+        if not tied and some_empty:
             covariances[empty] = params.covariances[empty]
         return GaussianParams(params.means + step, covariances)
 

@@ -17,8 +17,8 @@ from emlearn.latent import _chain_numpy
 
 # Transitions below this count as too small to multiply: what was flushed may matter beside them.
 TINY = 1e-90
-# Workspaces up to this size are kept: 4 MB.
-WORKSPACE_FLOATS = 2**19
+# Workspaces up to this size are kept: 32 MB.
+WORKSPACE_FLOATS = 2**22
 # A stationary start has no closed M-step; its steps end where none gains more than this, relatively.
 STATIONARY_TOL = 1e-13
 STATIONARY_STEPS = 100
@@ -231,14 +231,14 @@ class MarkovChain:
         return ChainParams(start, 0.95 * transition + 0.05 * even)
 
     def maximize(self, stats: ChainStats, params: ChainParams) -> ChainParams:
-        counts = stats.pairs + (self.concentration - 1.0) * (params.transition > 0)
+        counts = _with_prior(stats.pairs, self.concentration, params.transition)
         if self.stationary:
             transition = _fit_stationary(stats.first, counts, params.transition)
             return ChainParams(stationary_distribution(transition), transition)
         transition = _normalised(counts, params.transition)
         if self.fixed_start:
             return ChainParams(params.start, transition)
-        first = stats.first + (self.start_concentration - 1.0) * (params.start > 0)
+        first = _with_prior(stats.first, self.start_concentration, params.start)
         return ChainParams(_normalised(first, params.start), transition)
 
     def log_prior(self, params: ChainParams) -> float:
@@ -282,14 +282,21 @@ class _Workspace(threading.local):
 _workspace = _Workspace()
 
 
+def _with_prior(
+    counts: FloatArray, concentration: float | FloatArray, probabilities: FloatArray
+) -> FloatArray:
+    """Counts with those of a Dirichlet prior; zeros of the structure get none."""
+    if isinstance(concentration, float) and concentration == 1.0:
+        return counts
+    return counts + (concentration - 1.0) * (probabilities > 0)
+
+
 def _normalised(counts: FloatArray, kept: FloatArray) -> FloatArray:
     """Rows divided by their sums; a row that nothing supports is kept as it is."""
     total = counts.sum(axis=-1, keepdims=True)
     if total.min() > 0:
-        rows = counts / total
-    else:
-        rows = np.where(total > 0, counts / np.where(total > 0, total, 1.0), kept)
-    return rows / rows.sum(axis=-1, keepdims=True)
+        return counts / total
+    return np.where(total > 0, counts / np.where(total > 0, total, 1.0), kept)
 
 
 def _log_dirichlet(concentration: float | FloatArray, probabilities: FloatArray) -> float:
