@@ -347,7 +347,8 @@ def time_cell(size, repeats, seed):
             short[name] = min(short[name], timed(lambda fit=fit: fit(FIRST))[0])
             long[name] = min(long[name], timed(lambda fit=fit: fit(n_iter))[0])
     twin = timed(lambda: rivals.numpy(twin_iter))[0] / twin_iter
-    likelihood, parameters = rivals.differences("scaling", n_iter)
+    theirs = [name for name in calls if name != "emlearn"]
+    likelihood, parameters = np.max([rivals.differences(name, n_iter) for name in theirs], axis=0)
     return IterationCell(
         size,
         {name: seconds / n_iter for name, seconds in long.items()},
@@ -527,9 +528,9 @@ def response_times():
     return np.concatenate([chain.rows(1, T, rng) for T in (168, 134, 137)]), np.array([168, 134, 137])
 
 
-def many_states():
-    """Two features, five states, ten sequences."""
-    return Chain.random(5, 2, seed=3).rows(10, 100, np.random.default_rng(0)), np.full(10, 100)
+def two_features(K, T):
+    """Ten sequences of T steps; five states in short ones overlap too much to be told apart with certainty."""
+    return Chain.random(K, 2, seed=3).rows(10, T, np.random.default_rng(0)), np.full(10, T)
 
 
 class Problem(NamedTuple):
@@ -584,7 +585,8 @@ def problems(quick):
         *known,
         Problem("response times, Gaussian", times, sessions, 2),
         Problem("response times, Gaussian", times, sessions, 3),
-        Problem("two features, Gaussian, full", *many_states(), 5),
+        Problem("two features, 10 × 200", *two_features(4, 200), 4),
+        Problem("two features, 10 × 100", *two_features(5, 100), 5),
     ]
 
 
@@ -609,25 +611,26 @@ def run_quality(args):
                         values[name].append(value_of(model, problem))
                     except ValueError:  # hmmlearn's when a state has collapsed
                         values[name].append(np.nan)
-        best = problem.best
-        if best is None:
-            best = np.nanmax(np.concatenate(list(values.values())))
+        highest = np.nanmax(np.concatenate(list(values.values())))
+        best = highest if problem.best is None else problem.best
         for name, reached in values.items():
-            share = float(np.mean(np.array(reached) >= best - SAME_NATS))
+            share, of_highest = (float(np.mean(np.array(reached) >= v - SAME_NATS)) for v in (best, highest))
             shares.setdefault(name, []).append(share)
             rows.append([
                 problem.name, str(problem.K), name, f"{best:.4f}", f"{100 * share:.0f} %",
-                f"{np.nanmin(reached) - best:+.4f}", f"{np.nanmax(reached) - best:+.4f}",
+                f"{highest:.4f}", f"{100 * of_highest:.0f} %", f"{np.nanmin(reached) - best:+.4f}",
+                f"{np.nanmax(reached) - best:+.4f}", str(int(np.isnan(reached).sum())),
                 f"{1e3 * np.median(times[name]):.1f}",
             ])  # fmt: skip
     print(
         f"Fits with {len(seeds)} seeds: HMMEM and hmmlearn as they come (hmmlearn with n_iter=10 and a prior "
-        "on variances), and\nhmmlearn with n_iter=1000, tol=1e-6 and covars_prior=0. The best value of the "
-        "earthquakes is the published one, of\nother data the best that any of the fits reached. A fit counts "
-        f"that comes within {SAME_NATS:g} nats of it:\n"
+        "on variances), and\nhmmlearn with n_iter=1000, tol=1e-6 and covars_prior=0 (\"patient\"). The best known "
+        "value of the earthquakes is the\npublished one, of other data the highest that any fit reached here. "
+        f"Within {SAME_NATS:g} nats of it a fit counts; lowest and\nhighest seed are relative to it:\n"
     )
     columns = [
-        "data", "K", "estimator", "best, nats", "share of seeds", "worst", "best seed", "median time, ms",
+        "data", "K", "estimator", "best known, nats", "share of seeds", "highest here", "share at it",
+        "lowest seed", "highest seed", "failed", "median time, ms",
     ]  # fmt: skip
     print(rst_table(columns, rows))
     print("\nSummary:\n")

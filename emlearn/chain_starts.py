@@ -127,8 +127,7 @@ class ChainStarts:
         (self._batch,) = sample.batches(units, rows=len(sample.rows))
         self._data = sample.batches(units, floats_per_row=floats_per_row)
         lanes = self._batch.lanes
-        steps = np.repeat(np.arange(len(lanes.n_active)), lanes.n_active)
-        lane = np.arange(len(steps)) - np.repeat(lanes.starts, lanes.n_active)
+        steps, lane = lanes.places()
         self._time = (steps + 0.5) / lanes.lengths[lane]  # share of its sequence that has passed
         self._order = np.lexsort([steps, lane])  # columns in order of time, sequence by sequence
         self._ends = np.cumsum(lanes.lengths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
+from numbers import Integral
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class Part:
     weight: np.ndarray | None  # (n,)
     units: Affine  # of these columns
     constant: np.ndarray  # (d,) of bool
+
+    def name(self, j):
+        """Name of a column, for messages."""
+        return self.estimator._column_name(self.columns[j])
 
     @cached_property
     def batch(self):
@@ -67,6 +72,11 @@ def _bernoulli(part):
 
 def _categorical(part):
     most = np.nanmax(part.rows, axis=0)
+    if most.max() > max(len(part.rows), 100):
+        raise ValueError(
+            f"Categories must be the codes 0, 1, 2, ..., but {part.name(np.argmax(most))} has "
+            f"{most.max():g} in {len(part.rows)} rows: recode it, as by scikit-learn's OrdinalEncoder."
+        )
     return Categorical(tuple(int(max(code, 0)) + 1 for code in most))
 
 
@@ -101,7 +111,7 @@ def parse_emission(emission, n_features, names):
     found, together = {}, {}
     for column, what in emission.items():
         place = positions.get(column, column)
-        if isinstance(place, str) or not 0 <= place < n_features:
+        if not isinstance(place, Integral) or not 0 <= place < n_features:
             known = f"0 to {n_features - 1}" if names is None else f"{list(names)}"
             raise ValueError(f"emission names the column {column!r}, but the columns of X are {known}.")
         if place in found:
@@ -119,6 +129,8 @@ def _known(what):
     if isinstance(what, str):
         if what not in EMISSIONS:
             raise ValueError(f"emission={what!r} is none of {', '.join(EMISSIONS)}.")
+    elif isinstance(what, type) and hasattr(what, "density"):
+        raise ValueError(f"emission={what.__name__} is a class: give an instance, {what.__name__}().")
     elif not hasattr(what, "density"):
         raise ValueError(
             f"emission={what!r} is neither one of {', '.join(EMISSIONS)}, nor a dict of these by column, nor "

@@ -318,9 +318,9 @@ class HMMEM(DensityMixin, EMMixin):
         emissions = parse_emission(
             self.emission, self.n_features_in_, getattr(self, "feature_names_in_", None)
         )
+        n_steps = self._n_steps(sequences.rows, row_weight)
         family, units = self._bind_family(emissions, sequences, row_weight)
         model = LatentModel(chain, family)
-        n_steps = self._n_steps(sequences.rows, row_weight)
         rng = check_random_state(self.random_state)
         sample = SequenceSample.of(
             sequences.rows, sequences.lengths, weight, labels, self._sample_size(), rng
@@ -371,7 +371,11 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _n_steps(self, rows, row_weight):
         """Weighted number of steps at which something was observed."""
-        seen = ~np.isnan(rows).all(axis=1)
+        missing = np.isnan(rows)
+        unseen, seen = missing.all(axis=0), ~missing.all(axis=1)
+        if unseen.any():
+            column = self._column_name(int(np.argmax(unseen)))
+            raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         n_steps = int(np.count_nonzero(seen if row_weight is None else seen & (row_weight > 0)))
         if n_steps < self.n_components:
             raise ValueError(
@@ -446,9 +450,14 @@ class HMMEM(DensityMixin, EMMixin):
         K = self.n_components
         if isinstance(self.transition, str):
             return None if self.transition == "full" else np.triu(np.ones((K, K), dtype=bool))
-        given = np.asarray(self.transition)
+        given = _array("transition", self.transition)
         if given.shape != (K, K):
             raise ValueError(f"transition has shape {given.shape}; with n_components={K} it must be {(K, K)}.")
+        if given.dtype.kind in "iu" and ((given == 0) | (given == 1)).all() and (given.sum(axis=1) != 1).any():
+            raise ValueError(
+                "transition holds 0 and 1, but its rows do not sum to 1: if it says which transitions are "
+                "possible, make it boolean."
+            )
         if given.dtype != bool:
             given = self._given_probabilities("transition", self.transition, (K, K)) > 0
         if not given.any(axis=1).all():
@@ -459,14 +468,15 @@ class HMMEM(DensityMixin, EMMixin):
     def _concentration(self, name, value, shapes):
         if value is None:
             return 1.0
-        array = np.asarray(value, dtype=np.float64)
+        array = _array(name, value, np.float64)
         if array.ndim and array.shape not in shapes:
             expected = " or ".join(map(str, shapes))
             raise ValueError(f"{name} has shape {array.shape}; it must be a number or of shape {expected}.")
-        if not array.min() >= 1:
+        bad = ~((array >= 1) & np.isfinite(array))
+        if bad.any():
             raise ValueError(
-                f"{name} holds {array.min():.6g}: concentrations must be at least 1, or the posterior has no "
-                "maximum."
+                f"{name} holds {array[bad].min():.6g}: concentrations must be finite, and at least 1, or the "
+                "posterior has no maximum."
             )
         return array
 
@@ -494,12 +504,12 @@ class HMMEM(DensityMixin, EMMixin):
                     f"sequence {sequence}, but transition forbids that."
                 )
         everywhere = np.ones((self.n_components,) * 2, dtype=bool) if allowed is None else allowed
-        structure = ChainParams(
-            given.start if chain.fixed_start else np.full(self.n_components, 1.0 / self.n_components),
-            everywhere / everywhere.sum(axis=1, keepdims=True),
+        structure = ChainParams(  # what is 0 to start from stays 0
+            np.full(self.n_components, 1.0 / self.n_components) if given.start is None else given.start,
+            everywhere / everywhere.sum(axis=1, keepdims=True) if given.transition is None else given.transition,
         )
         for batch in Batches(np.zeros((len(labels), 1)), lengths=sequences.lengths, labels=labels):
-            no_news = np.zeros((self.n_components, len(batch.rows)))
+            no_news = np.zeros((self.n_components, batch.x.shape[1]))
             _, log_joint = MarkovChain().viterbi(structure, no_news, batch)
             if not np.isfinite(log_joint).all():
                 sequence = int(batch.sequences[np.argmin(np.isfinite(log_joint))])
@@ -511,10 +521,6 @@ class HMMEM(DensityMixin, EMMixin):
         """The family of the emissions, bound to the data, and the engine's units."""
         rows, d = sequences.rows, self.n_features_in_
         moments = self._moments(rows, row_weight)
-        unseen = np.isnan(rows).all(axis=0)
-        if unseen.any():
-            column = self._column_name(int(np.argmax(unseen)))
-            raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         scaled = np.zeros(d, dtype=bool)
         for columns, what in emissions:
             scaled[columns] = is_scaled(what)
@@ -597,7 +603,7 @@ class HMMEM(DensityMixin, EMMixin):
         if self.means_init is None:
             return None
         shape = (self.n_components, self.n_features_in_)
-        means = np.asarray(self.means_init, dtype=np.float64)
+        means = _array("means_init", self.means_init, np.float64)
         if means.shape != shape:
             raise ValueError(f"means_init has shape {means.shape}; expected {shape}.")
         if not np.isfinite(means).all():
@@ -778,7 +784,10 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
         """
-        sequences, states, _ = self._decode(X, groups, lengths)
+        def function(chain, log_prob, batch, seen):
+            return (self._path(chain, log_prob, batch),)
+
+        sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
         return sequences.restore(states)
 
     def decode(self, X, *, groups=None, lengths=None):
@@ -797,7 +806,13 @@ class HMMEM(DensityMixin, EMMixin):
             log p(path, x), in nats. With ``algorithm="posterior"`` it is -inf where the states make up no
             possible path.
         """
-        sequences, states, density_there = self._decode(X, groups, lengths)
+        def function(chain, log_prob, batch, seen):
+            given_state = log_prob.copy()
+            path = self._path(chain, log_prob, batch)
+            return path, given_state[path, np.arange(len(path))] + seen.shared_log_prob()
+
+        outputs = ((), np.intp), ((), np.float64)
+        sequences, states, density_there = self._pass(X, groups, lengths, function, *outputs)
         chain, first = self._params.latent, sequences.offsets[:-1]
         with np.errstate(divide="ignore"):  # log 0 forbids
             steps = np.log(chain.transition)[np.r_[0, states[:-1]], states]
@@ -805,18 +820,11 @@ class HMMEM(DensityMixin, EMMixin):
         joint = steps + density_there - self._log_volume(sequences.rows, self._units)
         return sequences.restore(states), np.add.reduceat(joint, first)
 
-    def _decode(self, X, groups, lengths):
-        """States, and the log-density of each row in its state."""
-
-        def function(chain, log_prob, batch, seen):
-            given_state = log_prob.copy()
-            if self.algorithm == "viterbi":
-                path, _ = self._model.latent.viterbi(chain, log_prob, batch)
-            else:
-                path = self._model.latent.posterior(chain, log_prob, batch)[0].argmax(axis=0)
-            return path, given_state[path, np.arange(len(path))] + seen.shared_log_prob()
-
-        return self._pass(X, groups, lengths, function, ((), np.intp), ((), np.float64))
+    def _path(self, chain, log_prob, batch):
+        """States of a batch, as `algorithm` says."""
+        if self.algorithm == "viterbi":
+            return self._model.latent.viterbi(chain, log_prob, batch)[0]
+        return self._model.latent.posterior(chain, log_prob, batch)[0].argmax(axis=0)
 
     def predict_proba(self, X, *, groups=None, lengths=None):
         """Smoothed probabilities: of each state, given the whole sequence.
@@ -1022,7 +1030,7 @@ class HMMEM(DensityMixin, EMMixin):
         """
         check_is_fitted(self)
         n = 1 if n_sequences is None else n_sequences
-        if not (n_samples >= 1 and n >= 1):
+        if not all(isinstance(size, Integral) and size >= 1 for size in (n_samples, n)):
             raise ValueError(
                 f"n_samples={n_samples}, n_sequences={n_sequences}: ask for at least one step of one sequence."
             )
@@ -1047,6 +1055,13 @@ class HMMEM(DensityMixin, EMMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _array(name, value, dtype=None):
+    try:
+        return np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers.") from error
 
 
 def _total(values, weight):

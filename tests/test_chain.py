@@ -608,6 +608,33 @@ def test_tiny_probabilities(name):
 
 
 @on_both_kernels
+def test_products_that_underflow_are_not_lost():
+    start, transition = [1e-150, 0.0, 1.0], [[0.5, 1e-200, 0.5], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]
+    begin = [[0.0, -INF, 0.0]]
+    assert_exact(one_sequence(start, transition, [*begin, [-INF, 0.0, -2000.0]]))
+    assert_exact(one_sequence(start, transition, [*begin, [-INF, 0.0, 0.0], *[[0.0, 0.0, -20.0]] * 100]))
+    start = [1e-150, 1e-150, 1.0]  # nothing is flushed before the last step
+    transition[1] = [0.5, 0.0, 0.5]
+    assert_exact(one_sequence(start, transition, [[0.0] * 3, [-INF, 0.0, -2000.0]]))
+
+
+@on_both_kernels
+def test_a_flushed_state_comes_back_by_tempering_alone():
+    """Tempered rows sum to more than 1: many ways to go weigh more than one, and none is any less likely."""
+    transition = np.full((11, 11), 0.1)
+    transition[10] = transition[:, 10] = 0.0
+    transition[10, 10] = 1.0
+    log_prob = np.zeros((350, 11))
+    log_prob[0, :10] = -5000.0
+    problem = one_sequence(np.full(11, 1 / 11), transition, log_prob)
+    problem.beta = 0.1
+    expected, found = in_logs(problem), infer(problem)
+    assert expected.posterior[0, 10] < 1e-9
+    assert found.evidence == pytest.approx(expected.evidence[0] / problem.beta, rel=1e-12)
+    np.testing.assert_allclose(found.posterior, expected.posterior, atol=1e-9)
+
+
+@on_both_kernels
 @pytest.mark.parametrize("where", [0, 2, 4])
 @pytest.mark.parametrize("transition", [[[0.7, 0.3], [0.2, 0.8]], LEFT_RIGHT])
 def test_what_is_impossible_has_log_density_minus_infinity(where, transition):
@@ -1040,6 +1067,13 @@ def test_laws_of_em(how, name):
     chain, given = CHAINS[how]
     model, data, params = fit_problem(name, chain, **given)
     check_model(model, LatentPair(CHAIN, params), data)
+
+
+@pytest.mark.parametrize("law", ["union", "batches", "weights", "row_order"])
+def test_laws_of_independent_rows_refuse_batches(law):
+    model, data, params = fit_problem("poisson", MarkovChain())
+    with pytest.raises(ValueError, match="rows that are independent"):
+        check_model(model, LatentPair(CHAIN, params), data, laws=[law])
 
 
 @pytest.mark.parametrize("acceleration", ACCELERATIONS)

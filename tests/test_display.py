@@ -259,7 +259,8 @@ def test_times_labels_and_panels():
     assert series.get_xlim() == proba.get_xlim()
     assert proba.get_xlabel() == "time"
     texts = [text.get_text() for text in series.get_legend().get_texts()]
-    assert texts == [f"{name}: mean {m:.4g}" for name, m in zip(["calm", "violent"], model.rates_.flat, strict=True)]
+    calm, violent = model.rates_[:, 0]
+    assert texts == [f"calm: mean {calm:.4g}", f"violent: mean {violent:.4g}"]
     assert [tick.get_text() for tick in transition.get_xticklabels()] == ["calm", "violent"]
     _, ax = plt.subplots()
     alone = display.plot([ax, None, None], legend=False)

@@ -63,8 +63,10 @@ def test_readme_warns_first():
     assert "Do not `pip install emlearn`" in first
 
 
-def test_readme_snippet_runs(capsys):
+def test_readme_snippets_run(capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    (snippet,) = re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
-    exec(compile(snippet, "README.md", "exec"), {})
-    assert "n_components" in capsys.readouterr().out
+    snippets = re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+    assert len(snippets) == 2
+    for snippet in snippets:
+        exec(compile(snippet, "README.md", "exec"), {})
+        assert capsys.readouterr().out

@@ -51,14 +51,18 @@ class Lanes(NamedTuple):
     @classmethod
     def of(cls, lengths: IntArray) -> Lanes:
         """Lanes for sequences of these lengths, which must not increase."""
-        longest = int(lengths[0])
-        n_active = len(lengths) - np.searchsorted(lengths[::-1], np.arange(longest), side="right")
-        return cls(lengths, n_active.astype(np.intp), np.cumsum(n_active) - n_active)
+        n_active = np.repeat(np.arange(len(lengths), 0, -1), np.diff(lengths[::-1], prepend=0))
+        return cls(lengths, n_active, np.cumsum(n_active) - n_active)
 
     @property
     def last(self) -> IntArray:
         """Column of the last step of each sequence."""
         return self.starts[self.lengths - 1] + np.arange(len(self.lengths))
+
+    def places(self) -> tuple[IntArray, IntArray]:
+        """Step and lane of each column."""
+        steps = np.repeat(np.arange(len(self.n_active)), self.n_active)
+        return steps, np.arange(len(steps)) - np.repeat(self.starts, self.n_active)
 
     def columns(self, lane: int) -> IntArray:
         """Columns of one sequence, in order of time."""
@@ -76,7 +80,7 @@ class Batch:
         Weight of each observation; None means all 1.
     lanes : Lanes or None
         How the columns make up sequences, where they do.
-    rows : ndarray of int of shape (m,) or None
+    rows : ndarray of int of shape (m,), slice or None
         Which row of the data each column is, where they make up sequences.
     sequences : ndarray of int of shape (n_lanes,) or None
         Which sequence of the data each lane is.
@@ -94,7 +98,7 @@ class Batch:
         room: float = 0.0,
         *,
         lanes: Lanes | None = None,
-        rows: IntArray | None = None,
+        rows: IntArray | slice | None = None,
         sequences: IntArray | None = None,
         labels: IntArray | None = None,
     ):
@@ -382,9 +386,13 @@ class _CutSequences(_CutArray):
         chosen = self._order[self._bounds[i] : self._bounds[i + 1]]
         lanes = Lanes.of(self._lengths[chosen])
         first = (np.cumsum(self._lengths) - self._lengths)[chosen]
-        steps = np.repeat(np.arange(len(lanes.n_active)), lanes.n_active)
-        lane = np.arange(len(steps)) - np.repeat(lanes.starts, lanes.n_active)
-        rows = first[lane] + steps
+        rows: IntArray | slice
+        if len(chosen) == 1:
+            rows = slice(int(first[0]), int(first[0] + lanes.lengths[0]))
+            lane = np.zeros(1 if self._weight is None else lanes.lengths[0], dtype=np.intp)
+        else:
+            steps, lane = lanes.places()
+            rows = first[lane] + steps
         return Batch(
             self._features_first(self._X[rows]),
             None if self._weight is None else self._weight[chosen][lane],

@@ -30,8 +30,8 @@ cdef extern from "chain_steps.h" nogil:
         const double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
         ptrdiff_t origin_stride, int K, int n)
     int viterbi_alone(
-        double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
-        ptrdiff_t origin_stride, int K, int steps, double *value, double *from_state)
+        double *before, const double *a, const double *log_prob, ptrdiff_t stride, short *origin, int K,
+        int steps, double *value, double *from_state)
 
 NAME = "compiled"
 
@@ -205,10 +205,12 @@ def viterbi(
     const Py_ssize_t[::1] n_active, Py_ssize_t[::1] path,
 ):
     cdef int K = <int>log_transition.shape[0], steps
-    cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t = 1, k, lane, n, here, last = 0
-    cdef Py_ssize_t after = 0, following, state
+    cdef Py_ssize_t T = n_active.shape[0], alone = max(_alone_from(n_active), 1), t, k, lane, n, here, last = 0
+    cdef Py_ssize_t after = 0, following, state, column
     cdef ptrdiff_t stride = _stride(log_prob)
-    cdef short[:, ::1] origin = np.empty((K, path.shape[0]), dtype=np.int16)
+    cdef Py_ssize_t m_lanes = path.shape[0] - (T - alone)
+    cdef short[:, ::1] origin = np.empty((K, m_lanes), dtype=np.int16)
+    cdef short[:, ::1] origin_alone = np.empty((T - alone, K), dtype=np.int16)
     cdef double[::1] value = np.empty(K), from_state = np.empty(K), before = np.empty(K)
     joint = np.empty(n_active[0])
     cdef double[::1] log_joint = joint
@@ -217,29 +219,38 @@ def viterbi(
         for k in range(K):
             for lane in range(n_active[0]):
                 log_prob[k, lane] += log_start[k]
-        while t < T:
-            n = n_active[t]
-            steps = 1
-            if t < alone:
-                viterbi_step(
-                    &log_prob[0, last], &log_transition[0, 0], &log_prob[0, here], stride, &origin[0, here],
-                    path.shape[0], K, <int>n)
-            else:
-                for k in range(K):
-                    before[k] = log_prob[k, last]
+        for t in range(1, alone):
+            viterbi_step(
+                &log_prob[0, last], &log_transition[0, 0], &log_prob[0, here], stride, &origin[0, here],
+                m_lanes, K, <int>n_active[t])
+            last = here
+            here += n_active[t]
+        if alone < T:
+            for k in range(K):
+                before[k] = log_prob[k, last]
+            t = alone
+            while t < T:
                 steps = <int>min(T - t, MOST_STEPS)
                 viterbi_alone(
-                    &before[0], &log_transition[0, 0], &log_prob[0, here], stride, &origin[0, here],
-                    path.shape[0], K, steps, &value[0], &from_state[0])
-            last = here + (steps - 1)
-            here = last + n
-            t += steps
-        for t in range(T - 1, -1, -1):
+                    &before[0], &log_transition[0, 0], &log_prob[0, here], stride, &origin_alone[t - alone, 0], K,
+                    steps, &value[0], &from_state[0])
+                here += steps
+                t += steps
+            state = _first_largest(before)
+            log_joint[0] = before[state]
+            for column in range(here - 1, m_lanes - 1, -1):
+                path[column] = state
+                state = origin_alone[column - m_lanes, state]
+            path[m_lanes - n_active[alone - 1]] = state
+            here = m_lanes
+            after = 1
+        for t in range(alone - 1, -1, -1):
             n = n_active[t]
             following = here
             here -= n
-            for lane in range(after):
-                path[here + lane] = origin[path[following + lane], following + lane]
+            if t < alone - 1:
+                for lane in range(after):
+                    path[here + lane] = origin[path[following + lane], following + lane]
             for lane in range(after, n):  # sequences that end here
                 state = 0
                 for k in range(1, K):
@@ -249,6 +260,14 @@ def viterbi(
                 log_joint[lane] = log_prob[state, here + lane]
             after = n
     return joint
+
+
+cdef inline Py_ssize_t _first_largest(const double[::1] values) noexcept nogil:
+    cdef Py_ssize_t k, best = 0
+    for k in range(1, values.shape[0]):
+        if values[k] > values[best]:
+            best = k
+    return best
 
 
 def draw_paths(
@@ -316,9 +335,6 @@ def in_logs(
                     beta[j] = _log_sum(terms)
             for k in range(K):
                 posterior[t, k] = exp(filtered[t, k] + beta[k]) if increments[t] > -INFINITY else 0.0
-        for t in range(T):
-            for k in range(K):
-                filtered[t, k] = exp(filtered[t, k])
     return filtered_out, increments_out, posterior_out, pairs_out
 
 

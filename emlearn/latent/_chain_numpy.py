@@ -234,7 +234,7 @@ def in_logs(
 
     Returns
     -------
-    filtered : ndarray of shape (T, K)
+    log_filtered : ndarray of shape (T, K)
     increments : ndarray of shape (T,)
         Predictive log-densities.
     posterior : ndarray of shape (T, K)
@@ -263,7 +263,7 @@ def in_logs(
                 beta = np.full(K, -np.inf)
         if increments[t] > -np.inf:
             posterior[t] = np.exp(filtered[t] + beta)
-    return np.exp(filtered), increments, posterior, pairs
+    return filtered, increments, posterior, pairs
 
 
 def _log_sum(terms: FloatArray) -> FloatArray:

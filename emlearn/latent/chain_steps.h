@@ -312,9 +312,10 @@ static void viterbi_step(const double *before, const double *a, double *best, pt
     }
 }
 
-/* `steps` steps of Viterbi for a lane alone, from `before`, a row of K. */
-INLINE int viterbi_alone_k(double *RESTRICT before, const double *RESTRICT a, double *RESTRICT best,
-                           ptrdiff_t stride, short *RESTRICT origin, ptrdiff_t origin_stride, int K, int steps,
+/* `steps` steps of Viterbi for a lane alone, from `before`, a row of K, which becomes that of the last step.
+ * `origin` is (steps, K). */
+INLINE int viterbi_alone_k(double *RESTRICT before, const double *RESTRICT a, const double *RESTRICT log_prob,
+                           ptrdiff_t stride, short *RESTRICT origin, int K, int steps,
                            double *RESTRICT value, double *RESTRICT from_state)
 {
     for (int t = 0; t < steps; t++) {
@@ -331,21 +332,20 @@ INLINE int viterbi_alone_k(double *RESTRICT before, const double *RESTRICT a, do
             }
         }
         for (int k = 0; k < K; k++) {
-            before[k] = best[k * stride + t] + value[k];
-            best[k * stride + t] = before[k];
-            origin[k * origin_stride + t] = (short)from_state[k];
+            before[k] = log_prob[k * stride + t] + value[k];
+            origin[(ptrdiff_t)t * K + k] = (short)from_state[k];
         }
     }
     return steps;
 }
 
 WIDE
-static int viterbi_alone(double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
-                         ptrdiff_t origin_stride, int K, int steps, double *value, double *from_state)
+static int viterbi_alone(double *before, const double *a, const double *log_prob, ptrdiff_t stride,
+                         short *origin, int K, int steps, double *value, double *from_state)
 {
     double few[16];
 #define CALL(k) \
-    viterbi_alone_k(before, a, best, stride, origin, origin_stride, k, steps, k <= 8 ? few : value, \
+    viterbi_alone_k(before, a, log_prob, stride, origin, k, steps, k <= 8 ? few : value, \
                     k <= 8 ? few + 8 : from_state)
     FOR_EACH_K(K, CALL)
 #undef CALL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from dataclasses import dataclass
+from importlib import import_module
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -27,10 +28,8 @@ STATIONARY_STEPS = 100
 def _kernel() -> ModuleType:
     if os.environ.get("EMLEARN_PURE_PYTHON", "") in ("", "0"):
         try:
-            from emlearn.latent import _chain
-
-            return _chain
-        except ImportError:
+            return import_module("emlearn.latent._chain")
+        except ImportError:  # not built: there was no compiler
             pass
     return _chain_numpy
 
@@ -52,6 +51,14 @@ class ChainStats(NamedTuple):
     pairs: FloatArray  # (K, K) transitions
 
 
+class InLogs(NamedTuple):
+    """A sequence done in logarithms."""
+
+    log_filtered: FloatArray  # (T, K)
+    posterior: FloatArray  # (T, K)
+    pairs: FloatArray  # (K, K)
+
+
 class Filtered(NamedTuple):
     """What a pass forward leaves; valid until the thread's next pass, apart from what is predictive."""
 
@@ -59,7 +66,7 @@ class Filtered(NamedTuple):
     predictive: FloatArray  # (m,) log p(x | what was seen before); with a temperature, divided by it
     density: FloatArray  # (K, m) densities, shifted
     scale: FloatArray  # (m,)
-    exact: dict[int, tuple[FloatArray, FloatArray]]  # lane -> posterior (T, K), pairs: done in logarithms
+    exact: dict[int, InLogs]  # lanes that were done in logarithms
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,16 +126,18 @@ class MarkovChain:
         resp, ahead = passed.density, log_prob
         kernel.backward(resp, transition, lanes.n_active, passed.filtered, passed.scale, ahead)
         exact_pairs = np.zeros_like(transition)
-        for lane, (posterior, pairs) in passed.exact.items():
+        for lane, done in passed.exact.items():
             columns = lanes.columns(lane)
-            resp[:, columns], ahead[:, columns] = posterior.T, 0.0
-            exact_pairs += pairs if batch.weight is None else pairs * batch.weight[lane]
+            resp[:, columns], ahead[:, columns] = done.posterior.T, 0.0
+            exact_pairs += done.pairs if batch.weight is None else done.pairs * batch.weight[lane]
+        predictive = passed.predictive
         if batch.weight is not None:
             resp *= batch.weight
             ahead *= batch.weight
+            predictive = np.where(batch.weight > 0, predictive, 0.0)  # without weight, -inf is nothing
         pairs = transition * (passed.filtered @ ahead.T) + exact_pairs
         first = resp[:, : len(lanes.lengths)].sum(axis=1)
-        return resp, ChainStats(first, pairs), batch.sum(passed.predictive)
+        return resp, ChainStats(first, pairs), batch.sum(predictive)
 
     def filter(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> Filtered:
         """Pass forward: filtered probabilities and one-step predictive log-densities."""
@@ -152,11 +161,14 @@ class MarkovChain:
     ) -> IntArray:
         """A draw from the posterior of the paths, (m,)."""
         lanes = _lanes(batch)
-        filtered = self._forward(params, log_prob, batch, 1.0).filtered
-        path = np.empty(filtered.shape[1], dtype=np.intp)
-        uniform = rng.uniform(size=filtered.shape[1])
+        passed = self._forward(params, np.ascontiguousarray(log_prob), batch, 1.0)
+        path = np.empty(len(passed.predictive), dtype=np.intp)
+        uniform = rng.uniform(size=len(path))
         transition = np.ascontiguousarray(params.transition)
-        kernel.draw_paths(filtered, transition, lanes.n_active, uniform, path)
+        kernel.draw_paths(passed.filtered, transition, lanes.n_active, uniform, path)
+        for lane, done in passed.exact.items():
+            columns = lanes.columns(lane)
+            path[columns] = _draw_in_logs(done.log_filtered, transition, uniform[columns])
         return path
 
     def _forward(
@@ -186,13 +198,13 @@ class MarkovChain:
         predictive += shift
         exact = {}
         for lane in np.flatnonzero(inexact):
-            columns = lanes.columns(lane)
+            columns = lanes.columns(int(lane))
             with np.errstate(divide="ignore"):
                 logs = np.log(start), np.log(transition)
             part = np.ascontiguousarray(log_prob[:, columns].T)
-            filtered_there, predictive[columns], posterior, pairs = kernel.in_logs(part, *logs)
-            filtered[:, columns] = filtered_there.T
-            exact[int(lane)] = posterior, pairs
+            log_filtered, predictive[columns], posterior, pairs = kernel.in_logs(part, *logs)
+            filtered[:, columns] = np.exp(log_filtered.T)
+            exact[int(lane)] = InLogs(log_filtered, posterior, pairs)
         if beta != 1.0:
             predictive /= beta
         return Filtered(filtered, predictive, density, scale, exact)
@@ -253,6 +265,20 @@ class MarkovChain:
         free_start = 0 if self.fixed_start or self.stationary else K - 1
         n_allowed = K * K if self.allowed is None else int(np.count_nonzero(self.allowed))
         return free_start + n_allowed - K
+
+
+def _draw_in_logs(log_filtered: FloatArray, transition: FloatArray, uniform: FloatArray) -> IntArray:
+    """A path from the posterior of one sequence, where probabilities would underflow."""
+    path = np.empty(len(uniform), dtype=np.intp)
+    with np.errstate(divide="ignore"):  # log 0 forbids
+        log_transition = np.log(transition)
+    log_odds = log_filtered[-1]
+    for t in range(len(path) - 1, -1, -1):
+        top = log_odds.max()  # -inf where what was seen is impossible: then any path will do
+        cumulative = np.cumsum(np.exp(log_odds - top) if top > -np.inf else np.ones(len(log_odds)))
+        path[t] = np.searchsorted(cumulative, uniform[t] * cumulative[-1], side="right")
+        log_odds = log_filtered[t - 1] + log_transition[:, path[t]]
+    return path
 
 
 def _lanes(batch: Batch) -> Lanes:
@@ -323,12 +349,21 @@ def stationary_distribution(transition: FloatArray, start: FloatArray | None = N
     -------
     distribution : ndarray of shape (K,)
     """
+    share = _share_of_time(transition)
+    if share is not None:
+        return share
+    K = len(transition)
+    return (np.full(K, 1.0 / K) if start is None else start) @ _long_run(transition)
+
+
+def _share_of_time(transition: FloatArray) -> FloatArray | None:
+    """The stationary distribution, None where it depends on the start or some state is left for good."""
     K = len(transition)
     reduced = transition.copy()
     for k in range(K - 1, 0, -1):
         leaving = reduced[k, :k].sum()
         if not leaving > 0:
-            return _long_run(transition, np.full(K, 1.0 / K) if start is None else start)
+            return None
         reduced[:k, k] /= leaving
         reduced[:k, :k] += reduced[:k, k, None] * reduced[k, :k]
     share = np.ones(K)
@@ -337,13 +372,14 @@ def stationary_distribution(transition: FloatArray, start: FloatArray | None = N
     return share / share.sum()
 
 
-def _long_run(transition: FloatArray, start: FloatArray) -> FloatArray:
+def _long_run(transition: FloatArray) -> FloatArray:
+    """Share of time in each state (column) from each start (row)."""
     # A lazy chain has the same long run and no period; 60 squarings are 10^18 steps.
     power = 0.5 * (transition + np.eye(len(transition)))
     for _ in range(60):
         power = power @ power
         power /= power.sum(axis=1, keepdims=True)
-    return start @ power
+    return power
 
 
 def _fit_stationary(first: FloatArray, counts: FloatArray, transition: FloatArray) -> FloatArray:
@@ -364,8 +400,10 @@ def _fit_stationary(first: FloatArray, counts: FloatArray, transition: FloatArra
     value = objective(here)
     size = counts.sum() + first.sum()
     for _ in range(STATIONARY_STEPS):
-        share = stationary_distribution(here)
-        fundamental = np.eye(len(here)) - here + share
+        only = _share_of_time(here)
+        limit = _long_run(here) if only is None else np.broadcast_to(only, here.shape)
+        share = limit.mean(axis=0)
+        fundamental = np.eye(len(here)) - here + limit
         try:
             gain = np.linalg.solve(fundamental, first / np.maximum(share, np.finfo(np.float64).tiny))
         except np.linalg.LinAlgError:
