@@ -504,9 +504,10 @@ class HMMEM(DensityMixin, EMMixin):
                     f"sequence {sequence}, but transition forbids that."
                 )
         everywhere = np.ones((self.n_components,) * 2, dtype=bool) if allowed is None else allowed
-        structure = ChainParams(  # what is 0 to start from stays 0
-            np.full(self.n_components, 1.0 / self.n_components) if given.start is None else given.start,
-            everywhere / everywhere.sum(axis=1, keepdims=True) if given.transition is None else given.transition,
+        start, transition = given  # what is 0 to start from stays 0
+        structure = ChainParams(
+            np.full(self.n_components, 1.0 / self.n_components) if start is None else start,
+            everywhere / everywhere.sum(axis=1, keepdims=True) if transition is None else transition,
         )
         for batch in Batches(np.zeros((len(labels), 1)), lengths=sequences.lengths, labels=labels):
             no_news = np.zeros((self.n_components, batch.x.shape[1]))

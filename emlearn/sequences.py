@@ -541,7 +541,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         The fitted transformer.
     n_features_in_ : int
         Number of features seen by `fit`.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (d,)
         Names of the features seen by `fit`, if X held DataFrames whose columns are all strings.
 
     See Also
@@ -646,7 +646,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
 
         Returns
         -------
-        X_original : ndarray of shape (n_sequences,), or array of shape (n, n_features_in_)
+        X_original : ndarray of shape (n_sequences,), or array of shape (n, d)
             The sequences, or rows.
         """
         check_is_fitted(self)

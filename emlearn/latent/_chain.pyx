@@ -27,11 +27,10 @@ cdef extern from "chain_steps.h" nogil:
         ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, int K, int steps,
         double *mixed)
     void viterbi_step(
-        const double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
-        ptrdiff_t origin_stride, int K, int n)
+        const double *before, const double *a, double *best, ptrdiff_t stride, int K, int n)
     int viterbi_alone(
-        double *before, const double *a, const double *log_prob, ptrdiff_t stride, short *origin, int K,
-        int steps, double *value, double *from_state)
+        double *before, const double *a, double *best, ptrdiff_t stride, int K, int steps, double *value)
+    ptrdiff_t best_before(const double *best, ptrdiff_t stride, const double *towards, int K)
 
 NAME = "compiled"
 
@@ -205,13 +204,11 @@ def viterbi(
     const Py_ssize_t[::1] n_active, Py_ssize_t[::1] path,
 ):
     cdef int K = <int>log_transition.shape[0], steps
-    cdef Py_ssize_t T = n_active.shape[0], alone = max(_alone_from(n_active), 1), t, k, lane, n, here, last = 0
-    cdef Py_ssize_t after = 0, following, state, column
+    cdef Py_ssize_t T = n_active.shape[0], alone = max(_alone_from(n_active), 1), t = 1, k, lane, n
+    cdef Py_ssize_t here, last = 0, after = 0, following
     cdef ptrdiff_t stride = _stride(log_prob)
-    cdef Py_ssize_t m_lanes = path.shape[0] - (T - alone)
-    cdef short[:, ::1] origin = np.empty((K, m_lanes), dtype=np.int16)
-    cdef short[:, ::1] origin_alone = np.empty((T - alone, K), dtype=np.int16)
-    cdef double[::1] value = np.empty(K), from_state = np.empty(K), before = np.empty(K)
+    cdef double[::1] value = np.empty(K), before = np.empty(K)
+    cdef const double[:, ::1] towards = np.ascontiguousarray(np.asarray(log_transition).T)
     joint = np.empty(n_active[0])
     cdef double[::1] log_joint = joint
     with nogil:
@@ -219,54 +216,41 @@ def viterbi(
         for k in range(K):
             for lane in range(n_active[0]):
                 log_prob[k, lane] += log_start[k]
-        for t in range(1, alone):
-            viterbi_step(
-                &log_prob[0, last], &log_transition[0, 0], &log_prob[0, here], stride, &origin[0, here],
-                m_lanes, K, <int>n_active[t])
-            last = here
-            here += n_active[t]
-        if alone < T:
-            for k in range(K):
-                before[k] = log_prob[k, last]
-            t = alone
-            while t < T:
+        while t < T:
+            n, steps = n_active[t], 1
+            if t < alone:
+                viterbi_step(
+                    &log_prob[0, last], &log_transition[0, 0], &log_prob[0, here], stride, K, <int>n)
+            else:
+                for k in range(K):
+                    before[k] = log_prob[k, last]
                 steps = <int>min(T - t, MOST_STEPS)
                 viterbi_alone(
-                    &before[0], &log_transition[0, 0], &log_prob[0, here], stride, &origin_alone[t - alone, 0], K,
-                    steps, &value[0], &from_state[0])
-                here += steps
-                t += steps
-            state = _first_largest(before)
-            log_joint[0] = before[state]
-            for column in range(here - 1, m_lanes - 1, -1):
-                path[column] = state
-                state = origin_alone[column - m_lanes, state]
-            path[m_lanes - n_active[alone - 1]] = state
-            here = m_lanes
-            after = 1
-        for t in range(alone - 1, -1, -1):
+                    &before[0], &log_transition[0, 0], &log_prob[0, here], stride, K, steps, &value[0])
+            last = here + (steps - 1)
+            here = last + n
+            t += steps
+        for t in range(T - 1, -1, -1):
             n = n_active[t]
             following = here
             here -= n
-            if t < alone - 1:
-                for lane in range(after):
-                    path[here + lane] = origin[path[following + lane], following + lane]
+            for lane in range(after):
+                k = path[following + lane]
+                path[here + lane] = best_before(&log_prob[0, here + lane], stride, &towards[k, 0], K)
             for lane in range(after, n):  # sequences that end here
-                state = 0
-                for k in range(1, K):
-                    if log_prob[k, here + lane] > log_prob[state, here + lane]:
-                        state = k
-                path[here + lane] = state
-                log_joint[lane] = log_prob[state, here + lane]
+                k = _best(log_prob, here + lane)
+                path[here + lane] = k
+                log_joint[lane] = log_prob[k, here + lane]
             after = n
     return joint
 
 
-cdef inline Py_ssize_t _first_largest(const double[::1] values) noexcept nogil:
-    cdef Py_ssize_t k, best = 0
-    for k in range(1, values.shape[0]):
-        if values[k] > values[best]:
-            best = k
+cdef inline Py_ssize_t _best(double[:, :] log_prob, Py_ssize_t column) noexcept nogil:
+    """The state with the largest value, the first of equals."""
+    cdef Py_ssize_t j, best = 0
+    for j in range(1, log_prob.shape[0]):
+        if log_prob[j, column] > log_prob[best, column]:
+            best = j
     return best
 
 

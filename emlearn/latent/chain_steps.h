@@ -280,75 +280,79 @@ static int backward_alone(const double *transposed, double *density, const doubl
 #undef CALL
 }
 
-/* One step of Viterbi for n lanes: best[k] += max_j before[j] + a[j, k], a the logarithms of transitions;
- * `origin` says which j, the first of equals. */
+/* One step of Viterbi for n lanes: best[k] += max_j before[j] + a[j, k], a the logarithms of transitions. Which j it
+ * was is found on the way back, for the one path that is wanted. */
 WIDE
-static void viterbi_step(const double *before, const double *a, double *best, ptrdiff_t stride, short *origin,
-                         ptrdiff_t origin_stride, int K, int n)
+static void viterbi_step(const double *before, const double *a, double *best, ptrdiff_t stride, int K, int n)
 {
-    double value[STRIP], from_state[STRIP];
+    double value[STRIP];
     for (int from = 0; from < n; from += STRIP) {
         const int some = n - from < STRIP ? n - from : STRIP;
         for (int k = 0; k < K; k++) {
             const double *RESTRICT first = before + from;
-            for (int l = 0; l < some; l++) {
+            double *RESTRICT out = best + k * stride + from;
+            for (int l = 0; l < some; l++)
                 value[l] = first[l] + a[k];
-                from_state[l] = 0.0;
-            }
             for (int j = 1; j < K; j++) {
                 const double *RESTRICT row = before + j * stride + from;
-                const double step = a[(ptrdiff_t)j * K + k], number = j;
-                for (int l = 0; l < some; l++) {
-                    double other = row[l] + step;
-                    from_state[l] = other > value[l] ? number : from_state[l];
-                    value[l] = other > value[l] ? other : value[l];
-                }
+                const double step = a[(ptrdiff_t)j * K + k];
+                for (int l = 0; l < some; l++)
+                    value[l] = row[l] + step > value[l] ? row[l] + step : value[l];
             }
-            for (int l = 0; l < some; l++) {
-                best[k * stride + from + l] += value[l];
-                origin[k * origin_stride + from + l] = (short)from_state[l];
-            }
+            for (int l = 0; l < some; l++)
+                out[l] += value[l];
         }
     }
 }
 
-/* `steps` steps of Viterbi for a lane alone, from `before`, a row of K, which becomes that of the last step.
- * `origin` is (steps, K). */
-INLINE int viterbi_alone_k(double *RESTRICT before, const double *RESTRICT a, const double *RESTRICT log_prob,
-                           ptrdiff_t stride, short *RESTRICT origin, int K, int steps,
-                           double *RESTRICT value, double *RESTRICT from_state)
+/* `steps` steps of Viterbi for a lane alone, from `before`, a row of K. */
+INLINE int viterbi_alone_k(double *RESTRICT before, const double *RESTRICT a, double *RESTRICT best,
+                           ptrdiff_t stride, int K, int steps, double *RESTRICT value)
 {
     for (int t = 0; t < steps; t++) {
-        for (int k = 0; k < K; k++) {
+        for (int k = 0; k < K; k++)
             value[k] = before[0] + a[k];
-            from_state[k] = 0.0;
-        }
-        for (int j = 1; j < K; j++) {
-            const double here = before[j], number = j;
+        for (int j = 1; j < K; j++)
             for (int k = 0; k < K; k++) {
-                double other = here + a[(ptrdiff_t)j * K + k];
-                from_state[k] = other > value[k] ? number : from_state[k];
+                double other = before[j] + a[(ptrdiff_t)j * K + k];
                 value[k] = other > value[k] ? other : value[k];
             }
-        }
         for (int k = 0; k < K; k++) {
-            before[k] = log_prob[k * stride + t] + value[k];
-            origin[(ptrdiff_t)t * K + k] = (short)from_state[k];
+            before[k] = best[k * stride + t] + value[k];
+            best[k * stride + t] = before[k];
         }
     }
     return steps;
 }
 
 WIDE
-static int viterbi_alone(double *before, const double *a, const double *log_prob, ptrdiff_t stride,
-                         short *origin, int K, int steps, double *value, double *from_state)
+static int viterbi_alone(double *before, const double *a, double *best, ptrdiff_t stride, int K, int steps,
+                         double *value)
 {
-    double few[16];
-#define CALL(k) \
-    viterbi_alone_k(before, a, log_prob, stride, origin, k, steps, k <= 8 ? few : value, \
-                    k <= 8 ? few + 8 : from_state)
-    FOR_EACH_K(K, CALL)
-#undef CALL
+    if (K == 2) /* too few for vectors over states: better unrolled */
+        return viterbi_alone_k(before, a, best, stride, 2, steps, value);
+    return viterbi_alone_k(before, a, best, stride, K, steps, value);
+}
+
+/* The state from which it is best to go to the one that `towards`, a row of K logarithms of transitions into it, is
+ * about; the first of equals. `best` is a column. Without branches: the processor could not guess them. */
+static ptrdiff_t best_before(const double *RESTRICT best, ptrdiff_t stride, const double *RESTRICT towards,
+                             int K)
+{
+    double even = best[0] + towards[0], odd = even; /* two chains of comparisons wait for each other less */
+    for (int j = 2; j < K; j += 2) {
+        double other = best[j * stride] + towards[j];
+        even = other > even ? other : even;
+    }
+    for (int j = 1; j < K; j += 2) {
+        double other = best[j * stride] + towards[j];
+        odd = other > odd ? other : odd;
+    }
+    const double most = even > odd ? even : odd;
+    ptrdiff_t first = 0;
+    for (int j = K - 1; j >= 0; j--)
+        first = best[j * stride] + towards[j] == most ? j : first;
+    return first;
 }
 
 #endif
