@@ -309,6 +309,7 @@ class HMMEM(DensityMixin, EMMixin):
         """
         K = self.n_components
         sequences = self._read(X, groups, lengths, reset=True)
+        _check_ignored(y, sequences)
         weight = check_sequence_weight(sample_weight, sequences)
         labels = check_state_labels(state_labels, sequences, K)
         row_weight = None if weight is None else sequences.per_row(weight)
@@ -960,11 +961,12 @@ class HMMEM(DensityMixin, EMMixin):
         score : float
             In nats.
         """
-        log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths)
+        log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths, y)
         return log_likelihood / n_steps
 
-    def _total_score(self, X, sample_weight, groups, lengths):
+    def _total_score(self, X, sample_weight, groups, lengths, y=None):
         sequences, _, predictive = self._filter(X, groups, lengths)
+        _check_ignored(y, sequences)
         alone = sequences.form == "rows" and sequences.n_sequences == 1
         if alone and self.n_sequences_ > 1 and groups is None and lengths is None and self.sequence_id is None:
             warnings.warn(
@@ -1063,6 +1065,16 @@ def _array(name, value, dtype=None):
         return np.asarray(value, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{name} must be an array of numbers.") from error
+
+
+def _check_ignored(y, sequences):
+    """Refuse lengths in the place of y, where hmmlearn's users would put them."""
+    n = len(y) if hasattr(y, "__len__") else None
+    if n is not None and n not in (len(sequences.rows), sequences.n_sequences):
+        raise ValueError(
+            f"y is ignored, but has {n} entries for {len(sequences.rows)} rows. If they are lengths of "
+            "sequences, pass lengths=..."
+        )
 
 
 def _total(values, weight):
