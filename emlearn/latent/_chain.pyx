@@ -11,13 +11,13 @@ from libc.math cimport INFINITY, exp, log
 cdef extern from "chain_steps.h" nogil:
     int first_step(
         const double *start, const double *density, ptrdiff_t stride, double *filtered, double *scale, int K,
-        int n, double flush, double least)
+        int n, double flush, double mind, double least)
     int forward_step(
         const double *before, const double *transition, const double *density, ptrdiff_t stride,
-        double *filtered, double *scale, int K, int n, double flush, double least)
+        double *filtered, double *scale, int K, int n, double flush, double mind, double least)
     int forward_alone(
         double *before, const double *transition, const double *density, ptrdiff_t stride, double *filtered,
-        double *scale, int K, int steps, double flush, double least, double *mixed, int *closer)
+        double *scale, int K, int steps, double flush, double mind, double least, double *mixed, int *closer)
     void backward_step(
         const double *transposed, double *density, const double *filtered, const double *scale,
         ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, ptrdiff_t beta_stride, int K,
@@ -67,22 +67,23 @@ def forward(
     inexact = np.zeros(n_active[0], dtype=np.uint8)
     cdef unsigned char[::1] needs_logs = inexact
     cdef bint owes = False
+    cdef double mind = FLUSH if zeros else 0.0  # without zeros nothing that was flushed comes back
     with nogil:
         while t < T:
             n = n_active[t]
             if t == 0:
                 closer = first_step(
-                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], K, <int>n, FLUSH, LEAST)
+                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], K, <int>n, FLUSH, mind, LEAST)
             elif t < alone:
                 closer = forward_step(
                     &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, <int>n, FLUSH, LEAST)
+                    &scale[here], K, <int>n, FLUSH, mind, LEAST)
             else:
                 for k in range(K):
                     before[k] = filtered[k, last]
                 k = forward_alone(
                     &before[0], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, 1 if owes else <int>min(T - t, MOST_STEPS), FLUSH, LEAST, &mixed[0],
+                    &scale[here], K, 1 if owes else <int>min(T - t, MOST_STEPS), FLUSH, mind, LEAST, &mixed[0],
                     &closer) - 1
                 t += k
                 here += k

@@ -48,56 +48,65 @@
     default: return call(K); \
     }
 
-/* out[s, l] (+)= sum_i in[i, l] * a[i, s] for TILE rows of each: 16 products on 8 loads and 4 stores. */
+/* out[s, l] (+)= sum_i in[i, l] * a[i, s] for rows of in and out, at most four of each: 16 products on 8 loads and
+ * 4 stores. */
 INLINE void tile(const double *RESTRICT in, ptrdiff_t stride, const double *RESTRICT a, int K, int n,
-                 double *RESTRICT out, ptrdiff_t out_stride, int add)
+                 double *RESTRICT out, ptrdiff_t out_stride, int n_in, int n_out, int add)
 {
-    const double *RESTRICT r0 = in, *RESTRICT r1 = in + stride, *RESTRICT r2 = in + 2 * stride,
-                           *RESTRICT r3 = in + 3 * stride;
-    double *RESTRICT o0 = out, *RESTRICT o1 = out + out_stride, *RESTRICT o2 = out + 2 * out_stride,
-                     *RESTRICT o3 = out + 3 * out_stride;
-    const double *a0 = a, *a1 = a + K, *a2 = a + 2 * (ptrdiff_t)K, *a3 = a + 3 * (ptrdiff_t)K;
+    const double *r1 = in + (n_in > 1) * stride, *r2 = in + 2 * (n_in > 2) * stride,
+                 *r3 = in + 3 * (n_in > 3) * stride;
     for (int l = 0; l < n; l++) {
-        double s0 = add ? o0[l] : 0.0, s1 = add ? o1[l] : 0.0, s2 = add ? o2[l] : 0.0, s3 = add ? o3[l] : 0.0;
-        o0[l] = s0 + r0[l] * a0[0] + r1[l] * a1[0] + r2[l] * a2[0] + r3[l] * a3[0];
-        o1[l] = s1 + r0[l] * a0[1] + r1[l] * a1[1] + r2[l] * a2[1] + r3[l] * a3[1];
-        o2[l] = s2 + r0[l] * a0[2] + r1[l] * a1[2] + r2[l] * a2[2] + r3[l] * a3[2];
-        o3[l] = s3 + r0[l] * a0[3] + r1[l] * a1[3] + r2[l] * a2[3] + r3[l] * a3[3];
+        const double x0 = in[l], x1 = r1[l], x2 = r2[l], x3 = r3[l];
+        for (int s = 0; s < n_out; s++) {
+            double sum = add ? out[s * out_stride + l] : 0.0;
+            sum += x0 * a[s];
+            if (n_in > 1)
+                sum += x1 * a[K + s];
+            if (n_in > 2)
+                sum += x2 * a[2 * (ptrdiff_t)K + s];
+            if (n_in > 3)
+                sum += x3 * a[3 * (ptrdiff_t)K + s];
+            out[s * out_stride + l] = sum;
+        }
     }
 }
 
-/* out[k, l] = sum_j in[j, l] * a[j, k] over n <= STRIP lanes. */
+/* out[k, l] = sum_j in[j, l] * a[j, k] over n <= STRIP lanes; K is a multiple of four and `rest`. */
+INLINE void combine_rest(const double *RESTRICT in, ptrdiff_t stride, const double *RESTRICT a, int K, int n,
+                         double *RESTRICT out, ptrdiff_t out_stride, int rest)
+{
+    const int whole = K - rest;
+    for (int k = 0; k < whole; k += 4) {
+        double *o = out + k * out_stride;
+        tile(in, stride, a + k, K, n, o, out_stride, 4, 4, 0);
+        for (int j = 4; j < whole; j += 4)
+            tile(in + j * stride, stride, a + (ptrdiff_t)j * K + k, K, n, o, out_stride, 4, 4, 1);
+        if (rest)
+            tile(in + whole * stride, stride, a + (ptrdiff_t)whole * K + k, K, n, o, out_stride, rest, 4, 1);
+    }
+    if (rest) {
+        double *o = out + whole * out_stride;
+        tile(in + whole * stride, stride, a + (ptrdiff_t)whole * K + whole, K, n, o, out_stride, rest, rest, 0);
+        for (int j = 0; j < whole; j += 4)
+            tile(in + j * stride, stride, a + (ptrdiff_t)j * K + whole, K, n, o, out_stride, 4, rest, 1);
+    }
+}
+
 INLINE void combine(const double *RESTRICT in, ptrdiff_t stride, const double *RESTRICT a, int K, int n,
                     double *RESTRICT out, ptrdiff_t out_stride)
 {
-    const int whole = K - K % 4;
-    for (int k = 0; k < whole; k += 4) {
-        tile(in, stride, a + k, K, n, out + k * out_stride, out_stride, 0);
-        for (int j = 4; j < whole; j += 4)
-            tile(in + j * stride, stride, a + (ptrdiff_t)j * K + k, K, n, out + k * out_stride, out_stride, 1);
-    }
-    for (int k = 0; k < K; k++) {
-        double *RESTRICT o = out + k * out_stride;
-        int j = k < whole ? whole : 0;
-        if (j == 0) {
-            const double first = a[k];
-            for (int l = 0; l < n; l++)
-                o[l] = in[l] * first;
-            j = 1;
-        }
-        for (; j < K; j++) {
-            const double *RESTRICT row = in + j * stride;
-            const double weight = a[(ptrdiff_t)j * K + k];
-            for (int l = 0; l < n; l++)
-                o[l] += row[l] * weight;
-        }
+    switch (K % 4) { /* each compiled on its own, so that nothing is left over */
+    case 0: combine_rest(in, stride, a, K, n, out, out_stride, 0); break;
+    case 1: combine_rest(in, stride, a, K, n, out, out_stride, 1); break;
+    case 2: combine_rest(in, stride, a, K, n, out, out_stride, 2); break;
+    default: combine_rest(in, stride, a, K, n, out, out_stride, 3);
     }
 }
 
-/* Normalise joint probabilities (K, n): those below `flush` become 0. Returns whether any did, or whether a
- * scale is below `least`: the caller then looks closer. */
+/* Normalise joint probabilities (K, n): those below `flush` become 0. Returns whether the caller should look
+ * closer: any was below `mind`, or a scale below `least`. */
 INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT total, double *RESTRICT scale,
-                     int K, int n, double flush, double least)
+                     int K, int n, double flush, double mind, double least)
 {
     long long closer = 0; /* as wide as a double, so that the loops turn into vectors */
     for (int l = 0; l < n; l++) {
@@ -109,7 +118,7 @@ INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT 
         double *RESTRICT row = joint + k * stride;
         for (int l = 0; l < n; l++) {
             double p = row[l] * total[l];
-            closer |= p < flush;
+            closer |= p < mind;
             row[l] = p < flush ? 0.0 : p;
         }
     }
@@ -119,7 +128,7 @@ INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT 
 /* The first step: filtered = normalised start * density, for n lanes. */
 WIDE
 static int first_step(const double *start, const double *density, ptrdiff_t stride, double *filtered,
-                      double *scale, int K, int n, double flush, double least)
+                      double *scale, int K, int n, double flush, double mind, double least)
 {
     double total[STRIP];
     int closer = 0;
@@ -133,7 +142,7 @@ static int first_step(const double *start, const double *density, ptrdiff_t stri
                 filtered[k * stride + from + l] = joint;
                 total[l] += joint;
             }
-        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, least);
+        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, mind, least);
     }
     return closer;
 }
@@ -142,7 +151,7 @@ static int first_step(const double *start, const double *density, ptrdiff_t stri
 WIDE
 static int forward_step(const double *before, const double *transition, const double *density,
                         ptrdiff_t stride, double *filtered, double *scale, int K, int n, double flush,
-                        double least)
+                        double mind, double least)
 {
     double total[STRIP];
     int closer = 0;
@@ -159,7 +168,7 @@ static int forward_step(const double *before, const double *transition, const do
                 total[l] += joint[l];
             }
         }
-        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, least);
+        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, mind, least);
     }
     return closer;
 }
@@ -168,7 +177,7 @@ static int forward_step(const double *before, const double *transition, const do
  * It leaves off after one that needs a closer look, which *closer then says. */
 INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT transition,
                            const double *RESTRICT density, ptrdiff_t stride, double *RESTRICT filtered,
-                           double *RESTRICT scale, int K, int steps, double flush, double least,
+                           double *RESTRICT scale, int K, int steps, double flush, double mind, double least,
                            double *RESTRICT mixed, int *closer)
 {
     for (int t = 0; t < steps; t++) {
@@ -190,7 +199,7 @@ INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT trans
             before[k] = p < flush ? 0.0 : p;
             filtered[k * stride + t] = before[k];
         }
-        if (low < flush || !(total >= least)) {
+        if (low < mind || !(total >= least)) {
             *closer = 1;
             return t + 1;
         }
@@ -201,12 +210,12 @@ INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT trans
 
 WIDE
 static int forward_alone(double *before, const double *transition, const double *density, ptrdiff_t stride,
-                         double *filtered, double *scale, int K, int steps, double flush, double least,
+                         double *filtered, double *scale, int K, int steps, double flush, double mind, double least,
                          double *mixed, int *closer)
 {
     double few[8];
 #define CALL(k) \
-    forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, least, \
+    forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, mind, least, \
                     k <= 8 ? few : mixed, closer)
     FOR_EACH_K(K, CALL)
 #undef CALL
