@@ -298,8 +298,8 @@ class _Point:
         with np.errstate(invalid="ignore"):  # -inf − -inf, masked
             u = self.vector - before.vector
             v = self.image_vector - self.vector
-        moving = self.movable & np.isfinite(u) & np.isfinite(v)
-        return np.where(moving, u, 0.0), np.where(moving, v, 0.0)
+            moving = self.movable & np.isfinite(u + v)
+        return (u, v) if moving.all() else (np.where(moving, u, 0.0), np.where(moving, v, 0.0))
 
     def move_to(self, vector: FloatArray) -> _Point | None:
         """The point at other coordinates, as far as they may move; None if it is not a legal one."""

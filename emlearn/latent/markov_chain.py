@@ -66,6 +66,7 @@ class Filtered(NamedTuple):
     predictive: FloatArray  # (m,) log p(x | what was seen before); with a temperature, divided by it
     density: FloatArray  # (K, m) densities, shifted
     scale: FloatArray  # (m,)
+    transition: FloatArray  # (K, K)
     exact: dict[int, InLogs]  # lanes that were done in logarithms
 
 
@@ -121,21 +122,20 @@ class MarkovChain:
         """
         lanes = _lanes(batch)
         log_prob = np.ascontiguousarray(log_prob)
-        _, transition = self._tempered(params, beta)
         passed = self._forward(params, log_prob, batch, beta)
-        resp, ahead = passed.density, log_prob
+        resp, ahead, transition = passed.density, log_prob, passed.transition
         kernel.backward(resp, transition, lanes.n_active, passed.filtered, passed.scale, ahead)
-        exact_pairs = np.zeros_like(transition)
         for lane, done in passed.exact.items():
             columns = lanes.columns(lane)
             resp[:, columns], ahead[:, columns] = done.posterior.T, 0.0
-            exact_pairs += done.pairs if batch.weight is None else done.pairs * batch.weight[lane]
         predictive = passed.predictive
         if batch.weight is not None:
             resp *= batch.weight
             ahead *= batch.weight
             predictive = np.where(batch.weight > 0, predictive, 0.0)  # without weight, -inf is nothing
-        pairs = transition * (passed.filtered @ ahead.T) + exact_pairs
+        pairs = transition * (passed.filtered @ ahead.T)
+        for lane, done in passed.exact.items():
+            pairs += done.pairs if batch.weight is None else done.pairs * batch.weight[lane]
         first = resp[:, : len(lanes.lengths)].sum(axis=1)
         return resp, ChainStats(first, pairs), batch.sum(predictive)
 
@@ -180,24 +180,22 @@ class MarkovChain:
         if beta != 1.0:
             log_prob *= beta
         K, m = log_prob.shape
-        shift = log_prob.max(axis=0)
-        if shift.min() == -np.inf:  # impossible in every state
-            shift[shift == -np.inf] = 0.0
         density, filtered = _workspace(K, m)
-        scale = np.empty(m)
-        np.subtract(log_prob, shift, out=density)
-        np.exp(density, out=density)
+        shift, scale = log_prob.max(axis=0), np.empty(m)
         least = transition.min()
         zeros = 0 if least >= TINY else 2 if ((transition > 0) & (transition < TINY)).any() else 1
         log_growth = 0.0 if beta == 1.0 else float(np.log(max(1.0, transition.sum(axis=1).max())))
-        inexact = kernel.forward(
-            log_prob, density, start, transition, lanes.n_active, filtered, scale, shift, zeros, log_growth
-        )
-        with np.errstate(divide="ignore"):  # an impossible observation has log-density -inf
+        # An observation that is impossible in every state has NaN here, and the kernel makes it 0.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            np.subtract(log_prob, shift, out=density)
+            np.exp(density, out=density)
+            inexact = kernel.forward(
+                log_prob, density, start, transition, lanes.n_active, filtered, scale, shift, zeros, log_growth
+            )
             predictive = np.log(scale)
         predictive += shift
         exact = {}
-        for lane in np.flatnonzero(inexact):
+        for lane in np.flatnonzero(inexact) if inexact.any() else ():
             columns = lanes.columns(int(lane))
             with np.errstate(divide="ignore"):
                 logs = np.log(start), np.log(transition)
@@ -207,7 +205,7 @@ class MarkovChain:
             exact[int(lane)] = InLogs(log_filtered, posterior, pairs)
         if beta != 1.0:
             predictive /= beta
-        return Filtered(filtered, predictive, density, scale, exact)
+        return Filtered(filtered, predictive, density, scale, transition, exact)
 
     def _tempered(self, params: ChainParams, beta: float) -> tuple[FloatArray, FloatArray]:
         start, transition = self.start_of(params), np.ascontiguousarray(params.transition)
