@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
 from numbers import Integral
 
 import numpy as np
 
-from emlearn.em import Affine, Batch
+from emlearn.em import Batch
 from emlearn.families import (
     COVARIANCE_SHAPES,
     Bernoulli,
@@ -32,20 +31,12 @@ class Part:
     estimator: object  # for its parameters, warnings and names of columns
     columns: np.ndarray  # (d,) of int
     rows: np.ndarray  # (n, d), in the user's units
-    weight: np.ndarray | None  # (n,)
-    units: Affine  # of these columns
+    some: Batch  # of these columns, all steps or an even part of them, in the engine's units
     constant: np.ndarray  # (d,) of bool
 
     def name(self, j):
         """Name of a column, for messages."""
         return self.estimator._column_name(self.columns[j])
-
-    @cached_property
-    def batch(self):
-        """The rows that are not missing altogether, in the engine's units."""
-        seen = ~np.isnan(self.rows).all(axis=1)
-        x = (np.asarray(self.rows[seen], dtype=np.float64) - self.units.shift) / self.units.scale
-        return Batch(np.ascontiguousarray(x.T), None if self.weight is None else self.weight[seen])
 
 
 def _gaussian(part):
@@ -55,7 +46,7 @@ def _gaussian(part):
 
 
 def _bound(part, gaussian):
-    return bind_floor(part.estimator, gaussian, part.batch, part.constant, part.columns)
+    return bind_floor(part.estimator, gaussian, part.some, part.constant, part.columns)
 
 
 def _gmm(part):
@@ -201,6 +192,7 @@ def bind_floor(estimator, gaussian, batch, constant, columns):
     gaussian : Gaussian
     """
     structure = gaussian.shape.structure
+    batch = batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
     everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
     whole = gaussian.start(batch, everyone).covariances
     n_forced = int(structure.n_at_floor(whole, gaussian.floor * (1 + FLOOR_SLACK))[0])

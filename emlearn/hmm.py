@@ -36,6 +36,7 @@ from emlearn.sequences import (
     read_sequences,
 )
 
+N_AGREE = 3  # starts that must meet at the best value, or as many again join
 SUM_TOLERANCE = 1e-6  # probabilities given by the user sum to 1 up to this
 
 
@@ -84,7 +85,7 @@ class HMMEM(DensityMixin, EMMixin):
     max_iter : int, default=1000
         Largest number of iterations of one start.
     n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If fewer than two reach the best value,
+        Number of starts that race, most of them for 10 iterations. If fewer than three reach the best value,
         as many again join, unless it is 1.
     startprob_init : array-like of shape (K,), default=None
         Distribution of the first state to start from.
@@ -320,12 +321,12 @@ class HMMEM(DensityMixin, EMMixin):
             self.emission, self.n_features_in_, getattr(self, "feature_names_in_", None)
         )
         n_steps = self._n_steps(sequences.rows, row_weight)
-        family, units = self._bind_family(emissions, sequences, row_weight)
-        model = LatentModel(chain, family)
         rng = check_random_state(self.random_state)
         sample = SequenceSample.of(
             sequences.rows, sequences.lengths, weight, labels, self._sample_size(), rng
         )
+        family, units = self._bind_family(emissions, sequences, row_weight, sample)
+        model = LatentModel(chain, family)
         starts = self._choose_starts(model, sample, units, given, labels, rng)
         settings = {"units": units, "floats_per_row": self._floats_per_row()}
         data, part = sample.batches(**settings), None
@@ -345,6 +346,7 @@ class HMMEM(DensityMixin, EMMixin):
                 starts[: self.n_init],
                 data,
                 reserve=starts[self.n_init :],
+                n_agree=N_AGREE,
                 sample=part,
                 tol=self.tol,
                 max_iter=self.max_iter,
@@ -373,7 +375,8 @@ class HMMEM(DensityMixin, EMMixin):
     def _n_steps(self, rows, row_weight):
         """Weighted number of steps at which something was observed."""
         missing = np.isnan(rows)
-        unseen, seen = missing.all(axis=0), ~missing.all(axis=1)
+        unseen = (missing if row_weight is None else missing[row_weight > 0]).all(axis=0)
+        seen = ~missing.all(axis=1)
         if unseen.any():
             column = self._column_name(int(np.argmax(unseen)))
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
@@ -519,7 +522,7 @@ class HMMEM(DensityMixin, EMMixin):
                     f"state_labels of sequence {sequence} are impossible: no allowed path passes through them."
                 )
 
-    def _bind_family(self, emissions, sequences, row_weight):
+    def _bind_family(self, emissions, sequences, row_weight, sample):
         """The family of the emissions, bound to the data, and the engine's units."""
         rows, d = sequences.rows, self.n_features_in_
         moments = self._moments(rows, row_weight)
@@ -533,20 +536,11 @@ class HMMEM(DensityMixin, EMMixin):
                 own = moments._replace(mean=moments.mean[columns], variance=moments.variance[columns])
                 (shift[columns], scale[columns]), constant[columns] = self._choose_units(own, structure)
         units = Affine(shift, scale)
-        parts = [
-            (
-                Part(
-                    self,
-                    columns,
-                    rows[:, columns],
-                    row_weight,
-                    Affine(shift[columns], scale[columns]),
-                    constant[columns],
-                ),
-                what,
-            )
-            for columns, what in emissions
-        ]
+        (some,) = sample.batches(units, rows=len(sample.rows))
+        parts = []
+        for columns, what in emissions:
+            of_part = some.part(("columns", *columns), slice(None), columns)
+            parts.append((Part(self, columns, rows[:, columns], of_part, constant[columns]), what))
         family = bind_emission(parts)
         self._check_rows(sequences, family)
         return family, units if scaled.any() else None

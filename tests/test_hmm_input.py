@@ -150,6 +150,13 @@ def test_a_column_of_nan(X, emission):
         hmm(emission=emission).fit(frame(X))
 
 
+def test_a_column_of_nan_but_for_what_has_no_weight(X):
+    gone = X.copy()
+    gone[:, 1] = NAN
+    with pytest.raises(ValueError, match="nothing but NaN in column 1: leave it out"):
+        hmm().fit([gone, X], sample_weight=[1, 0])
+
+
 @pytest.mark.parametrize(
     ("emission", "change", "message"),
     [

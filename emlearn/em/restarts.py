@@ -68,6 +68,7 @@ def race(
     data: Any,
     *,
     reserve: Sequence[Start] = (),
+    n_agree: int = 2,
     sample: Any = None,
     tol: float = 1e-4,
     max_iter: int = 1000,
@@ -78,8 +79,7 @@ def race(
     """Fit a model by EM from many starts.
 
     Every start gets 10 E-steps. The half with the best projected limits get twice as many more, and so
-    on, until 3 distinct ones are left to finish. If fewer than two starts reach the best limit, the reserve
-    joins.
+    on, until 3 distinct ones are left to finish. If too few starts reach the best limit, the reserve joins.
 
     Parameters
     ----------
@@ -90,7 +90,9 @@ def race(
     data : array-like, pair (rows, weights), iterable of arrays, or Batches
         What `emlearn.em.fit_em` takes.
     reserve : sequence of Start, default=()
-        More starts, for a second round if fewer than two of the first reach the best limit.
+        More starts, for a second round if fewer than ``n_agree`` of the first reach the best limit.
+    n_agree : int, default=2
+        How many starts must reach the best limit to make it trustworthy.
     sample : like ``data``, default=None
         Part of the data to run the race on; the finalists then finish on all of it.
     tol, max_iter, acceleration
@@ -147,7 +149,7 @@ def race(
                     break
                 advance(others, math.inf)
                 finalists += others
-            replicated = bool(finalists) and _n_reaching(finalists[0], runs) >= 2
+            replicated = bool(finalists) and _n_reaching(finalists[0], runs) >= n_agree
             if (replicated and not finalists[0].is_spurious) or not reserve:
                 break
         if not finalists:
