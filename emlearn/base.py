@@ -178,7 +178,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         """Shift and scale that free the fit of the units of measurement."""
         # A constant column has no scale of its own: its size serves, so that a change of unit still cancels.
         eps = np.finfo(np.float64).eps
-        constant = moments.variance <= (4 * eps * np.abs(moments.mean)) ** 2
+        constant = np.sqrt(moments.variance) <= 4 * eps * np.abs(moments.mean)
         size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
         scale = structure.units(np.where(constant, 0.0, moments.variance))
         scale = np.where(scale > 0, scale, size)

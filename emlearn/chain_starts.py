@@ -17,7 +17,7 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
-from emlearn.em import Batches, LatentModel, LatentPair, Start, fit_em, one_thread
+from emlearn.em import Batches, LatentModel, Start, fit_em, one_thread
 from emlearn.latent import MixtureWeights
 
 # Steps that a race looks at.
@@ -35,8 +35,8 @@ PORTFOLIO = (
     "random_from_data",
     "lagged",
     "windows",
-    "segments",
     "annealed",
+    "random_from_data",
     "random",
 )
 
@@ -210,7 +210,7 @@ class ChainStarts:
     def _annealed(self, rng):
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
         params = self._random_from_data(rng)
-        for beta in (0.3, 0.5, 0.7, 0.85):
+        for beta in (0.7, 0.85):  # where it is hotter than that, states melt into one
             warm = replace(self._model, beta=beta)
             params = fit_em(warm, params, self._data, max_iter=5, acceleration="none").params
         return params
@@ -292,23 +292,12 @@ class ChainStarts:
         return self._model.start(self._batch, resp * self._weight)
 
 
-def given_start(start, chain=None, means=None, family=None):
-    """The start with what is given in place of what it finds.
-
-    Parameters
-    ----------
-    start : Start
-    chain : ChainParams
-        Parts that are given; None for the others.
-    means : ndarray of shape (K, d), default=None
-        In the engine's units.
-    family : Emission
-    """
+def given_start(start, chain):
+    """The start with the parts of the chain that are given in place of what it finds; None for the others."""
 
     def make():
         params = start.make()
-        latent = params.latent._replace(**{k: v for k, v in chain._asdict().items() if v is not None})
-        emitted = params.family if means is None else family.with_means(params.family, means)
-        return LatentPair(latent, emitted)
+        parts = {name: value for name, value in chain._asdict().items() if value is not None}
+        return params._replace(latent=params.latent._replace(**parts))
 
     return Start(start.kind, make)

@@ -152,6 +152,11 @@ def bind_emission(parts):
     for part, what in parts:
         if isinstance(what, str):
             family = EMISSIONS[what](part)
+        elif isinstance(what, Categorical) and len(what.n_categories) != len(part.columns):
+            raise ValueError(
+                f"emission={what} is for {len(what.n_categories)} columns, but X has {len(part.columns)} for "
+                "it."
+            )
         elif isinstance(what, Gaussian):
             family = _bound(part, IncompleteGaussian(what.shape, what.floor, what.n_forced))
         else:

@@ -8,13 +8,19 @@ from typing import NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
-from scipy.sparse.csgraph import connected_components
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn.base import EMMixin, _callers_level, all_or_nothing
+from emlearn.chain_settings import (
+    bind_chain,
+    check_allowed,
+    check_labels,
+    is_exchangeable,
+    read_array,
+)
 from emlearn.chain_starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.em import (
     ACCELERATIONS,
@@ -28,7 +34,7 @@ from emlearn.em import (
 )
 from emlearn.emissions import Part, bind_emission, is_scaled, parse_emission, parts_of
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, MixtureOf
-from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
+from emlearn.latent import ChainParams, stationary_distribution
 from emlearn.sequences import (
     Sequences,
     check_sequence_weight,
@@ -37,7 +43,6 @@ from emlearn.sequences import (
 )
 
 N_AGREE = 3  # starts that must meet at the best value, or as many again join
-SUM_TOLERANCE = 1e-6  # probabilities given by the user sum to 1 up to this
 
 
 class Forecast(NamedTuple):
@@ -128,9 +133,10 @@ class HMMEM(DensityMixin, EMMixin):
     n_iter_ : int
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of the data at the fitted parameters, in nats.
+        Total weighted log-likelihood of the data, and of states that are known, at the fitted parameters, in
+        nats.
     lower_bound_ : float
-        The same per observed step; equals ``score(X)``.
+        The same per observed step; equals ``score(X)``, where no states were known.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per observed step after each iteration, the start first.
     extrapolated_ : list of bool
@@ -314,9 +320,9 @@ class HMMEM(DensityMixin, EMMixin):
         weight = check_sequence_weight(sample_weight, sequences)
         labels = check_state_labels(state_labels, sequences, K)
         row_weight = None if weight is None else sequences.per_row(weight)
-        chain, given = self._bind_chain()
+        chain, given = bind_chain(self)
         if labels is not None:
-            self._check_labels(labels, sequences, chain, given)
+            check_labels(labels, sequences, K, chain, given)
         emissions = parse_emission(
             self.emission, self.n_features_in_, getattr(self, "feature_names_in_", None)
         )
@@ -357,7 +363,7 @@ class HMMEM(DensityMixin, EMMixin):
         self._print_race(result)
         volume = _total(self._log_volume(sequences.rows, units), row_weight)
         self._publish(result, model, units, n_steps, volume, labels, sequences.n_sequences)
-        self._warn_of(result.best)
+        self._warn_of(result.best, n_steps)
         return self
 
     def _read(self, X, groups, lengths, *, reset):
@@ -387,140 +393,6 @@ class HMMEM(DensityMixin, EMMixin):
                 f"n_samples={n_steps}. Reduce n_components."
             )
         return float(_total(seen, row_weight))
-
-    def _bind_chain(self):
-        """The chain, and what of its starting values is given."""
-        K = self.n_components
-        start = self._given_probabilities("startprob_init", self.startprob_init, (K,))
-        transition = self._given_probabilities("transmat_init", self.transmat_init, (K, K))
-        fixed = None
-        if not isinstance(self.startprob, str):
-            fixed = self._given_probabilities("startprob", self.startprob, (K,))
-        elif self.startprob == "uniform":
-            fixed = np.full(K, 1.0 / K)
-        stationary = isinstance(self.startprob, str) and self.startprob == "stationary"
-        if start is not None and (fixed is not None or stationary):
-            raise ValueError(
-                f"startprob_init is a start for an estimate, but startprob={self.startprob!r} leaves nothing "
-                "to estimate: drop one of them."
-            )
-        allowed = self._allowed_transitions()
-        if not isinstance(self.transition, str):
-            given = np.asarray(self.transition)
-            if given.dtype != bool and transition is None:
-                transition = self._given_probabilities("transition", self.transition, (K, K))
-        if transition is not None and allowed is not None and (transition[~allowed] > 0).any():
-            i, j = np.argwhere((transition > 0) & ~allowed)[0]
-            raise ValueError(
-                f"transmat_init[{i}, {j}] is {transition[i, j]:.6g}, but transition forbids to go from state "
-                f"{i} to state {j}."
-            )
-        if stationary and allowed is not None and connected_components(allowed, connection="strong")[0] > 1:
-            raise ValueError(
-                "startprob='stationary' needs transitions by which every state can be reached from every "
-                "other, but transition forbids too many."
-            )
-        chain = MarkovChain(
-            fixed_start=fixed is not None,
-            stationary=stationary,
-            allowed=allowed,
-            start_concentration=self._concentration("startprob_prior", self.startprob_prior, [(K,)]),
-            concentration=self._concentration("transmat_prior", self.transmat_prior, [(K,), (K, K)])
-            + (self.stickiness * np.eye(K) if self.stickiness else 0.0),
-        )
-        return chain, ChainParams(start if fixed is None else fixed, transition)
-
-    def _given_probabilities(self, name, value, shape):
-        if value is None:
-            return None
-        try:
-            array = np.asarray(value, dtype=np.float64)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{name} must be an array of probabilities of shape {shape}.") from error
-        if array.shape != shape:
-            raise ValueError(
-                f"{name} has shape {array.shape}; with n_components={shape[0]} it must be {shape}."
-            )
-        if not (np.isfinite(array).all() and array.min() >= 0):
-            raise ValueError(f"{name} must hold probabilities, but its least entry is {array.min():.6g}.")
-        sums = array.sum(axis=-1)
-        wrong = np.abs(sums - 1) > SUM_TOLERANCE
-        if np.any(wrong):
-            row = f"row {int(np.argmax(wrong))} sums" if array.ndim == 2 else "it sums"
-            raise ValueError(f"{name} must sum to 1, but {row} to {np.atleast_1d(sums)[np.argmax(wrong)]:.6g}.")
-        return array / np.expand_dims(sums, -1)
-
-    def _allowed_transitions(self):
-        K = self.n_components
-        if isinstance(self.transition, str):
-            return None if self.transition == "full" else np.triu(np.ones((K, K), dtype=bool))
-        given = _array("transition", self.transition)
-        if given.shape != (K, K):
-            raise ValueError(f"transition has shape {given.shape}; with n_components={K} it must be {(K, K)}.")
-        if given.dtype.kind in "iu" and ((given == 0) | (given == 1)).all() and (given.sum(axis=1) != 1).any():
-            raise ValueError(
-                "transition holds 0 and 1, but its rows do not sum to 1: if it says which transitions are "
-                "possible, make it boolean."
-            )
-        if given.dtype != bool:
-            given = self._given_probabilities("transition", self.transition, (K, K)) > 0
-        if not given.any(axis=1).all():
-            state = int(np.argmin(given.any(axis=1)))
-            raise ValueError(f"transition forbids every way out of state {state}: allow it at least to stay.")
-        return given
-
-    def _concentration(self, name, value, shapes):
-        if value is None:
-            return 1.0
-        array = _array(name, value, np.float64)
-        if array.ndim and array.shape not in shapes:
-            expected = " or ".join(map(str, shapes))
-            raise ValueError(f"{name} has shape {array.shape}; it must be a number or of shape {expected}.")
-        bad = ~((array >= 1) & np.isfinite(array))
-        if bad.any():
-            raise ValueError(
-                f"{name} holds {array[bad].min():.6g}: concentrations must be finite, and at least 1, or the "
-                "posterior has no maximum."
-            )
-        return array
-
-    def _check_labels(self, labels, sequences, chain, given):
-        """Refuse known states that no path can pass through."""
-        allowed = chain.allowed
-        first = sequences.offsets[:-1]
-        if chain.fixed_start:
-            forbidden = (labels[first] >= 0) & (given.start[labels[first]] == 0)
-            if forbidden.any():
-                sequence = int(np.argmax(forbidden))
-                raise ValueError(
-                    f"state_labels begins sequence {sequence} in state {labels[first][sequence]}, but "
-                    "startprob gives that state probability 0."
-                )
-        if allowed is not None:
-            before, after = labels[:-1], labels[1:]
-            forbidden = (before >= 0) & (after >= 0) & ~allowed[before, after]
-            forbidden[first[1:] - 1] = False
-            if forbidden.any():
-                row = int(np.argmax(forbidden))
-                sequence, step = sequences.locate(row)
-                raise ValueError(
-                    f"state_labels goes from state {before[row]} to state {after[row]} after step {step} of "
-                    f"sequence {sequence}, but transition forbids that."
-                )
-        everywhere = np.ones((self.n_components,) * 2, dtype=bool) if allowed is None else allowed
-        start, transition = given  # what is 0 to start from stays 0
-        structure = ChainParams(
-            np.full(self.n_components, 1.0 / self.n_components) if start is None else start,
-            everywhere / everywhere.sum(axis=1, keepdims=True) if transition is None else transition,
-        )
-        for batch in Batches(np.zeros((len(labels), 1)), lengths=sequences.lengths, labels=labels):
-            no_news = np.zeros((self.n_components, batch.x.shape[1]))
-            _, log_joint = MarkovChain().viterbi(structure, no_news, batch)
-            if not np.isfinite(log_joint).all():
-                sequence = int(batch.sequences[np.argmin(np.isfinite(log_joint))])
-                raise ValueError(
-                    f"state_labels of sequence {sequence} are impossible: no allowed path passes through them."
-                )
 
     def _bind_family(self, emissions, sequences, row_weight, sample):
         """The family of the emissions, bound to the data, and the engine's units."""
@@ -573,7 +445,7 @@ class HMMEM(DensityMixin, EMMixin):
     def _choose_starts(self, model, sample, units, given, labels, rng):
         means = self._given_means(units)
         if self.warm_start and hasattr(self, "_params"):
-            last = self._last_params(model, units)
+            last = self._last_params(model, units, given)
             return [Start("warm", lambda: last)]
         make = ChainStarts(
             model,
@@ -581,43 +453,47 @@ class HMMEM(DensityMixin, EMMixin):
             sample,
             units,
             ordered=model.latent.allowed is not None and not np.tril(model.latent.allowed, -1).any(),
-            exchangeable=self._is_exchangeable(labels),
+            exchangeable=is_exchangeable(self, labels),
             floats_per_row=self._floats_per_row(),
         )
         if self.n_components == 1:
             starts = [Start("all", make.everything)]
         elif means is not None:
-            starts = [Start("given", make.everything)]
+            everything = make.everything()
+            try:
+                moved = model.family.with_means(everything.family, means)
+            except ValueError as error:
+                raise ValueError(f"means_init: {error}") from error
+            starts = [Start("given", lambda: everything._replace(family=moved))]
         else:
             n = 2 * self.n_init if self.n_init > 1 else 1
             seeds = rng.randint(np.iinfo(np.int32).max, size=n)
             kinds = make.kinds(self.n_init) * 2
             starts = [make.start(kind, seed) for kind, seed in zip(kinds, seeds, strict=False)]
-        return [given_start(start, given, means, model.family) for start in starts]
+        return [given_start(start, given) for start in starts]
 
     def _given_means(self, units):
         if self.means_init is None:
             return None
         shape = (self.n_components, self.n_features_in_)
-        means = _array("means_init", self.means_init, np.float64)
+        means = read_array("means_init", self.means_init)
         if means.shape != shape:
             raise ValueError(f"means_init has shape {means.shape}; expected {shape}.")
         if not np.isfinite(means).all():
             raise ValueError("means_init has NaN or infinite entries.")
         return means if units is None else (means - units.shift) / units.scale
 
-    def _last_params(self, model, units):
+    def _last_params(self, model, units, given):
         """The last fit's parameters in new units."""
         chain, emitted = self._params
-        same = (
-            len(chain.start) == self.n_components
-            and self._made_with == self._making()
-        )
-        if not same:
+        if len(chain.start) != self.n_components or self._made_with != self._making():
             raise ValueError(
                 "warm_start=True continues the last fit, but that had other features, another n_components, "
                 "emission or covariance_type. Set warm_start=False."
             )
+        check_allowed("The last fit's transmat_", chain.transition, model.latent.allowed)
+        if model.latent.fixed_start:
+            chain = chain._replace(start=given.start)
         family = model.family
         if self._units is not None:
             emitted = family.in_units(emitted, self._units)
@@ -629,24 +505,12 @@ class HMMEM(DensityMixin, EMMixin):
         emission = repr(sorted(self.emission.items(), key=str)) if isinstance(self.emission, dict) else None
         return emission or repr(self.emission), self.covariance_type, self.n_mixtures, self.n_features_in_
 
-    def _is_exchangeable(self, labels):
-        """Whether nothing but their estimates tells states apart."""
-        by_state = (self.startprob_prior, self.transmat_prior)
-        given = (self.startprob_init, self.transmat_init, self.means_init, labels)
-        return (
-            isinstance(self.startprob, str)
-            and isinstance(self.transition, str)
-            and self.transition == "full"
-            and all(np.ndim(prior) == 0 for prior in by_state)
-            and all(value is None for value in given)
-        )
-
     def _publish(self, result, model, units, n_steps, volume, labels, n_sequences):
         """Fitted attributes, in the user's units, states sorted."""
         best = result.best
         chain, emitted = best.params
         chain = ChainParams(model.latent.start_of(chain), chain.transition)
-        if self._is_exchangeable(labels):
+        if is_exchangeable(self, labels):
             order = self._sorted_states(model.family, chain, emitted, units)
             chain = ChainParams(chain.start[order], chain.transition[np.ix_(order, order)])
             emitted = model.family.reorder(emitted, order)
@@ -695,9 +559,11 @@ class HMMEM(DensityMixin, EMMixin):
                 value = value[0]
             setattr(self, name + "_", value)
 
-    def _warn_of(self, best):
+    def _warn_of(self, best, n_steps):
         """Say what of the fit is not as it should be."""
-        if self._model.family.is_spurious(self._params.family):
+        # With so few steps every covariance is singular, and the data's own warning has said so.
+        too_few = n_steps <= self.n_components * self.n_features_in_
+        if self._model.family.is_spurious(self._params.family) and not too_few:
             self._warn(
                 f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "
                 "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
@@ -1052,13 +918,6 @@ class HMMEM(DensityMixin, EMMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
-
-
-def _array(name, value, dtype=None):
-    try:
-        return np.asarray(value, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers.") from error
 
 
 def _check_ignored(y, sequences):

@@ -1,0 +1,192 @@
+"""From what a user says of a Markov chain to the chain: which parts are estimated, possible, or given."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse.csgraph import connected_components
+
+from emlearn.em import Batches
+from emlearn.latent import ChainParams, MarkovChain
+
+SUM_TOLERANCE = 1e-6  # probabilities given by the user sum to 1 up to this
+
+
+def bind_chain(estimator):
+    """The chain that an estimator's parameters describe, and what of its starting values they give.
+
+    Parameters
+    ----------
+    estimator : HMMEM
+        For `n_components`, `startprob`, `transition`, their priors and starting values, and `stickiness`.
+
+    Returns
+    -------
+    chain : MarkovChain
+    given : ChainParams
+        None for the parts that a start is to find.
+    """
+    K, startprob = estimator.n_components, estimator.startprob
+    start = _probabilities("startprob_init", estimator.startprob_init, (K,))
+    transition = _probabilities("transmat_init", estimator.transmat_init, (K, K))
+    fixed, stationary = None, False
+    if not isinstance(startprob, str):
+        fixed = _probabilities("startprob", startprob, (K,))
+    elif startprob == "uniform":
+        fixed = np.full(K, 1.0 / K)
+    else:
+        stationary = startprob == "stationary"
+    if start is not None and (fixed is not None or stationary):
+        raise ValueError(
+            f"startprob_init is a start for an estimate, but startprob={startprob!r} leaves nothing to "
+            "estimate: drop one of them."
+        )
+    allowed, probabilities = _read_transition(estimator.transition, K)
+    transition = probabilities if transition is None else transition
+    check_allowed("transmat_init", transition, allowed)
+    if stationary and allowed is not None and connected_components(allowed, connection="strong")[0] > 1:
+        raise ValueError(
+            "startprob='stationary' needs transitions by which every state can be reached from every other, "
+            "but transition forbids too many."
+        )
+    sticky = estimator.stickiness * np.eye(K) if estimator.stickiness else 0.0
+    chain = MarkovChain(
+        fixed_start=fixed is not None,
+        stationary=stationary,
+        allowed=allowed,
+        start_concentration=_concentration("startprob_prior", estimator.startprob_prior, [(K,)]),
+        concentration=_concentration("transmat_prior", estimator.transmat_prior, [(K,), (K, K)]) + sticky,
+    )
+    return chain, ChainParams(start if fixed is None else fixed, transition)
+
+
+def is_exchangeable(estimator, labels):
+    """Whether nothing but their estimates tells states apart."""
+    by_state = (estimator.startprob_prior, estimator.transmat_prior)
+    given = (estimator.startprob_init, estimator.transmat_init, estimator.means_init, labels)
+    return (
+        isinstance(estimator.startprob, str)
+        and isinstance(estimator.transition, str)
+        and estimator.transition == "full"
+        and all(np.ndim(prior) == 0 for prior in by_state)
+        and all(value is None for value in given)
+    )
+
+
+def check_allowed(name, transition, allowed):
+    """Refuse transition probabilities where none is allowed."""
+    if transition is None or allowed is None or not (transition[~allowed] > 0).any():
+        return
+    i, j = np.argwhere((transition > 0) & ~allowed)[0]
+    raise ValueError(
+        f"{name}[{i}, {j}] is {transition[i, j]:.6g}, but transition forbids to go from state {i} to state {j}."
+    )
+
+
+def check_labels(labels, sequences, n_states, chain, given):
+    """Refuse known states that no path can pass through.
+
+    Parameters
+    ----------
+    labels : ndarray of int of shape (n,)
+    sequences : Sequences
+    n_states : int
+    chain : MarkovChain
+    given : ChainParams
+        As `bind_chain` returns them.
+    """
+    first = sequences.offsets[:-1]
+    if chain.fixed_start:
+        forbidden = (labels[first] >= 0) & (given.start[labels[first]] == 0)
+        if forbidden.any():
+            sequence = int(np.argmax(forbidden))
+            raise ValueError(
+                f"state_labels begins sequence {sequence} in state {labels[first][sequence]}, but startprob "
+                "gives that state probability 0."
+            )
+    if chain.allowed is not None:
+        before, after = labels[:-1], labels[1:]
+        forbidden = (before >= 0) & (after >= 0) & ~chain.allowed[before, after]
+        forbidden[first[1:] - 1] = False
+        if forbidden.any():
+            row = int(np.argmax(forbidden))
+            sequence, step = sequences.locate(row)
+            raise ValueError(
+                f"state_labels goes from state {before[row]} to state {after[row]} after step {step} of "
+                f"sequence {sequence}, but transition forbids that."
+            )
+    # Between labels there may be steps without: what is left is whether a path passes through all of them.
+    K = n_states
+    allowed = np.ones((K, K)) if chain.allowed is None else chain.allowed
+    even = ChainParams(np.full(K, 1.0 / K), allowed / allowed.sum(axis=1, keepdims=True))
+    structure = ChainParams(*(e if part is None else part for e, part in zip(even, given, strict=True)))
+    for batch in Batches(np.zeros((len(labels), 1)), lengths=sequences.lengths, labels=labels):
+        no_news = np.zeros((K, batch.x.shape[1]))
+        _, log_joint = MarkovChain().viterbi(structure, no_news, batch)
+        if not np.isfinite(log_joint).all():
+            sequence = int(batch.sequences[np.argmin(np.isfinite(log_joint))])
+            raise ValueError(
+                f"state_labels of sequence {sequence} are impossible: no allowed path passes through them."
+            )
+
+
+def read_array(name, value, dtype=np.float64):
+    """An array from what a user gave; ``name`` is for the message."""
+    try:
+        return np.asarray(value, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} must be an array of numbers.") from error
+
+
+def _read_transition(transition, K):
+    """Which transitions are allowed (None: all), and their probabilities, where they are given."""
+    if isinstance(transition, str):
+        return (None if transition == "full" else np.triu(np.ones((K, K), dtype=bool))), None
+    given, probabilities = read_array("transition", transition, dtype=None), None
+    if given.shape != (K, K):
+        raise ValueError(f"transition has shape {given.shape}; with n_components={K} it must be {(K, K)}.")
+    if given.dtype.kind in "iu" and ((given == 0) | (given == 1)).all() and (given.sum(axis=1) != 1).any():
+        raise ValueError(
+            "transition holds 0 and 1, but its rows do not sum to 1: if it says which transitions are "
+            "possible, make it boolean."
+        )
+    if given.dtype != bool:
+        probabilities = _probabilities("transition", transition, (K, K))
+        given = probabilities > 0
+    if not given.any(axis=1).all():
+        state = int(np.argmin(given.any(axis=1)))
+        raise ValueError(f"transition forbids every way out of state {state}: allow it at least to stay.")
+    return given, probabilities
+
+
+def _probabilities(name, value, shape):
+    """Probabilities from what a user gave, along the last axis; None for None."""
+    if value is None:
+        return None
+    array = read_array(name, value)
+    if array.shape != shape:
+        raise ValueError(f"{name} has shape {array.shape}; with n_components={shape[0]} it must be {shape}.")
+    if not (np.isfinite(array).all() and array.min() >= 0):
+        raise ValueError(f"{name} must hold probabilities, but its least entry is {array.min():.6g}.")
+    sums = array.sum(axis=-1)
+    wrong = np.abs(sums - 1) > SUM_TOLERANCE
+    if np.any(wrong):
+        row = f"row {int(np.argmax(wrong))} sums" if array.ndim == 2 else "it sums"
+        raise ValueError(f"{name} must sum to 1, but {row} to {np.atleast_1d(sums)[np.argmax(wrong)]:.6g}.")
+    return array / np.expand_dims(sums, -1)
+
+
+def _concentration(name, value, shapes):
+    """Concentrations of a Dirichlet prior from what a user gave: 1 for None."""
+    if value is None:
+        return 1.0
+    array = read_array(name, value)
+    if array.ndim and array.shape not in shapes:
+        expected = " or ".join(map(str, shapes))
+        raise ValueError(f"{name} has shape {array.shape}; it must be a number or of shape {expected}.")
+    bad = ~((array >= 1) & np.isfinite(array))
+    if bad.any():
+        raise ValueError(
+            f"{name} holds {array[bad].min():.6g}: concentrations must be finite, and at least 1, or the "
+            "posterior has no maximum."
+        )
+    return array
