@@ -16,7 +16,7 @@ from sklearn.utils import check_array
 
 from emlearn._sklearn_compat import CallbackSupportMixin, validate_data
 from emlearn._version import __version__
-from emlearn.em import Affine
+from emlearn.em import Affine, race
 
 MOMENT_ROWS = 16384  # rows per step of the first pass
 
@@ -227,6 +227,37 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         for start in starts.values():
             start.call_on_fit_task_end(estimator=self, X=X, y=y)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
+
+    def _race(self, model, starts, data, sample, X, y, n_agree=2):
+        """The race of the starts, those beyond ``n_init`` in reserve, with progress and print-out."""
+        with self._progress(X, y) as report:
+            result = race(
+                model,
+                starts[: self.n_init],
+                data,
+                reserve=starts[self.n_init :],
+                n_agree=n_agree,
+                sample=sample,
+                tol=self.tol,
+                max_iter=self.max_iter,
+                acceleration=self.acceleration,
+                n_jobs=self.n_jobs,
+                report=report,
+            )
+        self._print_race(result)
+        return result
+
+    def _publish_race(self, result, size, log_volume):
+        """Attributes of how the fit went: totals per ``size``, and less ``log_volume``, of the user's units."""
+        best = result.best
+        self.converged_ = best.converged
+        self.n_iter_ = best.n_iter
+        self.log_likelihood_ = best.log_likelihood - log_volume
+        self.lower_bounds_ = [(value - log_volume) / size for value in best.history]
+        self.lower_bound_ = self.log_likelihood_ / size
+        self.extrapolated_ = list(best.extrapolated)
+        self.gap_ = best.gap
+        self.restarts_ = result.restarts
 
     def _print_race(self, result):
         if not self.verbose:

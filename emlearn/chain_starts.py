@@ -59,12 +59,12 @@ class SequenceSample:
         if not is_whole:
             offsets, lengths, weight = _draw_pieces(offsets, lengths, weight, size, rng)
         weight = np.ones(len(lengths)) if weight is None else weight
-        known = rows if labels is None else np.column_stack([rows, labels])
+        known = [np.ascontiguousarray(part) for part in (rows, labels) if part is not None]
         contents, merged = {}, {}
         for offset, length, w in zip(offsets, lengths, weight, strict=True):
             if w == 0:
                 continue
-            key = (-length, np.ascontiguousarray(known[offset : offset + length]).tobytes())
+            key = (-length, *(part[offset : offset + length].tobytes() for part in known))
             contents.setdefault(key, offset)
             merged[key] = merged.get(key, 0.0) + w
         keys = sorted(contents)

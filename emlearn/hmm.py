@@ -30,7 +30,6 @@ from emlearn.em import (
     LatentPair,
     Start,
     one_blas_thread,
-    race,
 )
 from emlearn.emissions import Part, bind_emission, is_scaled, parse_emission, parts_of
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, MixtureOf
@@ -346,21 +345,7 @@ class HMMEM(DensityMixin, EMMixin):
                 n_threads=effective_n_jobs(self.n_jobs),
                 **settings,
             )
-        with self._progress(X, y) as report:
-            result = race(
-                model,
-                starts[: self.n_init],
-                data,
-                reserve=starts[self.n_init :],
-                n_agree=N_AGREE,
-                sample=part,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                acceleration=self.acceleration,
-                n_jobs=self.n_jobs,
-                report=report,
-            )
-        self._print_race(result)
+        result = self._race(model, starts, data, part, X, y, n_agree=N_AGREE)
         volume = _total(self._log_volume(sequences.rows, units), row_weight)
         self._publish(result, model, units, n_steps, volume, labels, sequences.n_sequences)
         self._warn_of(result.best, n_steps)
@@ -507,8 +492,7 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _publish(self, result, model, units, n_steps, volume, labels, n_sequences):
         """Fitted attributes, in the user's units, states sorted."""
-        best = result.best
-        chain, emitted = best.params
+        chain, emitted = result.best.params
         chain = ChainParams(model.latent.start_of(chain), chain.transition)
         if is_exchangeable(self, labels):
             order = self._sorted_states(model.family, chain, emitted, units)
@@ -521,12 +505,7 @@ class HMMEM(DensityMixin, EMMixin):
         self._publish_emission(model.family, emitted, units)
         self.n_parameters_ = model.latent.n_parameters(chain) + model.family.n_parameters(emitted)
         self.n_sequences_ = n_sequences
-        self.converged_, self.n_iter_, self.gap_ = best.converged, best.n_iter, best.gap
-        self.log_likelihood_ = best.log_likelihood - volume
-        self.lower_bounds_ = [(value - volume) / n_steps for value in best.history]
-        self.lower_bound_ = self.log_likelihood_ / n_steps
-        self.extrapolated_ = list(best.extrapolated)
-        self.restarts_ = result.restarts
+        self._publish_race(result, n_steps, volume)
 
     def _sorted_states(self, family, chain, emitted, units):
         """States by their means, or by how often they are visited where there are none."""

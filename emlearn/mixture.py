@@ -23,7 +23,6 @@ from emlearn.em import (
     LatentPair,
     Start,
     one_blas_thread,
-    race,
 )
 from emlearn.emissions import LEAST_FLOOR, bind_floor
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
@@ -259,20 +258,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             part = data if len(starts) > 1 else None  # one start has no race to run
             n_threads = effective_n_jobs(self.n_jobs)
             data = Batches(X, weight, floats_per_row=floats_per_row, units=units, n_threads=n_threads)
-        with self._progress(X, y) as report:
-            result = race(
-                model,
-                starts[: self.n_init],
-                data,
-                reserve=starts[self.n_init :],
-                sample=part,
-                tol=self.tol,
-                max_iter=self.max_iter,
-                acceleration=self.acceleration,
-                n_jobs=self.n_jobs,
-                report=report,
-            )
-        self._print_race(result)
+        result = self._race(model, starts, data, part, X, y)
         self._publish(result, model, units, moments.weight, X.dtype)
         self._warn_of(result.best, model, len(sample.rows))
         return self
@@ -323,17 +309,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         if not model.family.shape.tied:
             covariances = covariances[order]
         params = LatentPair(weights[order], GaussianParams(means[order], covariances))
-        log_scale = np.log(units.scale).sum()
-        best = result.best
         self._set_params(model, params, units, dtype)
-        self.converged_ = best.converged
-        self.n_iter_ = best.n_iter
-        self.log_likelihood_ = best.log_likelihood - total_weight * log_scale
-        self.lower_bounds_ = [value / total_weight - log_scale for value in best.history]
-        self.lower_bound_ = self.log_likelihood_ / total_weight
-        self.extrapolated_ = list(best.extrapolated)
-        self.gap_ = best.gap
-        self.restarts_ = result.restarts
+        self._publish_race(result, total_weight, total_weight * np.log(units.scale).sum())
 
     def _set_params(self, model, params, units, dtype):
         structure, tied = model.family.shape
