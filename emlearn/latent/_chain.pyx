@@ -6,18 +6,20 @@ The inner loops stand in ``chain_steps.h``; here is what is rare, and what walks
 
 import numpy as np
 
+from emlearn.latent import _chain_numpy
+
 from libc.math cimport INFINITY, exp, log
 
 cdef extern from "chain_steps.h" nogil:
     int first_step(
         const double *start, const double *density, ptrdiff_t stride, double *filtered, double *scale, int K,
-        int n, double flush, double mind, double least)
+        int n, double flush, double notice, double least)
     int forward_step(
         const double *before, const double *transition, const double *density, ptrdiff_t stride,
-        double *filtered, double *scale, int K, int n, double flush, double mind, double least)
+        double *filtered, double *scale, int K, int n, double flush, double notice, double least)
     int forward_alone(
         double *before, const double *transition, const double *density, ptrdiff_t stride, double *filtered,
-        double *scale, int K, int steps, double flush, double mind, double least, double *mixed, int *closer)
+        double *scale, int K, int steps, double flush, double notice, double least, double *mixed, int *closer)
     void backward_step(
         const double *transposed, double *density, const double *filtered, const double *scale,
         ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, ptrdiff_t beta_stride, int K,
@@ -34,11 +36,11 @@ cdef extern from "chain_steps.h" nogil:
 
 NAME = "compiled"
 
-cdef double FLUSH = 1e-200
-cdef double LEAST = 1e-100
-cdef double LEAST_EXACT = 1e-290
+cdef double FLUSH = _chain_numpy.FLUSH
+cdef double LEAST = _chain_numpy.LEAST
+cdef double LEAST_EXACT = _chain_numpy.LEAST_EXACT
 cdef double LOG_FLUSH = log(FLUSH)
-cdef double LOG_NEGLIGIBLE = -45.0
+cdef double LOG_NEGLIGIBLE = _chain_numpy.LOG_NEGLIGIBLE
 cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
 
 
@@ -67,23 +69,23 @@ def forward(
     inexact = np.zeros(n_active[0], dtype=np.uint8)
     cdef unsigned char[::1] needs_logs = inexact
     cdef bint owes = False
-    cdef double mind = FLUSH if zeros else 0.0  # without zeros nothing that was flushed comes back
+    cdef double notice = FLUSH if zeros else 0.0  # without zeros nothing that was flushed comes back
     with nogil:
         while t < T:
             n = n_active[t]
             if t == 0:
                 closer = first_step(
-                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], K, <int>n, FLUSH, mind, LEAST)
+                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], K, <int>n, FLUSH, notice, LEAST)
             elif t < alone:
                 closer = forward_step(
                     &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, <int>n, FLUSH, mind, LEAST)
+                    &scale[here], K, <int>n, FLUSH, notice, LEAST)
             else:
                 for k in range(K):
                     before[k] = filtered[k, last]
                 k = forward_alone(
                     &before[0], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, 1 if owes else <int>min(T - t, MOST_STEPS), FLUSH, mind, LEAST, &mixed[0],
+                    &scale[here], K, 1 if owes else <int>min(T - t, MOST_STEPS), FLUSH, notice, LEAST, &mixed[0],
                     &closer) - 1
                 t += k
                 here += k

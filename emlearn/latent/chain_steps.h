@@ -8,6 +8,7 @@
 #ifndef EMLEARN_CHAIN_STEPS_H
 #define EMLEARN_CHAIN_STEPS_H
 
+#include <limits.h> /* with the GNU C library it defines __GLIBC__ */
 #include <stddef.h>
 
 #define STRIP 64 /* lanes worked on at a time: what a step needs of them stays in the first cache */
@@ -34,7 +35,8 @@
 #define RESTRICT
 #endif
 
-/* Small numbers of states are compiled one by one, so that their loops unroll. */
+/* Small numbers of states are compiled one by one, so that their loops unroll. Calls return a number, so that the
+ * switch needs no breaks. */
 #define FOR_EACH_K(K, call) \
     switch (K) { \
     case 1: return call(1); \
@@ -104,9 +106,9 @@ INLINE void combine(const double *RESTRICT in, ptrdiff_t stride, const double *R
 }
 
 /* Normalise joint probabilities (K, n): those below `flush` become 0. Returns whether the caller should look
- * closer: any was below `mind`, or a scale below `least`. */
+ * closer: any was below `notice`, or a scale below `least`. */
 INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT total, double *RESTRICT scale,
-                     int K, int n, double flush, double mind, double least)
+                     int K, int n, double flush, double notice, double least)
 {
     long long closer = 0; /* as wide as a double, so that the loops turn into vectors */
     for (int l = 0; l < n; l++) {
@@ -118,7 +120,7 @@ INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT 
         double *RESTRICT row = joint + k * stride;
         for (int l = 0; l < n; l++) {
             double p = row[l] * total[l];
-            closer |= p < mind;
+            closer |= p < notice;
             row[l] = p < flush ? 0.0 : p;
         }
     }
@@ -128,7 +130,7 @@ INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT 
 /* The first step: filtered = normalised start * density, for n lanes. */
 WIDE
 static int first_step(const double *start, const double *density, ptrdiff_t stride, double *filtered,
-                      double *scale, int K, int n, double flush, double mind, double least)
+                      double *scale, int K, int n, double flush, double notice, double least)
 {
     double total[STRIP];
     int closer = 0;
@@ -142,7 +144,7 @@ static int first_step(const double *start, const double *density, ptrdiff_t stri
                 filtered[k * stride + from + l] = joint;
                 total[l] += joint;
             }
-        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, mind, least);
+        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, notice, least);
     }
     return closer;
 }
@@ -151,7 +153,7 @@ static int first_step(const double *start, const double *density, ptrdiff_t stri
 WIDE
 static int forward_step(const double *before, const double *transition, const double *density,
                         ptrdiff_t stride, double *filtered, double *scale, int K, int n, double flush,
-                        double mind, double least)
+                        double notice, double least)
 {
     double total[STRIP];
     int closer = 0;
@@ -168,7 +170,7 @@ static int forward_step(const double *before, const double *transition, const do
                 total[l] += joint[l];
             }
         }
-        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, mind, least);
+        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, notice, least);
     }
     return closer;
 }
@@ -177,7 +179,7 @@ static int forward_step(const double *before, const double *transition, const do
  * It leaves off after one that needs a closer look, which *closer then says. */
 INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT transition,
                            const double *RESTRICT density, ptrdiff_t stride, double *RESTRICT filtered,
-                           double *RESTRICT scale, int K, int steps, double flush, double mind, double least,
+                           double *RESTRICT scale, int K, int steps, double flush, double notice, double least,
                            double *RESTRICT mixed, int *closer)
 {
     for (int t = 0; t < steps; t++) {
@@ -199,7 +201,7 @@ INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT trans
             before[k] = p < flush ? 0.0 : p;
             filtered[k * stride + t] = before[k];
         }
-        if (low < mind || !(total >= least)) {
+        if (low < notice || !(total >= least)) {
             *closer = 1;
             return t + 1;
         }
@@ -210,12 +212,12 @@ INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT trans
 
 WIDE
 static int forward_alone(double *before, const double *transition, const double *density, ptrdiff_t stride,
-                         double *filtered, double *scale, int K, int steps, double flush, double mind, double least,
+                         double *filtered, double *scale, int K, int steps, double flush, double notice, double least,
                          double *mixed, int *closer)
 {
     double few[8];
 #define CALL(k) \
-    forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, mind, least, \
+    forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, notice, least, \
                     k <= 8 ? few : mixed, closer)
     FOR_EACH_K(K, CALL)
 #undef CALL
@@ -348,19 +350,13 @@ static int viterbi_alone(double *before, const double *a, double *best, ptrdiff_
 static ptrdiff_t best_before(const double *RESTRICT best, ptrdiff_t stride, const double *RESTRICT towards,
                              int K)
 {
-    double even = best[0] + towards[0], odd = even; /* two chains of comparisons wait for each other less */
-    for (int j = 2; j < K; j += 2) {
-        double other = best[j * stride] + towards[j];
-        even = other > even ? other : even;
-    }
-    for (int j = 1; j < K; j += 2) {
-        double other = best[j * stride] + towards[j];
-        odd = other > odd ? other : odd;
-    }
-    const double most = even > odd ? even : odd;
+    double most = best[0] + towards[0];
     ptrdiff_t first = 0;
-    for (int j = K - 1; j >= 0; j--)
-        first = best[j * stride] + towards[j] == most ? j : first;
+    for (int j = 1; j < K; j++) {
+        const double other = best[j * stride] + towards[j];
+        first = other > most ? j : first;
+        most = other > most ? other : most;
+    }
     return first;
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import warnings
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -29,8 +30,15 @@ def _kernel() -> ModuleType:
     if os.environ.get("EMLEARN_PURE_PYTHON", "") in ("", "0"):
         try:
             return import_module("emlearn.latent._chain")
-        except ImportError:  # not built: there was no compiler
+        except ModuleNotFoundError:  # not built: there was no compiler
             pass
+        except ImportError as error:
+            warnings.warn(
+                f"The compiled recursions of Markov chains cannot be loaded ({error}): NumPy takes their place, "
+                "much slower. Install emlearn again.",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return _chain_numpy
 
 
@@ -121,8 +129,9 @@ class MarkovChain:
         The posterior is valid until this thread's next pass.
         """
         lanes = _lanes(batch)
-        log_prob = np.ascontiguousarray(log_prob)
+        log_prob = np.ascontiguousarray(log_prob, dtype=np.float64)
         passed = self._forward(params, log_prob, batch, beta)
+        # Once there are densities nobody looks at their logarithms again: their memory serves.
         resp, ahead, transition = passed.density, log_prob, passed.transition
         kernel.backward(resp, transition, lanes.n_active, passed.filtered, passed.scale, ahead)
         for lane, done in passed.exact.items():
@@ -141,18 +150,18 @@ class MarkovChain:
 
     def filter(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> Filtered:
         """Pass forward: filtered probabilities and one-step predictive log-densities."""
-        return self._forward(params, log_prob, batch, 1.0)
+        return self._forward(params, np.ascontiguousarray(log_prob, dtype=np.float64), batch, 1.0)
 
     def viterbi(
         self, params: ChainParams, log_prob: FloatArray, batch: Batch
     ) -> tuple[IntArray, FloatArray]:
         """Most probable path (m,), and its log joint probability with what was seen, (n_lanes,)."""
-        log_prob = np.ascontiguousarray(log_prob)
+        log_prob = np.ascontiguousarray(log_prob, dtype=np.float64)
         self._exclude(log_prob, batch)
         lanes = _lanes(batch)
         path = np.empty(log_prob.shape[1], dtype=np.intp)
         with np.errstate(divide="ignore"):  # log 0 forbids
-            log_start, log_transition = np.log(self.start_of(params)), np.log(params.transition)
+            log_start, log_transition = map(np.log, self._probabilities(params, len(log_prob)))
         log_joint = kernel.viterbi(log_prob, log_start, log_transition, lanes.n_active, path)
         return path, log_joint
 
@@ -161,10 +170,10 @@ class MarkovChain:
     ) -> IntArray:
         """A draw from the posterior of the paths, (m,)."""
         lanes = _lanes(batch)
-        passed = self._forward(params, np.ascontiguousarray(log_prob), batch, 1.0)
+        passed = self._forward(params, np.ascontiguousarray(log_prob, dtype=np.float64), batch, 1.0)
         path = np.empty(len(passed.predictive), dtype=np.intp)
         uniform = rng.uniform(size=len(path))
-        transition = np.ascontiguousarray(params.transition)
+        transition = passed.transition
         kernel.draw_paths(passed.filtered, transition, lanes.n_active, uniform, path)
         for lane, done in passed.exact.items():
             columns = lanes.columns(lane)
@@ -176,10 +185,11 @@ class MarkovChain:
     ) -> Filtered:
         lanes = _lanes(batch)
         self._exclude(log_prob, batch)
-        start, transition = self._tempered(params, beta)
+        K, m = log_prob.shape
+        start, transition = self._probabilities(params, K)
         if beta != 1.0:
             log_prob *= beta
-        K, m = log_prob.shape
+            start, transition = start**beta, transition**beta
         density, filtered = _workspace(K, m)
         shift, scale = log_prob.max(axis=0), np.empty(m)
         least = transition.min()
@@ -207,15 +217,19 @@ class MarkovChain:
             predictive /= beta
         return Filtered(filtered, predictive, density, scale, transition, exact)
 
-    def _tempered(self, params: ChainParams, beta: float) -> tuple[FloatArray, FloatArray]:
-        start, transition = self.start_of(params), np.ascontiguousarray(params.transition)
-        return (start, transition) if beta == 1.0 else (start**beta, transition**beta)
+    def _probabilities(self, params: ChainParams, n_states: int) -> tuple[FloatArray, FloatArray]:
+        """Start (K,) and transition (K, K) as the kernel reads them, which does not look at their shapes."""
+        start = np.ascontiguousarray(self.start_of(params), dtype=np.float64)
+        transition = np.ascontiguousarray(params.transition, dtype=np.float64)
+        if start.shape != (n_states,) or transition.shape != (n_states, n_states):
+            raise ValueError(f"The chain has {len(transition)} states, but there are densities of {n_states}.")
+        return start, transition
 
     def _exclude(self, log_prob: FloatArray, batch: Batch) -> None:
         """Known states leave no other possible."""
         if batch.labels is not None:
             labels, states = batch.labels, np.arange(len(log_prob))[:, None]
-            others = batch.once("excluded", lambda: (labels >= 0) & (labels != states))
+            others = batch.once(("excluded", len(log_prob)), lambda: (labels >= 0) & (labels != states))
             np.putmask(log_prob, others, -np.inf)
 
     # -- M-step ------------------------------------------------------------------------------------------
@@ -355,7 +369,7 @@ def stationary_distribution(transition: FloatArray, start: FloatArray | None = N
 
 
 def _share_of_time(transition: FloatArray) -> FloatArray | None:
-    """The stationary distribution, None where it depends on the start or some state is left for good."""
+    """The stationary distribution; None where a state is met that leads to none before it."""
     K = len(transition)
     reduced = transition.copy()
     for k in range(K - 1, 0, -1):
