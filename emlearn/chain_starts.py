@@ -2,7 +2,8 @@
 
 States differ in what they emit, in how long they last and in what follows them. Each kind of start looks at
 one of these first. Starts see sequences in a canonical order, equal ones merged, so that neither the order of
-sequences nor repeating one instead of weighting it can change them.
+sequences nor repeating one instead of weighting it can change them; beyond 20,000 steps they see pieces drawn
+evenly along the sequences as they come.
 """
 
 from __future__ import annotations
@@ -142,7 +143,7 @@ class ChainStarts:
 
     def kinds(self, n):
         """Kinds of n starts."""
-        portfolio = ("even", *PORTFOLIO) if self._ordered else PORTFOLIO
+        portfolio = ("in_turn", *PORTFOLIO) if self._ordered else PORTFOLIO
         return [portfolio[i % len(portfolio)] for i in range(n)]
 
     def start(self, kind, seed):
@@ -156,13 +157,13 @@ class ChainStarts:
             "lagged": self._lagged,
             "annealed": self._annealed,
             "random": self._random,
-            "even": self._even,
+            "in_turn": self._in_turn,
         }
         return Start(kind, lambda: methods[kind](np.random.RandomState(seed)))
 
     def everything(self):
         """All states alike: for one state, all there is to start from."""
-        return self._from_resp(np.full((self._K, len(self._order)), 1.0 / self._K))
+        return self._from_resp(np.full((self._K, len(self._order)), 1.0 / self._K), None)
 
     # -- kinds -------------------------------------------------------------------------------------------
 
@@ -178,7 +179,7 @@ class ChainStarts:
         """Cut sequences at random into runs, and cluster the runs by their means."""
         m = len(self._order)
         per_state = rng.choice([1, 2, 4, 8])
-        n_cuts = min(max(m // 3, 1), self._K * per_state * len(self._ends))
+        n_cuts = min(max(m // 3, 1), m - 1, self._K * per_state * len(self._ends))
         cuts = np.union1d(rng.choice(np.arange(1, m), size=n_cuts, replace=False), self._ends[:-1])
         run = np.searchsorted(cuts, np.arange(m), side="right")
         sums = np.zeros((run[-1] + 1, self._points.shape[1]))
@@ -190,16 +191,16 @@ class ChainStarts:
     def _mixture(self, rng):
         """Forget the order of the rows: a few steps of a finite mixture of the same family."""
         mixture = LatentModel(MixtureWeights(), self._model.family)
-        begin = mixture.start(self._batch, self._soft(self._near_some(rng)) * self._weight)
+        begin = mixture.start(self._batch, self._soft(self._near_some(rng)) * self._weight, rng)
         fit = fit_em(mixture, begin, self._data, max_iter=20, tol=0.1)
         log_prob = mixture.family.density(fit.params.family)(self._batch).log_prob
         resp = mixture.latent.resp(fit.params.latent, log_prob)[0]
-        return self._from_resp(self._named(0.95 * resp + 0.05 / self._K, rng))
+        return self._from_resp(self._named(0.95 * resp + 0.05 / self._K, rng), rng)
 
     def _random_from_data(self, rng):
         labels = np.empty(len(self._order), dtype=np.intp)
         labels[self._order] = self._near_some(rng)[self._order]
-        return self._from_resp(self._named(self._soft(labels), rng))
+        return self._from_resp(self._named(self._soft(labels), rng), rng)
 
     def _lagged(self, rng):
         """Cluster pairs of successive observations: what follows tells states apart too."""
@@ -224,9 +225,10 @@ class ChainStarts:
         states = rng.randint(self._K, size=np.count_nonzero(moves))
         return self._from_labels(states[np.cumsum(moves) - 1], rng)
 
-    def _even(self, rng):
-        """States one after the other, for equal shares of each sequence."""
-        return self._from_resp(self._known(self._soft((self._time * self._K).astype(np.intp))))
+    def _in_turn(self, rng):
+        """States one after the other, for about equal shares of each sequence."""
+        ends = np.cumsum(rng.dirichlet(np.full(self._K, 20.0)))[:-1]
+        return self._from_resp(self._known(self._soft(np.searchsorted(ends, self._time, side="right"))), rng)
 
     # -- parts of them -----------------------------------------------------------------------------------
 
@@ -252,7 +254,7 @@ class ChainStarts:
         levels = np.sort(rng.uniform(size=self._K)) * weight.sum()
         drawn = np.minimum(np.searchsorted(np.cumsum(weight), levels, side="right"), len(weight) - 1)
         centres = self._points[rng.permutation(drawn)]
-        distances = ((self._points[:, None, :] - centres) ** 2).sum(axis=2)
+        distances = np.stack([((self._points - centre) ** 2).sum(axis=1) for centre in centres], axis=1)
         labels = np.empty(len(weight), dtype=np.intp)
         labels[self._order] = (distances + 1e-9 * rng.uniform(size=distances.shape)).argmin(axis=1)
         return labels
@@ -261,7 +263,7 @@ class ChainStarts:
         """Parameters from labels (m,) in order of time."""
         of_columns = np.empty_like(labels)
         of_columns[self._order] = labels
-        return self._from_resp(self._named(self._soft(of_columns), rng))
+        return self._from_resp(self._named(self._soft(of_columns), rng), rng)
 
     def _soft(self, labels):
         hard = labels == np.arange(self._K)[:, None]
@@ -288,8 +290,8 @@ class ChainStarts:
         labels = self._batch.labels
         return np.where(labels >= 0, labels == np.arange(self._K)[:, None], resp)
 
-    def _from_resp(self, resp):
-        return self._model.start(self._batch, resp * self._weight)
+    def _from_resp(self, resp, rng):
+        return self._model.start(self._batch, resp * self._weight, rng)
 
 
 def given_start(start, chain):

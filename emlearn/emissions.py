@@ -30,7 +30,7 @@ class Part:
 
     estimator: object  # for its parameters, warnings and names of columns
     columns: np.ndarray  # (d,) of int
-    rows: np.ndarray  # (n, d), in the user's units
+    rows: np.ndarray  # (n, d), in the user's units, those that count
     some: Batch  # of these columns, all steps or an even part of them, in the engine's units
     constant: np.ndarray  # (d,) of bool
 
@@ -96,6 +96,10 @@ def parse_emission(emission, n_features, names):
     -------
     parts : list of (ndarray of int, str or family)
     """
+    if isinstance(emission, Product):
+        if emission.n_features != n_features:
+            raise ValueError(f"emission has {emission.n_features} columns, but X has {n_features}.")
+        return [(np.array(columns), family) for columns, family in emission.parts]
     if not isinstance(emission, dict):
         return [(np.arange(n_features), _known(emission))]
     positions = {} if names is None else {name: j for j, name in enumerate(names)}
@@ -132,7 +136,7 @@ def _known(what):
 
 def is_scaled(what):
     """Whether an emission is fitted in units of the data's own spread."""
-    if isinstance(what, MixtureOf):
+    if isinstance(what, (MixtureOf, WithGaps)):
         return is_scaled(what.family)
     return isinstance(what, Gaussian) or (isinstance(what, str) and what in SCALED)
 
@@ -150,22 +154,28 @@ def bind_emission(parts):
     """
     families = []
     for part, what in parts:
-        if isinstance(what, str):
-            family = EMISSIONS[what](part)
-        elif isinstance(what, Categorical) and len(what.n_categories) != len(part.columns):
-            raise ValueError(
-                f"emission={what} is for {len(what.n_categories)} columns, but X has {len(part.columns)} for "
-                "it."
-            )
-        elif isinstance(what, Gaussian):
-            family = _bound(part, IncompleteGaussian(what.shape, what.floor, what.n_forced))
-        else:
-            family = what
+        family = EMISSIONS[what](part) if isinstance(what, str) else _bind(part, what)
         families.append(WithGaps(family))
     if len(families) == 1:
         return families[0]
     columns = [tuple(part.columns.tolist()) for part, _ in parts]
     return Product(tuple(zip(columns, families, strict=True)))
+
+
+def _bind(part, family):
+    """A family that a user made, Gaussians in it bound to the data's limits."""
+    if isinstance(family, WithGaps):
+        return _bind(part, family.family)
+    if isinstance(family, MixtureOf):
+        return MixtureOf(_bind(part, family.family), family.n_components)
+    if isinstance(family, Gaussian):
+        return _bound(part, IncompleteGaussian(family.shape, family.floor, family.n_forced))
+    if isinstance(family, Categorical) and len(family.n_categories) != len(part.columns):
+        raise ValueError(
+            f"emission={family} is for {len(family.n_categories)} columns, but X has {len(part.columns)} for "
+            "it."
+        )
+    return family
 
 
 def parts_of(family, n_features, params=None):

@@ -31,8 +31,9 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
+from emlearn.em.trees import leaves, tree_map
 from emlearn.emissions import Part, bind_emission, is_scaled, parse_emission, parts_of
-from emlearn.families import COVARIANCE_SHAPES, Gaussian, MixtureOf
+from emlearn.families import COVARIANCE_SHAPES, Gaussian, MixtureOf, WithGaps
 from emlearn.latent import ChainParams, stationary_distribution
 from emlearn.sequences import (
     Sequences,
@@ -63,7 +64,8 @@ class HMMEM(DensityMixin, EMMixin):
         What states emit: "gaussian", "poisson" (counts), "categorical" (codes 0 … n − 1, independent
         columns), "bernoulli" (0 or 1), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family
         from `emlearn.families`. A dict gives each column, by name or number, its own; columns with the same
-        word belong together, and parts are independent given the state.
+        word belong together, and parts are independent given the state. A family object brings its own
+        covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
         "tied_spherical".
@@ -318,6 +320,8 @@ class HMMEM(DensityMixin, EMMixin):
         _check_ignored(y, sequences)
         weight = check_sequence_weight(sample_weight, sequences)
         labels = check_state_labels(state_labels, sequences, K)
+        if labels is not None and (labels < 0).all():
+            labels = None
         row_weight = None if weight is None else sequences.per_row(weight)
         chain, given = bind_chain(self)
         if labels is not None:
@@ -397,19 +401,21 @@ class HMMEM(DensityMixin, EMMixin):
         parts = []
         for columns, what in emissions:
             of_part = some.part(("columns", *columns), slice(None), columns)
-            parts.append((Part(self, columns, rows[:, columns], of_part, constant[columns]), what))
+            counted = rows if row_weight is None else rows[row_weight > 0]
+            parts.append((Part(self, columns, counted[:, columns], of_part, constant[columns]), what))
         family = bind_emission(parts)
-        self._check_rows(sequences, family)
+        self._check_rows(sequences, family, row_weight=row_weight)
         return family, units if scaled.any() else None
 
-    def _check_rows(self, sequences, family, params=None):
-        """Refuse observations for which the emission has no density."""
+    def _check_rows(self, sequences, family, params=None, row_weight=None):
+        """Refuse observations for which the emission has no density; those without weight are absent."""
         rows = sequences.rows
+        absent = False if row_weight is None else row_weight == 0
         for columns, inner, of_part in parts_of(family, rows.shape[1], params):
             x = rows[:, columns].T
             missing = np.isnan(x)
             if missing.any() and not inner.marginalises:
-                partly = missing.any(axis=0) & ~missing.all(axis=0)
+                partly = missing.any(axis=0) & ~(missing.all(axis=0) | absent)
                 if partly.any():
                     row = int(np.argmax(partly))
                     place = self._place(sequences, row, columns[int(np.argmax(missing[:, row]))])
@@ -417,7 +423,7 @@ class HMMEM(DensityMixin, EMMixin):
                         f"Input X contains NaN in {place}, beside entries that are there: with this emission a "
                         "step is missing as a whole or not at all."
                     )
-            possible = inner.is_possible(x, of_part)
+            possible = inner.is_possible(x, of_part) | absent
             if not possible.all():
                 row, j = np.argwhere(~possible.T)[0]
                 what = f"not one of {inner.support}" + (", or never seen in fit" if params else "")
@@ -429,9 +435,6 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _choose_starts(self, model, sample, units, given, labels, rng):
         means = self._given_means(units)
-        if self.warm_start and hasattr(self, "_params"):
-            last = self._last_params(model, units, given)
-            return [Start("warm", lambda: last)]
         make = ChainStarts(
             model,
             self.n_components,
@@ -441,7 +444,11 @@ class HMMEM(DensityMixin, EMMixin):
             exchangeable=is_exchangeable(self, labels),
             floats_per_row=self._floats_per_row(),
         )
-        if self.n_components == 1:
+        if self.warm_start and hasattr(self, "_params"):
+            last = self._last_params(model, units, given, make.everything())
+            return [Start("warm", lambda: last)]
+        parts = parts_of(model.family, self.n_features_in_)
+        if self.n_components == 1 and not any(isinstance(inner, MixtureOf) for _, inner, _ in parts):
             starts = [Start("all", make.everything)]
         elif means is not None:
             everything = make.everything()
@@ -468,7 +475,7 @@ class HMMEM(DensityMixin, EMMixin):
             raise ValueError("means_init has NaN or infinite entries.")
         return means if units is None else (means - units.shift) / units.scale
 
-    def _last_params(self, model, units, given):
+    def _last_params(self, model, units, given, some_start):
         """The last fit's parameters in new units."""
         chain, emitted = self._params
         if len(chain.start) != self.n_components or self._made_with != self._making():
@@ -480,6 +487,9 @@ class HMMEM(DensityMixin, EMMixin):
         if model.latent.fixed_start:
             chain = chain._replace(start=given.start)
         family = model.family
+        shapes = [[leaf.shape for leaf in leaves(params)] for params in (emitted, some_start.family)]
+        if shapes[0] != shapes[1]:
+            raise ValueError("warm_start=True continues the last fit, but X has other categories now.")
         if self._units is not None:
             emitted = family.in_units(emitted, self._units)
             emitted = family.in_units(emitted, Affine(-units.shift / units.scale, 1 / units.scale))
@@ -520,22 +530,17 @@ class HMMEM(DensityMixin, EMMixin):
     def _publish_emission(self, family, emitted, units):
         if units is not None:
             emitted = family.in_units(emitted, units)
-        for name in ("means_", "covariances_", "rates_", "probabilities_", "weights_"):
-            self.__dict__.pop(name, None)
-        parts = parts_of(family, self.n_features_in_, emitted)
+        for name in getattr(self, "_of_emission", ()):
+            delattr(self, name)
+        parts = parts_of(family, self.n_features_in_, tree_map(np.copy, emitted))
         if len(parts) > 1:
             self.emission_params_ = {tuple(columns.tolist()): params for columns, _, params in parts}
+            self._of_emission = ()
             return
-        inner, fields = parts[0][1], emitted
-        self.emission_params_ = emitted
-        if isinstance(inner, MixtureOf):
-            K, M = emitted.weights.shape
-            self.weights_, fields = emitted.weights.copy(), emitted.members
-        for name, value in fields._asdict().items():
-            if isinstance(inner, MixtureOf) and len(value) == K * M:
-                value = value.reshape(K, M, *value.shape[1:])
-            elif name == "covariances" and _shape_of(inner, None).tied:
-                value = value[0]
+        _, inner, self.emission_params_ = parts[0]
+        fields = inner.fields(emitted, (self.n_components,))
+        self._of_emission = [name + "_" for name in fields]
+        for name, value in fields.items():
             setattr(self, name + "_", value)
 
     def _warn_of(self, best, n_steps):
@@ -679,10 +684,34 @@ class HMMEM(DensityMixin, EMMixin):
         Returns
         -------
         proba : object array of ndarrays of shape (T_i, K), or ndarray of shape (n, K)
-            Rows sum to 1.
+            Rows sum to 1; where a sequence is impossible they are 0.
         """
         sequences, proba = self._smooth(X, groups, lengths)
         return sequences.restore(proba)
+
+    def sample_states(self, X, *, groups=None, lengths=None):
+        """Draw the states of X from their posterior distribution, whole paths at a time.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
+            Determined by `random_state`; a RandomState instance there gives another draw at each call.
+        """
+        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+
+        def function(chain, log_prob, batch, seen):
+            # A generator for each batch, so that threads change nothing.
+            rng = np.random.RandomState([seed, int(batch.sequences[0])])
+            return (self._model.latent.draw_paths(chain, log_prob, batch, rng),)
+
+        sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
+        return sequences.restore(states)
 
     def filter_proba(self, X, *, groups=None, lengths=None):
         """Filtered probabilities: of each state, given the sequence up to that step.
@@ -720,7 +749,7 @@ class HMMEM(DensityMixin, EMMixin):
             for the sequences in front. Categories have no mean: it is NaN there, and ``state_proba @
             probabilities_[j]`` gives their probabilities.
         """
-        if not (isinstance(n_steps, Integral) and n_steps >= 1):
+        if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
             raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
         sequences, filtered, _ = self._filter(X, groups, lengths)
         chain, emitted = self._params
@@ -913,11 +942,12 @@ def _total(values, weight):
     """Weighted sum over rows of one value each, or of a constant."""
     if weight is None:
         return np.sum(values)
-    return np.broadcast_to(values, weight.shape) @ weight
+    counts = weight > 0  # without weight, -inf is nothing
+    return np.broadcast_to(values, weight.shape)[counts] @ weight[counts]
 
 
 def _shape_of(what, covariance_type):
     """Covariance shape of a Gaussian emission."""
-    if isinstance(what, MixtureOf):
+    if isinstance(what, (MixtureOf, WithGaps)):
         return _shape_of(what.family, covariance_type)
     return what.shape if isinstance(what, Gaussian) else COVARIANCE_SHAPES[covariance_type]

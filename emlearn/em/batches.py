@@ -54,11 +54,6 @@ class Lanes(NamedTuple):
         n_active = np.repeat(np.arange(len(lengths), 0, -1), np.diff(lengths[::-1], prepend=0))
         return cls(lengths, n_active, np.cumsum(n_active) - n_active)
 
-    @property
-    def last(self) -> IntArray:
-        """Column of the last step of each sequence."""
-        return self.starts[self.lengths - 1] + np.arange(len(self.lengths))
-
     def places(self) -> tuple[IntArray, IntArray]:
         """Step and lane of each column."""
         steps = np.repeat(np.arange(len(self.n_active)), self.n_active)
@@ -373,6 +368,7 @@ class _CutSequences(_CutArray):
         if self._labels is not None and self._labels.shape != (n,):
             raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
         self._order = np.argsort(-lengths, kind="stable")
+        self._first = np.cumsum(lengths) - lengths  # row at which each sequence begins
         if not len(lengths):
             self._bounds = np.zeros(1, dtype=np.intp)
             return 0
@@ -385,11 +381,10 @@ class _CutSequences(_CutArray):
     def _batch(self, i: int) -> Batch:
         chosen = self._order[self._bounds[i] : self._bounds[i + 1]]
         lanes = Lanes.of(self._lengths[chosen])
-        first = (np.cumsum(self._lengths) - self._lengths)[chosen]
+        first = self._first[chosen]
         rows: IntArray | slice
-        if len(chosen) == 1:
-            rows = slice(int(first[0]), int(first[0] + lanes.lengths[0]))
-            lane = np.zeros(1 if self._weight is None else lanes.lengths[0], dtype=np.intp)
+        if len(chosen) == 1:  # as they stand, without a copy
+            rows, lane = slice(int(first[0]), int(first[0] + lanes.lengths[0])), np.zeros_like(lanes.starts)
         else:
             steps, lane = lanes.places()
             rows = first[lane] + steps

@@ -112,8 +112,11 @@ class Family(Protocol):
         """Parameters from Σ r T(x)."""
         ...
 
-    def start(self, batch: Batch, resp: FloatArray) -> Any:
-        """Parameters from weighted responsibilities (K, m), where there are none yet."""
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
+        """Parameters from weighted responsibilities (K, m), where there are none yet.
+
+        With ``rng`` a family that responsibilities do not determine draws what they leave open.
+        """
         ...
 
     def log_prior(self, params: Any) -> float: ...
@@ -205,9 +208,11 @@ class LatentModel(EMModel):
             self.family.maximize(stats.family, params.family),
         )
 
-    def start(self, batch: Batch, resp: FloatArray) -> LatentPair:
-        """Starting parameters from weighted responsibilities (K, m)."""
-        return LatentPair(self.latent.start(batch, resp), self.family.start(batch, resp))
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> LatentPair:
+        """Starting parameters from weighted responsibilities (K, m); ``rng`` as in `Family.start`."""
+        return LatentPair(self.latent.start(batch, resp), self.family.start(batch, resp, rng))
 
     def log_prior(self, params: LatentPair) -> float:
         return self.latent.log_prior(params.latent) + self.family.log_prior(params.family)

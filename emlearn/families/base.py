@@ -59,6 +59,10 @@ class Emission(Family, Protocol):
         """Parameters with the components in another order."""
         ...
 
+    def fields(self, params: Any, lead: tuple[int, ...]) -> dict[str, Any]:
+        """Copies of the parameters by name, the axis of components in the shape ``lead``."""
+        ...
+
     def with_means(self, params: Any, means: FloatArray) -> Any:
         """Parameters with the means (K, d) moved, all else as it is."""
         ...
@@ -136,7 +140,9 @@ class ExponentialFamily:
 
         return observe
 
-    def start(self, batch: Batch, resp: FloatArray) -> Any:
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         return self.maximize(resp @ self.statistics(batch).T)
 
@@ -182,6 +188,12 @@ class ExponentialFamily:
     def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
         """Parameters with the components in another order."""
         return tree_map(lambda leaf: leaf[order], params)
+
+    def fields(self, params: Any, lead: tuple[int, ...]) -> dict[str, Any]:
+        """Copies of the parameters by name, the axis of components in the shape ``lead``."""
+        copies = tree_map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]).copy(), params)
+        named: dict[str, Any] = copies._asdict()
+        return named
 
     def with_means(self, params: Any, means: FloatArray) -> Any:
         """Parameters with the means (K, d) moved, all else as it is."""

@@ -52,7 +52,11 @@ class Bernoulli(ExponentialFamily):
         self, x: FloatArray, params: BernoulliParams | None = None
     ) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are 0 or 1; NaN counts as possible."""
-        return np.isnan(x) | (x == 0) | (x == 1)
+        may_be_1 = may_be_0 = np.ones((len(x), 1), dtype=bool)
+        if params is not None:
+            may_be_1 = (params.probabilities.max(axis=0) > 0)[:, None]
+            may_be_0 = (params.probabilities.min(axis=0) < 1)[:, None]
+        return ((x == 1) & may_be_1) | ((x == 0) & may_be_0) | np.isnan(x)
 
     def with_means(self, params: BernoulliParams, means: FloatArray) -> BernoulliParams:
         """Probabilities (K, d)."""

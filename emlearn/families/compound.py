@@ -98,11 +98,14 @@ class MixtureOf:
             _shares(totals.weight, params.weights), self.family.maximize(totals.members, params.members)
         )
 
-    def start(self, batch: Batch, resp: FloatArray) -> MixtureParams:
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> MixtureParams:
         """Parameters from weighted responsibilities (K, m).
 
         Each component's observations are cut into M soft slices of about equal weight, along the direction
-        in which they spread most: members that were the same would stay the same.
+        in which they spread most: members that were the same would stay the same. With ``rng``, each belongs
+        softly to the nearest of M that are drawn instead.
         """
         K, M = len(resp), self.n_components
         points = self.family.embedding(batch)
@@ -115,7 +118,8 @@ class MixtureOf:
             if M > 1 and spread <= least:  # all in one point, or none at all: cut them off the others
                 share = share + overall * ((share.sum() or 1.0) / (overall.sum() or 1.0))
                 direction, _ = _principal(points, share)
-            joint[k] = share * _slices(points, share, direction, M)
+            cut = _slices(points, share, direction, M) if rng is None else _cells(points, share, M, rng)
+            joint[k] = share * cut
         uniform = np.full((K, M), 1.0 / M)
         return MixtureParams(
             _shares(joint.sum(axis=2), uniform), self.family.start(batch, joint.reshape(K * M, -1))
@@ -190,6 +194,12 @@ class MixtureOf:
         members = (order[:, None] * M + np.arange(M)).ravel()
         return MixtureParams(params.weights[order], self.family.reorder(params.members, members))
 
+    def fields(self, params: MixtureParams, lead: tuple[int, ...]) -> dict[str, Any]:
+        """Copies of the weights (lead, M), and of the members' parameters (lead, M, ...)."""
+        M = self.n_components
+        weights = params.weights.reshape(*lead, M).copy()
+        return {"weights": weights, **self.family.fields(params.members, (*lead, M))}
+
     def with_means(self, params: MixtureParams, means: FloatArray) -> MixtureParams:
         """Parameters with the means (K, d) of the mixtures moved, their members along with them."""
         of_members = numeric(self.family).mean(params.members)
@@ -231,6 +241,18 @@ def _principal(points: FloatArray, weight: FloatArray) -> tuple[FloatArray, floa
     # Of a direction and its opposite always the same one, whatever LAPACK returns.
     sign = np.sign(direction @ (1.0 / np.arange(1, len(direction) + 1)))
     return direction * (sign or 1.0), float(values[-1])
+
+
+def _cells(points: FloatArray, weight: FloatArray, n: int, rng: np.random.RandomState) -> FloatArray:
+    """Soft shares (n, m) of the points (f, m) nearest to each of n that are drawn by weight."""
+    cumulative = np.cumsum(weight)
+    drawn = np.searchsorted(cumulative, rng.uniform(size=n) * cumulative[-1], side="right")
+    centres = points[:, np.minimum(drawn, len(weight) - 1)]
+    scale = np.maximum(points.std(axis=1), np.finfo(np.float64).tiny)[:, None]
+    distances = np.stack([(((points - c[:, None]) / scale) ** 2).sum(axis=0) for c in centres.T])
+    # Points that are equal must not make members so: each draw of the same one is a little further off.
+    nearest = (distances + 1e-9 * rng.uniform(size=(n, 1))).argmin(axis=0)
+    return 0.9 * (nearest == np.arange(n)[:, None]) + 0.1 / n
 
 
 def _slices(points: FloatArray, weight: FloatArray, direction: FloatArray, n: int) -> FloatArray:

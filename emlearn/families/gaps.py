@@ -59,14 +59,16 @@ class WithGaps:
 
         return observe
 
-    def start(self, batch: Batch, resp: FloatArray) -> Any:
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         present = _present(batch)
         if present is None:
-            return self.family.start(batch, resp)
+            return self.family.start(batch, resp, rng)
         if not present.size:
             return self.family.start(_stand_in(batch), np.zeros((len(resp), 1)))
-        return self.family.start(batch.part("present", present), resp.take(present, axis=1))
+        return self.family.start(batch.part("present", present), resp.take(present, axis=1), rng)
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), the missing ones in the middle of the others."""
@@ -142,6 +144,10 @@ class WithGaps:
     def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
         """Parameters with the components in another order."""
         return self.family.reorder(params, order)
+
+    def fields(self, params: Any, lead: tuple[int, ...]) -> dict[str, Any]:
+        """Copies of the parameters by name, the axis of components in the shape ``lead``."""
+        return self.family.fields(params, lead)
 
     def with_means(self, params: Any, means: FloatArray) -> Any:
         """Parameters with the means (K, d) moved, all else as it is."""

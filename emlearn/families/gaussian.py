@@ -206,7 +206,9 @@ class Gaussian(ExponentialFamily):
             second = second.sum(axis=0, keepdims=True)
         return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, second)
 
-    def start(self, batch: Batch, resp: FloatArray) -> GaussianParams:
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m)."""
         means = mean_or_kept(resp @ batch.x.T, resp.sum(axis=1), None)
         structure, tied = self.shape
@@ -302,6 +304,15 @@ class Gaussian(ExponentialFamily):
         """Parameters with the components in another order."""
         covariances = params.covariances if self.shape.tied else params.covariances[order]
         return GaussianParams(params.means[order], covariances)
+
+    def fields(self, params: GaussianParams, lead: tuple[int, ...]) -> dict[str, Any]:
+        """Copies of the means (lead, d) and of the covariances (lead, ...), or the one that is shared."""
+        means, covariances = params
+        if self.shape.tied:
+            covariances = covariances[0].copy()
+        else:
+            covariances = covariances.reshape(*lead, *covariances.shape[1:]).copy()
+        return {"means": means.reshape(*lead, -1).copy(), "covariances": covariances}
 
     def with_means(self, params: GaussianParams, means: FloatArray) -> GaussianParams:
         """Parameters with the means (K, d) moved, all else as it is."""

@@ -111,7 +111,9 @@ class IncompleteGaussian(Gaussian):
             *structure.extend(params.covariances, features, d, weight, totals.first, totals.second),
         )
 
-    def start(self, batch: Batch, resp: FloatArray) -> GaussianParams:
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m).
 
         Means are those of the available entries. For second moments a missing entry is at its mean, plus

@@ -52,7 +52,10 @@ class Poisson(ExponentialFamily):
         self, x: FloatArray, params: PoissonParams | None = None
     ) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are counts; NaN counts as possible."""
-        return np.isnan(x) | ((x >= 0) & (x == np.floor(x)))
+        possible = (x >= 0) & (x == np.floor(x))
+        if params is not None:
+            possible &= (x == 0) | (params.rates.max(axis=0) > 0)[:, None]
+        return possible | np.isnan(x)
 
     def with_means(self, params: PoissonParams, means: FloatArray) -> PoissonParams:
         """Rates (K, d)."""

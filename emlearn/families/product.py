@@ -73,10 +73,12 @@ class Product:
         parts = zip(self.families, totals, params, strict=True)
         return tuple(family.maximize(t, p) for family, t, p in parts)
 
-    def start(self, batch: Batch, resp: FloatArray) -> tuple[Any, ...]:
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> tuple[Any, ...]:
         """Parameters from weighted responsibilities (K, m)."""
         parts = zip(self.families, self._sub_batches(batch), strict=True)
-        return tuple(family.start(part, resp) for family, part in parts)
+        return tuple(family.start(part, resp, rng) for family, part in parts)
 
     support = "what the parts take"
 
@@ -163,6 +165,11 @@ class Product:
     def reorder(self, params: tuple[Any, ...], order: NDArray[np.int_]) -> tuple[Any, ...]:
         """Parameters with the components in another order."""
         return tuple(family.reorder(p, order) for family, p in zip(self.families, params, strict=True))
+
+    def fields(self, params: tuple[Any, ...], lead: tuple[int, ...]) -> dict[str, Any]:
+        """Copies of the parts' parameters, a tuple with a dict for each."""
+        parts = zip(self.families, params, strict=True)
+        return {"parts": tuple(family.fields(p, lead) for family, p in parts)}
 
     def with_means(self, params: tuple[Any, ...], means: FloatArray) -> tuple[Any, ...]:
         """Parameters with the means (K, d) moved where the families have any."""

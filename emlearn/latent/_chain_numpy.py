@@ -168,7 +168,7 @@ def viterbi(
     log_joint : ndarray of shape (n_lanes,)
         Log joint probability of each path and what was seen.
     """
-    origin = np.empty(log_prob.shape, dtype=np.int16)
+    origin = np.empty(log_prob.shape, dtype=np.intp)
     log_joint = np.empty(n_active[0])
     log_prob[:, : n_active[0]] += log_start[:, None]
     here = n_active[0]

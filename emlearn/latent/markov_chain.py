@@ -34,8 +34,8 @@ def _kernel() -> ModuleType:
             pass
         except ImportError as error:
             warnings.warn(
-                f"The compiled recursions of Markov chains cannot be loaded ({error}): NumPy takes their place, "
-                "much slower. Install emlearn again.",
+                f"The compiled recursions of Markov chains cannot be loaded ({error}): NumPy takes their "
+                "place, much slower. Install emlearn again.",
                 RuntimeWarning,
                 stacklevel=2,
             )
