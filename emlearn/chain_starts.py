@@ -58,7 +58,8 @@ class SequenceSample:
         offsets = np.cumsum(lengths) - lengths
         is_whole = len(rows) <= size
         if not is_whole:
-            offsets, lengths, weight = _draw_pieces(offsets, lengths, weight, size, rng)
+            seen = np.append(0, np.cumsum(~np.isnan(rows).all(axis=1)))
+            offsets, lengths, weight = _draw_pieces(offsets, lengths, weight, seen, size, rng)
         weight = np.ones(len(lengths)) if weight is None else weight
         known = [np.ascontiguousarray(part) for part in (rows, labels) if part is not None]
         contents, merged = {}, {}
@@ -86,20 +87,29 @@ class SequenceSample:
         )
 
 
-def _draw_pieces(offsets, lengths, weight, size, rng):
-    """Offsets, lengths and weights of pieces with about ``size`` steps in all, drawn evenly along the data."""
+def _draw_pieces(offsets, lengths, weight, seen, size, rng):
+    """Offsets, lengths and weights of pieces with about ``size`` steps in all, drawn evenly along the data.
+
+    ``seen`` counts the observed steps before each row: pieces are drawn in proportion to those they have.
+    """
     n_pieces = -(-lengths // PIECE_STEPS)
     number = np.arange(n_pieces.sum()) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
     parent = np.repeat(np.arange(len(lengths)), n_pieces)
     bounds = [number + i for i in (0, 1)]
     begin, end = (bound * lengths[parent] // n_pieces[parent] for bound in bounds)
-    mass = (end - begin) * (1.0 if weight is None else weight[parent])
-    n_drawn = max(1, int(size / (end - begin)[mass > 0].mean()))
+    begin, end, of_piece = offsets[parent] + begin, offsets[parent] + end, 1.0
+    if weight is not None:
+        of_piece = weight[parent]
+    mass = (seen[end] - seen[begin]) * of_piece
+    some = np.flatnonzero(mass)
+    n_drawn = max(1, int(size / (end - begin)[some].mean()))
+    if len(some) <= n_drawn:
+        return begin[some], (end - begin)[some], np.broadcast_to(of_piece, mass.shape)[some]
     levels = (np.arange(n_drawn) + rng.uniform(size=n_drawn)) / n_drawn * mass.sum()
     drawn = np.minimum(np.searchsorted(np.cumsum(mass), levels, side="right"), np.flatnonzero(mass)[-1])
     drawn, times = np.unique(drawn, return_counts=True)
-    # A piece drawn in proportion to its length and weight counts as often as it was drawn.
-    return (offsets[parent] + begin)[drawn], (end - begin)[drawn], times.astype(np.float64)
+    # A piece drawn in proportion to its steps and weight counts as often as it was drawn.
+    return begin[drawn], (end - begin)[drawn], times.astype(np.float64)
 
 
 class ChainStarts:

@@ -220,7 +220,7 @@ def bind_floor(estimator, gaussian, batch, constant, columns):
     n_distinct = len(np.unique(batch.x, axis=1).T)
     estimator._warn(
         f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(constant)} "
-        "columns), or nearly so beside an outlier: covariances rest on the floor set by "
+        "columns), or nearly so beside an outlier or such a floor: covariances rest on the floor set by "
         f"reg_covar={gaussian.floor:g}."
     )
     return replace(gaussian, n_forced=max(n_forced, gaussian.n_forced))

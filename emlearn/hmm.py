@@ -96,9 +96,9 @@ class HMMEM(DensityMixin, EMMixin):
     startprob_init : array-like of shape (K,), default=None
         Distribution of the first state to start from.
     transmat_init : array-like of shape (K, K), default=None
-        Transition matrix to start from.
+        Transition matrix to start from. Zeros stay zero.
     means_init : array-like of shape (K, d), default=None
-        Means (rates, probabilities) to start from.
+        Means (rates, probabilities) to start from. There is then one start, whatever `n_init` says.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the likelihood.
     sequence_id : str, default=None
@@ -421,7 +421,8 @@ class HMMEM(DensityMixin, EMMixin):
                     place = self._place(sequences, row, columns[int(np.argmax(missing[:, row]))])
                     raise ValueError(
                         f"Input X contains NaN in {place}, beside entries that are there: with this emission a "
-                        "step is missing as a whole or not at all."
+                        "step is missing as a whole or not at all. Columns that may be missing one by one need "
+                        "a family each, as in emission={0: Poisson(), 1: Poisson()}."
                     )
             possible = inner.is_possible(x, of_part) | absent
             if not possible.all():
@@ -546,7 +547,9 @@ class HMMEM(DensityMixin, EMMixin):
     def _warn_of(self, best, n_steps):
         """Say what of the fit is not as it should be."""
         # With so few steps every covariance is singular, and the data's own warning has said so.
-        too_few = n_steps <= self.n_components * self.n_features_in_
+        parts = parts_of(self._model.family, self.n_features_in_)
+        forced = any(getattr(inner, "n_forced", 0) for _, inner, _ in parts)
+        too_few = forced and n_steps <= self.n_components * self.n_features_in_
         if self._model.family.is_spurious(self._params.family) and not too_few:
             self._warn(
                 f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "

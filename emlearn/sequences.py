@@ -122,6 +122,8 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     if gathered is None:
         if sequence_id is not None:
             X, groups = _take_id(X, sequence_id, groups, marks)
+        X = _filled(X)
+        _check_columns(X)
         rows = validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite=False)
         if groups is not None:
             lengths, order = _read_groups(groups, len(rows))
@@ -131,6 +133,7 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     elif _is_frame(gathered[0][0]):
         # Names are checked on one frame: joining arrays is much cheaper than joining frames.
         parts, lengths = gathered
+        _check_columns(parts[0])
         validate_data(estimator, parts[0], reset=reset, skip_check_array=True)
         rows = check_array(
             np.concatenate([_frame_values(part) for part in parts]),
@@ -144,6 +147,30 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form)
     _check_entries(estimator, sequences, allow_nan)
     return sequences
+
+
+def _filled(X):
+    """Masked entries as NaN, as which they are missing here."""
+    return X.astype(np.float64).filled(np.nan) if isinstance(X, np.ma.MaskedArray) else X
+
+
+# How the names of types begin that are no numbers, in pandas and polars.
+NO_NUMBERS = ("date", "time", "duration", "str", "utf8", "enum", "categorical")
+
+
+def _check_columns(X):
+    """Refuse columns of a frame that hold dates or texts, by name."""
+    if not _is_frame(X):
+        return
+    types = list(X.dtypes)
+    for name, kind in zip(X.columns, types, strict=True):
+        kind = getattr(getattr(kind, "categories", None), "dtype", kind)  # of a pandas Categorical
+        if str(kind).lower().startswith(NO_NUMBERS):
+            raise ValueError(
+                f"Column {str(name)!r} holds {kind}, not numbers: leave it out of X, or, if it says to which "
+                "sequence a row belongs, set sequence_id; make codes of categories, as by scikit-learn's "
+                "OrdinalEncoder."
+            )
 
 
 def _gather(X, sequence_id=None):
@@ -185,7 +212,7 @@ def _check_items(items, sequence_id):
         else:
             if sparse.issparse(item):
                 raise TypeError(f"Sequence {i} is sparse: give a dense array, as by its toarray().")
-            item = np.asarray(item)
+            item = np.asarray(_filled(item))
             if item.ndim != 2:
                 _refuse_dimensions(i, item)
             columns = item.shape[1]
@@ -501,6 +528,18 @@ def _join(parts):
     return sys.modules["polars"].concat(parts, how="vertical_relaxed")
 
 
+def _split_rows(values, lengths):
+    """Split what a transformer made of rows, if it made one row of each."""
+    shape = values.shape if hasattr(values, "shape") else (len(values),)
+    if len(shape) != 2 or shape[0] != lengths.sum():
+        raise ValueError(
+            f"The transformer makes an array of shape {tuple(shape)} of {lengths.sum()} rows. SequenceWise "
+            "needs one row for each; what looks across rows (lags, differences, windows) must be applied to "
+            "the sequences one by one."
+        )
+    return _split(values, lengths)
+
+
 def _split(values, lengths):
     """Object array of the values of each sequence."""
     if sparse.issparse(values):
@@ -615,7 +654,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         else:
             values = transformer.fit(rows, y).transform(rows)
         self.transformer_ = transformer
-        return values if lengths is None else _split(values, lengths)
+        return values if lengths is None else _split_rows(values, lengths)
 
     def transform(self, X):
         """Transform each sequence.
@@ -633,7 +672,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         check_is_fitted(self)
         rows, lengths = self._rows(X)
         values = self.transformer_.transform(rows)
-        return values if lengths is None else _split(values, lengths)
+        return values if lengths is None else _split_rows(values, lengths)
 
     @available_if(_transformer_has("inverse_transform"))
     def inverse_transform(self, X):
@@ -652,7 +691,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         check_is_fitted(self)
         rows, lengths = self._rows(X)
         values = self.transformer_.inverse_transform(rows)
-        return values if lengths is None else _split(values, lengths)
+        return values if lengths is None else _split_rows(values, lengths)
 
     @available_if(_transformer_has("get_feature_names_out"))
     def get_feature_names_out(self, input_features=None):

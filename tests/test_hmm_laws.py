@@ -257,3 +257,12 @@ def test_states_drawn_from_the_posterior():
     np.testing.assert_array_equal(fixed.sample_states(X), fixed.sample_states(X))
     listed = fixed.sample_states([X[:50], X[50:]])
     assert [len(path) for path in listed] == [50, 70]
+
+
+@pytest.mark.parametrize("emission", ["poisson", "gaussian"])
+def test_long_gaps_do_not_hide_what_was_seen(emission):
+    X = data_for(emission)
+    gap = np.full((40_000, 2), np.nan)
+    fitted = hmm(emission=emission).fit(np.vstack([X[:60], gap, X[60:]]))
+    shorter = hmm(emission=emission).fit(np.vstack([X[:60], gap[:500], X[60:]]))
+    assert fitted.log_likelihood_ == pytest.approx(shorter.log_likelihood_, abs=0.05)

@@ -416,7 +416,7 @@ REFUSED = {
     "four dimensions": (np.zeros((2, 2, 2, 2)), {}, "Found array with dim 4"),
     "strings": (np.array([["a", "b"]]), {}, "could not convert string to float"),
     "strings in a list": ([np.array([["a", "b"]])], {}, "could not convert string to float"),
-    "strings in a frame": ([pd.DataFrame({"a": ["u", "v"]})], {}, "could not convert string to float"),
+    "strings in a frame": ([pd.DataFrame({"a": ["u", "v"]})], {}, "Column 'a' holds .*, not numbers"),
     "complex": (SEVEN + 1j, {}, "Complex data not supported"),
     "complex in a list": ([SEVEN, SEVEN + 1j], {}, "Complex data not supported"),
 }
@@ -820,3 +820,25 @@ def test_supervised_transformers_get_y_with_rows(X):
     SequenceWise(Spy()).fit(cut(X), [0, 1, 2])
     assert seen[0] is y
     assert seen[1] is None
+
+
+@pytest.mark.parametrize(
+    "make", [lambda rows: rows[1:], lambda rows: np.repeat(rows, 2, axis=0), lambda rows: rows[:, 0]]
+)
+def test_a_transformer_must_keep_the_rows(make, X):
+    with pytest.raises(ValueError, match=r"makes an array of shape .* of \d+ rows"):
+        SequenceWise(FunctionTransformer(make)).fit_transform(cut(X))
+
+
+def test_masked_entries_are_missing(X):
+    masked = np.ma.masked_array(X, mask=False)
+    masked[2, 0] = np.ma.masked
+    expected = np.array(X)
+    expected[2, 0] = np.nan
+    np.testing.assert_array_equal(read(masked).rows, expected)
+
+
+def test_dates_are_named():
+    frame = pd.DataFrame({"a": [1.0, 2.0], "day": pd.date_range("2020", periods=2)})
+    with pytest.raises(ValueError, match=r"Column 'day' holds datetime.*sequence_id"):
+        read(frame)
