@@ -56,6 +56,26 @@ def all_or_nothing(fit):
     return guarded_fit
 
 
+def read_weights(sample_weight, n):
+    """Weights as float64; a number is the weight of each of n."""
+    if not isinstance(sample_weight, Real):
+        return check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    if not np.isfinite(sample_weight):
+        raise ValueError(f"sample_weight={sample_weight}: a weight must be a finite number.")
+    return np.full(n, float(sample_weight))
+
+
+def refuse_weights(weight, unit):
+    """Refuse weights of rows or sequences (the ``unit``) that are negative, or all zero."""
+    if weight.min() < 0:
+        raise ValueError(
+            f"sample_weight has negative values, the first for {unit} {int(np.argmax(weight < 0))}: a weight "
+            f"says how often a {unit} counts."
+        )
+    if not weight.any():
+        raise ValueError(f"sample_weight is zero for every {unit}: nothing is left to fit.")
+
+
 class EMMixin(CallbackSupportMixin, BaseEstimator):
     """Validation, units, progress and warnings common to all estimators fitted by EM.
 
@@ -117,25 +137,12 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         """Weights as float64, or None."""
         if sample_weight is None:
             return None
-        if isinstance(sample_weight, Real):
-            weight = np.full(len(X), float(sample_weight))
-            if not np.isfinite(weight).all():
-                raise ValueError(f"sample_weight={sample_weight}: a weight must be a finite number.")
-        else:
-            weight = check_array(
-                sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight"
-            )
+        weight = read_weights(sample_weight, len(X))
         if weight.shape != (len(X),):
             raise ValueError(
                 f"sample_weight has shape {weight.shape}, but X has {len(X)} rows: give one weight per row."
             )
-        if weight.min() < 0:
-            raise ValueError(
-                f"sample_weight has negative values, the first in row {int(np.argmax(weight < 0))}: "
-                "a weight says how often a row counts."
-            )
-        if not weight.any():
-            raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
+        refuse_weights(weight, "row")
         return weight
 
     def _moments(self, X, weight):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, replace
-from numbers import Real
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._sklearn_compat import validate_data
-from emlearn.base import MOMENT_ROWS, EMMixin
+from emlearn.base import MOMENT_ROWS, EMMixin, read_weights, refuse_weights
 
 FLOATS = [np.float64, np.float32]
 MANY_NAMES = 20  # an error does not list more names than this
@@ -384,12 +383,7 @@ def check_sequence_weight(sample_weight, sequences):
     if sample_weight is None:
         return None
     n_sequences, n_rows = sequences.n_sequences, len(sequences.rows)
-    if isinstance(sample_weight, Real):
-        weight = np.full(n_sequences, float(sample_weight))
-        if not np.isfinite(weight).all():
-            raise ValueError(f"sample_weight={sample_weight}: a weight must be a finite number.")
-    else:
-        weight = check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
+    weight = read_weights(sample_weight, n_sequences)
     if sequences.form == "rows" and weight.shape == (n_rows,) and n_rows != n_sequences:
         weight = weight if sequences.order is None else weight[sequences.order]
         of_rows, weight = weight, weight[sequences.offsets[:-1]]
@@ -406,13 +400,7 @@ def check_sequence_weight(sample_weight, sequences):
             + (f" in {n_rows} rows" if sequences.form == "rows" else "")
             + ": give one weight per sequence."
         )
-    if weight.min() < 0:
-        raise ValueError(
-            f"sample_weight has negative values, the first for sequence {int(np.argmax(weight < 0))}: "
-            "a weight says how often a sequence counts."
-        )
-    if not weight.any():
-        raise ValueError("sample_weight is zero for every sequence: nothing is left to fit.")
+    refuse_weights(weight, "sequence")
     return weight
 
 

@@ -86,7 +86,7 @@ def test_rows_without_weight_do_not_count(X):
 @pytest.mark.parametrize(
     ("weight", "message"),
     [
-        (lambda n: np.where(np.arange(n) == 4, -1.0, 1.0), "negative values, the first in row 4"),
+        (lambda n: np.where(np.arange(n) == 4, -1.0, 1.0), "negative values, the first for row 4"),
         (lambda n: np.zeros(n), "zero for every row"),
         (lambda n: np.ones(n - 1), r"shape \(271,\), but X has 272 rows"),
         (lambda n: np.ones((n, 2)), r"shape \(272, 2\)|1D"),
