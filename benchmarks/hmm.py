@@ -48,7 +48,7 @@ import emlearn
 from emlearn import HMMEM
 from emlearn.datasets import load_earthquakes
 from emlearn.em import Affine, Batches, LatentModel, LatentPair, em_iterates, one_blas_thread
-from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
+from emlearn.families import COVARIANCE_SHAPES, GaussianParams, IncompleteGaussian, WithGaps
 from emlearn.latent import ChainParams, MarkovChain, _chain_numpy, markov_chain
 
 # -- what the parts share --------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ class Rivals:
         shape = COVARIANCE_SHAPES["full"]
         units = Affine(self._X.mean(axis=0), shape.structure.units(self._X.var(axis=0)))
         self._units, self._floats_per_row = units, 5 * size.K + size.d * (size.d + 3) // 2
-        self._model = LatentModel(MarkovChain(), Gaussian(shape))
+        self._model = LatentModel(MarkovChain(), WithGaps(IncompleteGaussian(shape)))
         self._start = LatentPair(
             ChainParams(self._begin.start, self._begin.transition),
             GaussianParams(

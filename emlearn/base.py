@@ -22,9 +22,10 @@ MOMENT_ROWS = 16384  # rows per step of the first pass
 
 
 class Moments(NamedTuple):
-    """Weighted count, means, variances and number of rows with weight, from the first pass over the data."""
+    """Weighted counts, means, variances and number of rows with weight, from the first pass over the data."""
 
-    weight: float
+    weight: float  # of rows
+    entries: np.ndarray  # (d,) weight of the entries that are not missing
     mean: np.ndarray  # (d,)
     variance: np.ndarray  # (d,)
     n_rows: int
@@ -82,8 +83,8 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
     An estimator adds its parameters, the model, its starts and its attributes.
     """
 
-    def _check_X(self, X, *, reset):
-        """Rows as a float array; non-finite entries are named before any work is done."""
+    def _check_X(self, X, *, reset, allow_nan=False):
+        """Rows as a float array; entries that are not finite are named before any work is done."""
         X = validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
@@ -91,8 +92,11 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
             chunk = X[start : start + MOMENT_ROWS]
             with np.errstate(invalid="ignore", over="ignore"):  # a cheap first look
                 total = chunk.sum(dtype=np.float64)
-            if not np.isfinite(total) and not np.isfinite(chunk).all():
-                row, column = np.argwhere(~np.isfinite(chunk))[0]
+            if np.isfinite(total):
+                continue
+            bad = np.isinf(chunk) if allow_nan else ~np.isfinite(chunk)
+            if bad.any():
+                row, column = np.argwhere(bad)[0]
                 kind = "NaN" if np.isnan(chunk[row, column]) else "infinity"
                 advice = (
                     f"{type(self).__name__} does not accept missing values: remove or impute them."
@@ -179,7 +183,8 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
                 mean = mean + delta * share
                 scatter += w @ chunk**2 + np.where(total > 0, delta**2, 0.0) * (total * share)
             total += chunk_total
-        return Moments(weight_of_all, mean, scatter / np.where(total > 0, total, 1.0), n_rows)
+        variance = scatter / np.where(total > 0, total, 1.0)
+        return Moments(weight_of_all, total, mean, variance, n_rows)
 
     def _choose_units(self, moments, structure):
         """Shift and scale that free the fit of the units of measurement."""

@@ -25,7 +25,7 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.emissions import LEAST_FLOOR, bind_floor
-from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
+from emlearn.families import COVARIANCE_SHAPES, GaussianParams, IncompleteGaussian
 from emlearn.latent import MixtureWeights
 from emlearn.starts import SAMPLE_ROWS, START_KINDS, Sample, choose_starts
 
@@ -129,6 +129,10 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
 
     Notes
     -----
+    Missing entries, NaN, are integrated out: the density of a row is that of the entries it has, and the fit is
+    maximum likelihood from incomplete rows, where what is missing does not depend on its value, given what is
+    there. A row of NaN says nothing of the components: its responsibilities are the weights.
+
     Features are standardised inside, so that units of measurement do not matter: ``a * X + b`` gives the
     same components, labels and, up to :math:`n \sum \log |a|`, the same likelihood.
 
@@ -138,7 +142,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     References
     ----------
     Dempster, Laird & Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm,
-    J. R. Stat. Soc. B 39. McLachlan & Peel (2000), Finite Mixture Models, Wiley.
+    J. R. Stat. Soc. B 39. McLachlan & Peel (2000), Finite Mixture Models, Wiley. Ghahramani & Jordan (1994),
+    Supervised learning from incomplete data via an EM approach, NIPS 6.
 
     Examples
     --------
@@ -219,7 +224,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Parameters
         ----------
         X : array-like of shape (n, d)
-            Rows are observations. A memory-mapped array of floats is read batch by batch.
+            Rows are observations; NaN is a missing entry. A memory-mapped array of floats is read batch by
+            batch.
         y : Ignored
             Present for pipelines.
         sample_weight : array-like of shape (n,), default=None
@@ -232,14 +238,17 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Raises
         ------
         ValueError
-            If X has NaN or infinite entries, fewer distinct rows than components, or a parameter, starting
-            value or weight is not a legal one.
+            If X has infinite entries, a column of NaN, or fewer distinct rows than components, or a parameter,
+            starting value or weight is not a legal one.
         """
-        X = self._check_X(X, reset=True)
+        X = self._check_X(X, reset=True, allow_nan=True)
         weight = self._check_weight(sample_weight, X)
         d = X.shape[1]
         structure = COVARIANCE_SHAPES[self.covariance_type].structure
         moments = self._moments(X, weight)
+        if not moments.entries.all():
+            column = self._column_name(int(np.argmin(moments.entries)))
+            raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         units, constant = self._choose_units(moments, structure)
         rng = check_random_state(self.random_state)
         n_parameters = self.n_components * (1 + d + structure.n_products(d))
@@ -259,7 +268,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             n_threads = effective_n_jobs(self.n_jobs)
             data = Batches(X, weight, floats_per_row=floats_per_row, units=units, n_threads=n_threads)
         result = self._race(model, starts, data, part, X, y)
-        self._publish(result, model, units, moments.weight, X.dtype)
+        self._publish(result, model, units, moments, X.dtype)
         self._warn_of(result.best, model, len(sample.rows))
         return self
 
@@ -279,7 +288,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
 
     def _bind_model(self, sample, constant):
         """The model, its floor knowing of what the data force onto it."""
-        gaussian = Gaussian(COVARIANCE_SHAPES[self.covariance_type], max(self.reg_covar, LEAST_FLOOR))
+        shape = COVARIANCE_SHAPES[self.covariance_type]
+        gaussian = IncompleteGaussian(shape, max(self.reg_covar, LEAST_FLOOR))
         everywhere = np.arange(len(constant))
         return LatentModel(
             MixtureWeights(), bind_floor(self, gaussian, sample.batch, constant, everywhere)
@@ -302,7 +312,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         raised = shape.structure.raise_to(family.covariances, model.family.floor)
         return LatentPair(weights, family._replace(covariances=raised))
 
-    def _publish(self, result, model, units, total_weight, dtype):
+    def _publish(self, result, model, units, moments, dtype):
         """Fitted attributes, in the user's units, components sorted."""
         weights, (means, covariances) = result.best.params
         order = np.lexsort((means[:, 0], -np.round(weights, 9)))
@@ -310,7 +320,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             covariances = covariances[order]
         params = LatentPair(weights[order], GaussianParams(means[order], covariances))
         self._set_params(model, params, units, dtype)
-        self._publish_race(result, total_weight, total_weight * np.log(units.scale).sum())
+        self._publish_race(result, moments.weight, moments.entries @ np.log(units.scale))
 
     def _set_params(self, model, params, units, dtype):
         structure, tied = model.family.shape
@@ -347,15 +357,17 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     def _map_rows(self, X, function):
         """``function(resp (K, m), log_density (m,))`` of each batch, gathered over the rows of X."""
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
+        X = self._check_X(X, reset=False, allow_nan=True)
         weights, params = self._params
         density = self._model.family.density(params)
-        log_scale = np.log(self._units.scale).sum()
+        log_scale = np.log(self._units.scale)
 
         def of_batch(batch):
             seen = density(batch)
             resp, log_density = self._model.latent.resp(weights, seen.log_prob)
-            return function(resp, log_density + seen.shared_log_prob() - log_scale)
+            complete = not np.isnan(batch.x.sum())  # a cheap first look
+            volume = log_scale.sum() if complete else log_scale @ ~np.isnan(batch.x)
+            return function(resp, log_density + seen.shared_log_prob() - volume)
 
         batches = Batches(
             X,
@@ -503,6 +515,11 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         y = np.repeat(np.arange(len(weights)), rng.multinomial(n_samples, weights))
         X = self._model.family.sample(params, y, rng) * self._units.scale + self._units.shift
         return X.astype(self.means_.dtype), y
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        return tags
 
     def marginal(self, columns):
         """Mixture of some of the features.

@@ -7,11 +7,13 @@ the order of the rows nor repeating a row instead of weighting it can change a s
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
+from sklearn.exceptions import ConvergenceWarning
 
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
 from emlearn.families import COVARIANCE_SHAPES, GaussianParams
@@ -62,11 +64,14 @@ class Sample:
         rows = in_units(X[positions], units)
         order = np.argsort(rows[:, 0], kind="stable")
         first = rows[order, 0]
-        if np.any(first[1:] == first[:-1]):
+        if np.any(first[1:] == first[:-1]) or np.isnan(first[-1]):
             order = np.lexsort(rows.T[::-1])
         rows = rows[order]
         new = np.ones(len(rows), dtype=bool)
-        new[1:] = (rows[1:] != rows[:-1]).any(axis=1)
+        differ = rows[1:] != rows[:-1]
+        if np.isnan(rows).any():  # two that are missing are alike
+            differ &= ~(np.isnan(rows[1:]) & np.isnan(rows[:-1]))
+        new[1:] = differ.any(axis=1)
         starts = np.flatnonzero(new)
         merged = np.add.reduceat(counts[order], starts)
         return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts)
@@ -77,9 +82,19 @@ class Sample:
         return Batch(np.ascontiguousarray(self.rows.T), self.weight)
 
     @cached_property
+    def points(self):
+        """The rows with missing entries at the mean of the others, for what knows no missing ones, (m, d)."""
+        present = ~np.isnan(self.rows)
+        if present.all():
+            return self.rows
+        total = self.weight @ present
+        mean = self.weight @ np.where(present, self.rows, 0.0) / np.where(total > 0, total, 1.0)
+        return np.where(present, self.rows, mean)
+
+    @cached_property
     def covariance(self):
-        """Covariance matrix of the rows, (d, d)."""
-        centred = self.rows - np.average(self.rows, axis=0, weights=self.weight)
+        """Covariance matrix of the points, (d, d)."""
+        centred = self.points - np.average(self.points, axis=0, weights=self.weight)
         return (centred.T * self.weight) @ centred / self.weight.sum()
 
     def draw(self, size, rng):
@@ -328,25 +343,26 @@ class GaussianStarts:
         return self.from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
 
     def _kmeans(self, rng, rows=None) -> LatentPair:
-        rows = self._sample.rows if rows is None else rows
+        rows = self._sample.points if rows is None else rows
         kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
-        with one_thread():  # starts have threads of their own
+        with one_thread(), warnings.catch_warnings():  # starts have threads of their own
+            warnings.simplefilter("ignore", ConvergenceWarning)  # rows with gaps may meet in one point
             labels = kmeans.fit_predict(rows, sample_weight=self._sample.weight)
         return self._from_labels(labels)
 
     def _kmeans_sphered(self, rng) -> LatentPair:
         values, vectors = np.linalg.eigh(self._sample.covariance)
         kept = values > 1e-6 * values[-1]
-        return self._kmeans(rng, self._sample.rows @ (vectors[:, kept] / np.sqrt(values[kept])))
+        return self._kmeans(rng, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
 
     def _kmeans_plusplus(self, rng) -> LatentPair:
         _, seeds = kmeans_plusplus(
-            self._sample.rows, self._K, sample_weight=self._sample.weight, random_state=rng
+            self._sample.points, self._K, sample_weight=self._sample.weight, random_state=rng
         )
-        return self.at(self._sample.rows[seeds])
+        return self.at(self._sample.points[seeds])
 
     def _random_from_data(self, rng) -> LatentPair:
-        return self.at(self._sample.rows[self._sample.draw(self._K, rng)])
+        return self.at(self._sample.points[self._sample.draw(self._K, rng)])
 
     def _random(self, rng) -> LatentPair:
         resp = rng.uniform(size=(self._K, len(self._sample.rows)))

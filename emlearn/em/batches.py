@@ -132,7 +132,9 @@ class Batch:
         """
         if key in self._memo:
             return self._memo[key]
-        x = np.ascontiguousarray(self.x[features][:, columns])
+        both = not (isinstance(features, slice) or isinstance(columns, slice))
+        x = self.x[np.ix_(features, columns)] if both else self.x[features][:, columns]
+        x = np.ascontiguousarray(x)
         weight = None if self.weight is None else self.weight[columns]
         part = Batch(x, weight, {}, self._room)
         if x.size <= max(self._room * x.shape[1], self.x.size / 2):

@@ -136,7 +136,7 @@ def _triangle(d: int) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.in
 
 @dataclass(frozen=True)
 class Full:
-    """Any covariance matrix, (C, d, d)."""
+    """Any covariance matrix, (C, d, d). Of one feature it is a number, and no algebra is needed."""
 
     space = PositiveDefinite()
 
@@ -158,6 +158,8 @@ class Full:
             start = stop
 
     def products(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        if a.shape[1] == 1:
+            return a * b
         rows, columns, _ = _triangle(a.shape[1])
         products = a.take(rows, axis=1) * b.take(columns, axis=1)
         products += a.take(columns, axis=1) * b.take(rows, axis=1)
@@ -203,14 +205,20 @@ class Full:
         return np.array(inverses).swapaxes(1, 2)
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
+        if d == 1:
+            return np.log(whitener[:, 0, 0])
         return np.log(np.diagonal(whitener, axis1=1, axis2=2)).sum(axis=1)
 
     def coefficients(self, whitener: FloatArray, d: int) -> FloatArray:
+        if d == 1:
+            return -0.5 * whitener[:, 0] ** 2
         precision = whitener @ whitener.swapaxes(1, 2)
         rows, columns, _ = _triangle(d)
         return precision[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
 
     def apply_precision(self, whitener: FloatArray, means: FloatArray) -> FloatArray:
+        if means.shape[1] == 1:
+            return whitener[:, 0] ** 2 * means
         return (whitener @ (whitener.swapaxes(1, 2) @ means[:, :, None]))[:, :, 0]
 
     def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:
