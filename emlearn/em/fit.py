@@ -162,7 +162,8 @@ def em_iterates(
         if not gain >= -model.rounding * here.size:
             warnings.warn(
                 f"EM stopped: the objective fell by {-gain:.3g} nats in iteration {n_iter}. The M-step does "
-                "not maximise what the E-step sums up.",
+                "not maximise what the E-step sums up, or the data are so large that the objective loses its "
+                "digits.",
                 MonotonicityWarning,
                 stacklevel=2,
             )
