@@ -57,6 +57,21 @@ def all_or_nothing(fit):
     return guarded_fit
 
 
+def find_bad_entry(X, allow_nan=True):
+    """Row and column of the first entry of X that is infinite, or NaN unless that is allowed; None for none."""
+    for start in range(0, len(X), MOMENT_ROWS):
+        chunk = X[start : start + MOMENT_ROWS]
+        with np.errstate(invalid="ignore", over="ignore"):  # a cheap first look
+            total = chunk.sum(dtype=np.float64)
+        if np.isfinite(total):
+            continue
+        bad = np.isinf(chunk) if allow_nan else ~np.isfinite(chunk)
+        if bad.any():
+            row, column = np.argwhere(bad)[0]
+            return start + int(row), int(column)
+    return None
+
+
 def read_weights(sample_weight, n):
     """Weights as float64; a number is the weight of each of n."""
     if not isinstance(sample_weight, Real):
@@ -83,29 +98,16 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
     An estimator adds its parameters, the model, its starts and its attributes.
     """
 
-    def _check_X(self, X, *, reset, allow_nan=False):
-        """Rows as a float array; entries that are not finite are named before any work is done."""
+    def _check_X(self, X, *, reset):
+        """Rows as a float array, NaN where an entry is missing; infinity is named before any work is done."""
         X = validate_data(
             self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
-        for start in range(0, len(X), MOMENT_ROWS):
-            chunk = X[start : start + MOMENT_ROWS]
-            with np.errstate(invalid="ignore", over="ignore"):  # a cheap first look
-                total = chunk.sum(dtype=np.float64)
-            if np.isfinite(total):
-                continue
-            bad = np.isinf(chunk) if allow_nan else ~np.isfinite(chunk)
-            if bad.any():
-                row, column = np.argwhere(bad)[0]
-                kind = "NaN" if np.isnan(chunk[row, column]) else "infinity"
-                advice = (
-                    f"{type(self).__name__} does not accept missing values: remove or impute them."
-                    if kind == "NaN"
-                    else "Remove or replace it."
-                )
-                raise ValueError(
-                    f"Input X contains {kind} in {self._column_name(column)}, row {start + row}. {advice}"
-                )
+        bad = find_bad_entry(X)
+        if bad is not None:
+            raise ValueError(
+                f"Input X contains infinity in {self._column_name(bad[1])}, row {bad[0]}. Remove or replace it."
+            )
         return X
 
     def _column_name(self, column):

@@ -241,7 +241,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             If X has infinite entries, a column of NaN, or fewer distinct rows than components, or a parameter,
             starting value or weight is not a legal one.
         """
-        X = self._check_X(X, reset=True, allow_nan=True)
+        X = self._check_X(X, reset=True)
         weight = self._check_weight(sample_weight, X)
         d = X.shape[1]
         structure = COVARIANCE_SHAPES[self.covariance_type].structure
@@ -357,7 +357,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     def _map_rows(self, X, function):
         """``function(resp (K, m), log_density (m,))`` of each batch, gathered over the rows of X."""
         check_is_fitted(self)
-        X = self._check_X(X, reset=False, allow_nan=True)
+        X = self._check_X(X, reset=False)
         weights, params = self._params
         density = self._model.family.density(params)
         log_scale = np.log(self._units.scale)

@@ -13,7 +13,7 @@ from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._sklearn_compat import validate_data
-from emlearn.base import MOMENT_ROWS, EMMixin, read_weights, refuse_weights
+from emlearn.base import EMMixin, find_bad_entry, read_weights, refuse_weights
 
 FLOATS = [np.float64, np.float32]
 MANY_NAMES = 20  # an error does not list more names than this
@@ -333,33 +333,24 @@ def _read_lengths(lengths, n_rows):
 
 def _check_entries(estimator, sequences, allow_nan):
     """Refuse infinity, and NaN unless it is allowed, naming the place."""
-    rows, name = sequences.rows, type(estimator).__name__
-    for start in range(0, len(rows), MOMENT_ROWS):
-        chunk = rows[start : start + MOMENT_ROWS]
-        with np.errstate(invalid="ignore", over="ignore"):  # a cheap first look
-            total = chunk.sum(dtype=np.float64)
-        if np.isfinite(total):
-            continue
-        bad = np.isinf(chunk) if allow_nan else ~np.isfinite(chunk)
-        if not bad.any():
-            continue
-        row, column = np.argwhere(bad)[0]
-        kind = "NaN" if np.isnan(chunk[row, column]) else "infinity"
-        advice = (
-            f"{name} does not accept missing values: remove or impute them."
-            if kind == "NaN"
-            else "Remove or replace it."
-        )
-        sequence, step = sequences.locate(start + row)
-        place = f"row {step}"
-        if sequences.n_sequences > 1:
-            place = f"sequence {sequence}, row {step}"
-            if sequences.form == "rows":
-                in_X = start + row if sequences.order is None else sequences.order[start + row]
-                place += f" (row {in_X} of X)"
-        raise ValueError(
-            f"Input X contains {kind} in {EMMixin._column_name(estimator, column)}, {place}. {advice}"
-        )
+    bad = find_bad_entry(sequences.rows, allow_nan)
+    if bad is None:
+        return
+    row, column = bad
+    kind, advice = "infinity", "Remove or replace it."
+    if np.isnan(sequences.rows[row, column]):
+        kind = "NaN"
+        advice = f"{type(estimator).__name__} does not accept missing values: remove or impute them."
+    sequence, step = sequences.locate(row)
+    place = f"row {step}"
+    if sequences.n_sequences > 1:
+        place = f"sequence {sequence}, row {step}"
+        if sequences.form == "rows":
+            in_X = row if sequences.order is None else sequences.order[row]
+            place += f" (row {in_X} of X)"
+    raise ValueError(
+        f"Input X contains {kind} in {EMMixin._column_name(estimator, column)}, {place}. {advice}"
+    )
 
 
 # -- what goes with sequences ------------------------------------------------------------------------------
