@@ -94,6 +94,13 @@ FAMILIES = {
         f"incomplete {name}": (IncompleteGaussian(shape), lambda rng, n: with_holes(gaussian_rows(rng, n), rng))
         for name, shape in COVARIANCE_SHAPES.items()
     },
+    **{
+        f"ridge {name}": (
+            IncompleteGaussian(shape, ridge=3.0),
+            lambda rng, n: with_holes(gaussian_rows(rng, n), rng),
+        )
+        for name, shape in COVARIANCE_SHAPES.items()
+    },
     "bernoulli": (Bernoulli(), binary_rows),
     "gaps in poisson": (WithGaps(Poisson()), lambda rng, n: with_holes(poisson_rows(rng, n), rng, 0.0, 9)),
     "gaps in tied": (
@@ -200,7 +207,7 @@ def test_movable_has_a_place_for_each_coordinate(name):
     assert family.admits(p)
     assert not family.is_spurious(p)
     assert family.rounding >= 1e-10
-    assert family.log_prior(p) == 0.0
+    assert (family.log_prior(p) == 0.0) == (not name.startswith("ridge"))
     at_floor = raise_floor(family)
     moving = at_floor.movable(p)
     if moving is None:
@@ -275,7 +282,8 @@ def test_complete_data_are_a_gaussians(shape, n_components, n_features):
     # Beside rows with gaps, which tell nothing, they take the other path and count the same.
     holes = observe(families[1], starts[0], np.vstack([X, np.full((3, n_features), NAN)]))
     gaps = np.full((n_components, 3), 1.0 / n_components)
-    assert_same(holes.log_prob[:, :40], seen[0].log_prob, rtol=1e-12)
+    whole = (holes.log_prob + holes.shared_log_prob())[:, :40]
+    assert_same(whole, seen[0].log_prob + seen[0].shared_log_prob(), rtol=1e-12)
     assert_same(holes.totals(np.hstack([resp, gaps])), seen[0].totals(resp), rtol=1e-12)
 
 

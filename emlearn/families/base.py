@@ -10,7 +10,7 @@ statistics of all components are one more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,6 +82,14 @@ class Numeric(Protocol):
     def covariance(self, params: Any) -> FloatArray:
         """Covariance matrix of each component, (K, d, d)."""
         ...
+
+
+class Completion(NamedTuple):
+    """What observations say of their own missing entries, component by component."""
+
+    log_prob: FloatArray  # (K, m) log-density of what is observed
+    mean: Callable[[int], FloatArray]  # k -> (d, m), missing entries at their conditional means
+    variance: Callable[[int], FloatArray]  # k -> (d, m) their conditional variances, 0 elsewhere
 
 
 def numeric(family: Emission) -> Numeric:

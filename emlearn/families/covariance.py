@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,10 +18,15 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtri
 
 from emlearn.em.spaces import Positive, PositiveDefinite
+from emlearn.families.patterns import Gaps, PatternGroup
 
 FloatArray = NDArray[np.float64]
 
 TRIANGLE_BLOCK = 25  # narrower blocks skip more zeros, wider ones make better use of BLAS
+# Up to this size many small matrices are inverted side by side, beyond it LAPACK takes them one by one.
+SWEPT = 12
+# With this many observations a pattern, its matrix multiplies them all at once.
+SHARED = 8
 
 
 class Structure(Protocol):
@@ -103,25 +109,34 @@ class Structure(Protocol):
         """Covariances of some of the features."""
         ...
 
-    def extend(
-        self,
-        covariance: FloatArray,
-        known: NDArray[np.int_],
-        d: int,
-        weight: FloatArray,
-        first: FloatArray,
-        second: FloatArray,
-    ) -> tuple[FloatArray, FloatArray]:
-        """Expected moments of all d features from moments of the ``known``, all about the means.
-
-        Given ``covariance``, the unknown features are a linear function of the known plus noise: sums of
-        moments (K, p) and (C, F2) over observations of total weight (C,) become sums (K, d) and (C, F2)
-        without a look at the observations.
-        """
+    def given(self, whitener: FloatArray, gaps: Gaps) -> Given:
+        """What one matrix, by its whitener, says of missing entries given the others."""
         ...
 
     def identity(self, n: int, d: int) -> FloatArray:
         """A stack of n identity matrices."""
+        ...
+
+
+class Given(Protocol):
+    """Distribution of the missing entries of a batch given the others, for one covariance matrix."""
+
+    log_det: FloatArray  # (m,) −½ log |Σ| of the observed features
+
+    def fill(self, centred: FloatArray, precise: bool) -> FloatArray:
+        """Squared Mahalanobis lengths (m,) of the observed entries of ``centred`` (d, m).
+
+        The missing entries, 0 before, are set to their conditional means. ``precise`` forgoes a shortcut
+        that loses digits where the matrix is nearly singular.
+        """
+        ...
+
+    def noise(self, resp: FloatArray) -> FloatArray:
+        """Σ resp · conditional covariance, as products (F2,)."""
+        ...
+
+    def variance(self) -> FloatArray:
+        """Conditional variances of the missing entries, 0 elsewhere, (d, m)."""
         ...
 
 
@@ -243,29 +258,127 @@ class Full:
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns[:, None], columns]
 
-    def extend(
-        self,
-        covariance: FloatArray,
-        known: NDArray[np.int_],
-        d: int,
-        weight: FloatArray,
-        first: FloatArray,
-        second: FloatArray,
-    ) -> tuple[FloatArray, FloatArray]:
-        unknown = np.delete(np.arange(d), known)
-        cross = covariance[:, known[:, None], unknown]
-        slopes = np.linalg.solve(self.marginal(covariance, known), cross).swapaxes(1, 2)
-        lift = np.zeros((len(covariance), d, len(known)))
-        lift[:, known, np.arange(len(known))] = 1.0
-        lift[:, unknown] = slopes
-        full = lift @ second[:, _triangle(len(known))[2]] @ lift.swapaxes(1, 2)
-        noise = self.marginal(covariance, unknown) - slopes @ cross
-        full[:, unknown[:, None], unknown] += weight[:, None, None] * noise
-        rows, columns, _ = _triangle(d)
-        return (lift @ first[:, :, None])[:, :, 0], full[:, rows, columns]
+    def given(self, whitener: FloatArray, gaps: Gaps) -> Given:
+        return _GivenCorrelated(whitener, gaps)
 
     def identity(self, n: int, d: int) -> FloatArray:
         return np.tile(np.eye(d), (n, 1, 1))
+
+
+class _GivenCorrelated:
+    r"""Missing entries given the others, from the precision matrix P.
+
+    The missing entries m given the observed have mean :math:`\mu_m - P_{mm}^{-1} P_{mo} (x_o - \mu_o)` and
+    covariance :math:`P_{mm}^{-1}`, and :math:`\log |\Sigma_{oo}| = \log |\Sigma| + \log |P_{mm}|`: one product
+    with P serves all observations, and patterns that lack the same number of entries are factored together.
+    """
+
+    def __init__(self, whitener: FloatArray, gaps: Gaps):
+        self._whitener = whitener
+        self._gaps = gaps
+        self._precision = whitener @ whitener.T
+        d, m = gaps.missing.shape
+        self.log_det = np.full(m, np.log(np.diagonal(whitener)).sum())
+        self._inverses = []
+        for group in gaps.groups:
+            inverse, log_det = _invert(self._precision.take(_pairs(group, d)))
+            self._inverses.append(inverse)
+            self.log_det[group.columns] -= 0.5 * log_det[group.pattern]
+        self.log_det[gaps.empty] = 0.0
+
+    def fill(self, centred: FloatArray, precise: bool) -> FloatArray:
+        pull = self._precision @ centred
+        distance = np.zeros(0) if precise else np.einsum("im,im->m", centred, pull)
+        for group, inverse in zip(self._gaps.groups, self._inverses, strict=True):
+            entries = group.entries(centred.shape[1])
+            of_missing = pull.take(entries)
+            fill = -_apply(inverse, of_missing, group.pattern)
+            centred.reshape(-1)[entries] = fill
+            if not precise:
+                distance[group.columns] += np.einsum("im,im->m", of_missing, fill)
+        # Where missing entries are at their conditional means, the length of the whole is that of the observed,
+        # and an error of the means enters by its square only.
+        return Full().distance(self._whitener, centred) if precise else distance
+
+    def noise(self, resp: FloatArray) -> FloatArray:
+        d = len(self._whitener)
+        total = np.zeros(d * d)
+        for group, inverse in zip(self._gaps.groups, self._inverses, strict=True):
+            weight = np.bincount(group.pattern, resp[group.columns], inverse.shape[2])
+            total += np.bincount(_pairs(group, d).ravel(), (inverse * weight).ravel(), d * d)
+        rows, columns, _ = _triangle(d)
+        return total.reshape(d, d)[rows, columns]
+
+    def variance(self) -> FloatArray:
+        d, m = self._gaps.missing.shape
+        variance = np.zeros(d * m)
+        for group, inverse in zip(self._gaps.groups, self._inverses, strict=True):
+            own = np.einsum("iip->ip", inverse)
+            variance[group.entries(m)] = own[:, group.pattern]
+        variance = variance.reshape(d, m)
+        if self._gaps.empty.size:
+            variance[:, self._gaps.empty] = np.diagonal(np.linalg.inv(self._precision))[:, None]
+        return variance
+
+
+def _pairs(group: PatternGroup, d: int) -> NDArray[np.intp]:
+    """Where each pair of a pattern's missing features stands in a matrix (d, d) laid flat, (c, c, p)."""
+    return group.missing[:, None] * np.intp(d) + group.missing
+
+
+def _invert(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Inverses and log-determinants of positive definite matrices that lie along the last axis, (c, c, p)."""
+    c = len(matrices)
+    if c > SWEPT:
+        stack = matrices.transpose(2, 0, 1)
+        diagonals = np.diagonal(np.linalg.cholesky(stack), axis1=1, axis2=2)
+        inverses = np.linalg.inv(stack).astype(np.float64, copy=False)
+        return inverses.transpose(1, 2, 0), 2 * np.log(diagonals).sum(axis=1)
+    log_det = np.zeros(matrices[0, 0].shape)
+    for j in range(c):  # sweep after sweep, of all matrices at once
+        pivot = matrices[j, j].copy()
+        log_det += np.log(pivot)
+        column = matrices[:, j].copy()
+        row = column / pivot
+        row[j], column[j] = -1.0 / pivot, 0.0
+        matrices -= column[:, None] * row
+        matrices[j] = matrices[:, j] = row
+    return np.negative(matrices, out=matrices), log_det
+
+
+def _apply(matrices: FloatArray, x: FloatArray, which: NDArray[np.intp]) -> FloatArray:
+    """Matrix ``which`` (m,) of those along the last axis, (c, c, p), times each column of x (c, m)."""
+    p, m = matrices.shape[2], x.shape[1]
+    if p == m:
+        return np.einsum("ijm,jm->im", matrices, x)
+    if m < SHARED * p:
+        return np.einsum("ijm,jm->im", matrices[:, :, which], x)
+    bounds = np.searchsorted(which, np.arange(p + 1))  # columns stand pattern by pattern
+    return np.hstack(
+        [matrices[:, :, i] @ x[:, start:stop] for i, (start, stop) in enumerate(pairwise(bounds))]
+    )
+
+
+class _GivenUncorrelated:
+    """Missing entries given the others, where these say nothing of them."""
+
+    def __init__(self, structure: Structure, whitener: FloatArray, gaps: Gaps):
+        self._structure = structure
+        self._whitener = whitener
+        self._gaps = gaps
+        each = np.broadcast_to(whitener, len(gaps.missing))
+        self._variances = each**-2
+        self.log_det = np.log(each) @ ~gaps.missing
+
+    def fill(self, centred: FloatArray, precise: bool) -> FloatArray:
+        return self._structure.distance(self._whitener, centred)
+
+    def noise(self, resp: FloatArray) -> FloatArray:
+        each = self._variances * (self._gaps.missing @ resp)
+        return self._structure.moment(np.diag(np.sqrt(each)), None)
+
+    def variance(self) -> FloatArray:
+        return self._gaps.missing * self._variances[:, None]
 
 
 class _Uncorrelated:
@@ -288,12 +401,8 @@ class _Uncorrelated:
     def whitener(self, covariance: FloatArray) -> FloatArray:
         return 1.0 / np.sqrt(covariance)
 
-
-def _at_zero(first: FloatArray, known: NDArray[np.int_], d: int) -> FloatArray:
-    """First moments about the means with those of the other features, uncorrelated, added: 0."""
-    extended = np.zeros((len(first), d))
-    extended[:, known] = first
-    return extended
+    def given(self, whitener: FloatArray, gaps: Gaps) -> Given:
+        return _GivenUncorrelated(self, whitener, gaps)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -344,19 +453,6 @@ class Diagonal(_Uncorrelated):
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns]
-
-    def extend(
-        self,
-        covariance: FloatArray,
-        known: NDArray[np.int_],
-        d: int,
-        weight: FloatArray,
-        first: FloatArray,
-        second: FloatArray,
-    ) -> tuple[FloatArray, FloatArray]:
-        full = weight[:, None] * covariance
-        full[:, known] = second
-        return _at_zero(first, known, d), full
 
     def identity(self, n: int, d: int) -> FloatArray:
         return np.ones((n, d))
@@ -409,18 +505,6 @@ class Spherical(_Uncorrelated):
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance
-
-    def extend(
-        self,
-        covariance: FloatArray,
-        known: NDArray[np.int_],
-        d: int,
-        weight: FloatArray,
-        first: FloatArray,
-        second: FloatArray,
-    ) -> tuple[FloatArray, FloatArray]:
-        n_unknown = d - len(known)
-        return _at_zero(first, known, d), second + n_unknown * (weight * covariance)[:, None]
 
     def identity(self, n: int, d: int) -> FloatArray:
         return np.ones(n)

@@ -78,6 +78,9 @@ class Gaussian(ExponentialFamily):
     n_forced : int, default=0
         Number of eigenvalues of every matrix that the data force onto the floor (constant or collinear
         features). A component with more of them there is spurious.
+    ridge : float, default=0.0
+        Prior on each covariance matrix, worth as many observations of uncorrelated features of variance 1:
+        :math:`-\tfrac12 \text{ridge} (\log |\Sigma| + \operatorname{tr} \Sigma^{-1})`. 0 is maximum likelihood.
 
     Notes
     -----
@@ -92,6 +95,7 @@ class Gaussian(ExponentialFamily):
     shape: CovarianceShape
     floor: float = 1e-6
     n_forced: int = 0
+    ridge: float = 0.0
 
     @property
     def spaces(self) -> Any:
@@ -116,7 +120,7 @@ class Gaussian(ExponentialFamily):
 
         def observe(batch: Batch) -> Observed:
             reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
-            if whiten or form.tightness * reach * np.finfo(np.float64).eps > CANCELLATION:
+            if whiten or form.cancels(reach):
                 return self._observe_whitened(params, form, batch)
             return self._observe_quadratic(params, form, batch)
 
@@ -134,7 +138,7 @@ class Gaussian(ExponentialFamily):
         n_squares = 0 if self.shape.tied else self.shape.structure.n_products(d)
         return 1 + d + n_squares + 2 * n_components
 
-    def _linearise(self, params: GaussianParams) -> _Form:
+    def _linearise(self, params: GaussianParams) -> GaussianForm:
         structure, tied = self.shape
         d = params.means.shape[1]
         whitener = structure.whitener(params.covariances)
@@ -148,10 +152,10 @@ class Gaussian(ExponentialFamily):
             natural[:, d + 1 :] = quadratic
         flat = whitener.reshape(len(whitener), -1)
         tightness = float(np.einsum("ci,ci->c", flat, flat).max())
-        return _Form(natural, quadratic, whitener, constant, tightness)
+        return GaussianForm(natural, quadratic, whitener, constant, tightness)
 
     def _observe_quadratic(
-        self, params: GaussianParams, form: _Form, batch: Batch
+        self, params: GaussianParams, form: GaussianForm, batch: Batch
     ) -> Observed:
         structure, tied = self.shape
         means = params.means
@@ -177,7 +181,7 @@ class Gaussian(ExponentialFamily):
 
         return Observed(linear_forms(form.natural, T), shared, totals, shared_log_prob)
 
-    def _observe_whitened(self, params: GaussianParams, form: _Form, batch: Batch) -> Observed:
+    def _observe_whitened(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure, tied = self.shape
         log_prob = np.empty((len(params.means), batch.x.shape[1]))
         centred = np.empty_like(batch.x)
@@ -233,13 +237,24 @@ class Gaussian(ExponentialFamily):
         step = step / weight[:, None]
         spread = structure.products(step, step) * totals.weight[:, None]
         if tied:
-            within = (totals.second - spread.sum(axis=0)) / totals.weight.sum()
-        else:
-            within = (totals.second - spread) / weight[:, None]
-        covariances = structure.covariance(within, d, self.floor)
+            spread, weight = spread.sum(axis=0, keepdims=True), totals.weight.sum(keepdims=True)
+        within = totals.second - spread
+        if self.ridge:
+            within += self.ridge * structure.moment(np.eye(d), None)
+            weight = weight + self.ridge
+        covariances = structure.covariance(within / weight[:, None], d, self.floor)
         if not tied and some_empty:
             covariances[empty] = params.covariances[empty]
         return GaussianParams(params.means + step, covariances)
+
+    def log_prior(self, params: GaussianParams) -> float:
+        """Log prior density of the covariance matrices, up to a constant."""
+        if not self.ridge:
+            return 0.0
+        structure, d = self.shape.structure, params.means.shape[1]
+        whitener = structure.whitener(params.covariances)
+        traces = [structure.distance(own, np.eye(d)).sum() for own in whitener]
+        return float(self.ridge * (structure.log_det(whitener, d).sum() - 0.5 * np.sum(traces)))
 
     def movable(self, params: GaussianParams) -> NDArray[np.bool_] | None:
         resting = self._n_at_floor(params) > 0
@@ -355,7 +370,7 @@ class Gaussian(ExponentialFamily):
         return out
 
 
-class _Form(NamedTuple):
+class GaussianForm(NamedTuple):
     """What of a Gaussian's log-density depends on the parameters alone."""
 
     natural: FloatArray  # (K, F) coefficients on T(x)
@@ -363,3 +378,7 @@ class _Form(NamedTuple):
     whitener: FloatArray  # (C, ...)
     constant: FloatArray  # (C,) log-density at the mean
     tightness: float  # largest trace of a precision matrix
+
+    def cancels(self, reach: float) -> bool:
+        """Whether x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``."""
+        return self.tightness * reach * float(np.finfo(np.float64).eps) > CANCELLATION

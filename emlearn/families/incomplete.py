@@ -2,41 +2,28 @@ r"""Gaussians of which some entries are missing.
 
 Where the entries are missing at random (what is missing does not depend on its value, given what is
 observed), the likelihood is that of the observed entries, each row's density the marginal one of the features
-that it has. Rows are grouped by pattern: given a component, the missing features are a linear function of
-the observed plus noise, :math:`E[x_m - \mu_m \mid x_o] = B (x_o - \mu_o)` with
-:math:`B = \Sigma_{mo} \Sigma_{oo}^{-1}`, so that the expected moments of whole rows follow from the sums of
-the observed entries' moments.
+that it has. Given a component and the observed entries, the missing ones are again Gaussian: at their
+conditional means a row counts like one that was complete, but for the noise that is added to its products.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
-from emlearn.em.batches import Batch, IntArray
+from emlearn.em.batches import Batch
 from emlearn.em.model import Observed
-from emlearn.em.trees import add
-from emlearn.families.base import FloatArray, available_mean
-from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals
-
-
-class _Pattern(NamedTuple):
-    """Observations that have the same features."""
-
-    key: tuple[str, bytes]
-    features: IntArray  # (p,) that are observed, at least one
-    columns: IntArray  # (m',) of the batch
-
-
-@dataclass(frozen=True)
-class _Patterns:
-    """All patterns of a batch but that of observations of nothing, which tell nothing."""
-
-    patterns: list[_Pattern]
-    size: int  # how many numbers it takes to remember them
+from emlearn.families.base import Completion, FloatArray, available_mean
+from emlearn.families.covariance import Given
+from emlearn.families.gaussian import (
+    Gaussian,
+    GaussianForm,
+    GaussianParams,
+    GaussianTotals,
+)
+from emlearn.families.patterns import Gaps, find_gaps
 
 
 @dataclass(frozen=True)
@@ -52,64 +39,81 @@ class IncompleteGaussian(Gaussian):
     def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
         complete = super().density(params)
-        marginals: dict[tuple[str, bytes], Callable[[Batch], Observed]] = {}
-
-        def marginal(pattern: _Pattern) -> Callable[[Batch], Observed]:
-            if len(pattern.features) == params.means.shape[1]:
-                return complete
-            if pattern.key not in marginals:
-                part = self.marginal(params, pattern.features)
-                marginals[pattern.key] = Gaussian.density(self, part)
-            return marginals[pattern.key]
+        form = self._linearise(params)
 
         def observe(batch: Batch) -> Observed:
-            found = _find_patterns(batch)
-            if found is None:
+            gaps = find_gaps(batch)
+            if gaps is None:
                 return complete(batch)
-            seen = [
-                (p, marginal(p)(batch.part(p.key, p.columns, p.features))) for p in found.patterns
-            ]
-            log_prob = np.zeros((len(params.means), batch.x.shape[1]))
-            for pattern, part in seen:
-                log_prob[:, pattern.columns] = part.log_prob
+            log_prob, filled, given = self._fill(params, form, batch, gaps)
 
             def totals(resp: FloatArray) -> GaussianTotals:
-                total = self._no_totals(params)
-                for pattern, part in seen:
-                    of_part = part.totals(resp.take(pattern.columns, axis=1))
-                    total = add(total, self._extend(of_part, params, pattern.features))
-                return total
+                if gaps.empty.size:
+                    resp = resp.copy()
+                    resp[:, gaps.empty] = 0.0
+                return self._expected_totals(filled, given, resp)
 
-            def shared_log_prob() -> FloatArray:
-                shared = np.zeros(batch.x.shape[1])
-                for pattern, part in seen:
-                    shared[pattern.columns] = part.shared_log_prob()
-                return shared
-
-            return Observed(log_prob, sum(part.shared for _, part in seen), totals, shared_log_prob)
+            return Observed(log_prob, 0.0, totals, lambda: 0.0)
 
         return observe
 
-    def _no_totals(self, params: GaussianParams) -> GaussianTotals:
-        K, d = params.means.shape
-        n_products = self.shape.structure.n_products(d)
-        return GaussianTotals(
-            np.zeros(K), np.zeros((K, d)), np.zeros((len(params.covariances), n_products))
-        )
+    def completion(self, params: GaussianParams) -> Callable[[Batch], Completion]:
+        """Conditional moments of missing entries at ``params``, as a function of a batch."""
+        complete = super().density(params)
+        form = self._linearise(params)
 
-    def _extend(
-        self, totals: GaussianTotals, params: GaussianParams, features: IntArray
-    ) -> GaussianTotals:
-        """Expected totals of all features from totals of some."""
+        def complete_batch(batch: Batch) -> Completion:
+            gaps = find_gaps(batch)
+            if gaps is None:
+                seen = complete(batch)
+                log_prob = seen.log_prob + seen.shared_log_prob()
+                return Completion(log_prob, lambda _: batch.x, lambda _: np.zeros_like(batch.x))
+            log_prob, filled, given = self._fill(params, form, batch, gaps)
+            return Completion(
+                log_prob,
+                lambda k: np.where(gaps.missing, filled[k] + params.means[k][:, None], batch.x),
+                lambda k: given[k % len(given)].variance(),
+            )
+
+        return complete_batch
+
+    def _fill(
+        self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps
+    ) -> tuple[FloatArray, list[FloatArray], list[Given]]:
+        """Log-densities, the centred batch with missing entries filled, per component, and how."""
         structure, tied = self.shape
-        d = params.means.shape[1]
-        if len(features) == d:
-            return totals
-        weight = totals.weight.sum(keepdims=True) if tied else totals.weight
-        return GaussianTotals(
-            totals.weight,
-            *structure.extend(params.covariances, features, d, weight, totals.first, totals.second),
+        reach = batch.once("reach", lambda: np.nansum(batch.x**2, axis=0).max())
+        precise = form.cancels(reach)
+        given = [structure.given(whitener, gaps) for whitener in form.whitener]
+        log_prob = np.empty((len(params.means), batch.x.shape[1]))
+        volume = -0.5 * np.log(2 * np.pi) * gaps.n_observed
+        filled = []
+        for k, mean in enumerate(params.means):
+            of_k = given[0 if tied else k]
+            centred = batch.x - mean[:, None]
+            np.copyto(centred, 0.0, where=gaps.missing)
+            log_prob[k] = of_k.fill(centred, precise)
+            log_prob[k] *= -0.5
+            log_prob[k] += of_k.log_det
+            log_prob[k] += volume
+            filled.append(centred)
+        return log_prob, filled, given
+
+    def _expected_totals(
+        self, filled: list[FloatArray], given: list[Given], resp: FloatArray
+    ) -> GaussianTotals:
+        structure, tied = self.shape
+        first = np.array([centred @ share for centred, share in zip(filled, resp, strict=True)])
+        second = np.array(
+            [structure.moment(centred, share) for centred, share in zip(filled, resp, strict=True)]
         )
+        if tied:
+            second, shares = second.sum(axis=0, keepdims=True), resp.sum(axis=0, keepdims=True)
+        else:
+            shares = resp
+        for c, share in enumerate(shares):
+            second[c] += given[c].noise(share)
+        return GaussianTotals(resp.sum(axis=1), first, second)
 
     def start(
         self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
@@ -119,12 +123,12 @@ class IncompleteGaussian(Gaussian):
         Means are those of the available entries. For second moments a missing entry is at its mean, plus
         noise of the available entries' variance.
         """
-        if _find_patterns(batch) is None:
+        gaps = find_gaps(batch)
+        if gaps is None:
             return super().start(batch, resp)
         structure, tied = self.shape
         d = len(batch.x)
-        missing = np.isnan(batch.x)
-        resp = resp * ~missing.all(axis=0)
+        resp = resp * (gaps.n_observed > 0)
         overall = resp.sum(axis=0, keepdims=True)
         centre = available_mean(batch.x, overall, 0.0)
         means = available_mean(batch.x, resp, centre)
@@ -133,8 +137,8 @@ class IncompleteGaussian(Gaussian):
         for k, mean in enumerate(means):
             centred = batch.x - mean[:, None]
             own = available_mean(centred**2, resp[[k]], variance)[0]
-            centred[missing] = 0.0
-            noise = np.diag(np.sqrt(own * (missing @ resp[k])))
+            centred[gaps.missing] = 0.0
+            noise = np.diag(np.sqrt(own * (gaps.missing @ resp[k])))
             second[k] = structure.moment(centred, resp[k]) + structure.moment(noise, None)
         if tied:
             second = second.sum(axis=0, keepdims=True)
@@ -143,24 +147,3 @@ class IncompleteGaussian(Gaussian):
             GaussianTotals(resp.sum(axis=1), np.zeros_like(means), second),
             GaussianParams(means, standard),
         )
-
-
-def _find_patterns(batch: Batch) -> _Patterns | None:
-    """The batch's patterns of observed features; None where nothing is missing."""
-
-    def find() -> _Patterns | None:
-        if not np.isnan(batch.x.sum()):  # a cheap first look
-            return None
-        missing = np.isnan(batch.x)
-        if not missing.any():
-            return None
-        kinds, kind, counts = np.unique(missing, axis=1, return_inverse=True, return_counts=True)
-        columns = np.split(np.argsort(kind.ravel(), kind="stable"), np.cumsum(counts)[:-1])
-        patterns = [
-            _Pattern(("pattern", gone.tobytes()), np.flatnonzero(~gone), own)
-            for gone, own in zip(kinds.T, columns, strict=True)
-            if not gone.all()
-        ]
-        return _Patterns(patterns, batch.x.shape[1])
-
-    return batch.once("patterns", find)

@@ -1,0 +1,91 @@
+"""Which entries of a batch are missing: observations grouped by pattern, patterns by how many they lack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Batch, IntArray
+
+FloatArray = NDArray[np.float64]
+
+
+class PatternGroup(NamedTuple):
+    """Patterns that lack the same number c of entries, and the observations that have them."""
+
+    missing: NDArray[np.int32]  # (c, p) features that each pattern lacks, rising
+    columns: IntArray  # (m',) of the batch, pattern by pattern
+    pattern: IntArray  # (m',) which pattern each column has
+
+    def entries(self, m: int) -> IntArray:
+        """Where the missing entries of each column stand in an array (d, m) laid flat, (c, m')."""
+        return self.missing[:, self.pattern] * np.intp(m) + self.columns
+
+
+@dataclass(frozen=True)
+class Gaps:
+    """What is missing of a batch."""
+
+    missing: NDArray[np.bool_]  # (d, m)
+    groups: tuple[PatternGroup, ...]  # of observations that lack something, but not all
+    empty: IntArray  # columns of which all is missing
+    n_observed: IntArray  # (m,)
+
+    @property
+    def size(self) -> int:
+        """How many numbers of 64 bits it takes to remember this."""
+        arrays = [self.missing, self.empty, self.n_observed]
+        arrays += [array for group in self.groups for array in group]
+        return sum(array.nbytes for array in arrays) // 8
+
+
+def find_gaps(batch: Batch) -> Gaps | None:
+    """The batch's missing entries; None where there are none."""
+
+    def find() -> Gaps | None:
+        if not np.isnan(batch.x.sum()):  # a cheap first look
+            return None
+        missing = np.isnan(batch.x)
+        return _group(missing) if missing.any() else None
+
+    return batch.once("gaps", find)
+
+
+def _group(missing: NDArray[np.bool_]) -> Gaps:
+    d = len(missing)
+    _, first, kind, counts = np.unique(
+        _keys(missing), return_index=True, return_inverse=True, return_counts=True
+    )
+    n_missing = missing[:, first].sum(axis=0)
+    by_size = np.argsort(n_missing, kind="stable")
+    rank = np.empty_like(by_size)
+    rank[by_size] = np.arange(len(by_size))
+    kind = rank[kind.ravel()]
+    columns = np.argsort(kind, kind="stable")
+    sizes, starts = np.unique(n_missing[by_size], return_index=True)
+    ends = np.append(starts[1:], len(by_size))
+    bounds = np.concatenate([[0], np.cumsum(counts[by_size])])
+    groups = []
+    for c, start, end in zip(sizes.tolist(), starts, ends, strict=True):
+        if 0 < c < d:
+            own = columns[bounds[start] : bounds[end]]
+            lacks = np.nonzero(missing[:, first[by_size[start:end]]].T)[1]
+            groups.append(
+                PatternGroup(
+                    np.ascontiguousarray(lacks.reshape(-1, c).T, dtype=np.int32), own, kind[own] - start
+                )
+            )
+    empty = columns[bounds[starts[-1]] :] if sizes[-1] == d else columns[:0]
+    return Gaps(missing, tuple(groups), empty, d - missing.sum(axis=0))
+
+
+def _keys(missing: NDArray[np.bool_]) -> NDArray[Any]:
+    """One key per column, equal where the same entries are missing."""
+    packed = np.packbits(missing, axis=0)
+    n_bytes = 8 if len(packed) <= 8 else len(packed)
+    keys = np.zeros((missing.shape[1], n_bytes), dtype=np.uint8)
+    keys[:, : len(packed)] = packed.T
+    return keys.view(np.uint64 if n_bytes == 8 else np.dtype((np.void, n_bytes))).ravel()
