@@ -2,7 +2,7 @@
 
 from sklearn.base import _fit_context
 from sklearn.utils._param_validation import Interval, StrOptions
-from sklearn.utils.validation import validate_data
+from sklearn.utils.validation import _check_feature_names_in, validate_data
 
 try:
     from sklearn.callback import CallbackSupportMixin, with_callbacks
@@ -33,6 +33,7 @@ __all__ = [
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
+    "_check_feature_names_in",
     "_fit_context",
     "validate_data",
     "with_callbacks",

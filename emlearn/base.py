@@ -205,15 +205,25 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
             )
         return Affine(moments.mean, scale), constant
 
-    def _warn(self, message):
-        warnings.warn(message, ConvergenceWarning, stacklevel=_callers_level())
+    def _warn(self, message, category=ConvergenceWarning):
+        warnings.warn(message, category, stacklevel=_callers_level())
 
-    def _warn_unless_converged(self, best):
+    def _check_distinct_rows(self, n_rows, sample):
+        if len(sample.rows) < self.n_components:
+            drawn = len(sample.positions)
+            where = "of them" if drawn == n_rows else f"in an even sample of {drawn}"
+            raise ValueError(
+                f"n_components={self.n_components} needs at least as many distinct rows, but X has "
+                f"n_samples={n_rows} rows with weight, {len(sample.rows)} {where} distinct. "
+                "Reduce n_components."
+            )
+
+    def _warn_unless_converged(self, best, advice="reduce n_components"):
         if not best.converged:
             gap = f"{best.gap:.3g}" if np.isfinite(best.gap) else "unknown number of"
             self._warn(
                 f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with a projected {gap} "
-                "nats still to be gained. Increase max_iter, or reduce n_components."
+                f"nats still to be gained. Increase max_iter, or {advice}."
             )
 
     @contextmanager

@@ -253,7 +253,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         rng = check_random_state(self.random_state)
         n_parameters = self.n_components * (1 + d + structure.n_products(d))
         sample = Sample.of(X, weight, units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
-        self._check_rows(moments.n_rows, sample)
+        self._check_distinct_rows(moments.n_rows, sample)
         model = self._bind_model(sample, constant)
         if self.warm_start and hasattr(self, "_params"):
             last = self._last_params(model, units)
@@ -275,16 +275,6 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit the mixture and return the most probable component of each row, (n,)."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
-
-    def _check_rows(self, n_rows, sample):
-        if len(sample.rows) < self.n_components:
-            drawn = len(sample.positions)
-            where = "of them" if drawn == n_rows else f"in an even sample of {drawn}"
-            raise ValueError(
-                f"n_components={self.n_components} needs at least as many distinct rows, but X has "
-                f"n_samples={n_rows} rows with weight, {len(sample.rows)} {where} distinct. "
-                "Reduce n_components."
-            )
 
     def _bind_model(self, sample, constant):
         """The model, its floor knowing of what the data force onto it."""

@@ -60,7 +60,7 @@ class Sample:
     @classmethod
     def of(cls, X, weight, units, size, rng):
         """All rows of X if there are no more than ``size``, else an even part of them."""
-        positions, counts = _draw_evenly(len(X), weight, size, rng)
+        positions, counts = draw_evenly(len(X), weight, size, rng)
         rows = in_units(X[positions], units)
         order = np.argsort(rows[:, 0], kind="stable")
         first = rows[order, 0]
@@ -118,7 +118,7 @@ def in_units(X, units):
     return (np.asarray(X, dtype=np.float64) - units.shift) / units.scale
 
 
-def _draw_evenly(n, weight, size, rng):
+def draw_evenly(n, weight, size, rng):
     """Indices of about ``size`` of the rows with weight, and how often each counts.
 
     All of them where there are no more than ``size``. Else rows that weigh more than a ``size``-th of the

@@ -4,6 +4,7 @@ from emlearn.em.acceleration import ACCELERATIONS
 from emlearn.em.batches import Affine, Batch, Batches, Lanes, one_blas_thread, one_thread
 from emlearn.em.fit import EMResult, Iterate, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
+from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RaceResult, Restart, Restarts, Start, race
 from emlearn.em.spaces import Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
 
@@ -34,6 +35,7 @@ __all__ = [
     "Simplex",
     "Start",
     "em_iterates",
+    "em_rate",
     "fit_em",
     "one_blas_thread",
     "one_thread",

@@ -1,0 +1,102 @@
+r"""The rate of convergence of EM, which is the largest fraction of missing information.
+
+Near a maximum an EM step shrinks the error by :math:`J = \partial G / \partial \theta`, where G is the EM map. Its
+eigenvalues are the fractions of information that are missing, direction by direction (Dempster, Laird & Rubin,
+1977).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import as_batches, one_blas_thread
+from emlearn.em.model import EMModel
+
+FloatArray = NDArray[np.float64]
+
+# Relative to coordinates of order 1: the error of a forward difference, far above rounding.
+DIFFERENCE = 1e-5
+
+
+def em_rate(model: EMModel, params: Any, data: Any, *, max_steps: int = 25, tol: float = 1e-3) -> float:
+    """Largest eigenvalue of the EM map at a maximum, by Arnoldi's method on differences of EM steps.
+
+    Directions in which the objective is flat, as the rotations of factors, do not count.
+
+    Parameters
+    ----------
+    model : EMModel
+    params : NamedTuple
+        Parameters at, or close to, a maximum.
+    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
+        What `emlearn.em.fit_em` takes.
+    max_steps : int, default=25
+        Largest number of E-steps beside the first two.
+    tol : float, default=1e-3
+        Stop when another step changes the eigenvalue by less.
+
+    Returns
+    -------
+    rate : float
+        Between 0 and 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emlearn.em import LatentModel, LatentPair, em_rate, fit_em
+    >>> from emlearn.families import Poisson, PoissonParams
+    >>> from emlearn.latent import MixtureWeights
+    >>> data = np.arange(10)[:, None], [162, 267, 271, 185, 111, 61, 27, 8, 3, 1]
+    >>> model = LatentModel(MixtureWeights(), Poisson())
+    >>> start = LatentPair(np.array([0.3, 0.7]), PoissonParams(np.array([[1.0], [2.5]])))
+    >>> print(f"{em_rate(model, fit_em(model, start, data, tol=1e-9).params, data):.3f}")
+    0.996
+    """
+    batches = as_batches(data)
+    here = model.flatten(params)
+    moving = np.isfinite(here)
+    allowed = model.movable(params)
+    if allowed is not None:
+        moving &= allowed
+
+    def image(vector: FloatArray) -> FloatArray:
+        at = model.unflatten(vector, params)
+        return model.flatten(model.maximize(batches.sum(model.expectation(at)).stats, at))
+
+    def change(direction: FloatArray) -> FloatArray:
+        step = np.zeros_like(here)
+        step[moving] = DIFFERENCE * direction
+        return (image(here + step) - fixed)[moving] / DIFFERENCE
+
+    n = int(np.count_nonzero(moving))
+    if not n:
+        return 0.0
+    with one_blas_thread():
+        fixed = image(here)
+        # J − I maps flat directions, along which J is the identity, to 0: the search begins outside them.
+        first = np.random.RandomState(0).standard_normal(n)
+        first = change(first / np.linalg.norm(first)) - first / np.linalg.norm(first)
+        basis = [first / np.linalg.norm(first)]
+        projected = np.zeros((max_steps + 1, max_steps + 1))
+        rate = 0.0
+        for j in range(min(max_steps, n)):
+            ahead = change(basis[j])
+            for _ in range(2):  # once more, for what rounding left
+                for i, vector in enumerate(basis):
+                    share = vector @ ahead
+                    projected[i, j] += share
+                    ahead = ahead - share * vector
+            last, rate = rate, _largest(projected[: j + 1, : j + 1])
+            rest = float(np.linalg.norm(ahead))
+            if (j and abs(rate - last) < tol) or rest < DIFFERENCE:
+                break
+            projected[j + 1, j] = rest
+            basis.append(ahead / rest)
+    return float(np.clip(rate, 0.0, 1.0))
+
+
+def _largest(matrix: FloatArray) -> float:
+    return float(np.linalg.eigvals(matrix).real.max())

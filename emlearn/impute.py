@@ -1,0 +1,903 @@
+"""Imputation of missing entries by maximum likelihood."""
+
+from __future__ import annotations
+
+import copy
+from numbers import Integral, Real
+
+import numpy as np
+from joblib import Parallel, delayed, effective_n_jobs
+from scipy import special
+from sklearn.base import TransformerMixin
+from sklearn.impute import MissingIndicator
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn._sklearn_compat import (
+    Interval,
+    StrOptions,
+    _check_feature_names_in,
+    _fit_context,
+    with_callbacks,
+)
+from emlearn.base import EMMixin, all_or_nothing, find_bad_entry
+from emlearn.em import (
+    ACCELERATIONS,
+    Affine,
+    Batch,
+    Batches,
+    EMResult,
+    LatentModel,
+    LatentPair,
+    RaceResult,
+    Restarts,
+    Start,
+    em_rate,
+    fit_em,
+    one_blas_thread,
+)
+from emlearn.emissions import LEAST_FLOOR
+from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, IncompleteGaussian
+from emlearn.families.covariance import Diagonal, Full
+from emlearn.latent import MixtureWeights
+from emlearn.starts import PORTFOLIO, SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units
+
+# Rows on which the rate of convergence is found: it is a property of the data, not of their number.
+RATE_ROWS = 5000
+# Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
+RAISED_TO = 1e-6
+# Draws outside min_value and max_value are drawn again so often, then brought to the limit.
+MAX_REDRAWS = 100
+# Starts that know no particular form of covariance.
+FACTOR_STARTS = ("kmeans", "random")
+
+
+class EMImputer(TransformerMixin, EMMixin):
+    r"""Imputation by the Gaussian distribution, or mixture, of greatest likelihood given what is observed.
+
+    The model is joint: every feature that is observed in a row tells of every one that is missing. The fit is
+    exact maximum likelihood (with `ridge`, maximum a posteriori) from incomplete rows, where what is missing
+    does not depend on its value, given what is observed.
+
+    Parameters
+    ----------
+    missing_values : float or None, default=nan
+        What marks a missing entry. NaN also stands for None and ``pandas.NA``.
+    n_components : int, default=1
+        Number of Gaussian components, K.
+    covariance_type : str, default="full"
+        Form of the covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
+        "tied_spherical", as in `GaussianMixtureEM`; or "factor", `n_factors` factors plus noise of each
+        feature's own, for wide data (more columns than rows included).
+    n_factors : int, default=10
+        Number of factors, q, where `covariance_type` is "factor"; no more than there are features count.
+    ridge : float, default=1.0
+        Prior on each covariance matrix, worth that many rows of uncorrelated features that have their own
+        variance. It does not depend on the units of X. 0 is maximum likelihood.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
+        the rate of convergence.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, where there is more than one component. One component has one start.
+    min_value : float or array-like of shape (d,), default=-inf
+        Least imputed value, of each feature.
+    max_value : float or array-like of shape (d,), default=inf
+        Greatest imputed value, of each feature.
+    sample_posterior : bool, default=False
+        Whether `transform` draws from the distribution of the missing entries given the observed, in place
+        of its mean. Draws are from the part of it that lies within `min_value` and `max_value`.
+    add_indicator : bool, default=False
+        Whether to append a column for each feature with missing entries at fit, 1 where it is missing.
+    keep_empty_features : bool, default=False
+        Whether features without any entry at fit are kept, with 0 for what is missing, or dropped.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the likelihood.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts and all draws. With an int, `transform` draws the same each time.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    mean_ : ndarray of shape (d,)
+        Mean of each feature; NaN for a feature without entries.
+    covariance_ : ndarray of shape (d, d)
+        Covariance of the features, of the whole mixture. Computed when asked for.
+    weights_ : ndarray of shape (K,)
+        Weights of the components, largest first.
+    means_ : ndarray of shape (K, d)
+        Means of the components.
+    covariances_ : ndarray of shape (K, d, d)
+        Covariances of the components. Computed when asked for.
+    missing_fraction_ : ndarray of shape (d,)
+        Share of each feature's entries that is missing.
+    fraction_missing_information_ : float
+        Largest eigenvalue of the EM map, by which EM converges: of all that could be estimated, the share of
+        information that is missing where most is. On more than 5,000 rows that of an even part of them.
+    ridge_ : float
+        The ridge that was used: `ridge`, or more where the covariance would be singular without.
+    converged_ : bool
+        Whether the fit met `tol`, or all gains were lost in rounding.
+    gap_ : float
+        Total log-likelihood still to be gained, projected, in nats.
+    n_iter_ : int
+        Number of iterations.
+    log_likelihood_ : float
+        Total weighted log-likelihood of what is observed, in nats.
+    lower_bound_ : float
+        The same per observed entry; equals ``score(X)``.
+    lower_bounds_ : list of float
+        Objective (log-likelihood plus log prior) per observed entry at each iteration.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    restarts_ : Restarts
+        What happened to each start. Values are in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    indicator_ : MissingIndicator or None
+        What appends the columns of `add_indicator`.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MultipleImputation : Fits a model to many completed data sets.
+    GaussianMixtureEM : Clusters incomplete data.
+
+    Notes
+    -----
+    Rows are independent: what `transform` makes of a row depends on that row and the fit alone. A feature
+    that is constant says nothing of the others; it is imputed by its value, and has no part in likelihoods.
+    With several components an entry is imputed by the mean over components, each weighted by its
+    probability given the observed entries.
+
+    The prior is :math:`\log p(\Sigma) = -\tfrac12 r \, (\log |\Sigma| + \operatorname{tr} D \Sigma^{-1})` with
+    r the ridge and D the diagonal matrix of the variances of the available entries, so that the M-step adds
+    r D to the scatter matrix and r to the count.
+
+    References
+    ----------
+    Dempster, Laird & Rubin (1977), Maximum likelihood from incomplete data via the EM algorithm,
+    J. R. Stat. Soc. B 39. Little & Rubin (2002), Statistical Analysis with Missing Data, 2nd ed., Wiley,
+    ch. 11. Rubin & Thayer (1982), EM algorithms for ML factor analysis, Psychometrika 47.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emlearn import EMImputer
+    >>> X = np.array([[1.0, 2.0], [2.0, 4.1], [3.0, 5.9], [4.0, np.nan], [np.nan, 3.0]])
+    >>> EMImputer(ridge=0).fit_transform(X).round(2)
+    array([[1.  , 2.  ],
+           [2.  , 4.1 ],
+           [3.  , 5.9 ],
+           [4.  , 7.87],
+           [1.49, 3.  ]])
+    """
+
+    _parameter_constraints: dict = {
+        "missing_values": "no_validation",
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions({*COVARIANCE_SHAPES, "factor"})],
+        "n_factors": [Interval(Integral, 1, None, closed="left")],
+        "ridge": [Interval(Real, 0.0, None, closed="left")],
+        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "min_value": [Real, "array-like"],
+        "max_value": [Real, "array-like"],
+        "sample_posterior": ["boolean"],
+        "add_indicator": ["boolean"],
+        "keep_empty_features": ["boolean"],
+        "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    def __init__(
+        self,
+        *,
+        missing_values=np.nan,
+        n_components=1,
+        covariance_type="full",
+        n_factors=10,
+        ridge=1.0,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        min_value=-np.inf,
+        max_value=np.inf,
+        sample_posterior=False,
+        add_indicator=False,
+        keep_empty_features=False,
+        acceleration="auto",
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.missing_values = missing_values
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.n_factors = n_factors
+        self.ridge = ridge
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.min_value = min_value
+        self.max_value = max_value
+        self.sample_posterior = sample_posterior
+        self.add_indicator = add_indicator
+        self.keep_empty_features = keep_empty_features
+        self.acceleration = acceleration
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- fit ---------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y=None, sample_weight=None):
+        """Fit the distribution of the features.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : EMImputer
+
+        Raises
+        ------
+        ValueError
+            If X holds infinity or text, or nothing but missing entries, if a limit of the imputed values is of
+            the wrong length or they cross, or if weights are negative, all zero, or too many or few.
+
+        Warns
+        -----
+        UserWarning
+            Of features without entries, of constant ones, and of pairs of features that no row has both of: the
+            data say nothing of their correlation.
+        ConvergenceWarning
+            If `max_iter` comes first, or `ridge` had to be raised.
+        """
+        X = self._read(X, reset=True)
+        weight = self._check_weight(sample_weight, X)
+        limits = self._check_limits()
+        moments = self._moments(X, weight)
+        if not moments.entries.any():
+            raise ValueError("Every entry of X is missing: there is nothing to learn from.")
+        _, constant = self._choose_units(moments, Diagonal())
+        empty = moments.entries == 0
+        features = np.flatnonzero(~constant & ~empty)
+
+        self._limits = limits
+        self._features = features
+        self._dtype = X.dtype
+        self._empty = empty
+        self._available_mean = np.where(empty, np.nan, moments.mean)
+        self.missing_fraction_ = 1.0 - moments.entries / moments.weight
+        self.indicator_ = MissingIndicator(error_on_new=False).fit(X) if self.add_indicator else None
+        self._fit_model(X, y, weight, moments)
+        left_out = "left out of the output. Set keep_empty_features=True to keep them, filled with 0."
+        self._warn_of_columns(
+            empty, f"without any entry: {'filled with 0.' if self.keep_empty_features else left_out}"
+        )
+        self._warn_of_columns(constant & ~empty, "constant: filled with that value, of no use for the others.")
+        if isinstance(self._structure, Full):
+            self._warn_of_strangers(X, weight, moments)
+        return self
+
+    def _read(self, X, *, reset):
+        """X as floats, NaN where an entry is missing."""
+        marker = self.missing_values
+        X = self._check_X(X, reset=reset)
+        if _is_nan(marker):
+            return X
+        bad = find_bad_entry(X, allow_nan=False)
+        if bad is not None:
+            raise ValueError(
+                f"Input X contains NaN in {self._column_name(bad[1])}, row {bad[0]}, but "
+                f"missing_values={marker} says what marks a missing entry. Use one marker."
+            )
+        X = X.copy()
+        X[marker == X] = np.nan
+        return X
+
+    def _check_limits(self):
+        """Least and greatest value of each feature, (2, d)."""
+        d = self.n_features_in_
+        limits = np.empty((2, d))
+        for i, name in enumerate(("min_value", "max_value")):
+            value = np.asarray(getattr(self, name), dtype=np.float64)
+            if value.ndim and value.shape != (d,):
+                raise ValueError(
+                    f"{name} has shape {value.shape}; give one number, or one for each of the {d} features."
+                )
+            if np.isnan(value).any():
+                raise ValueError(f"{name} holds NaN.")
+            limits[i] = value
+        if (limits[0] > limits[1]).any():
+            j = int(np.argmax(limits[0] > limits[1]))
+            raise ValueError(
+                f"min_value={limits[0, j]:g} is above max_value={limits[1, j]:g} for {self._column_name(j)}."
+            )
+        return limits
+
+    def _fit_model(self, X, y, weight, moments):
+        """Fit the distribution of the features that vary, and publish it."""
+        features = self._features
+        scale = self._structure.units(moments.variance[features])
+        self._units = Affine(moments.mean[features], scale)
+        if not len(features):
+            self._publish_nothing()
+            return
+        Z = self._modelled(X)
+        rng = check_random_state(self.random_state)
+        least = RAISED_TO * moments.weight
+        for ridge in dict.fromkeys((float(self.ridge), max(float(self.ridge), least))):
+            model = self._bind_model(ridge)
+            prepare = self._start_one if self.n_components == 1 else self._start_many
+            starts, data, ground = prepare(model, Z, weight, moments.n_rows, rng)
+            result = self._race(model, starts, data, ground, X, y)
+            if self.covariance_type == "factor" or not model.is_spurious(result.best.params):
+                break
+            if ridge < least:
+                self._warn_of_raise(model, result.best.params.family, least)
+        self._publish(result, model, moments)
+        few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
+        self.fraction_missing_information_ = em_rate(
+            model, self._params, self._batches(Z[few], counts, n_threads=1)
+        )
+        self._warn_unless_converged(result.best, advice="raise ridge")
+
+    @property
+    def _structure(self):
+        factor = self.covariance_type == "factor"
+        return Diagonal() if factor else COVARIANCE_SHAPES[self.covariance_type].structure
+
+    def _modelled(self, X):
+        """The features that vary; without a copy where all do."""
+        return X if len(self._features) == X.shape[1] else X[:, self._features]
+
+    def _bind_model(self, ridge):
+        if self.covariance_type == "factor":
+            n_factors = min(self.n_factors, len(self._features))
+            family = FactorGaussian(n_factors, floor=LEAST_FLOOR, ridge=ridge)
+        else:
+            shape = COVARIANCE_SHAPES[self.covariance_type]
+            family = IncompleteGaussian(shape, floor=LEAST_FLOOR, ridge=ridge)
+        return LatentModel(MixtureWeights(), family)
+
+    def _start_one(self, model, Z, weight, n_rows, rng):
+        """The one sensible start of one component, from the entries that are there; and the data."""
+        positions, counts = draw_evenly(len(Z), weight, SAMPLE_ROWS, rng)
+        batch = Batch(np.ascontiguousarray(in_units(Z[positions], self._units).T), counts)
+        start = Start("all", lambda: model.start(batch, counts[None, :]))
+        return [start], self._batches(Z, weight, model=model), None
+
+    def _start_many(self, model, Z, weight, n_rows, rng):
+        """Starts for the race and its reserve, the data, and the part of them to race on."""
+        n_parameters = self.n_components * Z.shape[1] * (Z.shape[1] + 3) // 2
+        sample = Sample.of(Z, weight, self._units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
+        self._check_distinct_rows(n_rows, sample)
+        make = GaussianStarts(model, self.n_components, sample)
+        kinds = FACTOR_STARTS if self.covariance_type == "factor" else PORTFOLIO
+        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
+        starts = [make.start(kinds[i % self.n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
+        part = sample.batches(model.family.floats_per_row(self.n_components, Z.shape[1]))
+        if len(sample.positions) == n_rows:
+            return starts, part, None
+        return starts, self._batches(Z, weight, model=model), part
+
+    def _batches(self, Z, weight=None, *, model=None, n_threads=None):
+        """Rows of the modelled features, in the user's units, as data for the engine."""
+        model = self._model if model is None else model
+        return Batches(
+            Z,
+            weight,
+            floats_per_row=model.family.floats_per_row(self.n_components, Z.shape[1]),
+            units=self._units,
+            n_threads=effective_n_jobs(self.n_jobs) if n_threads is None else n_threads,
+        )
+
+    def _publish(self, result, model, moments):
+        params = result.best.params
+        order = np.lexsort((model.family.mean(params.family)[:, 0], -np.round(params.latent, 9)))
+        params = params._replace(
+            latent=params.latent[order], family=model.family.reorder(params.family, order)
+        )
+        entries = moments.entries[self._features]
+        self.ridge_ = model.family.ridge
+        self.n_parameters_ = len(order) - 1 + model.family.n_parameters(params.family)
+        self._model = model
+        self._set_params(params)
+        self._publish_race(result, entries.sum(), entries @ np.log(self._units.scale))
+
+    def _publish_nothing(self):
+        """Attributes of a fit where no feature varies."""
+        best = EMResult(None, 0.0, 0.0, True, n_iter=0, gap=0.0, history=(0.0,), extrapolated=(False,))
+        self.ridge_ = float(self.ridge)
+        self.n_parameters_ = 0
+        self.fraction_missing_information_ = 0.0
+        self._set_params(LatentPair(np.ones(1), None))
+        self._publish_race(RaceResult(best, Restarts((), 0, False)), 1.0, 0.0)
+
+    def _set_params(self, params):
+        """Take parameters in the engine's units, and publish what follows from them."""
+        self._params = params
+        self.weights_ = params.latent.copy()
+        self.means_ = np.tile(self._available_mean, (len(params.latent), 1))
+        if len(self._features):
+            means = self._model.family.mean(self._model.family.in_units(params.family, self._units))
+            self.means_[:, self._features] = means
+        self.mean_ = params.latent @ self.means_
+
+    @property
+    def covariances_(self):
+        """Covariances of the components, (K, d, d)."""
+        check_is_fitted(self)
+        d = self.n_features_in_
+        covariances = np.zeros((len(self.weights_), d, d))
+        covariances[:, self._empty] = covariances[:, :, self._empty] = np.nan
+        if len(self._features):
+            family = self._model.family
+            own = family.covariance(family.in_units(self._params.family, self._units))
+            covariances[:, self._features[:, None], self._features] = own
+        return covariances
+
+    @property
+    def covariance_(self):
+        """Covariance of the features, (d, d)."""
+        within = np.einsum("k,kij->ij", self.weights_, self.covariances_)
+        centred = self.means_ - self.mean_
+        return within + (self.weights_ * centred.T) @ centred
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    def transform(self, X):
+        """Impute the missing entries of X.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        X_imputed : ndarray of shape (n, d_out)
+            X without missing entries; what is observed is as it was. Features without entries at fit are
+            left out unless `keep_empty_features`; with `add_indicator` its columns come last.
+        """
+        check_is_fitted(self)
+        X = self._read(X, reset=False)
+        if self.sample_posterior:
+            filled = self._draw(X, check_random_state(self.random_state))
+        else:
+            weights, means, _ = self._cells(X)
+            filled = self._fill(X, np.einsum("ck,ck->c", weights, means))
+        filled = filled[:, self._kept]
+        if self.indicator_ is None:
+            return filled
+        return np.hstack([filled, self.indicator_.transform(X).astype(X.dtype)])
+
+    def inverse_transform(self, X):
+        """Put missing entries back where the indicator says that they were.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d_out)
+            What `transform` returned, with the columns of `add_indicator`.
+
+        Returns
+        -------
+        X_original : ndarray of shape (n, d)
+            With `missing_values` where an entry was missing. Of features without missing entries at fit there
+            is no indicator: what was imputed in them stays.
+
+        Raises
+        ------
+        ValueError
+            Without `add_indicator`, or if X has another number of columns.
+        """
+        check_is_fitted(self)
+        if not self.add_indicator:
+            raise ValueError(
+                "inverse_transform needs the indicator's columns: set add_indicator=True, fit and transform."
+            )
+        X = np.asarray(X)
+        kept = self._kept
+        marked = self.indicator_.features_
+        if X.ndim != 2 or X.shape[1] != len(kept) + len(marked):
+            raise ValueError(
+                f"X has shape {X.shape}, but transform gives {len(kept)} features and {len(marked)} indicators."
+            )
+        marker = np.nan if _is_nan(self.missing_values) else self.missing_values
+        original = np.full((len(X), self.n_features_in_), marker, dtype=X.dtype)
+        original[:, kept] = X[:, : len(kept)]
+        gone = np.zeros(original.shape, dtype=bool)
+        gone[:, marked] = X[:, len(kept) :].astype(bool)
+        original[gone] = marker
+        return original
+
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns that `transform` gives.
+
+        Parameters
+        ----------
+        input_features : array-like of str of shape (d,), default=None
+            Names of the features; None for those seen at fit, or else "x0", "x1", ....
+
+        Returns
+        -------
+        names : ndarray of str of shape (d_out,)
+        """
+        check_is_fitted(self)
+        names = _check_feature_names_in(self, input_features)
+        if self.indicator_ is None:
+            return names[self._kept]
+        return np.concatenate([names[self._kept], self.indicator_.get_feature_names_out(names)])
+
+    def conditional_std(self, X):
+        """Standard deviation of each imputed entry, given what its row has.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        std : ndarray of shape (n, d_out)
+            In the units of X; 0 for what is observed. Columns are those of `transform`, without indicators.
+            It does not include the uncertainty of the fit itself, which `sample` does.
+        """
+        check_is_fitted(self)
+        X = self._read(X, reset=False)
+        weights, means, variances = self._cells(X, with_variance=True)
+        centred = means - np.einsum("ck,ck->c", weights, means)[:, None]
+        variance = np.einsum("ck,ck->c", weights, variances + centred**2)
+        std = np.zeros(X.shape)
+        std[self._where(X)] = np.sqrt(variance)
+        return std[:, self._kept].astype(X.dtype, copy=False)
+
+    def predict_interval(self, X, coverage=0.95):
+        """Interval that holds each missing entry with a given probability, given what its row has.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        coverage : float, default=0.95
+            Probability between 0 and 1; as much is left out on either side.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n, d_out)
+            Limits, within `min_value` and `max_value`; both are the value itself where it is observed.
+            Columns are those of `transform`, without indicators.
+        """
+        check_is_fitted(self)
+        if not (isinstance(coverage, Real) and 0 < coverage < 1):
+            raise ValueError(f"coverage={coverage}: give a probability between 0 and 1.")
+        X = self._read(X, reset=False)
+        weights, means, variances = self._cells(X, with_variance=True)
+        stds = np.sqrt(variances)
+        tails = (0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage)
+        limits = (self._fill(X, _mixture_quantile(tail, weights, means, stds)) for tail in tails)
+        return tuple(limit[:, self._kept] for limit in limits)
+
+    def score_samples(self, X):
+        """Log-density of what is observed of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+
+        Returns
+        -------
+        log_density : ndarray of shape (n,)
+            In nats, with respect to the units of X; 0 for a row without entries. Features that were constant
+            or empty at fit do not count.
+        """
+        check_is_fitted(self)
+        return self._log_density(self._modelled(self._read(X, reset=False)))
+
+    def score(self, X, y=None, sample_weight=None):
+        """Mean log-density per observed entry, so that `GridSearchCV` needs no scorer.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : Ignored
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        score : float
+            In nats. Features that were constant or empty at fit do not count.
+
+        Raises
+        ------
+        ValueError
+            If nothing is observed.
+        """
+        check_is_fitted(self)
+        Z = self._modelled(self._read(X, reset=False))
+        weight = self._check_weight(sample_weight, Z)
+        weight = np.ones(len(Z)) if weight is None else weight
+        n_entries = weight @ np.count_nonzero(~np.isnan(Z), axis=1)
+        if not n_entries and len(self._features):
+            raise ValueError("Every entry of X is missing: there is nothing to score.")
+        return float(weight @ self._log_density(Z) / max(n_entries, 1))
+
+    def sample(self, X, n_imputations=20, *, X_fit=None, sample_weight=None, lazy=False):
+        """Complete X many times, with all the uncertainty that there is.
+
+        Each time the parameters are drawn first: EM goes on from the fit under random weights of the rows
+        (Rubin's Bayesian bootstrap). Then the missing entries are drawn given the observed.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            What to complete.
+        n_imputations : int, default=20
+            How often.
+        X_fit : array-like of shape (n', d), default=None
+            The rows that the imputer was fitted to, where X is not these.
+        sample_weight : array-like of shape (n',), default=None
+            Their weights at fit.
+        lazy : bool, default=False
+            Whether to return an iterator that makes one at a time.
+
+        Returns
+        -------
+        completed : list, or iterator, of what `transform` returns
+            To be analysed one by one, and the results pooled by `pool`.
+
+        References
+        ----------
+        Rubin (1987), Multiple Imputation for Nonresponse in Surveys, Wiley.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from emlearn import EMImputer, pool
+        >>> from emlearn.datasets import load_airquality
+        >>> X = load_airquality().data[:, :4]
+        >>> completed = EMImputer(random_state=0).fit(X).sample(X)
+        >>> means = [Z[:, 0].mean() for Z in completed]
+        >>> errors = [Z[:, 0].std(ddof=1) / np.sqrt(len(Z)) for Z in completed]
+        >>> pooled = pool(means, errors)
+        >>> print(f"Ozone {pooled.estimate:.0f} +- {pooled.standard_error:.1f} ppb")
+        Ozone 42 +- 2.9 ppb
+        """
+        check_is_fitted(self)
+        if not isinstance(n_imputations, Integral) or n_imputations < 1:
+            raise ValueError(f"n_imputations={n_imputations}: ask for one at least.")
+        Z = self._modelled(self._read(X if X_fit is None else X_fit, reset=False))
+        weight = self._check_weight(sample_weight, Z)
+        if not np.any(~np.isnan(Z)) and len(self._features):
+            raise ValueError("Every entry is missing of the rows to learn from: give X_fit.")
+        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n_imputations)
+
+        def complete(seed):
+            return self._redrawn(Z, weight, seed).transform(X)
+
+        if lazy:
+            return map(complete, seeds)
+        with one_blas_thread():
+            return Parallel(n_jobs=self.n_jobs, require="sharedmem")(delayed(complete)(seed) for seed in seeds)
+
+    def _redrawn(self, Z, weight, seed):
+        """A copy with parameters drawn by the Bayesian bootstrap of the rows Z, which draws imputations."""
+        rng = np.random.RandomState(seed)
+        drawn = copy.copy(self)
+        drawn.set_params(sample_posterior=True, random_state=rng.randint(np.iinfo(np.int32).max), n_jobs=1)
+        if not len(self._features):
+            return drawn
+        # Gamma variates: those of a row of weight 2 are the sum of those of the row twice.
+        shares = rng.standard_exponential(len(Z)) if weight is None else rng.standard_gamma(weight)
+        total = len(Z) if weight is None else weight.sum()
+        fit = fit_em(
+            self._model,
+            self._params,
+            drawn._batches(Z, shares * (total / shares.sum())),
+            tol=self.tol,
+            max_iter=self.max_iter,
+            acceleration=self.acceleration,
+        )
+        drawn._set_params(fit.params)
+        return drawn
+
+    # -- what these share --------------------------------------------------------------------------------
+
+    @property
+    def _kept(self):
+        """Which features `transform` gives."""
+        every = np.arange(self.n_features_in_)
+        return every if self.keep_empty_features else every[~self._empty]
+
+    def _where(self, X):
+        """Rows and columns of X of the missing entries that the model imputes, row by row."""
+        rows, columns = np.nonzero(np.isnan(self._modelled(X)))
+        return rows, self._features[columns]
+
+    def _fill(self, X, values):
+        """X with ``values`` for the missing entries that the model imputes, and constants for the others."""
+        filled = X.copy()
+        rows, columns = self._where(X)
+        filled[rows, columns] = np.clip(values, *self._limits[:, columns])
+        if len(self._features) < X.shape[1]:
+            rows, columns = np.nonzero(np.isnan(filled))
+            constants = np.where(self._empty, 0.0, self._available_mean)
+            filled[rows, columns] = np.clip(constants, *self._limits)[columns]
+        return filled
+
+    def _complete(self, Z, function, params=None):
+        """``function(completion, resp (K, m), missing (m, d))`` of each batch, joined along the first axis."""
+        weights, family = self._params if params is None else params
+        completion = self._model.family.completion(family)
+
+        def of_batch(batch):
+            done = completion(batch)
+            resp, log_density = self._model.latent.resp(weights, done.log_prob)
+            return function(done, resp, log_density, np.isnan(batch.x.T))
+
+        with one_blas_thread():
+            return list(self._batches(Z).map(of_batch))
+
+    def _cells(self, X, with_variance=False):
+        """Of each missing entry, row by row: probability, mean and variance in each component, (cells, K)."""
+        Z = self._modelled(X)
+        K = len(self.weights_)
+        missing = np.isnan(Z)
+        if not missing.any():
+            return np.ones((0, K)), np.ones((0, K)), np.ones((0, K))
+
+        def of_batch(done, resp, _, missing):
+            weights = np.repeat(resp.T, missing.sum(axis=1), axis=0)
+            means = np.stack([done.mean(k).T[missing] for k in range(K)], axis=1)
+            if not with_variance:
+                return weights, means, means
+            return weights, means, np.stack([done.variance(k).T[missing] for k in range(K)], axis=1)
+
+        parts = self._complete(Z, of_batch)
+        weights, means, variances = (np.concatenate(part) for part in zip(*parts, strict=True))
+        shift, scale = self._units
+        columns = np.nonzero(missing)[1]
+        return (
+            weights,
+            means * scale[columns, None] + shift[columns, None],
+            variances * scale[columns, None] ** 2,
+        )
+
+    def _log_density(self, Z):
+        if not len(self._features):
+            return np.zeros(len(Z))
+        log_scale = np.log(self._units.scale)
+
+        def of_batch(done, resp, log_density, missing):
+            return log_density - ~missing @ log_scale
+
+        return np.concatenate(self._complete(Z, of_batch))
+
+    def _draw(self, X, rng):
+        """X with its missing entries drawn, within the limits."""
+        Z = self._modelled(X)
+        incomplete = np.flatnonzero(np.isnan(Z).any(axis=1))
+        if not len(incomplete):
+            return self._fill(X, np.empty(0))
+        Z = Z[incomplete].astype(np.float64)
+        missing = np.isnan(Z)
+        resp = np.concatenate(self._complete(Z, lambda done, resp, *_: resp.T))
+        limits = self._limits[:, self._features]
+        drawn = self._propose(Z, resp, rng)
+        for _ in range(MAX_REDRAWS):
+            outside = missing & ((drawn < limits[0]) | (drawn > limits[1]))
+            again = np.flatnonzero(outside.any(axis=1))
+            if not len(again):
+                break
+            drawn[again] = self._propose(Z[again], resp[again], rng)
+        return self._fill(X, drawn[missing])
+
+    def _propose(self, Z, resp, rng):
+        """Rows Z with their missing entries drawn given the observed.
+
+        A row drawn whole misses its own conditional mean by as much as a draw given what is observed misses
+        that one (Matheron's rule), so that no conditional covariance is ever factored.
+        """
+        labels = (resp.cumsum(axis=1) < rng.uniform(size=(len(Z), 1))).sum(axis=1)
+        labels = np.minimum(labels, resp.shape[1] - 1)
+        whole = self._model.family.sample(self._params.family, labels, rng)
+        whole = whole * self._units.scale + self._units.shift
+        missing = np.isnan(Z)
+        around = self._conditional_mean(Z, labels)
+        own = self._conditional_mean(np.where(missing, np.nan, whole), labels)
+        return np.where(missing, around + (whole - own), Z)
+
+    def _conditional_mean(self, Z, labels):
+        """Rows Z with missing entries at their means in the component that each row belongs to."""
+        weights, family = self._params
+        mean = np.empty_like(Z)
+        for k in np.unique(labels):
+            alone = weights[[k]] * 0 + 1, self._model.family.reorder(family, np.array([k]))
+            of_k = self._complete(Z[labels == k], lambda done, *_: done.mean(0).T, alone)
+            mean[labels == k] = np.concatenate(of_k) * self._units.scale + self._units.shift
+        return mean
+
+    # -- warnings ----------------------------------------------------------------------------------------
+
+    def _warn_of_columns(self, which, what):
+        if which.any():
+            self._warn(f"X has {self._listed(np.flatnonzero(which))} {what}", UserWarning)
+
+    def _listed(self, columns):
+        names = [self._column_name(j) for j in columns]
+        return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+
+    def _warn_of_raise(self, model, params, ridge):
+        """Say that the covariance is singular without a ridge, and along which features."""
+        along = np.zeros(len(self._features))
+        for covariance in model.family.covariance(params):
+            values, vectors = np.linalg.eigh(covariance)
+            along += (vectors[:, values < RAISED_TO] ** 2).sum(axis=1)
+        self._warn(
+            f"With ridge={self.ridge:g} the covariance is singular along "
+            f"{self._listed(self._features[along > 1e-3])}: linearly dependent, or too few rows. The fit was "
+            f"done again with ridge={ridge:.3g}."
+        )
+
+    def _warn_of_strangers(self, X, weight, moments):
+        """Say which features no row has both of."""
+        entries = moments.entries[self._features]
+        if len(entries) < 2 or np.sort(entries)[:2].sum() > moments.weight:
+            return  # the rarest two must meet
+        seen = ~np.isnan(self._modelled(X))
+        counted = seen if weight is None else seen[weight > 0]
+        together = counted.T.astype(np.float32) @ counted.astype(np.float32)
+        pairs = np.argwhere(np.triu(together == 0))
+        if len(pairs):
+            named = [" and ".join(self._column_name(self._features[j]) for j in pair) for pair in pairs[:5]]
+            more = f" and {len(pairs) - 5} more pairs" if pairs[5:].size else ""
+            self._warn(
+                f"No row has both {'; '.join(named)}{more}: their correlation cannot be learnt but through "
+                "other features and the ridge.",
+                UserWarning,
+            )
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = _is_nan(self.missing_values)
+        tags.transformer_tags.preserves_dtype = ["float64", "float32"]
+        return tags
+
+
+def _is_nan(marker):
+    """Whether a marker of missing entries is NaN, or what becomes NaN when data are read."""
+    return marker is None or type(marker).__name__ == "NAType" or marker != marker
+
+
+def _mixture_quantile(p, weights, means, stds):
+    """Quantile p of Gaussian mixtures, one for each row of weights, means and deviations, (cells, K)."""
+    each = means + special.ndtri(p) * stds
+    low, high = each.min(axis=1), each.max(axis=1)
+    if means.shape[1] == 1:
+        return low
+    safe = np.where(stds > 0, stds, np.finfo(np.float64).tiny)
+    for _ in range(60):  # halving: to the last digit
+        middle = 0.5 * (low + high)
+        below = np.einsum("ck,ck->c", weights, special.ndtr((middle[:, None] - means) / safe)) < p
+        low, high = np.where(below, middle, low), np.where(below, high, middle)
+    return 0.5 * (low + high)
