@@ -17,6 +17,7 @@ from sklearn.utils import check_array
 from emlearn._sklearn_compat import CallbackSupportMixin, validate_data
 from emlearn._version import __version__
 from emlearn.em import Affine, race
+from emlearn.tables import only_numbers
 
 MOMENT_ROWS = 16384  # rows per step of the first pass
 
@@ -101,7 +102,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
     def _check_X(self, X, *, reset):
         """Rows as a float array, NaN where an entry is missing; infinity is named before any work is done."""
         X = validate_data(
-            self, X, reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
+            self, only_numbers(X), reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
         bad = find_bad_entry(X)
         if bad is not None:

@@ -7,8 +7,15 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn.families import COVARIANCE_SHAPES
+from emlearn.missing import missing_patterns, overimpute
 
-__all__ = ["ConvergenceDisplay", "HMMDisplay", "MixtureDisplay"]
+__all__ = [
+    "ConvergenceDisplay",
+    "HMMDisplay",
+    "MissingPatternDisplay",
+    "MixtureDisplay",
+    "OverimputeDisplay",
+]
 
 # Okabe and Ito's colours, told apart by colour-blind readers as well: orange, blue, green, pink, sky, yellow.
 PALETTE = ["#d55e00", "#0072b2", "#009e73", "#cc79a7", "#56b4e9", "#e0b000"]
@@ -659,3 +666,349 @@ def _other_starts(best, histories):
             others = [np.asarray(other) + shifts[-1] for other in histories[:i] + histories[i + 1 :]]
             return [other for other in others if len(other) and np.isfinite(other).all()]
     return []
+
+
+class MissingPatternDisplay:
+    """Picture of which entries are missing together.
+
+    A grid with a row for each pattern, those with the fewest gaps on top, and a column for each feature. On
+    the right stands how many rows of the data have the pattern, on top the share of each feature that is
+    missing. Make it with `from_data`.
+
+    Parameters
+    ----------
+    patterns : MissingPatterns
+        Patterns, of `emlearn.missing.missing_patterns`.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the last plot.
+    figure_ : matplotlib Figure
+        The figure that they belong to.
+    image_ : matplotlib QuadMesh
+        The grid: 1 where an entry is missing.
+    shown_ : ndarray of int
+        Numbers of the patterns drawn, from top to bottom.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_airquality
+    >>> from emlearn.display import MissingPatternDisplay
+    >>> display = MissingPatternDisplay.from_data(load_airquality(as_frame=True).frame)
+    >>> display.patterns.counts[display.shown_]
+    array([111,  35,   5,   2])
+    """
+
+    def __init__(self, patterns):
+        self.patterns = patterns
+
+    @classmethod
+    def from_data(cls, X, *, max_patterns=20, ax=None, **kwargs):
+        """Draw the patterns of missing entries.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations; NaN, None and pandas' NA are missing entries.
+        max_patterns : int, default=20
+            Number of patterns to draw, at most: those of the most rows.
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        **kwargs
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : MissingPatternDisplay
+
+        Raises
+        ------
+        ValueError
+            If X has infinite entries, or columns that are no numbers.
+        """
+        return cls(missing_patterns(X)).plot(ax=ax, max_patterns=max_patterns, **kwargs)
+
+    def plot(self, ax=None, *, max_patterns=20, colors=("#dbe7f0", "#d55e00"), **kwargs):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        max_patterns : int, default=20
+            Number of patterns to draw, at most: those of the most rows.
+        colors : sequence of two matplotlib colours, default=("#dbe7f0", "#d55e00")
+            Colours of what is observed and of what is missing.
+        **kwargs
+            For the grid (`Axes.pcolormesh`).
+
+        Returns
+        -------
+        display : MissingPatternDisplay
+        """
+        if not (isinstance(max_patterns, Integral) and max_patterns > 0):
+            raise ValueError(f"max_patterns={max_patterns!r}: draw one or more.")
+        from matplotlib.colors import ListedColormap
+
+        observed, counts, n_missing, names = self.patterns
+        self.shown_ = self.patterns.largest(max_patterns)
+        P, d = len(self.shown_), len(names)
+        if ax is None:
+            size = np.clip(2.2 + 0.6 * d, 4.5, 14), np.clip(1.8 + 0.3 * P, 2.6, 12)
+            ax = _pyplot().subplots(figsize=size, layout="constrained")[1]
+        self.ax_, self.figure_ = ax, ax.figure
+        style = {"cmap": ListedColormap(list(colors)), "vmin": 0, "vmax": 1, "edgecolors": "white"}
+        style = {**style, "lw": min(1, 60 / d), **kwargs}
+        self.image_ = ax.pcolormesh(~observed[self.shown_] * 1.0, **style)
+        ax.set(ylim=(P, 0), xlim=(0, d))
+        ax.tick_params(length=0)
+        ax.spines[:].set_visible(False)
+        n = counts.sum()
+        names = [name if len(name) <= 24 else name[:23] + "…" for name in names]
+        room = ax.get_window_extent().width / ax.figure.dpi / d
+        ax.set_xticks(np.arange(d) + 0.5, names, rotation=_tilt(names, room))
+        top = ax.secondary_xaxis("top")
+        shares = [_percent(m / n) for m in n_missing]
+        top.set_xticks(np.arange(d) + 0.5, shares, rotation=_tilt(shares, room))
+        top.tick_params(length=0)
+        top.spines[:].set_visible(False)
+        top.set_xlabel("missing")
+        ax.yaxis.tick_right()
+        ax.set_yticks(np.arange(P) + 0.5, counts[self.shown_])
+        # A title for the counts, at the height of the shares: it takes no room beside them.
+        ax.annotate("rows", (1, 1), (3.5, 3.5), xycoords="axes fraction", textcoords="offset points")
+        rarer = len(counts) - P
+        if rarer:
+            left = n - counts[self.shown_].sum()
+            ax.set_xlabel(f"not shown: {rarer} rarer patterns, {left} rows")
+        return self
+
+
+def _tilt(labels, room):
+    """Angle of labels with ``room`` inches each: upright if, roughly, they would run into one another."""
+    return 90 if 0.09 * max(map(len, labels)) > room else 0
+
+
+def _percent(share):
+    """A share in whole per cent, which looks like 0 or 1 only if it is."""
+    if 0 < share < 0.005:
+        return "<1 %"
+    return ">99 %" if 0.995 <= share < 1 else f"{share:.0%}".replace("%", " %")
+
+
+class OverimputeDisplay:
+    """Picture of imputed against observed values, of entries that were hidden from the imputer.
+
+    A panel for each feature: points with their intervals, and the diagonal, on which imputations would be
+    exact. An interval that holds the observed value crosses the diagonal; the others are drawn in another
+    colour. Make it with `from_estimator`, or `from_overimputed`.
+
+    Parameters
+    ----------
+    result : Overimputed
+        Of `emlearn.missing.overimpute`.
+
+    Attributes
+    ----------
+    axes_ : tuple of matplotlib Axes
+        Axes of the last plot, one per panel.
+    figure_ : matplotlib Figure
+        The figure that they belong to.
+    points_ : list of matplotlib PathCollection
+        Imputed against observed values of each panel.
+    bars_ : list of matplotlib LineCollection
+        Intervals of each panel.
+    diagonals_ : list of matplotlib Line2D
+        Diagonal of each panel.
+
+    Examples
+    --------
+    >>> from emlearn import EMImputer
+    >>> from emlearn.datasets import load_airquality
+    >>> from emlearn.display import OverimputeDisplay
+    >>> X = load_airquality(as_frame=True).data[["Ozone", "Solar.R", "Wind", "Temp"]]
+    >>> display = OverimputeDisplay.from_estimator(EMImputer(), X, random_state=0)
+    >>> len(display.axes_)
+    4
+    """
+
+    def __init__(self, result):
+        self.result = result
+
+    @classmethod
+    def from_overimputed(cls, result, *, feature=None, axes=None, **kwargs):
+        """Draw a result of `emlearn.missing.overimpute`.
+
+        Parameters
+        ----------
+        result : Overimputed
+        feature : int or str, default=None
+            The only feature to draw, by number or name; all by default.
+        axes : matplotlib Axes or sequence of them, default=None
+            Where to draw, one for each panel; a new figure by default.
+        **kwargs
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : OverimputeDisplay
+
+        Raises
+        ------
+        ValueError
+            If there is no such feature, or another number of axes than of panels.
+        """
+        return cls(result).plot(axes=axes, feature=feature, **kwargs)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        imputer,
+        X,
+        *,
+        coverage=0.95,
+        n_folds=5,
+        sample_weight=None,
+        random_state=None,
+        feature=None,
+        axes=None,
+        **kwargs,
+    ):
+        """Hide the observed entries from an imputer, in turn, and draw what it makes of them.
+
+        Parameters
+        ----------
+        imputer : estimator
+            With ``fit``, ``transform`` and ``predict_interval``. It is cloned, not fitted.
+        X : array-like of shape (n, d)
+            Rows are observations; NaN is a missing entry.
+        coverage : float, default=0.95
+            Share of the entries that the intervals should hold.
+        n_folds : int, default=5
+            Number of folds to hide.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts in the fits.
+        random_state : int, RandomState instance or None, default=None
+            Determines the folds.
+        feature : int or str, default=None
+            The only feature to draw, by number or name; all by default.
+        axes : matplotlib Axes or sequence of them, default=None
+            Where to draw, one for each panel; a new figure by default.
+        **kwargs
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : OverimputeDisplay
+
+        Raises
+        ------
+        ValueError
+            As `emlearn.missing.overimpute` and `from_overimputed` do.
+        """
+        result = overimpute(
+            imputer,
+            X,
+            coverage=coverage,
+            n_folds=n_folds,
+            sample_weight=sample_weight,
+            random_state=random_state,
+        )
+        return cls.from_overimputed(result, feature=feature, axes=axes, **kwargs)
+
+    def plot(
+        self,
+        axes=None,
+        *,
+        feature=None,
+        colors=("#0072b2", "#d55e00"),
+        legend=True,
+        scatter_kwargs=None,
+        bar_kwargs=None,
+    ):
+        """Draw.
+
+        Parameters
+        ----------
+        axes : matplotlib Axes or sequence of them, default=None
+            Where to draw, one for each panel; a new figure by default.
+        feature : int or str, default=None
+            The only feature to draw, by number or name; all by default.
+        colors : sequence of two matplotlib colours, default=("#0072b2", "#d55e00")
+            Colours of entries that their intervals hold, and of the others.
+        legend : bool, default=True
+            Whether to draw a legend: below the panels, or in the first if ``axes`` are given.
+        scatter_kwargs : dict, default=None
+            For the points (`Axes.scatter`).
+        bar_kwargs : dict, default=None
+            For the intervals (`Axes.vlines`).
+
+        Returns
+        -------
+        display : OverimputeDisplay
+        """
+        names = self.result.feature_names
+        features = range(len(names)) if feature is None else [_feature_number(feature, names)]
+        own = axes is None
+        axes = _panels(len(features)) if own else axes
+        self.axes_ = tuple(np.atleast_1d(np.asarray(axes, dtype=object)).ravel())
+        if len(self.axes_) != len(features):
+            raise ValueError(f"axes are {len(self.axes_)}, but there are {len(features)} features to draw.")
+        self.figure_ = self.axes_[0].figure
+        self.points_, self.bars_, self.diagonals_ = [], [], []
+        for ax, j in zip(self.axes_, features, strict=True):
+            self._plot_feature(ax, j, np.array(colors, dtype=object), scatter_kwargs or {}, bar_kwargs or {})
+        if legend:
+            _legend_of_intervals(self.axes_[0], colors, own)
+        return self
+
+    def _plot_feature(self, ax, j, colors, scatter_kwargs, bar_kwargs):
+        result = self.result
+        mine = result.columns == j
+        observed, imputed, inside = result.observed[mine], result.imputed[mine], result.inside[mine]
+        color = colors[np.where(inside, 0, 1)].tolist()
+        # Fainter and smaller where there are many, so that they do not hide one another.
+        crowd = float(np.clip(math.sqrt(150 / len(observed)), 0.2, 1))
+        style = {"colors": color, "lw": 1.0, "alpha": 0.45 * crowd, "zorder": 1, **bar_kwargs}
+        self.bars_.append(ax.vlines(observed, result.lower[mine], result.upper[mine], **style))
+        style = {"s": 18 * crowd, "linewidths": 0, "alpha": 0.9, "zorder": 3, **scatter_kwargs}
+        self.points_.append(ax.scatter(observed, imputed, c=color, **style))
+        ends = [observed.min(), observed.max()]
+        self.diagonals_ += ax.plot(ends, ends, color="0.25", lw=1.2, ls="--", zorder=4)
+        share = f"coverage {_percent(inside.mean())}, {_percent(result.nominal)} asked for"
+        ax.set_title(f"{result.feature_names[j]}\n{share}", fontsize="medium")
+        ax.set(xlabel="observed", ylabel="imputed")
+
+
+def _feature_number(feature, names):
+    if isinstance(feature, str) and feature in names:
+        return names.index(feature)
+    if isinstance(feature, Integral) and -len(names) <= feature < len(names):
+        return int(feature) % len(names)
+    raise ValueError(f"feature={feature!r}: the features are {names}, counted from 0.")
+
+
+def _panels(n):
+    """Axes in a new figure."""
+    columns = 2 if n == 4 else min(n, 4 if n <= 12 else 6)
+    rows = -(-n // columns)
+    size = (3.2 * columns, 3.1 * rows + 0.3) if n > 1 else (5.5, 4.8)
+    axes = _pyplot().subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)[1]
+    for ax in axes.ravel()[n:]:
+        ax.remove()
+    return axes.ravel()[:n]
+
+
+def _legend_of_intervals(ax, colors, own):
+    from matplotlib.lines import Line2D
+
+    labels = ["observed value inside its interval", "outside"]
+    handles = [
+        Line2D([], [], color=color, marker="o", ms=4, lw=1, label=label)
+        for color, label in zip(colors, labels, strict=True)
+    ]
+    if own:
+        ax.figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    else:
+        ax.legend(handles=handles, fontsize="small", framealpha=0.7)

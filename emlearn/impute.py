@@ -37,13 +37,13 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.emissions import LEAST_FLOOR
-from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, IncompleteGaussian
+from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
 from emlearn.families.covariance import Diagonal, Full
 from emlearn.latent import MixtureWeights
 from emlearn.starts import PORTFOLIO, SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units
 
 # Rows on which the rate of convergence is found: it is a property of the data, not of their number.
-RATE_ROWS = 5000
+RATE_ROWS = 2000
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
 RAISED_TO = 1e-6
 # Draws outside min_value and max_value are drawn again so often, then brought to the limit.
@@ -117,7 +117,7 @@ class EMImputer(TransformerMixin, EMMixin):
         Share of each feature's entries that is missing.
     fraction_missing_information_ : float
         Largest eigenvalue of the EM map, by which EM converges: of all that could be estimated, the share of
-        information that is missing where most is. On more than 5,000 rows that of an even part of them.
+        information that is missing where most is. On more than 2,000 rows that of an even part of them.
     ridge_ : float
         The ridge that was used: `ridge`, or more where the covariance would be singular without.
     converged_ : bool
@@ -384,10 +384,17 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _start_one(self, model, Z, weight, n_rows, rng):
         """The one sensible start of one component, from the entries that are there; and the data."""
-        positions, counts = draw_evenly(len(Z), weight, SAMPLE_ROWS, rng)
-        batch = Batch(np.ascontiguousarray(in_units(Z[positions], self._units).T), counts)
-        start = Start("all", lambda: model.start(batch, counts[None, :]))
-        return [start], self._batches(Z, weight, model=model), None
+
+        def start():
+            if self.covariance_type != "factor":  # uncorrelated: what comes of it is one EM step
+                shape, d = model.family.shape, Z.shape[1]
+                standard = GaussianParams(np.zeros((1, d)), shape.structure.identity(1, d))
+                return LatentPair(np.ones(1), standard)
+            positions, counts = draw_evenly(len(Z), weight, SAMPLE_ROWS, rng)
+            batch = Batch(np.ascontiguousarray(in_units(Z[positions], self._units).T), counts)
+            return model.start(batch, counts[None, :])
+
+        return [Start("all", start)], self._batches(Z, weight, model=model), None
 
     def _start_many(self, model, Z, weight, n_rows, rng):
         """Starts for the race and its reserve, the data, and the part of them to race on."""
@@ -762,21 +769,21 @@ class EMImputer(TransformerMixin, EMMixin):
         """Of each missing entry, row by row: probability, mean and variance in each component, (cells, K)."""
         Z = self._modelled(X)
         K = len(self.weights_)
-        missing = np.isnan(Z)
-        if not missing.any():
+        if not np.isnan(Z).any():
             return np.ones((0, K)), np.ones((0, K)), np.ones((0, K))
 
         def of_batch(done, resp, _, missing):
-            weights = np.repeat(resp.T, missing.sum(axis=1), axis=0)
-            means = np.stack([done.mean(k).T[missing] for k in range(K)], axis=1)
+            rows, columns = np.nonzero(missing)
+            weights = resp.T[rows]
+            means = np.stack([done.mean(k)[columns, rows] for k in range(K)], axis=1)
             if not with_variance:
-                return weights, means, means
-            return weights, means, np.stack([done.variance(k).T[missing] for k in range(K)], axis=1)
+                return columns, weights, means, means
+            variances = np.stack([done.variance(k)[columns, rows] for k in range(K)], axis=1)
+            return columns, weights, means, variances
 
         parts = self._complete(Z, of_batch)
-        weights, means, variances = (np.concatenate(part) for part in zip(*parts, strict=True))
+        columns, weights, means, variances = (np.concatenate(part) for part in zip(*parts, strict=True))
         shift, scale = self._units
-        columns = np.nonzero(missing)[1]
         return (
             weights,
             means * scale[columns, None] + shift[columns, None],

@@ -5,9 +5,9 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from emlearn.datasets import load_cdnow, load_earthquakes, load_old_faithful
+from emlearn.datasets import load_airquality, load_cdnow, load_earthquakes, load_old_faithful
 
-LOADERS = [load_cdnow, load_old_faithful, load_earthquakes]
+LOADERS = [load_cdnow, load_old_faithful, load_earthquakes, load_airquality]
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -15,7 +15,8 @@ def test_bunch_follows_scikit_learn(load):
     bunch = load()
     assert bunch.data.dtype == np.float64
     assert bunch.data.shape[1] == len(bunch.feature_names)
-    assert np.isfinite(bunch.data).all()
+    assert not np.isinf(bunch.data).any()
+    assert np.isnan(bunch.data).sum() == (44 if load is load_airquality else 0)
     assert bunch.frame is None
     assert f"{len(bunch.data):,}" in bunch.DESCR
     assert "Source:" in bunch.DESCR
@@ -36,7 +37,7 @@ def test_frame_holds_the_same_numbers(load):
 @pytest.mark.parametrize("load", LOADERS)
 def test_each_call_returns_its_own_arrays(load):
     load().data[:] = -1
-    assert (load().data > 0).all()
+    assert np.nanmin(load().data) > 0
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -86,3 +87,22 @@ def test_earthquakes():
     assert bunch.data.shape == (107, 1)
     np.testing.assert_array_equal(bunch.year, np.arange(1900, 2007))
     assert bunch.data.sum() == 2072
+
+
+def test_airquality():
+    bunch = load_airquality()
+    np.testing.assert_array_equal(np.isnan(bunch.data).sum(axis=0), [37, 7, 0, 0, 0, 0])
+    np.testing.assert_allclose(
+        np.nanmean(bunch.data, axis=0)[:4], [42.1293103, 185.9315068, 9.9575163, 77.8823529]
+    )
+    # Every day from 1 May to 30 September, in order.
+    days = np.arange(np.datetime64("1973-05-01"), np.datetime64("1973-10-01"))
+    month, day = bunch.data[:, 4:].T.astype(int)
+    np.testing.assert_array_equal((days.astype("datetime64[M]").astype(int) % 12) + 1, month)
+    np.testing.assert_array_equal((days - days.astype("datetime64[M]")).astype(int) + 1, day)
+
+
+def test_airquality_frame_dtypes():
+    pytest.importorskip("pandas")
+    frame = load_airquality(as_frame=True).frame
+    assert [dtype.kind for dtype in frame.dtypes] == list("ffffii")

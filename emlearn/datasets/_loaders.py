@@ -207,3 +207,53 @@ def load_earthquakes(*, as_frame=False):
     columns, description = _read("earthquakes")
     columns = {name: column.astype(np.int64) for name, column in columns.items()}
     return _bunch("earthquakes", columns, description, ["earthquakes"], as_frame)
+
+
+def load_airquality(*, as_frame=False):
+    """Load 153 days of ozone, sunshine, wind and temperature in New York, 1973, with missing entries.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (153, 6), or DataFrame
+            ``Ozone`` (ppb), ``Solar.R`` (solar radiation, langleys), ``Wind`` (mph), ``Temp`` (daily
+            maximum, degrees Fahrenheit), ``Month`` (5 to 9) and ``Day`` (1 to 31). NaN where an entry is
+            missing: 37 of ozone and 7 of solar radiation. In the DataFrame month and day are int64.
+        feature_names : list of str
+            Names of the columns of `data`.
+        frame : DataFrame of shape (153, 6), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] J. M. Chambers, W. S. Cleveland, B. Kleiner and P. A. Tukey (1983), "Graphical Methods for Data
+       Analysis", Wadsworth. Measured by the New York State Department of Conservation (ozone) and the
+       National Weather Service. The data are ``datasets::airquality`` of R.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_airquality
+    >>> airquality = load_airquality()
+    >>> airquality.data.shape
+    (153, 6)
+    >>> airquality.data[4]
+    array([ nan,  nan, 14.3, 56. ,  5. ,  5. ])
+    """
+    columns, description = _read("airquality")
+    for name in ("Month", "Day"):
+        columns[name] = columns[name].astype(np.int64)
+    return _bunch("airquality", columns, description, list(columns), as_frame)

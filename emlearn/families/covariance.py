@@ -8,6 +8,7 @@ a full matrix, the diagonal, or the trace. A *whitener* W is a square root of th
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtri
 
 from emlearn.em.spaces import Positive, PositiveDefinite
-from emlearn.families.patterns import Gaps, PatternGroup
+from emlearn.families.patterns import Gaps, PatternGroup, Places
 
 FloatArray = NDArray[np.float64]
 
@@ -109,7 +110,7 @@ class Structure(Protocol):
         """Covariances of some of the features."""
         ...
 
-    def given(self, whitener: FloatArray, gaps: Gaps) -> Given:
+    def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
         """What one matrix, by its whitener, says of missing entries given the others."""
         ...
 
@@ -126,8 +127,8 @@ class Given(Protocol):
     def fill(self, centred: FloatArray, precise: bool) -> FloatArray:
         """Squared Mahalanobis lengths (m,) of the observed entries of ``centred`` (d, m).
 
-        The missing entries, 0 before, are set to their conditional means. ``precise`` forgoes a shortcut
-        that loses digits where the matrix is nearly singular.
+        The missing entries, any finite numbers before, are set to their conditional means. ``precise``
+        forgoes a shortcut that loses digits where the matrix is nearly singular.
         """
         ...
 
@@ -258,8 +259,8 @@ class Full:
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns[:, None], columns]
 
-    def given(self, whitener: FloatArray, gaps: Gaps) -> Given:
-        return _GivenCorrelated(whitener, gaps)
+    def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
+        return _GivenCorrelated(whitener, gaps, places)
 
     def identity(self, n: int, d: int) -> FloatArray:
         return np.tile(np.eye(d), (n, 1, 1))
@@ -273,90 +274,105 @@ class _GivenCorrelated:
     with P serves all observations, and patterns that lack the same number of entries are factored together.
     """
 
-    def __init__(self, whitener: FloatArray, gaps: Gaps):
+    def __init__(self, whitener: FloatArray, gaps: Gaps, places: Places):
         self._whitener = whitener
         self._gaps = gaps
+        self._places = places
         self._precision = whitener @ whitener.T
-        d, m = gaps.missing.shape
-        self.log_det = np.full(m, np.log(np.diagonal(whitener)).sum())
-        self._inverses = []
-        for group in gaps.groups:
-            inverse, log_det = _invert(self._precision.take(_pairs(group, d)))
-            self._inverses.append(inverse)
-            self.log_det[group.columns] -= 0.5 * log_det[group.pattern]
+        self._inverses = self._precision.take(places.pairs)
+        self.log_det = np.full(gaps.missing.shape[1], np.log(np.diagonal(whitener)).sum())
+        for group, matrices in self._of_groups():
+            self.log_det[group.columns] -= 0.5 * _invert(matrices)[group.pattern]
         self.log_det[gaps.empty] = 0.0
 
+    def _of_groups(self) -> Iterator[tuple[PatternGroup, FloatArray]]:
+        """Each group with its matrices (c, c, p)."""
+        start = 0
+        for group in self._gaps.groups:
+            c, p = group.missing.shape
+            yield group, self._inverses[start : start + c * c * p].reshape(c, c, p)
+            start += c * c * p
+
     def fill(self, centred: FloatArray, precise: bool) -> FloatArray:
+        centred[:, self._gaps.empty] = 0.0
         pull = self._precision @ centred
         distance = np.zeros(0) if precise else np.einsum("im,im->m", centred, pull)
-        for group, inverse in zip(self._gaps.groups, self._inverses, strict=True):
-            entries = group.entries(centred.shape[1])
-            of_missing = pull.take(entries)
-            fill = -_apply(inverse, of_missing, group.pattern)
-            centred.reshape(-1)[entries] = fill
+        pull_of_missing = pull.take(self._places.entries)
+        steps = np.empty_like(pull_of_missing)
+        start = 0
+        for group, inverses in self._of_groups():
+            shape = len(inverses), len(group.columns)
+            part = slice(start, start + shape[0] * shape[1])
+            own, step = pull_of_missing[part].reshape(shape), steps[part].reshape(shape)
+            _apply(inverses, own, group.pattern, out=step)
             if not precise:
-                distance[group.columns] += np.einsum("im,im->m", of_missing, fill)
-        # Where missing entries are at their conditional means, the length of the whole is that of the observed,
-        # and an error of the means enters by its square only.
+                distance[group.columns] -= np.einsum("im,im->m", own, step)
+            start = part.stop
+        # From wherever they are, one Newton step brings the missing entries to their conditional means.
+        centred.reshape(-1)[self._places.entries] -= steps
+        # There the length of the whole is that of the observed, and an error enters by its square only.
         return Full().distance(self._whitener, centred) if precise else distance
 
     def noise(self, resp: FloatArray) -> FloatArray:
         d = len(self._whitener)
-        total = np.zeros(d * d)
-        for group, inverse in zip(self._gaps.groups, self._inverses, strict=True):
-            weight = np.bincount(group.pattern, resp[group.columns], inverse.shape[2])
-            total += np.bincount(_pairs(group, d).ravel(), (inverse * weight).ravel(), d * d)
+        weights = [
+            np.tile(np.bincount(group.pattern, resp[group.columns], inverses.shape[2]), len(inverses) ** 2)
+            for group, inverses in self._of_groups()
+        ]
+        weighted = self._inverses * np.concatenate([np.empty(0), *weights])
         rows, columns, _ = _triangle(d)
+        total = np.bincount(self._places.pairs, weighted, d * d).astype(np.float64, copy=False)
         return total.reshape(d, d)[rows, columns]
 
     def variance(self) -> FloatArray:
         d, m = self._gaps.missing.shape
         variance = np.zeros(d * m)
-        for group, inverse in zip(self._gaps.groups, self._inverses, strict=True):
-            own = np.einsum("iip->ip", inverse)
-            variance[group.entries(m)] = own[:, group.pattern]
+        diagonals = [
+            np.einsum("iip->ip", inverses)[:, group.pattern].ravel() for group, inverses in self._of_groups()
+        ]
+        variance[self._places.entries] = np.concatenate([np.empty(0), *diagonals])
         variance = variance.reshape(d, m)
         if self._gaps.empty.size:
             variance[:, self._gaps.empty] = np.diagonal(np.linalg.inv(self._precision))[:, None]
         return variance
 
 
-def _pairs(group: PatternGroup, d: int) -> NDArray[np.intp]:
-    """Where each pair of a pattern's missing features stands in a matrix (d, d) laid flat, (c, c, p)."""
-    return group.missing[:, None] * np.intp(d) + group.missing
-
-
-def _invert(matrices: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Inverses and log-determinants of positive definite matrices that lie along the last axis, (c, c, p)."""
+def _invert(matrices: FloatArray) -> FloatArray:
+    """Invert positive definite matrices (c, c, p) along the last axis in place; their log-determinants (p,)."""
     c = len(matrices)
     if c > SWEPT:
         stack = matrices.transpose(2, 0, 1)
-        diagonals = np.diagonal(np.linalg.cholesky(stack), axis1=1, axis2=2)
-        inverses = np.linalg.inv(stack).astype(np.float64, copy=False)
-        return inverses.transpose(1, 2, 0), 2 * np.log(diagonals).sum(axis=1)
-    log_det = np.zeros(matrices[0, 0].shape)
+        pivots = np.diagonal(np.linalg.cholesky(stack), axis1=1, axis2=2).T ** 2
+        matrices[...] = np.linalg.inv(stack).transpose(1, 2, 0)
+        return np.log(pivots).sum(axis=0)
+    pivots = np.empty(matrices.shape[1:])
+    work = np.empty_like(matrices)
     for j in range(c):  # sweep after sweep, of all matrices at once
-        pivot = matrices[j, j].copy()
-        log_det += np.log(pivot)
-        column = matrices[:, j].copy()
+        pivot = pivots[j]
+        pivot[...] = matrices[j, j]
+        column = matrices[j].copy()
         row = column / pivot
-        row[j], column[j] = -1.0 / pivot, 0.0
-        matrices -= column[:, None] * row
-        matrices[j] = matrices[:, j] = row
-    return np.negative(matrices, out=matrices), log_det
+        column[j] = 0.0
+        np.divide(-1.0, pivot, out=row[j])
+        np.multiply(column[:, None], row, out=work)
+        matrices -= work
+        matrices[j] = row
+        matrices[:, j] = row
+    np.negative(matrices, out=matrices)
+    return np.log(pivots).sum(axis=0)
 
 
-def _apply(matrices: FloatArray, x: FloatArray, which: NDArray[np.intp]) -> FloatArray:
+def _apply(matrices: FloatArray, x: FloatArray, which: NDArray[np.intp], out: FloatArray) -> None:
     """Matrix ``which`` (m,) of those along the last axis, (c, c, p), times each column of x (c, m)."""
     p, m = matrices.shape[2], x.shape[1]
     if p == m:
-        return np.einsum("ijm,jm->im", matrices, x)
-    if m < SHARED * p:
-        return np.einsum("ijm,jm->im", matrices[:, :, which], x)
-    bounds = np.searchsorted(which, np.arange(p + 1))  # columns stand pattern by pattern
-    return np.hstack(
-        [matrices[:, :, i] @ x[:, start:stop] for i, (start, stop) in enumerate(pairwise(bounds))]
-    )
+        np.einsum("ijm,jm->im", matrices, x, out=out)
+    elif m < SHARED * p:
+        np.einsum("ijm,jm->im", matrices.take(which, axis=2), x, out=out)
+    else:  # columns stand pattern by pattern
+        bounds = np.searchsorted(which, np.arange(p + 1))
+        for i, (start, stop) in enumerate(pairwise(bounds.tolist())):
+            np.matmul(matrices[:, :, i], x[:, start:stop], out=out[:, start:stop])
 
 
 class _GivenUncorrelated:
@@ -371,6 +387,7 @@ class _GivenUncorrelated:
         self.log_det = np.log(each) @ ~gaps.missing
 
     def fill(self, centred: FloatArray, precise: bool) -> FloatArray:
+        np.copyto(centred, 0.0, where=self._gaps.missing)
         return self._structure.distance(self._whitener, centred)
 
     def noise(self, resp: FloatArray) -> FloatArray:
@@ -401,7 +418,7 @@ class _Uncorrelated:
     def whitener(self, covariance: FloatArray) -> FloatArray:
         return 1.0 / np.sqrt(covariance)
 
-    def given(self, whitener: FloatArray, gaps: Gaps) -> Given:
+    def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
         return _GivenUncorrelated(self, whitener, gaps)  # type: ignore[arg-type]
 
 

@@ -84,14 +84,15 @@ class IncompleteGaussian(Gaussian):
         structure, tied = self.shape
         reach = batch.once("reach", lambda: np.nansum(batch.x**2, axis=0).max())
         precise = form.cancels(reach)
-        given = [structure.given(whitener, gaps) for whitener in form.whitener]
+        places = batch.once("places", gaps.places)
+        zeroed = batch.once("zeroed", lambda: np.where(gaps.missing, 0.0, batch.x))
+        given = [structure.given(whitener, gaps, places) for whitener in form.whitener]
         log_prob = np.empty((len(params.means), batch.x.shape[1]))
         volume = -0.5 * np.log(2 * np.pi) * gaps.n_observed
         filled = []
         for k, mean in enumerate(params.means):
             of_k = given[0 if tied else k]
-            centred = batch.x - mean[:, None]
-            np.copyto(centred, 0.0, where=gaps.missing)
+            centred = zeroed - mean[:, None]
             log_prob[k] = of_k.fill(centred, precise)
             log_prob[k] *= -0.5
             log_prob[k] += of_k.log_det
@@ -105,7 +106,10 @@ class IncompleteGaussian(Gaussian):
         structure, tied = self.shape
         first = np.array([centred @ share for centred, share in zip(filled, resp, strict=True)])
         second = np.array(
-            [structure.moment(centred, share) for centred, share in zip(filled, resp, strict=True)]
+            [
+                structure.moment(centred, None if (share == 1.0).all() else share)
+                for centred, share in zip(filled, resp, strict=True)
+            ]
         )
         if tied:
             second, shares = second.sum(axis=0, keepdims=True), resp.sum(axis=0, keepdims=True)

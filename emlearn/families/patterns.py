@@ -20,9 +20,17 @@ class PatternGroup(NamedTuple):
     columns: IntArray  # (m',) of the batch, pattern by pattern
     pattern: IntArray  # (m',) which pattern each column has
 
-    def entries(self, m: int) -> IntArray:
-        """Where the missing entries of each column stand in an array (d, m) laid flat, (c, m')."""
-        return self.missing[:, self.pattern] * np.intp(m) + self.columns
+
+class Places(NamedTuple):
+    """Where all groups find what is theirs, one group after another."""
+
+    entries: IntArray  # of the missing entries, in an array (d, m) laid flat
+    pairs: IntArray  # of the pairs of features that each pattern lacks, in a matrix (d, d) laid flat
+
+    @property
+    def size(self) -> int:
+        """How many numbers it takes to remember this."""
+        return self.entries.size + self.pairs.size
 
 
 @dataclass(frozen=True)
@@ -40,6 +48,15 @@ class Gaps:
         arrays = [self.missing, self.empty, self.n_observed]
         arrays += [array for group in self.groups for array in group]
         return sum(array.nbytes for array in arrays) // 8
+
+    def places(self) -> Places:
+        """Where missing entries, and pairs of them, stand."""
+        d, m = self.missing.shape
+        entries, pairs = [np.empty(0, dtype=np.intp)], [np.empty(0, dtype=np.intp)]
+        for missing, columns, pattern in self.groups:
+            entries.append((missing[:, pattern] * np.intp(m) + columns).ravel())
+            pairs.append((missing[:, None] * np.intp(d) + missing).ravel())
+        return Places(np.concatenate(entries), np.concatenate(pairs))
 
 
 def find_gaps(batch: Batch) -> Gaps | None:

@@ -41,6 +41,10 @@ class MixtureWeights:
         self, params: FloatArray, log_prob: FloatArray, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
+        if len(params) == 1:
+            log_evidence = log_prob[0].copy()
+            log_prob[...] = 1.0
+            return log_prob, log_evidence
         with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
             log_prob += np.log(params)[:, None]
         if beta != 1.0:
