@@ -4,6 +4,7 @@ from emlearn.families.base import Emission, ExponentialFamily, Numeric
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.compound import MixtureOf, MixtureParams, MixtureTotals
+from emlearn.families.factor import FactorGaussian, FactorParams
 from emlearn.families.gaps import WithGaps
 from emlearn.families.gaussian import (
     COVARIANCE_SHAPES,
@@ -23,6 +24,8 @@ __all__ = [
     "CategoricalParams",
     "Emission",
     "ExponentialFamily",
+    "FactorGaussian",
+    "FactorParams",
     "Gaussian",
     "GaussianParams",
     "GaussianTotals",
