@@ -21,10 +21,16 @@ FloatArray = NDArray[np.float64]
 DIFFERENCE = 1e-5
 
 
-def em_rate(model: EMModel, params: Any, data: Any, *, max_steps: int = 25, tol: float = 2e-3) -> float:
+def em_rate(
+    model: EMModel,
+    params: Any,
+    data: Any,
+    *,
+    flat: FloatArray | None = None,
+    max_steps: int = 25,
+    tol: float = 2e-3,
+) -> float:
     """Largest eigenvalue of the EM map at a maximum, by Arnoldi's method on differences of EM steps.
-
-    Directions in which the objective is flat, as the rotations of factors, do not count.
 
     Parameters
     ----------
@@ -33,6 +39,9 @@ def em_rate(model: EMModel, params: Any, data: Any, *, max_steps: int = 25, tol:
         Parameters at, or close to, a maximum.
     data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
         What `emlearn.em.fit_em` takes.
+    flat : ndarray of shape (r, p), default=None
+        Directions, in the coordinates of ``model.flatten``, along which the objective does not change, as the
+        rotations of factors. They do not count.
     max_steps : int, default=25
         Largest number of E-steps beside the first two.
     tol : float, default=2e-3
@@ -74,16 +83,21 @@ def em_rate(model: EMModel, params: Any, data: Any, *, max_steps: int = 25, tol:
     n = int(np.count_nonzero(moving))
     if not n:
         return 0.0
+    # The map takes flat directions to themselves: what is left of the rest when these are taken out is the map
+    # of what can be estimated.
+    frame = np.linalg.qr(np.empty((n, 0)) if flat is None else flat[:, moving].T)[0]
     with one_blas_thread():
         fixed = image(here)
-        # J − I maps flat directions, along which J is the identity, to 0: the search begins outside them.
         first = np.random.RandomState(0).standard_normal(n)
-        first = change(first / np.linalg.norm(first)) - first / np.linalg.norm(first)
+        first /= np.linalg.norm(first)
+        first = change(first) - first  # without what else the map leaves as it is
+        first -= frame @ (frame.T @ first)
         basis = [first / np.linalg.norm(first)]
         projected = np.zeros((max_steps + 1, max_steps + 1))
         rate = 0.0
         for j in range(min(max_steps, n)):
             ahead = change(basis[j])
+            ahead -= frame @ (frame.T @ ahead)
             for _ in range(2):  # once more, for what rounding left
                 for i, vector in enumerate(basis):
                     share = vector @ ahead

@@ -333,6 +333,17 @@ class FactorGaussian(ExponentialFamily):
         weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
         return np.where(missing, available_mean(batch.x, weight[None, :], 0.0).T, batch.x)
 
+    def rotations(self, params: FactorParams) -> FloatArray:
+        """Directions (r, n) of the coordinates in which factors turn into each other: no density changes."""
+        K, d, q = params.loadings.shape
+        pairs = [(k, a, b) for k in range(K) for a in range(q) for b in range(a)]
+        turns = np.zeros((len(pairs), K, d, q))
+        for turn, (k, a, b) in zip(turns, pairs, strict=True):
+            turn[k, :, a] = params.loadings[k, :, b]
+            turn[k, :, b] = -params.loadings[k, :, a]
+        beside = np.zeros((len(pairs), K * d))
+        return np.hstack([beside, turns.reshape(len(pairs), K * d * q), beside])
+
     def n_parameters(self, params: FactorParams) -> int:
         """Number of free parameters.
 

@@ -116,15 +116,13 @@ class Gaussian(ExponentialFamily):
 
     def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
         form = self._linearise(params)
-        whiten = self._always_whitens(*params.means.shape)
+        return lambda batch: self._observe(params, form, batch)
 
-        def observe(batch: Batch) -> Observed:
-            reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
-            if whiten or form.cancels(reach):
-                return self._observe_whitened(params, form, batch)
-            return self._observe_quadratic(params, form, batch)
-
-        return observe
+    def _observe(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
+        reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
+        if self._always_whitens(*params.means.shape) or form.cancels(reach):
+            return self._observe_whitened(params, form, batch)
+        return self._observe_quadratic(params, form, batch)
 
     def _always_whitens(self, n_components: int, d: int) -> bool:
         if self.shape.tied or not isinstance(self.shape.structure, Full):

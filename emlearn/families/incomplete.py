@@ -38,13 +38,12 @@ class IncompleteGaussian(Gaussian):
 
     def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
-        complete = super().density(params)
         form = self._linearise(params)
 
         def observe(batch: Batch) -> Observed:
             gaps = find_gaps(batch)
             if gaps is None:
-                return complete(batch)
+                return self._observe(params, form, batch)
             log_prob, filled, given = self._fill(params, form, batch, gaps)
 
             def totals(resp: FloatArray) -> GaussianTotals:
@@ -59,13 +58,12 @@ class IncompleteGaussian(Gaussian):
 
     def completion(self, params: GaussianParams) -> Callable[[Batch], Completion]:
         """Conditional moments of missing entries at ``params``, as a function of a batch."""
-        complete = super().density(params)
         form = self._linearise(params)
 
-        def complete_batch(batch: Batch) -> Completion:
+        def complete(batch: Batch) -> Completion:
             gaps = find_gaps(batch)
             if gaps is None:
-                seen = complete(batch)
+                seen = self._observe(params, form, batch)
                 log_prob = seen.log_prob + seen.shared_log_prob()
                 return Completion(log_prob, lambda _: batch.x, lambda _: np.zeros_like(batch.x))
             log_prob, filled, given = self._fill(params, form, batch, gaps)
@@ -75,7 +73,7 @@ class IncompleteGaussian(Gaussian):
                 lambda k: given[k % len(given)].variance(),
             )
 
-        return complete_batch
+        return complete
 
     def _fill(
         self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps
