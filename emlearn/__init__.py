@@ -4,6 +4,20 @@ from emlearn._show_versions import show_versions
 from emlearn._version import __version__
 from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer
+from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
 from emlearn.mixture import GaussianMixtureEM
+from emlearn.multiple import MultipleImputation, pool
 
-__all__ = ["HMMEM", "EMImputer", "GaussianMixtureEM", "__version__", "show_versions"]
+__all__ = [
+    "HMMEM",
+    "EMImputer",
+    "GaussianMixtureEM",
+    "MultipleImputation",
+    "__version__",
+    "ampute",
+    "little_mcar_test",
+    "missing_patterns",
+    "overimpute",
+    "pool",
+    "show_versions",
+]

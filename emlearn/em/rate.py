@@ -28,7 +28,7 @@ def em_rate(
     *,
     flat: FloatArray | None = None,
     max_steps: int = 25,
-    tol: float = 2e-3,
+    tol: float = 5e-3,
 ) -> float:
     """Largest eigenvalue of the EM map at a maximum, by Arnoldi's method on differences of EM steps.
 
@@ -44,7 +44,7 @@ def em_rate(
         rotations of factors. They do not count.
     max_steps : int, default=25
         Largest number of E-steps beside the first two.
-    tol : float, default=2e-3
+    tol : float, default=5e-3
         Stop when another step changes the eigenvalue by less.
 
     Returns

@@ -315,11 +315,13 @@ class _GivenCorrelated:
 
     def noise(self, resp: FloatArray) -> FloatArray:
         d = len(self._whitener)
-        weights = [
-            np.tile(np.bincount(group.pattern, resp[group.columns], inverses.shape[2]), len(inverses) ** 2)
-            for group, inverses in self._of_groups()
-        ]
-        weighted = self._inverses * np.concatenate([np.empty(0), *weights])
+        weighted = np.empty_like(self._inverses)
+        start = 0
+        for group, inverses in self._of_groups():
+            weight = np.bincount(group.pattern, resp[group.columns], inverses.shape[2])
+            part = weighted[start : start + inverses.size].reshape(inverses.shape)
+            np.multiply(inverses, weight, out=part)
+            start += inverses.size
         rows, columns, _ = _triangle(d)
         total = np.bincount(self._places.pairs, weighted, d * d).astype(np.float64, copy=False)
         return total.reshape(d, d)[rows, columns]
@@ -359,7 +361,7 @@ def _invert(matrices: FloatArray) -> FloatArray:
         matrices[j] = row
         matrices[:, j] = row
     np.negative(matrices, out=matrices)
-    return np.log(pivots).sum(axis=0)
+    return np.log(pivots.prod(axis=0))  # of so few factors that the product is in range
 
 
 def _apply(matrices: FloatArray, x: FloatArray, which: NDArray[np.intp], out: FloatArray) -> None:

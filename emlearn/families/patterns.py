@@ -71,31 +71,35 @@ def find_gaps(batch: Batch) -> Gaps | None:
     return batch.once("gaps", find)
 
 
+def group_columns(missing: NDArray[np.bool_]) -> tuple[IntArray, IntArray]:
+    """Columns of ``missing`` (d, m) in an order that puts equal ones together, and where each kind begins.
+
+    The second array has one entry more, m. Columns that lack fewer entries come first.
+    """
+    n_missing = missing.sum(axis=0)
+    _, kind = np.unique(_keys(missing), return_inverse=True)
+    order = np.lexsort((kind.ravel(), n_missing))
+    kind = kind.ravel()[order]
+    return order, np.concatenate([[0], np.flatnonzero(np.diff(kind)) + 1, [len(order)]])
+
+
 def _group(missing: NDArray[np.bool_]) -> Gaps:
     d = len(missing)
-    _, first, kind, counts = np.unique(
-        _keys(missing), return_index=True, return_inverse=True, return_counts=True
-    )
+    order, bounds = group_columns(missing)
+    first = order[bounds[:-1]]
     n_missing = missing[:, first].sum(axis=0)
-    by_size = np.argsort(n_missing, kind="stable")
-    rank = np.empty_like(by_size)
-    rank[by_size] = np.arange(len(by_size))
-    kind = rank[kind.ravel()]
-    columns = np.argsort(kind, kind="stable")
-    sizes, starts = np.unique(n_missing[by_size], return_index=True)
-    ends = np.append(starts[1:], len(by_size))
-    bounds = np.concatenate([[0], np.cumsum(counts[by_size])])
+    sizes, starts = np.unique(n_missing, return_index=True)
+    ends = np.append(starts[1:], len(first))
+    pattern = np.repeat(np.arange(len(first)), np.diff(bounds))
     groups = []
     for c, start, end in zip(sizes.tolist(), starts, ends, strict=True):
         if 0 < c < d:
-            own = columns[bounds[start] : bounds[end]]
-            lacks = np.nonzero(missing[:, first[by_size[start:end]]].T)[1]
+            own = slice(bounds[start], bounds[end])
+            lacks = np.nonzero(missing[:, first[start:end]].T)[1].reshape(-1, c).T
             groups.append(
-                PatternGroup(
-                    np.ascontiguousarray(lacks.reshape(-1, c).T, dtype=np.int32), own, kind[own] - start
-                )
+                PatternGroup(np.ascontiguousarray(lacks, dtype=np.int32), order[own], pattern[own] - start)
             )
-    empty = columns[bounds[starts[-1]] :] if sizes[-1] == d else columns[:0]
+    empty = order[bounds[starts[-1]] :] if sizes[-1] == d else order[:0]
     return Gaps(missing, tuple(groups), empty, d - missing.sum(axis=0))
 
 

@@ -1,0 +1,554 @@
+"""Multiple imputation: fit to many completed data sets, and pool what they say."""
+
+from __future__ import annotations
+
+import importlib
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import check_random_state, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.parallel import Parallel, delayed
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+
+from emlearn._sklearn_compat import Interval, _fit_context, validate_data
+from emlearn.base import all_or_nothing
+from emlearn.em import one_blas_thread
+from emlearn.impute import EMImputer
+
+FLOATS = [np.float64, np.float32]
+CONTAINERS = ("pandas", "polars")  # data frames that imputers can return
+
+# -- Rubin's rules -----------------------------------------------------------------------------------------
+
+
+class Pooled(NamedTuple):
+    """What m completed data sets say of a quantity, or of an array of them, of shape (p...).
+
+    Attributes
+    ----------
+    estimate : float or ndarray of shape (p...)
+        Mean of the estimates.
+    standard_error : float or ndarray of shape (p...)
+        Standard error of that mean, with the uncertainty of what is missing.
+    df : float or ndarray of shape (p...)
+        Degrees of freedom of its t distribution; infinite where all estimates are equal.
+    within : float or ndarray of shape (p...)
+        Mean of the squared standard errors, W.
+    between : float or ndarray of shape (p...)
+        Variance of the estimates, B.
+    relative_increase : float or ndarray of shape (p...)
+        r = (1 + 1/m) B / W, by which what is missing raises the variance; 0 where B = 0.
+    fraction_missing_information : float or ndarray of shape (p...)
+        Share of the information on the quantity that is missing, (r + 2 / (df + 3)) / (r + 1).
+    n_imputations : int
+        Number of completed data sets, m.
+    """
+
+    estimate: float | np.ndarray
+    standard_error: float | np.ndarray
+    df: float | np.ndarray
+    within: float | np.ndarray
+    between: float | np.ndarray
+    relative_increase: float | np.ndarray
+    fraction_missing_information: float | np.ndarray
+    n_imputations: int
+
+    def interval(self, coverage=0.95):
+        """Confidence interval by Student's t distribution.
+
+        Parameters
+        ----------
+        coverage : float, default=0.95
+            Probability between 0 and 1; as much is left out on either side.
+
+        Returns
+        -------
+        lower, upper : float or ndarray of shape (p...)
+            Infinite where `df` is 0.
+        """
+        if not (isinstance(coverage, Real) and 0 < coverage < 1):
+            raise ValueError(f"coverage={coverage}: give a probability between 0 and 1.")
+        with np.errstate(invalid="ignore"):
+            quantile = stats.t.ppf(0.5 + 0.5 * coverage, self.df)
+            width = np.where(np.isnan(quantile), np.inf, quantile * self.standard_error)
+        return _plain(self.estimate - width), _plain(self.estimate + width)
+
+    def pvalue(self, null=0.0):
+        """Two-sided p-value of the hypothesis that the quantity is `null`, by Student's t distribution.
+
+        Parameters
+        ----------
+        null : float or array-like of shape (p...), default=0.0
+            Hypothetical value.
+
+        Returns
+        -------
+        pvalue : float or ndarray of shape (p...)
+            1 where `df` is 0, or the estimate is `null` itself.
+        """
+        distance = np.abs(self.estimate - np.asarray(null, dtype=np.float64))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p = 2.0 * stats.t.sf(distance / self.standard_error, self.df)
+        return _plain(np.where((distance == 0) | (np.asarray(self.df) == 0), 1.0, p))
+
+
+def pool(estimates, standard_errors, df_complete=None):
+    r"""Pool the results of the same analysis of m completed data sets, by Rubin's rules.
+
+    Parameters
+    ----------
+    estimates : array-like of shape (m,) or (m, p...)
+        One estimate, or array of estimates, for each data set; two at least.
+    standard_errors : array-like of the same shape
+        Their standard errors, each as if its data set had been complete all along.
+    df_complete : float or array-like of shape (p...), default=None
+        Degrees of freedom that the analysis has on complete data, such as n - 1 for a mean and n - p for
+        regression coefficients. With it the degrees of freedom are those of Barnard & Rubin, which never
+        exceed it; None assumes large data.
+
+    Returns
+    -------
+    pooled : Pooled
+        Named tuple of `estimate`, `standard_error`, `df`, `within`, `between`, `relative_increase`,
+        `fraction_missing_information` and `n_imputations`, with methods ``interval(coverage)`` and
+        ``pvalue(null)``.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two estimates, shapes differ, anything is not finite, a standard error is
+        negative, or `df_complete` is not positive.
+
+    See Also
+    --------
+    EMImputer.sample : Completes data many times.
+
+    Notes
+    -----
+    With W the mean squared standard error and B the variance of the estimates, the squared standard error
+    of their mean is T = W + (1 + 1/m) B, the last term being the share :math:`\gamma` of it. Degrees of
+    freedom are :math:`\nu_m = (m - 1) / \gamma^2`, which is Rubin's :math:`(m - 1) (1 + 1/r)^2`. With
+    `df_complete`, :math:`\nu`, they are :math:`1 / (1/\nu_m + 1/\nu_{obs})` where
+    :math:`\nu_{obs} = \nu (\nu + 1) / (\nu + 3) \cdot (1 - \gamma)`: zero where all of T is due to what
+    is missing.
+
+    References
+    ----------
+    Rubin (1987), Multiple Imputation for Nonresponse in Surveys, Wiley. Barnard & Rubin (1999),
+    Small-sample degrees of freedom with multiple imputation, Biometrika 86.
+
+    Examples
+    --------
+    >>> from emlearn import pool
+    >>> pooled = pool([1.0, 1.4, 0.7, 1.2, 0.9], [0.50, 0.55, 0.48, 0.52, 0.51], df_complete=27)
+    >>> print(f"{pooled.estimate:.2f} +- {pooled.standard_error:.3f}, df {pooled.df:.1f}")
+    1.04 +- 0.592, df 14.6
+    >>> print("{:.2f} to {:.2f}".format(*pooled.interval()))
+    -0.22 to 2.30
+    """
+    estimates = _stack(estimates, "estimates")
+    errors = _stack(standard_errors, "standard_errors")
+    if estimates.shape != errors.shape:
+        raise ValueError(
+            f"estimates have shape {estimates.shape}, but standard_errors {errors.shape}: give one for each."
+        )
+    if (errors < 0).any():
+        raise ValueError(f"standard_errors has {errors[errors < 0][0]:g}: they cannot be negative.")
+    m = len(estimates)
+    # About the first, so that the variance of equal estimates is 0 to the last digit.
+    beyond = estimates - estimates[0]
+    estimate = estimates[0] + beyond.mean(axis=0)
+    between = beyond.var(axis=0, ddof=1)
+    within = np.mean(errors**2, axis=0)
+    due = (1.0 + 1.0 / m) * between  # to what is missing
+    total = within + due
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        increase = np.where(due > 0, due / within, 0.0)
+        share = np.where(due > 0, due / total, 0.0)
+        df = np.where(share > 0, (m - 1) / share**2, np.inf)
+    if df_complete is not None:
+        df = _barnard_rubin(df, share, df_complete)
+    fraction = share + (1.0 - share) * 2.0 / (df + 3.0)
+    values = (estimate, np.sqrt(total), df, within, between, increase, fraction)
+    return Pooled(*map(_plain, values), n_imputations=m)
+
+
+def _stack(values, name):
+    """Values of m analyses as an array of finite floats, (m, p...)."""
+    try:
+        stacked = np.asarray(values if hasattr(values, "shape") else list(values), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{name} cannot be read as an array of numbers, (m, ...): {error}") from error
+    if stacked.ndim == 0 or len(stacked) < 2:
+        raise ValueError(f"{name} has shape {stacked.shape}: at least two imputations are needed to pool.")
+    if not np.isfinite(stacked).all():
+        place = tuple(map(int, np.argwhere(~np.isfinite(stacked))[0]))
+        raise ValueError(f"{name} has {stacked[place]} at {place}: every value must be finite.")
+    return stacked
+
+
+def _barnard_rubin(df, share, df_complete):
+    """Degrees of freedom that heed those of complete data; `df` are Rubin's, `share` is gamma."""
+    complete = np.asarray(df_complete, dtype=np.float64)
+    if not (complete > 0).all():
+        raise ValueError(f"df_complete={df_complete}: degrees of freedom must be positive.")
+    try:
+        complete = np.broadcast_to(complete, df.shape)
+    except ValueError:
+        raise ValueError(
+            f"df_complete has shape {complete.shape}, but one estimate {df.shape}: give a number, or one for "
+            "each."
+        ) from None
+    with np.errstate(divide="ignore", invalid="ignore"):
+        observed = complete * (1.0 - 2.0 / (complete + 3.0)) * (1.0 - share)
+        observed = np.where(np.isinf(complete), np.inf, observed)
+        return 1.0 / (1.0 / df + 1.0 / observed)
+
+
+def _plain(value):
+    """A float in place of an array without dimensions."""
+    return float(value) if np.ndim(value) == 0 else value
+
+
+# -- the meta-estimator ------------------------------------------------------------------------------------
+
+
+def _models_have(method):
+    """Check, for ``available_if``, that the estimator has a method; its own error says why not."""
+
+    def check(self):
+        models = getattr(self, "estimators_", [self.estimator])
+        getattr(models[0], method)
+        return True
+
+    return check
+
+
+class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
+    """A regressor or classifier fitted to many completed data sets, whose predictions are averaged.
+
+    An `EMImputer` learns the distribution of the features. Each imputation draws its parameters anew and
+    then the missing entries, and has a model of its own fitted to what that completes, so that the models
+    differ by what is not known. For prediction each sees missing entries at their means under the parameters
+    that were drawn for it, so that predictions do not depend on chance, or on which rows come together.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Regressor or classifier to fit, such as a `Pipeline`.
+    n_imputations : int, default=20
+        Number of completed data sets, m; two at least.
+    imputer : EMImputer, default=None
+        What completes X; None for ``EMImputer()``. Its `sample_posterior` does not matter.
+    n_jobs : int, default=None
+        Threads that share the imputations. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the imputations, and every `random_state` of the estimator; that of the imputer where it
+        is None.
+
+    Attributes
+    ----------
+    imputer_ : EMImputer
+        Fitted to X.
+    imputers_ : list of EMImputer
+        One for each imputation, with the parameters that were drawn for it. They impute means.
+    estimators_ : list of estimators
+        The model fitted to each completed data set.
+    classes_ : ndarray of shape (n_classes,)
+        Labels of the classes. Only for classifiers.
+    coef_ : ndarray
+        Mean of the models' coefficients, where they have any.
+    intercept_ : float or ndarray
+        Mean of the models' intercepts, where they have any.
+    coef_between_std_ : ndarray
+        Standard deviation of the coefficients between imputations: what is not known of them because entries
+        are missing. The standard errors within a data set are not among what scikit-learn's models give; the
+        last example shows how to have both.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them. The models are then fitted to data frames.
+
+    See Also
+    --------
+    EMImputer : The imputer.
+    pool : Estimates and standard errors of many imputations in one.
+
+    Notes
+    -----
+    Imputation does not see y, so that it can be the same for prediction. Drawn values of a feature then have
+    nothing of y in them that the other features do not tell, and coefficients are drawn towards zero in
+    proportion to what is missing. Where the coefficients are what is asked for, let y be a column of what
+    is imputed, as in the last example. Where predictions of a linear model are all that is,
+    ``make_pipeline(EMImputer(), estimator)`` has no such bias.
+
+    References
+    ----------
+    Rubin (1987), Multiple Imputation for Nonresponse in Surveys, Wiley.
+
+    Examples
+    --------
+    >>> from emlearn import MultipleImputation
+    >>> from emlearn.datasets import load_airquality
+    >>> from sklearn.linear_model import LinearRegression
+    >>> data = load_airquality().data[:, :4]
+    >>> X, y = data[:, :3], data[:, 3]  # ozone, sunshine and wind; temperature
+    >>> model = MultipleImputation(LinearRegression(), random_state=0).fit(X, y)
+    >>> model.predict([[40.0, 200.0, 10.0], [40.0, float("nan"), 10.0]]).round()
+    array([78., 78.])
+
+    Pooled estimates and standard errors of a regression of ozone on the others, the outcome being imputed
+    too:
+
+    >>> import numpy as np
+    >>> from emlearn import EMImputer, pool
+    >>> def least_squares(Z):
+    ...     A, y = np.column_stack([np.ones(len(Z)), Z[:, 1:]]), Z[:, 0]
+    ...     coef, rss, *_ = np.linalg.lstsq(A, y)
+    ...     variance = rss / (len(Z) - A.shape[1]) * np.diag(np.linalg.inv(A.T @ A))
+    ...     return coef, np.sqrt(variance)
+    >>> completed = EMImputer(random_state=0).fit(data).sample(data)
+    >>> coefs, errors = zip(*map(least_squares, completed))
+    >>> pooled = pool(coefs, errors, df_complete=len(data) - 4)
+    >>> for name, b, e in zip(["1", "sunshine", "wind", "temperature"], pooled.estimate, pooled.standard_error):
+    ...     print(f"{name:12}{b:7.2f} +- {e:.2f}")
+    1            -69.32 +- 22.97
+    sunshine       0.06 +- 0.02
+    wind          -3.02 +- 0.66
+    temperature    1.67 +- 0.24
+    """
+
+    _parameter_constraints: dict = {
+        "estimator": "no_validation",
+        "n_imputations": [Interval(Integral, 2, None, closed="left")],
+        "imputer": [EMImputer, None],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+    }
+
+    def __init__(self, estimator, n_imputations=20, *, imputer=None, n_jobs=None, random_state=None):
+        self.estimator = estimator
+        self.n_imputations = n_imputations
+        self.imputer = imputer
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+
+    # -- fit ---------------------------------------------------------------------------------------------
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=False)
+    def fit(self, X, y, sample_weight=None):
+        """Fit the imputer, and a model to each completed data set.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations; NaN, or the imputer's `missing_values`, is a missing entry.
+        y : array-like of shape (n,) or (n, q)
+            Targets, none of them missing; several only for regressors that take them.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts, in imputation and for the models.
+
+        Returns
+        -------
+        self : MultipleImputation
+
+        Raises
+        ------
+        ValueError
+            If the estimator is neither a regressor nor a classifier, or does not take weights that are given,
+            if y has missing values, or of what `EMImputer.fit` and the estimator refuse.
+        """
+        self._check_estimator(sample_weight)
+        X, y = self._read_training(X, y)
+        rng = check_random_state(self.random_state)
+        imputer = EMImputer() if self.imputer is None else clone(self.imputer)
+        _set_seeds(imputer, rng, only_none=True)
+        imputer.set_output(transform=self._container or "default")
+        self.imputer_ = imputer.fit(X, sample_weight=sample_weight)
+        Z = imputer._modelled(imputer._read(X, reset=False))
+        weight = imputer._check_weight(sample_weight, Z)
+        given = {} if weight is None else {"sample_weight": weight}
+
+        def fit_one(imputation_seed, model_seed):
+            drawn = imputer._redrawn(Z, weight, imputation_seed)
+            model = clone(self.estimator)
+            _set_seeds(model, np.random.RandomState(model_seed))
+            model.fit(drawn.transform(X), y, **given)
+            return drawn.set_params(sample_posterior=False), model
+
+        seeds = rng.randint(np.iinfo(np.int32).max, size=(self.n_imputations, 2))
+        self.imputers_, self.estimators_ = map(list, zip(*self._spread(fit_one, seeds), strict=True))
+        return self
+
+    def _check_estimator(self, sample_weight):
+        estimator = self.estimator
+        is_one = hasattr(estimator, "__sklearn_tags__") and not isinstance(estimator, type)
+        if not is_one or not (is_regressor(estimator) or is_classifier(estimator)):
+            raise ValueError(f"estimator={estimator!r} is neither a regressor nor a classifier: give one.")
+        if sample_weight is not None and not has_fit_parameter(estimator, "sample_weight"):
+            raise ValueError(f"sample_weight is given, but {type(estimator).__name__}.fit does not take it.")
+
+    def _read_training(self, X, y):
+        """X as `_read` gives it, and y as the models take it."""
+        of_classes = is_classifier(self.estimator)
+        _, y = validate_data(
+            self,
+            X,
+            y,
+            dtype=FLOATS,
+            ensure_all_finite=False,
+            multi_output=get_tags(self).target_tags.multi_output,
+            y_numeric=not of_classes,
+        )
+        if of_classes:
+            check_classification_targets(y)
+        named = hasattr(self, "feature_names_in_")
+        package = type(X).__module__.partition(".")[0]
+        self._container = (package if package in CONTAINERS else CONTAINERS[0]) if named else None
+        return self._read(X), y
+
+    def _read(self, X):
+        """X as floats, in a data frame if it had names at fit: then everything inside knows them too."""
+        index = {"index": X.index} if hasattr(X, "iloc") else {}
+        X = validate_data(self, X, reset=False, dtype=FLOATS, ensure_all_finite=False)
+        if self._container is None:
+            return X
+        if self._container == "polars":
+            return importlib.import_module("polars").DataFrame(X, schema=list(self.feature_names_in_))
+        return importlib.import_module("pandas").DataFrame(X, columns=self.feature_names_in_, **index)
+
+    def _spread(self, function, arguments):
+        """Results of ``function(*arguments)`` for each imputation, by threads."""
+        with one_blas_thread():
+            tasks = (delayed(function)(*each) for each in arguments)
+            return Parallel(n_jobs=self.n_jobs, require="sharedmem")(tasks)
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    def predict(self, X):
+        """Predict the target of each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            NaN, or the imputer's `missing_values`, is a missing entry.
+
+        Returns
+        -------
+        y : ndarray of shape (n,) or (n, q)
+            Mean of the models' predictions; of classes the one with the greatest mean probability. Where a
+            classifier has no ``predict_proba``, the class that most models predict, of several the first.
+        """
+        check_is_fitted(self)
+        if not is_classifier(self.estimators_[0]):
+            return np.mean(self._of_models("predict", X), axis=0)
+        if hasattr(self, "predict_proba"):
+            support = self.predict_proba(X)
+        else:
+            labels = np.array(self._of_models("predict", X))
+            support = np.stack([(labels == label).sum(axis=0) for label in self.classes_], axis=1)
+        return self.classes_[support.argmax(axis=1)]
+
+    @available_if(_models_have("predict_proba"))
+    def predict_proba(self, X):
+        """Probability of each class, the mean over the models. For classifiers that have it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            NaN, or the imputer's `missing_values`, is a missing entry.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, n_classes)
+            Columns are in the order of `classes_`.
+        """
+        check_is_fitted(self)
+        return np.mean(self._of_models("predict_proba", X), axis=0)
+
+    def score(self, X, y, sample_weight=None):
+        """Accuracy of a classifier, coefficient of determination R² of a regressor.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            NaN, or the imputer's `missing_values`, is a missing entry.
+        y : array-like of shape (n,) or (n, q)
+            True targets.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        score : float
+        """
+        metric = accuracy_score if is_classifier(self) else r2_score
+        return metric(y, self.predict(X), sample_weight=sample_weight)
+
+    def _of_models(self, method, X):
+        """What a method of each model gives for X, completed by the means of its own imputer."""
+        X = self._read(X)
+
+        def of_one(imputer, model):
+            return getattr(model, method)(imputer.transform(X))
+
+        return self._spread(of_one, zip(self.imputers_, self.estimators_, strict=True))
+
+    @property
+    def classes_(self):
+        """Labels of the classes, (n_classes,)."""
+        return self._fitted_models()[0].classes_
+
+    @property
+    def coef_(self):
+        """Mean of the models' coefficients."""
+        return self._over_models("coef_").mean(axis=0)
+
+    @property
+    def intercept_(self):
+        """Mean of the models' intercepts."""
+        return _plain(self._over_models("intercept_").mean(axis=0))
+
+    @property
+    def coef_between_std_(self):
+        """Standard deviation of the models' coefficients."""
+        return self._over_models("coef_").std(axis=0, ddof=1)
+
+    def _over_models(self, attribute):
+        """An attribute of all models, (m, ...)."""
+        values = [np.asarray(getattr(model, attribute)) for model in self._fitted_models()]
+        if len({value.shape for value in values}) > 1:
+            raise AttributeError(f"The models differ in the shape of {attribute}: there is no mean of it.")
+        return np.array(values, dtype=np.float64)
+
+    def _fitted_models(self):
+        if "estimators_" not in self.__dict__:
+            raise AttributeError(f"This {type(self).__name__} is not fitted yet: it has no models.")
+        return self.estimators_
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        own = get_tags(self.estimator)
+        tags.estimator_type = own.estimator_type
+        tags.classifier_tags, tags.regressor_tags = own.classifier_tags, own.regressor_tags
+        tags.target_tags = own.target_tags
+        if tags.classifier_tags is not None:
+            tags.classifier_tags.multi_label = tags.target_tags.multi_output = False
+        reads_nan = self.imputer is None or get_tags(self.imputer).input_tags.allow_nan
+        tags.input_tags.allow_nan = reads_nan
+        return tags
+
+
+def _set_seeds(estimator, rng, only_none=False):
+    """Give every `random_state` of an estimator, however deep, a seed; or only where it is None."""
+    params = estimator.get_params(deep=True)
+    names = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
+    seeds = {name: rng.randint(np.iinfo(np.int32).max) for name in names}
+    estimator.set_params(**{k: v for k, v in seeds.items() if params[k] is None or not only_none})

@@ -1,0 +1,83 @@
+"""The rate at which EM converges."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from emlearn.em import Affine, Batches, LatentModel, LatentPair, em_iterates, em_rate, fit_em
+from emlearn.families import (
+    COVARIANCE_SHAPES,
+    FactorGaussian,
+    FactorParams,
+    GaussianParams,
+    IncompleteGaussian,
+    Poisson,
+    PoissonParams,
+)
+from emlearn.latent import MixtureWeights
+
+DATA = Path(__file__).parent / "data"
+
+
+def gaussian(name, n_columns):
+    X = np.genfromtxt(DATA / name, delimiter=",", skip_header=1, usecols=range(n_columns))
+    units = Affine(np.nanmean(X, axis=0), np.nanstd(X, axis=0))
+    model = LatentModel(MixtureWeights(), IncompleteGaussian(COVARIANCE_SHAPES["full"], floor=1e-9))
+    d = X.shape[1]
+    start = LatentPair(np.ones(1), GaussianParams(np.zeros((1, d)), np.eye(d)[None]))
+    return model, start, Batches(X, units=units)
+
+
+def deaths():
+    days = np.array([162.0, 267, 271, 185, 111, 61, 27, 8, 3, 1])
+    start = LatentPair(np.array([0.3, 0.7]), PoissonParams(np.array([[1.0], [2.5]])))
+    return LatentModel(MixtureWeights(), Poisson()), start, Batches(np.arange(10.0)[:, None], days)
+
+
+@pytest.mark.parametrize(
+    ("problem", "n_steps"),
+    [
+        (lambda: gaussian("apple.csv", 2), 20),
+        (lambda: gaussian("missvals.csv", 5), 250),
+        (lambda: gaussian("airquality.csv", 4), 18),
+        (deaths, 900),
+    ],
+    ids=["apple", "missvals", "airquality", "deaths"],
+)
+def test_plain_steps_shrink_at_this_rate(problem, n_steps):
+    model, start, data = problem()
+    steps = [
+        model.flatten(iterate.params)
+        for iterate in em_iterates(model, start, data, 0.0, n_steps, acceleration="none")
+    ]
+    u, v = np.diff(steps[-3:], axis=0)
+    best = fit_em(model, start, data, tol=1e-11, max_iter=3000)
+    rate = em_rate(model, best.params, data, tol=1e-5)
+    assert rate == pytest.approx(np.linalg.norm(v) / np.linalg.norm(u), abs=4e-3)
+
+
+def test_where_nothing_is_missing_it_is_zero():
+    X = np.random.RandomState(0).normal(size=(50, 3))
+    model = LatentModel(MixtureWeights(), IncompleteGaussian(COVARIANCE_SHAPES["full"]))
+    params = LatentPair(np.ones(1), GaussianParams(X.mean(axis=0)[None], np.cov(X.T, ddof=0)[None]))
+    assert em_rate(model, params, X) == pytest.approx(0.0, abs=1e-6)
+
+
+def test_turns_of_factors_do_not_count():
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 20)) + rng.normal(size=(300, 20))
+    X[rng.uniform(size=X.shape) < 0.1] = np.nan
+    model = LatentModel(MixtureWeights(), FactorGaussian(3))
+    factors = FactorParams(np.zeros((1, 20)), rng.normal(size=(1, 20, 3)), np.ones((1, 20)))
+    start = LatentPair(np.ones(1), factors)
+    best = fit_em(model, start, X, tol=1e-8)
+    turns = model.family.rotations(best.params.family)
+    flat = np.hstack([np.zeros((len(turns), 1)), turns])
+    here = model.flatten(best.params)
+    likelihood = [
+        Batches(X).sum(model.expectation(model.unflatten(here + step, best.params))).log_likelihood
+        for step in (0 * flat[0], *(1e-6 * flat))
+    ]
+    np.testing.assert_allclose(likelihood, likelihood[0], rtol=1e-12)
+    assert em_rate(model, best.params, X, flat=flat) < 0.9
