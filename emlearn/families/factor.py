@@ -35,6 +35,7 @@ from emlearn.em.model import Observed
 from emlearn.em.spaces import Positive, Real
 from emlearn.families.base import Completion, ExponentialFamily, FloatArray, available_mean
 from emlearn.families.gaussian import FLOOR_SLACK, NO_WEIGHT
+from emlearn.families.patterns import group_columns
 
 IntArray = NDArray[np.intp]
 
@@ -415,15 +416,15 @@ def _find_patterns(batch: Batch) -> _Patterns | None:
         missing = np.isnan(batch.x)
         if not missing.any():
             return None
-        packed = np.ascontiguousarray(np.packbits(missing, axis=0).T)
-        keys = packed.view(np.dtype((np.void, packed.shape[1])))[:, 0]
-        _, first, kind = np.unique(keys, return_index=True, return_inverse=True)
-        if len(first) == 1:
-            return _Patterns(missing, first, None, None, None)
-        if 2 * len(first) > len(kind):
+        order, bounds = group_columns(missing)
+        p, m = len(bounds) - 1, len(order)
+        if p == 1:
+            return _Patterns(missing, order[:1], None, None, None)
+        if 2 * p > m:
             return _Patterns(missing, None, None, None, None)
-        order = np.argsort(kind, kind="stable")
-        return _Patterns(missing, first, kind, order, np.searchsorted(kind[order], np.arange(len(first))))
+        kind = np.empty_like(order)
+        kind[order] = np.repeat(np.arange(p), np.diff(bounds))
+        return _Patterns(missing, order[bounds[:-1]], kind, order, bounds[:-1])
 
     return batch.once("factor patterns", find)
 
