@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 from numbers import Integral, Real
 from typing import NamedTuple
@@ -9,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.impute import MissingIndicator
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state, get_tags
 from sklearn.utils.metaestimators import available_if
@@ -18,11 +20,13 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from emlearn._sklearn_compat import Interval, _fit_context, validate_data
 from emlearn.base import all_or_nothing
-from emlearn.em import one_blas_thread
+from emlearn.em import Affine, one_blas_thread
 from emlearn.impute import EMImputer
 
 FLOATS = [np.float64, np.float32]
 CONTAINERS = ("pandas", "polars")  # data frames that imputers can return
+# Directions of the standardised targets that vary less, relatively, are rounding.
+NO_SPREAD = 1e-7
 
 # -- Rubin's rules -----------------------------------------------------------------------------------------
 
@@ -233,10 +237,11 @@ def _models_have(method):
 class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     """A regressor or classifier fitted to many completed data sets, whose predictions are averaged.
 
-    An `EMImputer` learns the distribution of the features. Each imputation draws its parameters anew and
-    then the missing entries, and has a model of its own fitted to what that completes, so that the models
-    differ by what is not known. For prediction each sees missing entries at their means under the parameters
-    that were drawn for it, so that predictions do not depend on chance, or on which rows come together.
+    An `EMImputer` learns the joint distribution of the features and the target. Each imputation draws its
+    parameters anew and then the missing entries, given the features that are there and the target, and has
+    a model of its own fitted to what that completes, so that the models differ by what is not known. For
+    prediction each sees missing entries at their means given the other features, under the parameters that
+    were drawn for it, so that predictions do not depend on chance, or on which rows come together.
 
     Parameters
     ----------
@@ -245,7 +250,8 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     n_imputations : int, default=20
         Number of completed data sets, m; two at least.
     imputer : EMImputer, default=None
-        What completes X; None for ``EMImputer()``. Its `sample_posterior` does not matter.
+        What completes X; None for ``EMImputer()``. Whatever it says of features, such as `missing_values` and
+        `min_value`, it says of those of X, not of y. Its `sample_posterior` does not matter.
     n_jobs : int, default=None
         Threads that share the imputations. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -255,9 +261,10 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     Attributes
     ----------
     imputer_ : EMImputer
-        Fitted to X.
+        The distribution of X, from the fit to X and y together. What it says of that fit, such as
+        `converged_`, `log_likelihood_` and `fraction_missing_information_`, is of both.
     imputers_ : list of EMImputer
-        One for each imputation, with the parameters that were drawn for it. They impute means.
+        One for each imputation, with the parameters that were drawn for it. They impute means given X alone.
     estimators_ : list of estimators
         The model fitted to each completed data set.
     classes_ : ndarray of shape (n_classes,)
@@ -282,15 +289,16 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     Notes
     -----
-    Imputation does not see y, so that it can be the same for prediction. Drawn values of a feature then have
-    nothing of y in them that the other features do not tell, and coefficients are drawn towards zero in
-    proportion to what is missing. Where the coefficients are what is asked for, let y be a column of what
-    is imputed, as in the last example. Where predictions of a linear model are all that is,
-    ``make_pipeline(EMImputer(), estimator)`` has no such bias.
+    Imputation sees y, as columns beside those of X: the targets, or indicators of the classes. What is drawn
+    for a feature then goes with y as the feature itself does. Without y it would not, and coefficients would
+    be drawn towards zero in proportion to what is missing (Moons et al., 2006). So y must have no missing
+    entries: leave rows without it out, or impute it too, as in the last example. Its units do not matter.
+    Prediction sees X alone: y is integrated out of each imputer of `imputers_`.
 
     References
     ----------
-    Rubin (1987), Multiple Imputation for Nonresponse in Surveys, Wiley.
+    Rubin (1987), Multiple Imputation for Nonresponse in Surveys, Wiley. Moons, Donders, Stijnen & Harrell
+    (2006), Using the outcome for imputation of missing predictor values was preferred, J. Clin. Epidemiol. 59.
 
     Examples
     --------
@@ -303,8 +311,8 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     >>> model.predict([[40.0, 200.0, 10.0], [40.0, float("nan"), 10.0]]).round()
     array([78., 78.])
 
-    Pooled estimates and standard errors of a regression of ozone on the others, the outcome being imputed
-    too:
+    Pooled estimates and standard errors of a regression of ozone, which has missing entries itself, on the
+    others:
 
     >>> import numpy as np
     >>> from emlearn import EMImputer, pool
@@ -363,7 +371,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         ------
         ValueError
             If the estimator is neither a regressor nor a classifier, or does not take weights that are given,
-            if y has missing values, or of what `EMImputer.fit` and the estimator refuse.
+            if y has missing entries, or of what `EMImputer.fit` and the estimator refuse.
         """
         self._check_estimator(sample_weight)
         X, y = self._read_training(X, y)
@@ -371,17 +379,30 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         imputer = EMImputer() if self.imputer is None else clone(self.imputer)
         _set_seeds(imputer, rng, only_none=True)
         imputer.set_output(transform=self._container or "default")
-        self.imputer_ = imputer.fit(X, sample_weight=sample_weight)
-        Z = imputer._modelled(imputer._read(X, reset=False))
-        weight = imputer._check_weight(sample_weight, Z)
+        entries = imputer._read(X, reset=True)
+        if np.isnan(entries).all():
+            raise ValueError("Every entry of X is missing: there is nothing to learn from.")
+        imputer.indicator_ = None
+        if imputer.add_indicator:
+            imputer.indicator_ = MissingIndicator(error_on_new=False).fit(entries)
+        weight = imputer._check_weight(sample_weight, entries)
+        targets = _as_columns(y, weight, is_classifier(self.estimator)).astype(entries.dtype)
+        entries = np.hstack([entries, targets])
+        joint = _fit_joint(imputer, entries, weight)
+        Z = joint._modelled(entries)
+        self.imputer_ = _without_targets(joint, imputer)
+        names = self.imputer_.get_feature_names_out()
+        kept = len(self.imputer_._kept)
+        of_targets = slice(kept, kept + targets.shape[1])  # before those of indicators
         given = {} if weight is None else {"sample_weight": weight}
 
         def fit_one(imputation_seed, model_seed):
-            drawn = imputer._redrawn(Z, weight, imputation_seed)
+            drawn = joint._redrawn(Z, weight, imputation_seed)
+            completed = np.delete(drawn.transform(entries), of_targets, axis=1)
             model = clone(self.estimator)
             _set_seeds(model, np.random.RandomState(model_seed))
-            model.fit(drawn.transform(X), y, **given)
-            return drawn.set_params(sample_posterior=False), model
+            model.fit(self._table(completed, names, X), y, **given)
+            return _without_targets(drawn, imputer).set_params(sample_posterior=False, n_jobs=1), model
 
         seeds = rng.randint(np.iinfo(np.int32).max, size=(self.n_imputations, 2))
         self.imputers_, self.estimators_ = map(list, zip(*self._spread(fit_one, seeds), strict=True))
@@ -416,13 +437,17 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     def _read(self, X):
         """X as floats, in a data frame if it had names at fit: then everything inside knows them too."""
-        index = {"index": X.index} if hasattr(X, "iloc") else {}
-        X = validate_data(self, X, reset=False, dtype=FLOATS, ensure_all_finite=False)
+        values = validate_data(self, X, reset=False, dtype=FLOATS, ensure_all_finite=False)
+        return self._table(values, getattr(self, "feature_names_in_", None), X)
+
+    def _table(self, values, names, X):
+        """An array; or if X had names at fit a data frame, with the index of X if it has one."""
         if self._container is None:
-            return X
+            return values
+        package = importlib.import_module(self._container)
         if self._container == "polars":
-            return importlib.import_module("polars").DataFrame(X, schema=list(self.feature_names_in_))
-        return importlib.import_module("pandas").DataFrame(X, columns=self.feature_names_in_, **index)
+            return package.DataFrame(values, schema=list(names))
+        return package.DataFrame(values, columns=names, index=X.index if hasattr(X, "iloc") else None)
 
     def _spread(self, function, arguments):
         """Results of ``function(*arguments)`` for each imputation, by threads."""
@@ -552,3 +577,55 @@ def _set_seeds(estimator, rng, only_none=False):
     names = [name for name in sorted(params) if name.split("__")[-1] == "random_state"]
     seeds = {name: rng.randint(np.iinfo(np.int32).max) for name in names}
     estimator.set_params(**{k: v for k, v in seeds.items() if params[k] is None or not only_none})
+
+
+# -- imputation with targets -------------------------------------------------------------------------------
+
+
+def _as_columns(y, weight, of_classes):
+    """What targets, or indicators of classes, tell: as few columns as do, uncorrelated, of unit variance."""
+    if of_classes:
+        classes, y = np.unique(y, return_inverse=True)
+        y = y[:, None] == np.arange(1, len(classes))
+    Y = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+    counted = slice(None) if weight is None else weight > 0
+    largest = np.abs(Y[counted]).max(axis=0)
+    Y = Y / np.where(largest > 0, largest, 1.0)  # whose squares are within floating point
+    Y -= Y[counted].mean(axis=0)
+    spread = Y[counted].std(axis=0)
+    Y /= np.where(spread > 4 * np.finfo(np.float64).eps, spread, np.inf)
+    _, size, axes = np.linalg.svd(Y[counted] / np.sqrt(len(Y[counted])), full_matrices=False)
+    axes *= np.where(axes[:, :1] < 0, -1.0, 1.0)
+    some = size > NO_SPREAD
+    return Y @ (axes[some].T / size[some])
+
+
+def _fit_joint(imputer, entries, weight):
+    """An imputer of X, with columns of the target beside it, as ``imputer``, which has read X, is to be one."""
+    d = imputer.n_features_in_
+    unlimited = np.full(entries.shape[1] - d, np.inf)
+    least, most = np.hstack([imputer._check_limits(), [-unlimited, unlimited]])
+    joint = clone(imputer).set_output(transform="default")
+    joint.set_params(missing_values=np.nan, sample_posterior=True, min_value=least, max_value=most)
+    joint._column_name = lambda j: imputer._column_name(j) if j < d else "y"  # in warnings
+    joint.fit(entries, sample_weight=weight)
+    del joint._column_name
+    return joint
+
+
+def _without_targets(joint, imputer):
+    """The distribution of X that is left of the joint one; in all else as ``imputer``, which has read X."""
+    d = imputer.n_features_in_
+    own = np.flatnonzero(joint._features < d)
+    alone = copy.copy(imputer)
+    vars(alone).update({**vars(joint), **vars(imputer)})
+    alone._features = joint._features[own]
+    alone._units = Affine(*(values[own] for values in joint._units))
+    alone._limits = joint._limits[:, :d]
+    for name in ("_empty", "_available_mean", "missing_fraction_"):
+        setattr(alone, name, getattr(joint, name)[:d])
+    family = joint._params.family
+    if len(own):
+        family = joint._model.family.marginal(family, own)
+    alone._set_params(joint._params._replace(family=family))
+    return alone

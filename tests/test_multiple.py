@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 import sklearn
 from scipy import stats
+from sklearn import config_context
 from sklearn.base import clone, is_classifier, is_regressor
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestRegressor
@@ -24,7 +25,7 @@ from sklearn.linear_model import (
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import GridSearchCV
-from sklearn.neighbors import KNeighborsRegressor
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -48,6 +49,22 @@ def incomplete(n=120, d=4, missing=0.2, seed=0):
 def multiple(estimator=None, **kwargs):
     estimator = LinearRegression() if estimator is None else estimator
     return MultipleImputation(estimator, **{"n_imputations": 4, "random_state": 0, **kwargs})
+
+
+class Recorder(LinearRegression):
+    """Keeps the completed data that it is fitted to."""
+
+    def fit(self, X, y, sample_weight=None):
+        self.X_ = X
+        return super().fit(X, y, sample_weight)
+
+
+class RecorderOfClasses(KNeighborsClassifier):
+    """The same, of classes."""
+
+    def fit(self, X, y):
+        self.X_ = X
+        return super().fit(X, y)
 
 
 # -- pool --------------------------------------------------------------------------------------------------
@@ -470,6 +487,193 @@ def test_coefficients_only_where_all_models_have_them():
     assert not hasattr(model.set_params(estimator=KNeighborsRegressor()).fit(X, y), "coef_")
 
 
+# -- imputation with the target ----------------------------------------------------------------------------
+
+
+def test_coefficients_are_not_drawn_towards_zero():
+    rng = np.random.RandomState(0)
+    mixing = np.linalg.cholesky(0.5 * np.ones((4, 4)) + 0.5 * np.eye(4)).T
+    coefs = []
+    for seed in range(10):
+        X = rng.normal(size=(500, 4)) @ mixing
+        y = X.sum(axis=1) + rng.normal(size=500)
+        X[rng.uniform(size=X.shape) < 0.3] = np.nan
+        coefs.append(multiple(random_state=seed).fit(X, y).coef_)
+    assert np.mean(coefs) == pytest.approx(1.0, abs=0.03)  # 0.89 where imputation does not see y
+
+
+def test_draws_go_with_classes():
+    X, y = incomplete(n=400, missing=0.4)
+    labels = np.array(["low", "middle", "high"])[np.digitize(y, [-3, 3])]
+    model = multiple(RecorderOfClasses()).fit(X, labels)
+    completed = np.mean([inner.X_ for inner in model.estimators_], axis=0)
+    gone = np.isnan(X[:, 3])
+    means = [completed[gone & (labels == label), 3].mean() for label in ("low", "middle", "high")]
+    assert means[0] + 0.5 < means[1] < means[2] - 0.5
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"covariance_type": "factor", "n_factors": 2},
+        {"n_components": 2, "n_init": 4},
+        {"n_components": 2, "n_init": 4, "covariance_type": "tied"},
+        {"n_components": 2, "n_init": 4, "covariance_type": "tied_diag"},
+    ],
+)
+def test_prediction_integrates_the_target_out(given):
+    X, y = incomplete()
+    alone = multiple(imputer=EMImputer(**given, random_state=0)).fit(X, y).imputer_
+    joint = EMImputer(**given, random_state=0).fit(np.column_stack([X, y]))
+    expected = joint.transform(np.column_stack([X, np.full_like(y, np.nan)]))[:, :4]
+    np.testing.assert_allclose(alone.transform(X), expected, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(alone.mean_, joint.mean_[:4], rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(alone.covariance_, joint.covariance_[:4, :4], rtol=1e-3, atol=1e-3)
+    assert alone.n_features_in_ == len(alone.missing_fraction_) == 4
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(1e250, 0.0), (1e-250, 0.0), (-3.0, 0.0), (1.0, 1e6)])
+def test_units_of_the_target_do_not_matter(scale, shift):
+    X, y = incomplete()
+    y *= np.sign(scale)  # which way the target points is chance
+    model = multiple(KNeighborsRegressor()).fit(X, y)
+    other = multiple(KNeighborsRegressor()).fit(X, np.abs(scale) * y + shift)
+    for one, two in zip(model.imputers_, other.imputers_, strict=True):
+        np.testing.assert_allclose(two.mean_, one.mean_, rtol=1e-7)
+    np.testing.assert_allclose((other.predict(X) - shift) / np.abs(scale), model.predict(X), rtol=1e-5)
+
+
+def test_a_target_without_variation_tells_nothing():
+    X, y = incomplete()
+    for constant in (0.0, 0.1, -1e100):
+        np.testing.assert_allclose(multiple().fit(X, np.full_like(y, constant)).predict(X), constant)
+    model = multiple(KNeighborsClassifier()).fit(X, np.full(len(X), "only"))
+    assert set(model.predict(X)) == {"only"}
+    np.testing.assert_allclose(model.imputer_.mean_, EMImputer().fit(X).mean_)
+
+
+def test_targets_may_depend_on_each_other():
+    X, y = incomplete()
+    kind = np.eye(3)[np.digitize(y, [-3, 3])]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = multiple(imputer=EMImputer(ridge=0)).fit(X, kind)
+    np.testing.assert_allclose(model.predict(X).sum(axis=1), 1)
+    classes = multiple(KNeighborsClassifier(), imputer=EMImputer(ridge=0)).fit(X, kind.argmax(axis=1))
+    np.testing.assert_allclose(classes.imputer_.covariance_, model.imputer_.covariance_, rtol=1e-3)
+
+
+def test_rows_without_weight_count_for_nothing():
+    X, y = incomplete()
+    weight = np.where(y > 0, 0.0, 1.0 + (np.arange(len(y)) % 2))
+    np.testing.assert_allclose(
+        multiple().fit(X, y, sample_weight=weight).imputer_.mean_,
+        multiple()
+        .fit(np.repeat(X, weight.astype(int), axis=0), np.repeat(y, weight.astype(int)))
+        .imputer_.mean_,
+    )
+    labels = np.where(y > 0, "none", np.where(y > -3, "some", "many"))
+    model = multiple(LogisticRegression()).fit(X, labels, sample_weight=weight)
+    assert len(model.classes_) == 3
+    y[y > 0] = 1.0
+    weight = np.where(y == 1.0, 1.0, 0.0)
+    np.testing.assert_allclose(multiple().fit(X, y, sample_weight=weight).predict(X), 1)
+
+
+@pytest.mark.parametrize("marker", [0, -1, 1])
+def test_marker_in_the_target_marks_nothing(marker):
+    X, y = incomplete()
+    y = np.where(y > 0, 1.0, -1.0) * (np.arange(len(y)) % 3 > 0)
+    marked = np.where(np.isnan(X), marker, X)
+    imputer = EMImputer(missing_values=marker, add_indicator=True)
+    for estimator, target in ((Recorder(), y), (LogisticRegression(), y), (LogisticRegression(), y > 0)):
+        model = multiple(estimator, imputer=imputer).fit(marked, target)
+        same = multiple(estimator, imputer=EMImputer(add_indicator=True)).fit(X, target)
+        np.testing.assert_array_equal(model.coef_, same.coef_)
+        np.testing.assert_array_equal(model.predict(marked), same.predict(X))
+    assert model.imputer_.missing_values == model.imputers_[0].missing_values == marker
+
+
+@pytest.mark.parametrize("keep_empty_features", [False, True])
+@pytest.mark.parametrize("add_indicator", [False, True])
+@pytest.mark.parametrize("frame", [None, pd.DataFrame, pl.DataFrame])
+@pytest.mark.filterwarnings("ignore:X has")
+def test_models_get_the_columns_of_X(frame, add_indicator, keep_empty_features):
+    X, y = incomplete()
+    X[:, 1], X[::2, 2], X[1::2, 2], X[:, 3] = np.nan, 7.0, np.nan, np.nan_to_num(X[:, 3])
+    given = X
+    if frame is pl.DataFrame and not SKLEARN_IS_RECENT:
+        pytest.skip("older scikit-learn takes no names from polars 2")
+    if frame is not None:
+        given = frame({name: X[:, j] for j, name in enumerate(["y", "b", "x4", "column 4"])})
+    imputer = EMImputer(add_indicator=add_indicator, keep_empty_features=keep_empty_features)
+    model = multiple(Recorder(), imputer=imputer).fit(given, np.column_stack([y, y**2]))
+    filled = EMImputer(add_indicator=add_indicator, keep_empty_features=keep_empty_features).fit(X)
+    expected = filled.transform(X)
+    for inner in model.estimators_:
+        known = ~np.isnan(X[:, 0])
+        np.testing.assert_array_equal(np.asarray(inner.X_)[known], expected[known])
+        assert np.shape(inner.X_) == expected.shape
+        if frame is not None:
+            assert isinstance(inner.X_, frame)
+            names = filled.get_feature_names_out(["y", "b", "x4", "column 4"])
+            np.testing.assert_array_equal(inner.feature_names_in_, names)
+    assert model.predict(given).shape == (len(X), 2)
+    assert model.imputers_[0].transform(given).shape == expected.shape
+
+
+def test_limits_are_of_X():
+    X, y = incomplete()
+    most = np.array([np.inf, 0.5, 0.0, np.inf])
+    for limits in ({"min_value": -0.5}, {"min_value": np.full(4, -0.5), "max_value": most}):
+        model = multiple(Recorder(), imputer=EMImputer(**limits)).fit(X, y)
+        for imputer, inner in zip(model.imputers_, model.estimators_, strict=True):
+            for completed in (inner.X_, imputer.transform(X)):
+                imputed = np.where(np.isnan(X), completed, 0)
+                assert (imputed >= -0.5).all()
+                assert "max_value" not in limits or (imputed <= most).all()
+    for wrong in (np.full(3, -0.5), np.full(5, -0.5)):
+        with pytest.raises(ValueError, match=r"each of the 4 features"):
+            multiple(imputer=EMImputer(min_value=wrong)).fit(X, y)
+
+
+def test_output_set_elsewhere_changes_nothing():
+    X, y = incomplete()
+    expected = multiple(Recorder()).fit(X, y)
+    with config_context(transform_output="pandas"):
+        globally = multiple(Recorder()).fit(X, y)
+        predicted = globally.predict(X)
+    own = multiple(Recorder(), imputer=EMImputer(add_indicator=False).set_output(transform="pandas")).fit(X, y)
+    for model in (globally, own):
+        assert isinstance(model.estimators_[0].X_, np.ndarray)
+        np.testing.assert_array_equal(model.coef_, expected.coef_)
+    np.testing.assert_array_equal(predicted, expected.predict(X))
+
+
+def test_index_of_a_frame_stays():
+    X, y = incomplete()
+    frame = pd.DataFrame(X, columns=list("abcd"), index=np.arange(len(X)) + 1000)
+    completed = multiple(Recorder()).fit(frame, y).estimators_[0].X_
+    pd.testing.assert_index_equal(completed.index, frame.index)
+
+
+@pytest.mark.parametrize("named", [False, True])
+def test_warnings_name_columns_of_X(named):
+    X, _ = incomplete()
+    X[:, 0], X[:, 1] = 3.0, np.nan
+    y = np.nan_to_num(X[:, 2])
+    first, second, third = ("'y'", "'b'", "'c'") if named else "012"
+    given = pd.DataFrame(X, columns=["y", "b", "c", "d"]) if named else X
+    with pytest.warns() as caught:
+        multiple(imputer=EMImputer(ridge=0)).fit(given, np.column_stack([y, np.full_like(y, 2.0)]))
+    messages = "\n".join(str(warning.message) for warning in caught)
+    assert f"X has column {second} without any entry" in messages
+    assert f"X has column {first} constant" in messages
+    assert f"singular along column {third}, y:" in messages
+    assert len(caught) == 3
+
+
 # -- what is refused ---------------------------------------------------------------------------------------
 
 
@@ -496,6 +700,13 @@ def test_refuses_weights_that_the_estimator_does_not_take():
     for estimator in (KNeighborsRegressor(), make_pipeline(Ridge())):
         with pytest.raises(ValueError, match=f"{type(estimator).__name__}.fit does not take it"):
             multiple(estimator).fit(X, y, sample_weight=np.ones(len(X)))
+
+
+def test_refuses_X_without_entries():
+    X, y = incomplete()
+    for keep_empty_features in (False, True):
+        with pytest.raises(ValueError, match="Every entry of X is missing"):
+            multiple(imputer=EMImputer(keep_empty_features=keep_empty_features)).fit(np.full_like(X, np.nan), y)
 
 
 def test_infinity_is_named():
