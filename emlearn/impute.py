@@ -41,10 +41,12 @@ from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, 
 from emlearn.families.covariance import Diagonal, Full
 from emlearn.latent import MixtureWeights
 from emlearn.sigma_points import sigma_points
-from emlearn.starts import PORTFOLIO, SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units
+from emlearn.starts import SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units, kinds_for
 
-# Rows on which the rate of convergence is found: it is a property of the data, not of their number.
+# The rate of convergence is found on so many rows (it is a property of the data, not of their number), and to
+# the last digit for so many parameters.
 RATE_ROWS = 1000
+FEW_PARAMETERS = 50
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
 RAISED_TO = 1e-6
 # Draws outside min_value and max_value are drawn again so often, then brought to the limit.
@@ -118,7 +120,8 @@ class EMImputer(TransformerMixin, EMMixin):
         Share of each feature's entries that is missing.
     fraction_missing_information_ : float
         Largest eigenvalue of the EM map, by which EM converges: of all that could be estimated, the share of
-        information that is missing where most is. Found to about a hundredth, on up to 1,000 rows.
+        information that is missing where most is. Found on up to 1,000 rows, and for more than 50 parameters
+        to a few hundredths.
     ridge_ : float
         The ridge that was used: `ridge`, or more where the covariance would be singular without.
     converged_ : bool
@@ -153,10 +156,10 @@ class EMImputer(TransformerMixin, EMMixin):
 
     Notes
     -----
-    Rows are independent: what `transform` makes of a row depends on that row and the fit alone. A feature
-    that is constant says nothing of the others; it is imputed by its value, and has no part in likelihoods.
-    With several components an entry is imputed by the mean over components, each weighted by its
-    probability given the observed entries.
+    Rows are independent: what `transform` makes of a row, draws apart, depends on that row and the fit
+    alone. A feature that is constant says nothing of the others; it is imputed by its value, and has no part
+    in likelihoods. With several components an entry is imputed by the mean over components, each weighted by
+    its probability given the observed entries.
 
     The prior is :math:`\log p(\Sigma) = -\tfrac12 r \, (\log |\Sigma| + \operatorname{tr} D \Sigma^{-1})` with
     r the ridge and D the diagonal matrix of the variances of the available entries, so that the M-step adds
@@ -290,8 +293,12 @@ class EMImputer(TransformerMixin, EMMixin):
         self._dtype = X.dtype
         self._empty = empty
         self._available_mean = np.where(empty, np.nan, moments.mean)
-        self.missing_fraction_ = 1.0 - moments.entries / moments.weight
-        self.indicator_ = MissingIndicator(error_on_new=False).fit(X) if self.add_indicator else None
+        self._fitted_to = moments
+        self.missing_fraction_ = np.maximum(1.0 - moments.entries / moments.weight, 0.0)
+        self.indicator_ = None
+        if self.add_indicator:
+            counted = X if weight is None else X[weight > 0]
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(counted)
         self._fit_model(X, y, weight, moments)
         left_out = "left out of the output. Set keep_empty_features=True to keep them, filled with 0."
         self._warn_of_columns(
@@ -305,6 +312,10 @@ class EMImputer(TransformerMixin, EMMixin):
     def _read(self, X, *, reset):
         """X as floats, NaN where an entry is missing."""
         marker = self.missing_values
+        if not _is_nan(marker) and not (isinstance(marker, Real) and np.isfinite(marker)):
+            raise ValueError(
+                f"missing_values={marker!r} is neither a finite number nor NaN, None or pandas.NA."
+            )
         X = self._check_X(X, reset=reset)
         if _is_nan(marker):
             return X
@@ -314,16 +325,17 @@ class EMImputer(TransformerMixin, EMMixin):
                 f"Input X contains NaN in {self._column_name(bad[1])}, row {bad[0]}, but "
                 f"missing_values={marker} says what marks a missing entry. Use one marker."
             )
-        X = X.copy()
-        X[marker == X] = np.nan
-        return X
+        return np.where(X.dtype.type(marker) == X, X.dtype.type(np.nan), X)
 
     def _check_limits(self):
         """Least and greatest value of each feature, (2, d)."""
         d = self.n_features_in_
         limits = np.empty((2, d))
         for i, name in enumerate(("min_value", "max_value")):
-            value = np.asarray(getattr(self, name), dtype=np.float64)
+            try:
+                value = np.asarray(getattr(self, name), dtype=np.float64)
+            except (TypeError, ValueError):
+                raise ValueError(f"{name}={getattr(self, name)!r} holds what is no number.") from None
             if value.ndim and value.shape != (d,):
                 raise ValueError(
                     f"{name} has shape {value.shape}; give one number, or one for each of the {d} features."
@@ -331,6 +343,8 @@ class EMImputer(TransformerMixin, EMMixin):
             if np.isnan(value).any():
                 raise ValueError(f"{name} holds NaN.")
             limits[i] = value
+        if np.isposinf(limits[0]).any() or np.isneginf(limits[1]).any():
+            raise ValueError("min_value=inf or max_value=-inf leaves no number to impute.")
         if (limits[0] > limits[1]).any():
             j = int(np.argmax(limits[0] > limits[1]))
             raise ValueError(
@@ -361,7 +375,11 @@ class EMImputer(TransformerMixin, EMMixin):
         self._publish(result, model, moments)
         few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
         self.fraction_missing_information_ = em_rate(
-            model, self._params, self._batches(Z[few], counts, n_threads=1), flat=self._flat_directions()
+            model,
+            self._params,
+            self._batches(Z[few], counts, n_threads=1),
+            flat=self._flat_directions(),
+            tol=1e-4 if self.n_parameters_ <= FEW_PARAMETERS else 1e-2,
         )
         self._warn_unless_converged(result.best, advice="raise ridge")
 
@@ -411,7 +429,8 @@ class EMImputer(TransformerMixin, EMMixin):
         sample = Sample.of(Z, weight, self._units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
         self._check_distinct_rows(n_rows, sample)
         make = GaussianStarts(model, self.n_components, sample)
-        kinds = FACTOR_STARTS if self.covariance_type == "factor" else PORTFOLIO
+        factor = self.covariance_type == "factor"
+        kinds = FACTOR_STARTS if factor else kinds_for("auto", model.family.shape)
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
         starts = [make.start(kinds[i % self.n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
         part = sample.batches(self._floats_per_row(model))
@@ -440,7 +459,7 @@ class EMImputer(TransformerMixin, EMMixin):
             latent=params.latent[order], family=model.family.reorder(params.family, order)
         )
         entries = moments.entries[self._features]
-        self.ridge_ = model.family.ridge
+        self.ridge_ = float(model.family.ridge)
         self.n_parameters_ = len(order) - 1 + model.family.n_parameters(params.family)
         self._model = model
         self._set_params(params)
@@ -488,6 +507,7 @@ class EMImputer(TransformerMixin, EMMixin):
     @property
     def covariance_(self):
         """Covariance of the features, (d, d)."""
+        check_is_fitted(self)
         within = np.einsum("k,kij->ij", self.weights_, self.covariances_)
         centred = self.means_ - self.mean_
         return within + (self.weights_ * centred.T) @ centred
@@ -681,7 +701,7 @@ class EMImputer(TransformerMixin, EMMixin):
         n_imputations : int, default=20
             How often.
         X_fit : array-like of shape (n', d), default=None
-            The rows that the imputer was fitted to, where X is not these.
+            The rows that the imputer was fitted to, where X is not these: parameters are drawn from them.
         sample_weight : array-like of shape (n',), default=None
             Their weights at fit.
         lazy : bool, default=False
@@ -712,10 +732,17 @@ class EMImputer(TransformerMixin, EMMixin):
         check_is_fitted(self)
         if not isinstance(n_imputations, Integral) or n_imputations < 1:
             raise ValueError(f"n_imputations={n_imputations}: ask for one at least.")
-        Z = self._modelled(self._read(X if X_fit is None else X_fit, reset=False))
-        weight = self._check_weight(sample_weight, Z)
-        if not np.any(~np.isnan(Z)) and len(self._features):
-            raise ValueError("Every entry is missing of the rows to learn from: give X_fit.")
+        rows = self._read(X if X_fit is None else X_fit, reset=False)
+        weight = self._check_weight(sample_weight, rows)
+        moments, expected = self._moments(rows, weight), self._fitted_to
+        slack = 1e-6 * np.sqrt(expected.variance) + 1e-9 * np.abs(expected.mean)
+        same_rows = np.allclose(moments.entries, expected.entries)
+        if not (same_rows and (np.abs(moments.mean - expected.mean) <= slack).all()):
+            raise ValueError(
+                f"{'X is' if X_fit is None else 'X_fit and sample_weight are'} not what the imputer was fitted "
+                "to, from which parameters are drawn: give the rows of fit as X_fit, and their sample_weight."
+            )
+        Z = self._modelled(rows)
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n_imputations)
 
         def complete(seed):
@@ -914,7 +941,9 @@ class EMImputer(TransformerMixin, EMMixin):
 
 def _is_nan(marker):
     """Whether a marker of missing entries is NaN, or what becomes NaN when data are read."""
-    return marker is None or type(marker).__name__ == "NAType" or marker != marker
+    if marker is None or type(marker).__name__ == "NAType":
+        return True
+    return isinstance(marker, Real) and bool(marker != marker)
 
 
 def _mixture_quantile(p, weights, means, stds):

@@ -649,6 +649,9 @@ def overimpute(imputer, X, *, coverage=0.95, n_folds=5, sample_weight=None, rand
     fold = _deal(observed, names, n_folds, check_random_state(random_state))
     imputed, lower, upper = (np.full(X.shape, np.nan) for _ in range(3))
     fit_params = {} if sample_weight is None else {"sample_weight": sample_weight}
+    imputer = clone(imputer)
+    if "sample_posterior" in imputer.get_params():  # means are asked for, not draws
+        imputer.set_params(sample_posterior=False)
     for k in range(n_folds):
         hidden = fold == k
         part = like(given, np.where(hidden, np.nan, X))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from functools import cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import helmert
@@ -41,44 +42,73 @@ def sigma_points(X, weight, units):
         In the engine's units. Rows without entries or weight are left out.
     weight : ndarray of shape (m,)
     """
-    parts, n_seen = [], 0
+    parts, n_left, n_seen = [], 0, 0
     for start in range(0, len(X), CHUNK_ROWS):
         chunk = slice(start, start + CHUNK_ROWS)
         rows = in_units(X[chunk], units)
-        parts.append(_sum_up(rows, np.ones(len(rows)) if weight is None else weight[chunk]))
+        patterns = _Patterns.of(rows, np.ones(len(rows)) if weight is None else weight[chunk])
+        n_left += patterns.n_left
         n_seen += len(rows)
-        if sum(len(rows) for rows, _ in parts) > WORTH_OF_ALL * n_seen:
+        if n_left > WORTH_OF_ALL * n_seen:
             return None
+        parts.append(patterns.sum_up())
     rows, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return _sum_up(rows, weight) if len(parts) > 1 else (rows, weight)
+    return _Patterns.of(rows, weight).sum_up() if len(parts) > 1 else (rows, weight)
 
 
-def _sum_up(rows, weight):
-    rows, weight = rows[weight > 0], weight[weight > 0]
-    order, bounds = group_columns(np.isnan(rows.T))
-    rows, weight = rows[order], weight[order]
-    kept_rows, kept_weight = [rows[:0]], [weight[:0]]
-    for start, stop in pairwise(bounds.tolist()):
-        x, w = rows[start:stop], weight[start:stop]
-        observed = np.flatnonzero(~np.isnan(x[0]))
-        n_points = len(observed) + 1
-        if n_points == 1:
-            continue
-        if len(x) < WORTH * n_points:
+class _Patterns(NamedTuple):
+    """Rows in the order of their patterns."""
+
+    rows: np.ndarray  # (n, d)
+    weight: np.ndarray  # (n,)
+    bounds: np.ndarray  # (P + 1,) where each pattern begins
+    n_points: np.ndarray  # (P,) points that do for it; 1 for that of nothing
+
+    @classmethod
+    def of(cls, rows, weight):
+        rows, weight = rows[weight > 0], weight[weight > 0]
+        missing = np.isnan(rows)
+        order, bounds = group_columns(missing.T)
+        n_points = 1 + np.count_nonzero(~missing[order[bounds[:-1]]], axis=1)
+        return cls(rows[order], weight[order], bounds, n_points)
+
+    @property
+    def summed(self):
+        """Which patterns are worth summing up, (P,)."""
+        return np.diff(self.bounds) >= WORTH * self.n_points
+
+    @property
+    def n_left(self):
+        """How many rows and points there will be, about."""
+        return np.where(self.summed, self.n_points, np.diff(self.bounds)).sum()
+
+    def sum_up(self):
+        """Rows and points, and their weights."""
+        kept_rows, kept_weight = [self.rows[:0]], [self.weight[:0]]
+        for (start, stop), n_points, summed in zip(
+            pairwise(self.bounds.tolist()), self.n_points.tolist(), self.summed, strict=True
+        ):
+            if n_points == 1:
+                continue
+            x, w = self.rows[start:stop], self.weight[start:stop]
+            if summed:
+                x, w = _points(x, w, n_points)
             kept_rows.append(x)
             kept_weight.append(w)
-            continue
-        total = w.sum()
-        x = x[:, observed]
-        mean = w @ x / total
-        x -= mean
-        values, vectors = np.linalg.eigh((x.T * w) @ x)
-        root = vectors * np.sqrt(np.maximum(values, 0.0) * (n_points / total))
-        points = np.full((n_points, rows.shape[1]), np.nan)
-        points[:, observed] = mean + (root @ _simplex(n_points)).T
-        kept_rows.append(points)
-        kept_weight.append(np.full(n_points, total / n_points))
-    return np.concatenate(kept_rows), np.concatenate(kept_weight)
+        return np.concatenate(kept_rows), np.concatenate(kept_weight)
+
+
+def _points(rows, weight, n_points):
+    """Points with the total weight, mean and scatter of rows of one pattern."""
+    observed = np.flatnonzero(~np.isnan(rows[0]))
+    x, total = rows[:, observed], weight.sum()
+    mean = weight @ x / total
+    x -= mean
+    values, vectors = np.linalg.eigh((x.T * weight) @ x)
+    root = vectors * np.sqrt(np.maximum(values, 0.0) * (n_points / total))
+    points = np.full((n_points, rows.shape[1]), np.nan)
+    points[:, observed] = mean + (root @ _simplex(n_points)).T
+    return points, np.full(n_points, total / n_points)
 
 
 @cache

@@ -45,6 +45,11 @@ START_KINDS = {
 }
 
 
+def kinds_for(init, shape):
+    """Kinds of starts for a covariance shape, by turns: where one matrix is shared, "tied" is nothing new."""
+    return tuple(kind for kind in START_KINDS[init] if not (shape.tied and kind == "tied"))
+
+
 @dataclass(frozen=True)
 class Sample:
     """Distinct rows of the data, or of a part of it, with their weights, in the engine's units.
@@ -177,7 +182,7 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
     if given.means is not None:
         return [given.override(Start("given", lambda: make.at(given.means)))]
     if isinstance(init, str):
-        kinds = START_KINDS[init]
+        kinds = kinds_for(init, model.family.shape)
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init if n_init > 1 else 1)
         return [
             given.override(make.start(kinds[i % n_init % len(kinds)], seed)) for i, seed in enumerate(seeds)

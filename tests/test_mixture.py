@@ -78,7 +78,10 @@ def same_fit(a, b, rtol=1e-8):
     [
         GaussianMixtureEM(),
         GaussianMixtureEM(2, n_init=4),
-        *(GaussianMixtureEM(2, covariance_type=shape, n_init=2) for shape in SHAPES[1:]),
+        # The checks have more columns than rows: from random rows EM with one full matrix creeps along the
+        # floor, and where it stops is chance.
+        GaussianMixtureEM(2, covariance_type="tied", n_init=2, init_params="kmeans"),
+        *(GaussianMixtureEM(2, covariance_type=shape, n_init=2) for shape in SHAPES[2:]),
         GaussianMixtureEM(2, init_params="kmeans", acceleration="none", n_init=2),
     ]
 )

@@ -19,6 +19,8 @@ FloatArray = NDArray[np.float64]
 
 # Relative to coordinates of order 1: the error of a forward difference, far above rounding.
 DIFFERENCE = 1e-5
+# Above this an eigenvalue counts as 1, where there are flat directions.
+FLAT = 1 - 1e-4
 
 
 def em_rate(
@@ -28,7 +30,7 @@ def em_rate(
     *,
     flat: FloatArray | None = None,
     max_steps: int = 25,
-    tol: float = 5e-3,
+    tol: float = 1e-3,
 ) -> float:
     """Largest eigenvalue of the EM map at a maximum, by Arnoldi's method on differences of EM steps.
 
@@ -43,9 +45,9 @@ def em_rate(
         Directions, in the coordinates of ``model.flatten``, along which the objective does not change, as the
         rotations of factors. They do not count.
     max_steps : int, default=25
-        Largest number of E-steps beside the first two.
-    tol : float, default=5e-3
-        Stop when another step changes the eigenvalue by less.
+        Largest number of E-steps beside the first.
+    tol : float, default=1e-3
+        Stop when two steps more have changed the eigenvalue by less, relatively.
 
     Returns
     -------
@@ -90,11 +92,12 @@ def em_rate(
         fixed = image(here)
         first = np.random.RandomState(0).standard_normal(n)
         first /= np.linalg.norm(first)
-        first = change(first) - first  # without what else the map leaves as it is
+        if flat is not None:
+            first = change(first) - first  # without what else the map may leave as it is
         first -= frame @ (frame.T @ first)
         basis = [first / np.linalg.norm(first)]
         projected = np.zeros((max_steps + 1, max_steps + 1))
-        rate = 0.0
+        rates = [0.0]
         for j in range(min(max_steps, n)):
             ahead = change(basis[j])
             ahead -= frame @ (frame.T @ ahead)
@@ -103,14 +106,14 @@ def em_rate(
                     share = vector @ ahead
                     projected[i, j] += share
                     ahead = ahead - share * vector
-            last, rate = rate, _largest(projected[: j + 1, : j + 1])
+            values = np.linalg.eigvals(projected[: j + 1, : j + 1]).real
+            if flat is not None:  # what rounding lets back in is flat too
+                values = values[values < FLAT]
+            rates.append(float(values.max(initial=0.0)))
+            steady = j > 1 and np.ptp(rates[-3:]) < tol * rates[-1]
             rest = float(np.linalg.norm(ahead))
-            if (j and abs(rate - last) < tol) or rest < DIFFERENCE:
+            if steady or rest < DIFFERENCE:
                 break
             projected[j + 1, j] = rest
             basis.append(ahead / rest)
-    return float(np.clip(rate, 0.0, 1.0))
-
-
-def _largest(matrix: FloatArray) -> float:
-    return float(np.linalg.eigvals(matrix).real.max())
+    return float(np.clip(rates[-1], 0.0, 1.0))

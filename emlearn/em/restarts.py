@@ -23,6 +23,8 @@ FIRST_STEPS = 10  # E-steps that each start gets at first
 N_FINALISTS = 3
 # Fits whose projected limits are this close, in nats, are taken for the same maximum.
 SAME = 0.01
+# Of fits that are closer yet the first start is taken, so that rounding has no say in which.
+EQUAL = 1e-4
 
 
 class Start(NamedTuple):
@@ -156,7 +158,7 @@ def race(
             raise ValueError(
                 f"All {len(runs)} starts failed; the first one with: {runs[0].message}"
             )
-        best = finalists[0]
+        best = min((run for run in finalists if run.equals(finalists[0])), key=lambda run: run.number)
         if ground is not batches:
             best = _finish_on_all(_distinct(finalists)[:N_FINALISTS], model, batches, settings, locked_report)
     winner = runs[best.number]
@@ -185,9 +187,11 @@ def _distinct(ranked: list[_Run]) -> list[_Run]:
     """Ranked runs less those that have all but arrived where a better one is."""
     kept: list[_Run] = []
     for run in ranked:
-        repeats = run.gap < SAME and any(abs(other.limit - run.limit) < SAME for other in kept)
-        if not repeats:
+        near = [i for i, other in enumerate(kept) if abs(other.limit - run.limit) < SAME]
+        if run.gap >= SAME or not near:
             kept.append(run)
+        elif run.number < kept[near[0]].number and run.equals(kept[near[0]]):
+            kept[near[0]] = run
     return kept
 
 
@@ -276,6 +280,10 @@ class _Run:
     def rank(self) -> tuple[bool, float]:
         """Sorts spurious fits below all others, then by limit."""
         return not self.is_spurious, self.limit
+
+    def equals(self, other: _Run) -> bool:
+        """Whether nothing but rounding may tell which is better."""
+        return self.is_spurious == other.is_spurious and abs(self.limit - other.limit) < EQUAL
 
     def advance(self, steps: float) -> None:
         """Take up to so many E-steps more."""

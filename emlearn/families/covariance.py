@@ -361,7 +361,9 @@ def _invert(matrices: FloatArray) -> FloatArray:
         matrices[j] = row
         matrices[:, j] = row
     np.negative(matrices, out=matrices)
-    return np.log(pivots.prod(axis=0))  # of so few factors that the product is in range
+    with np.errstate(over="ignore", divide="ignore"):  # one logarithm for all pivots, where that is in range
+        log_det = np.log(pivots.prod(axis=0))
+    return log_det if np.isfinite(log_det).all() else np.log(pivots).sum(axis=0)
 
 
 def _apply(matrices: FloatArray, x: FloatArray, which: NDArray[np.intp], out: FloatArray) -> None:
