@@ -20,6 +20,7 @@ from emlearn.em import Affine, race
 from emlearn.tables import only_numbers
 
 MOMENT_ROWS = 16384  # rows per step of the first pass
+INSIDE = ("emlearn.", "sklearn.", "joblib.")  # no warning points there
 
 
 class Moments(NamedTuple):
@@ -33,9 +34,9 @@ class Moments(NamedTuple):
 
 
 def _callers_level():
-    """Stack level, for a caller of this function, of the first frame outside emlearn and scikit-learn."""
+    """Stack level, for a caller of this function, of the first frame that is the user's."""
     frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(("emlearn.", "sklearn.")):
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(INSIDE):
         frame, level = frame.f_back, level + 1
     return level
 

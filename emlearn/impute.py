@@ -47,10 +47,10 @@ from emlearn.starts import SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_
 # the last digit for so many parameters.
 RATE_ROWS = 1000
 FEW_PARAMETERS = 50
+# With more features than this, a full covariance from no more rows than features is worth a warning.
+FEW_FEATURES = 10
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
 RAISED_TO = 1e-6
-# Draws outside min_value and max_value are drawn again so often, then brought to the limit.
-MAX_REDRAWS = 100
 # Starts that know no particular form of covariance.
 FACTOR_STARTS = ("kmeans", "random")
 
@@ -83,14 +83,16 @@ class EMImputer(TransformerMixin, EMMixin):
     max_iter : int, default=1000
         Largest number of iterations of one start.
     n_init : int, default=30
-        Number of starts that race, where there is more than one component. One component has one start.
+        Number of starts that race, where there is more than one component; if fewer than two reach the best
+        value, as many again join, unless it is 1. One component has one start.
     min_value : float or array-like of shape (d,), default=-inf
-        Least imputed value, of each feature.
+        Least imputed value, of each feature; what would lie below is brought to it. The fit knows nothing of
+        limits: means of draws that were cut are biased. Rather than cut a tail that matters, take logarithms.
     max_value : float or array-like of shape (d,), default=inf
         Greatest imputed value, of each feature.
     sample_posterior : bool, default=False
         Whether `transform` draws from the distribution of the missing entries given the observed, in place
-        of its mean. Draws are from the part of it that lies within `min_value` and `max_value`.
+        of its mean.
     add_indicator : bool, default=False
         Whether to append a column for each feature with missing entries at fit, 1 where it is missing.
     keep_empty_features : bool, default=False
@@ -307,6 +309,7 @@ class EMImputer(TransformerMixin, EMMixin):
         self._warn_of_columns(constant & ~empty, "constant: filled with that value, of no use for the others.")
         if isinstance(self._structure, Full):
             self._warn_of_strangers(X, weight, moments)
+            self._warn_of_few_rows(moments)
         return self
 
     def _read(self, X, *, reset):
@@ -341,7 +344,7 @@ class EMImputer(TransformerMixin, EMMixin):
                     f"{name} has shape {value.shape}; give one number, or one for each of the {d} features."
                 )
             if np.isnan(value).any():
-                raise ValueError(f"{name} holds NaN.")
+                raise ValueError(f"{name} holds NaN. No limit is {'-' if i == 0 else ''}inf.")
             limits[i] = value
         if np.isposinf(limits[0]).any() or np.isneginf(limits[1]).any():
             raise ValueError("min_value=inf or max_value=-inf leaves no number to impute.")
@@ -607,7 +610,7 @@ class EMImputer(TransformerMixin, EMMixin):
         -------
         std : ndarray of shape (n, d_out)
             In the units of X; 0 for what is observed. Columns are those of `transform`, without indicators.
-            It does not include the uncertainty of the fit itself, which `sample` does.
+            Limits do not enter, nor does the uncertainty of the fit itself, which `sample` includes.
         """
         check_is_fitted(self)
         X = self._read(X, reset=False)
@@ -619,7 +622,10 @@ class EMImputer(TransformerMixin, EMMixin):
         return std[:, self._kept].astype(X.dtype, copy=False)
 
     def predict_interval(self, X, coverage=0.95):
-        """Interval that holds each missing entry with a given probability, given what its row has.
+        """Interval that holds each missing entry with a given probability, given what its row has and the fit.
+
+        The uncertainty of the fit itself is not in it: with few rows for the number of features, intervals are
+        too narrow. Quantiles of draws by `sample` include it.
 
         Parameters
         ----------
@@ -689,10 +695,12 @@ class EMImputer(TransformerMixin, EMMixin):
         return float(weight @ self._log_density(Z) / max(n_entries, 1))
 
     def sample(self, X, n_imputations=20, *, X_fit=None, sample_weight=None, lazy=False):
-        """Complete X many times, with all the uncertainty that there is.
+        """Complete X many times, with the uncertainty of the fit and of the missing entries.
 
         Each time the parameters are drawn first: EM goes on from the fit under random weights of the rows
-        (Rubin's Bayesian bootstrap). Then the missing entries are drawn given the observed.
+        (Rubin's Bayesian bootstrap). Then the missing entries are drawn given the observed. With less than
+        some 30 rows, or not many more than features, the bootstrap does not vary enough. Set no limits by
+        `min_value` or `max_value` where means of what is drawn are wanted.
 
         Parameters
         ----------
@@ -731,7 +739,7 @@ class EMImputer(TransformerMixin, EMMixin):
         """
         check_is_fitted(self)
         if not isinstance(n_imputations, Integral) or n_imputations < 1:
-            raise ValueError(f"n_imputations={n_imputations}: ask for one at least.")
+            raise ValueError(f"n_imputations={n_imputations}: ask for one at least, a whole number.")
         rows = self._read(X if X_fit is None else X_fit, reset=False)
         weight = self._check_weight(sample_weight, rows)
         moments, expected = self._moments(rows, weight), self._fitted_to
@@ -739,8 +747,9 @@ class EMImputer(TransformerMixin, EMMixin):
         same_rows = np.allclose(moments.entries, expected.entries)
         if not (same_rows and (np.abs(moments.mean - expected.mean) <= slack).all()):
             raise ValueError(
-                f"{'X is' if X_fit is None else 'X_fit and sample_weight are'} not what the imputer was fitted "
-                "to, from which parameters are drawn: give the rows of fit as X_fit, and their sample_weight."
+                f"{'X is' if X_fit is None else 'X_fit is'} not what the imputer was fitted to, or not with "
+                "the same sample_weight: parameters are drawn from these. Give the rows of fit as X_fit where "
+                "X is not these, and their sample_weight where they had any."
             )
         Z = self._modelled(rows)
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n_imputations)
@@ -849,25 +858,16 @@ class EMImputer(TransformerMixin, EMMixin):
         return np.concatenate(self._complete(Z, of_batch))
 
     def _draw(self, X, rng):
-        """X with its missing entries drawn, within the limits."""
+        """X with its missing entries drawn."""
         Z = self._modelled(X)
         incomplete = np.flatnonzero(np.isnan(Z).any(axis=1))
         if not len(incomplete):
             return self._fill(X, np.empty(0))
         Z = Z[incomplete].astype(np.float64)
-        missing = np.isnan(Z)
         resp = np.concatenate(self._complete(Z, lambda done, resp, *_: resp.T))
-        limits = self._limits[:, self._features]
-        drawn = self._propose(Z, resp, rng)
-        for _ in range(MAX_REDRAWS):
-            outside = missing & ((drawn < limits[0]) | (drawn > limits[1]))
-            again = np.flatnonzero(outside.any(axis=1))
-            if not len(again):
-                break
-            drawn[again] = self._propose(Z[again], resp[again], rng)
-        return self._fill(X, drawn[missing])
+        return self._fill(X, self._draw_rows(Z, resp, rng)[np.isnan(Z)])
 
-    def _propose(self, Z, resp, rng):
+    def _draw_rows(self, Z, resp, rng):
         """Rows Z with their missing entries drawn given the observed.
 
         A row drawn whole misses its own conditional mean by as much as a draw given what is observed misses
@@ -930,6 +930,16 @@ class EMImputer(TransformerMixin, EMMixin):
                 f"No row has both {'; '.join(named)}{more}: their correlation cannot be learnt but through "
                 "other features and the ridge.",
                 UserWarning,
+            )
+
+    def _warn_of_few_rows(self, moments):
+        """Say that a full covariance is too much for so few rows, where there is something to impute."""
+        d = len(self._features)
+        gaps = moments.entries[self._features].min(initial=moments.weight) < moments.weight
+        if gaps and d > FEW_FEATURES and moments.n_rows <= d:
+            self._warn(
+                f"{moments.n_rows} rows do not determine a full covariance of {d} features: what is imputed "
+                f"rests on ridge={self.ridge_:g}, and intervals are too narrow. Use covariance_type='factor'."
             )
 
     def __sklearn_tags__(self):

@@ -22,6 +22,7 @@ from emlearn._sklearn_compat import Interval, _fit_context, validate_data
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
 from emlearn.impute import EMImputer
+from emlearn.tables import only_numbers
 
 FLOATS = [np.float64, np.float32]
 CONTAINERS = ("pandas", "polars")  # data frames that imputers can return
@@ -250,8 +251,9 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     n_imputations : int, default=20
         Number of completed data sets, m; two at least.
     imputer : EMImputer, default=None
-        What completes X; None for ``EMImputer()``. Whatever it says of features, such as `missing_values` and
-        `min_value`, it says of those of X, not of y. Its `sample_posterior` does not matter.
+        What completes X; None for ``EMImputer()`` (give it, for a search to reach its parameters). Whatever
+        it says of features, such as `missing_values` and `min_value`, it says of those of X, not of y. Its
+        `sample_posterior` does not matter.
     n_jobs : int, default=None
         Threads that share the imputations. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -421,7 +423,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         of_classes = is_classifier(self.estimator)
         _, y = validate_data(
             self,
-            X,
+            only_numbers(X),
             y,
             dtype=FLOATS,
             ensure_all_finite=False,
@@ -437,7 +439,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     def _read(self, X):
         """X as floats, in a data frame if it had names at fit: then everything inside knows them too."""
-        values = validate_data(self, X, reset=False, dtype=FLOATS, ensure_all_finite=False)
+        values = validate_data(self, only_numbers(X), reset=False, dtype=FLOATS, ensure_all_finite=False)
         return self._table(values, getattr(self, "feature_names_in_", None), X)
 
     def _table(self, values, names, X):

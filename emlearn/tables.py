@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import sys
 
 import numpy as np
 
-NUMERIC = re.compile(r"(u?int|float|double|bool)", re.IGNORECASE)  # dtypes of columns that need no closer look
+# Types of columns that need no closer look.
+NUMERIC = re.compile(r"(u?int|float|double|bool|decimal)", re.IGNORECASE)
+NO_NUMBERS = (str, bytes, datetime.date, datetime.time, datetime.timedelta, np.datetime64, np.timedelta64)
 
 
 def is_frame(X):
@@ -16,13 +19,15 @@ def is_frame(X):
 
 
 def only_numbers(X):
-    """X; or where it holds objects a table of its numbers, None and ``pandas.NA`` as NaN.
+    """X; or where it holds objects or a mask a table of its numbers, None, ``pandas.NA`` and masked as NaN.
 
     Raises
     ------
     ValueError
-        If columns hold text, or a frame's columns anything else that is no number, naming them.
+        If columns hold text, dates, or in a frame anything else that is no number, naming them.
     """
+    if isinstance(X, np.ma.MaskedArray):
+        return X.astype(np.float64).filled(np.nan)
     if is_frame(X):
         if all(NUMERIC.match(str(dtype)) for dtype in X.dtypes):
             return X
@@ -31,30 +36,38 @@ def only_numbers(X):
             return X
     elif getattr(X, "dtype", None) is None or X.dtype.kind in "biufc":
         return X  # or no table at all: scikit-learn says what is wrong
-    entries = np.asarray(X, dtype=object)
-    if entries.ndim != 2:
+    columns = _columns(X)
+    if columns is None:
         return X
-    numbers = np.empty(entries.shape)
-    bad = []
-    for j, column in enumerate(entries.T):
+    numbers, bad = [], []
+    for name, column in columns:
         try:
-            numbers[:, j] = [_number(value) for value in column]
+            numbers.append([_number(value) for value in column])
         except (TypeError, ValueError):
-            if not is_frame(X) and not any(isinstance(value, (str, bytes)) for value in column):
+            if not is_frame(X) and not any(isinstance(value, NO_NUMBERS) for value in column):
                 return X
-            bad.append(str(X.columns[j]) if is_frame(X) else j)
+            bad.append(name)
     if bad:
         raise ValueError(
             f"X has entries that are no numbers in columns {bad}. Leave these out or encode them, for example "
             "with scikit-learn's ColumnTransformer."
         )
-    return like(X, numbers)
+    return like(X, np.array(numbers).T)
+
+
+def _columns(X):
+    """Names and entries of the columns, or None where X is no table."""
+    if is_frame(X):
+        columns = (X.iloc[:, j] if hasattr(X, "iloc") else X[name] for j, name in enumerate(X.columns))
+        return list(zip(map(str, X.columns), columns, strict=True))
+    entries = np.asarray(X, dtype=object)
+    return list(enumerate(entries.T)) if entries.ndim == 2 else None
 
 
 def _number(value):
     if value is None or type(value).__name__ == "NAType":  # pd.NA, without importing pandas
         return np.nan
-    if isinstance(value, (str, bytes)):  # "3.5" is text as well
+    if isinstance(value, NO_NUMBERS):  # "3.5" is text as well
         raise TypeError
     return float(value)
 
@@ -65,5 +78,5 @@ def like(X, values):
     if pd is not None and isinstance(X, pd.DataFrame):
         return pd.DataFrame(values, index=X.index, columns=X.columns)
     if pl is not None and isinstance(X, pl.DataFrame):
-        return pl.DataFrame(values, schema=X.columns).fill_nan(None)
+        return pl.DataFrame(values, schema=X.columns, orient="row").fill_nan(None)
     return values
