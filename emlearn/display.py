@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn.families import COVARIANCE_SHAPES
 from emlearn.missing import missing_patterns, overimpute
+from emlearn.tables import shorten
 
 __all__ = [
     "ConvergenceDisplay",
@@ -765,7 +766,7 @@ class MissingPatternDisplay:
         ax.tick_params(length=0)
         ax.spines[:].set_visible(False)
         n = counts.sum()
-        names = [name if len(name) <= 24 else name[:23] + "…" for name in names]
+        names = [shorten(name, 24) for name in names]
         room = ax.get_window_extent().width / ax.figure.dpi / d
         ax.set_xticks(np.arange(d) + 0.5, names, rotation=_tilt(names, room))
         top = ax.secondary_xaxis("top")
@@ -781,7 +782,7 @@ class MissingPatternDisplay:
         rarer = len(counts) - P
         if rarer:
             left = n - counts[self.shown_].sum()
-            ax.set_xlabel(f"not shown: {rarer} rarer patterns, {left} rows")
+            ax.set_xlabel(f"not shown: {rarer} other patterns, {left} rows")
         return self
 
 

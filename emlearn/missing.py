@@ -14,7 +14,7 @@ from sklearn.utils import check_array, check_random_state
 
 from emlearn.base import find_bad_entry
 from emlearn.mixture import GaussianMixtureEM
-from emlearn.tables import is_frame, like, only_numbers
+from emlearn.tables import is_frame, like, only_numbers, shorten
 
 __all__ = [
     "LittleTest",
@@ -166,7 +166,7 @@ class MissingPatterns(NamedTuple):
         head = f"{_count(n, 'row')}, {_count(P, 'pattern')}, {total} of {n * d} entries missing"
         head += f" ({total / (n * d):.1%})" if total else ""
         rows = self.largest(SHOWN_PATTERNS)
-        names = [name if len(name) <= 12 else name[:11] + "…" for name in self.feature_names]
+        names = [shorten(name, 12) for name in self.feature_names]
         totals = [str(m) for m in self.n_missing]
         widths = np.array([max(len(name), len(m), 2) for name, m in zip(names, totals, strict=True)])
         margin = max(4, len(str(self.counts.max())))
@@ -187,7 +187,7 @@ class MissingPatterns(NamedTuple):
         lines.append(line("", self.n_missing[shown]) + "  missing")
         if len(rows) < P:
             left = _count(n - self.counts[rows].sum(), "row")
-            lines.append(f"and {_count(P - len(rows), 'rarer pattern')} of {left}")
+            lines.append(f"and {_count(P - len(rows), 'other pattern')} of {left}")
         if len(shown) < d:
             lines.append(
                 f"and {_count(d - len(shown), 'more feature')}, "

@@ -72,6 +72,12 @@ def _number(value):
     return float(value)
 
 
+def shorten(name, width):
+    """A name cut in the middle, since names of a kind differ at the end."""
+    half = (width - 1) // 2
+    return name if len(name) <= width else f"{name[: width - 1 - half]}…{name[-half:]}"
+
+
 def like(X, values):
     """``values`` as a frame with the columns of X if that is one of pandas or polars, as they are otherwise."""
     pd, pl = sys.modules.get("pandas"), sys.modules.get("polars")

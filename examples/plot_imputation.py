@@ -147,10 +147,9 @@ for name, error in errors.items():
     print(line)
 print(f"{'no gaps made':26s}   {complete.mean():.3f} ± {standard_error(complete):.3f}")
 
-# Gaps cost much, the choice of imputer little: all differ by less than the standard error of any. EMImputer and
-# IterativeImputer fit the same linear relations, and agree. That neighbours and a mixture of two components
-# come out ahead has a reason, though 116 days hardly prove it: it is warm in July, cool in May and September,
-# and no line through the months says so.
+# Gaps cost much, the choice of imputer little. EMImputer and IterativeImputer fit the same linear relations
+# and agree. That neighbours and a mixture of two components come out ahead has a reason, though 116 days hardly
+# prove it: it is warm in July, cool in May and September, and no line through the months says so.
 least, most = (f(error.mean() for error in errors.values()) - complete.mean() for f in (min, max))
 print(f"gaps cost {least:.2f} with the best method and {most:.2f} with the worst: a small difference")
 

@@ -66,7 +66,7 @@ def test_readme_warns_first():
 def test_readme_snippets_run(capsys):
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     snippets = re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
-    assert len(snippets) == 2
+    assert len(snippets) == 3
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), {})
         assert capsys.readouterr().out
