@@ -6,11 +6,12 @@ import copy
 from numbers import Integral, Real
 
 import numpy as np
-from joblib import Parallel, delayed, effective_n_jobs
+from joblib import effective_n_jobs
 from scipy import special
 from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
 from sklearn.utils import check_random_state
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._sklearn_compat import (
@@ -20,7 +21,7 @@ from emlearn._sklearn_compat import (
     _fit_context,
     with_callbacks,
 )
-from emlearn.base import EMMixin, all_or_nothing, find_bad_entry
+from emlearn.base import MOMENT_ROWS, EMMixin, all_or_nothing, find_bad_entry
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
@@ -161,7 +162,8 @@ class EMImputer(TransformerMixin, EMMixin):
     Rows are independent: what `transform` makes of a row, draws apart, depends on that row and the fit
     alone. A feature that is constant says nothing of the others; it is imputed by its value, and has no part
     in likelihoods. With several components an entry is imputed by the mean over components, each weighted by
-    its probability given the observed entries.
+    its probability given the observed entries. Limits, `missing_values`, `sample_posterior`,
+    `keep_empty_features`, `random_state` and `n_jobs` act when rows are imputed, all else at fit.
 
     The prior is :math:`\log p(\Sigma) = -\tfrac12 r \, (\log |\Sigma| + \operatorname{tr} D \Sigma^{-1})` with
     r the ridge and D the diagonal matrix of the variances of the available entries, so that the M-step adds
@@ -282,7 +284,7 @@ class EMImputer(TransformerMixin, EMMixin):
         """
         X = self._read(X, reset=True)
         weight = self._check_weight(sample_weight, X)
-        limits = self._check_limits()
+        self._check_limits()
         moments = self._moments(X, weight)
         if not moments.entries.any():
             raise ValueError("Every entry of X is missing: there is nothing to learn from.")
@@ -290,7 +292,6 @@ class EMImputer(TransformerMixin, EMMixin):
         empty = moments.entries == 0
         features = np.flatnonzero(~constant & ~empty)
 
-        self._limits = limits
         self._features = features
         self._dtype = X.dtype
         self._empty = empty
@@ -381,7 +382,7 @@ class EMImputer(TransformerMixin, EMMixin):
             model,
             self._params,
             self._batches(Z[few], counts, n_threads=1),
-            flat=self._flat_directions(),
+            without_flat=self._without_turns if self.covariance_type == "factor" else None,
             tol=1e-4 if self.n_parameters_ <= FEW_PARAMETERS else 1e-2,
         )
         self._warn_unless_converged(result.best, advice="raise ridge")
@@ -428,7 +429,11 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _start_many(self, model, Z, weight, n_rows, rng):
         """Starts for the race and its reserve, the data, and the part of them to race on."""
-        n_parameters = self.n_components * Z.shape[1] * (Z.shape[1] + 3) // 2
+        d = Z.shape[1]
+        each = self.n_factors + 2 if self.covariance_type == "factor" else 1
+        n_parameters = self.n_components * d * each
+        if self.covariance_type != "factor":
+            n_parameters += self.n_components * self._structure.n_products(d)
         sample = Sample.of(Z, weight, self._units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
         self._check_distinct_rows(n_rows, sample)
         make = GaussianStarts(model, self.n_components, sample)
@@ -465,7 +470,7 @@ class EMImputer(TransformerMixin, EMMixin):
         self.ridge_ = float(model.family.ridge)
         self.n_parameters_ = len(order) - 1 + model.family.n_parameters(params.family)
         self._model = model
-        self._set_params(params)
+        self._take(params)
         self._publish_race(result, entries.sum(), entries @ np.log(self._units.scale))
 
     def _publish_nothing(self):
@@ -474,17 +479,16 @@ class EMImputer(TransformerMixin, EMMixin):
         self.ridge_ = float(self.ridge)
         self.n_parameters_ = 0
         self.fraction_missing_information_ = 0.0
-        self._set_params(LatentPair(np.ones(1), None))
+        self._take(LatentPair(np.ones(1), None))
         self._publish_race(RaceResult(best, Restarts((), 0, False)), 1.0, 0.0)
 
-    def _flat_directions(self):
-        """Turns of the factors, which change no density, in the model's coordinates; None without factors."""
-        if self.covariance_type != "factor":
-            return None
-        turns = self._model.family.rotations(self._params.family)
-        return np.hstack([np.zeros((len(turns), len(self.weights_))), turns])
+    def _without_turns(self, direction):
+        """A direction of the model's coordinates without what turns factors into each other."""
+        K = len(self.weights_)
+        family = self._model.family.without_turns(self._params.family, direction[K:])
+        return np.concatenate([direction[:K], family])
 
-    def _set_params(self, params):
+    def _take(self, params):
         """Take parameters in the engine's units, and publish what follows from them."""
         self._params = params
         self.weights_ = params.latent.copy()
@@ -535,12 +539,11 @@ class EMImputer(TransformerMixin, EMMixin):
         if self.sample_posterior:
             filled = self._draw(X, check_random_state(self.random_state))
         else:
-            weights, means, _ = self._cells(X)
-            filled = self._fill(X, np.einsum("ck,ck->c", weights, means))
-        filled = filled[:, self._kept]
+            filled = self._fill(X, self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
+        filled = self._without_empty(filled)
         if self.indicator_ is None:
             return filled
-        return np.hstack([filled, self.indicator_.transform(X).astype(X.dtype)])
+        return np.hstack([filled, np.isnan(X[:, self.indicator_.features_]).astype(X.dtype)])
 
     def inverse_transform(self, X):
         """Put missing entries back where the indicator says that they were.
@@ -562,7 +565,7 @@ class EMImputer(TransformerMixin, EMMixin):
             Without `add_indicator`, or if X has another number of columns.
         """
         check_is_fitted(self)
-        if not self.add_indicator:
+        if self.indicator_ is None:
             raise ValueError(
                 "inverse_transform needs the indicator's columns: set add_indicator=True, fit and transform."
             )
@@ -614,12 +617,14 @@ class EMImputer(TransformerMixin, EMMixin):
         """
         check_is_fitted(self)
         X = self._read(X, reset=False)
-        weights, means, variances = self._cells(X, with_variance=True)
-        centred = means - np.einsum("ck,ck->c", weights, means)[:, None]
-        variance = np.einsum("ck,ck->c", weights, variances + centred**2)
-        std = np.zeros(X.shape)
-        std[self._where(X)] = np.sqrt(variance)
-        return std[:, self._kept].astype(X.dtype, copy=False)
+
+        def std_of(weights, means, variances):
+            centred = means - np.einsum("ck,ck->c", weights, means)[:, None]
+            return np.sqrt(np.einsum("ck,ck->c", weights, variances() + centred**2))
+
+        std = np.zeros_like(X)
+        std[self._where(X)] = self._of_cells(X, std_of)
+        return self._without_empty(std)
 
     def predict_interval(self, X, coverage=0.95):
         """Interval that holds each missing entry with a given probability, given what its row has and the fit.
@@ -643,11 +648,14 @@ class EMImputer(TransformerMixin, EMMixin):
         if not (isinstance(coverage, Real) and 0 < coverage < 1):
             raise ValueError(f"coverage={coverage}: give a probability between 0 and 1.")
         X = self._read(X, reset=False)
-        weights, means, variances = self._cells(X, with_variance=True)
-        stds = np.sqrt(variances)
         tails = (0.5 - 0.5 * coverage, 0.5 + 0.5 * coverage)
-        limits = (self._fill(X, _mixture_quantile(tail, weights, means, stds)) for tail in tails)
-        return tuple(limit[:, self._kept] for limit in limits)
+
+        def limits_of(weights, means, variances):
+            stds = np.sqrt(variances())
+            return np.stack([_mixture_quantile(tail, weights, means, stds) for tail in tails], axis=1)
+
+        lower, upper = self._of_cells(X, limits_of, shape=(2,)).T
+        return self._without_empty(self._fill(X, lower)), self._without_empty(self._fill(X, upper))
 
     def score_samples(self, X):
         """Log-density of what is observed of each row.
@@ -692,7 +700,7 @@ class EMImputer(TransformerMixin, EMMixin):
         n_entries = weight @ np.count_nonzero(~np.isnan(Z), axis=1)
         if not n_entries and len(self._features):
             raise ValueError("Every entry of X is missing: there is nothing to score.")
-        return float(weight @ self._log_density(Z) / max(n_entries, 1))
+        return float(weight @ self._log_density(Z) / (n_entries or 1.0))
 
     def sample(self, X, n_imputations=20, *, X_fit=None, sample_weight=None, lazy=False):
         """Complete X many times, with the uncertainty of the fit and of the missing entries.
@@ -743,8 +751,10 @@ class EMImputer(TransformerMixin, EMMixin):
         rows = self._read(X if X_fit is None else X_fit, reset=False)
         weight = self._check_weight(sample_weight, rows)
         moments, expected = self._moments(rows, weight), self._fitted_to
+        same_rows = len(moments.entries) == len(expected.entries) and np.allclose(
+            moments.entries, expected.entries
+        )
         slack = 1e-6 * np.sqrt(expected.variance) + 1e-9 * np.abs(expected.mean)
-        same_rows = np.allclose(moments.entries, expected.entries)
         if not (same_rows and (np.abs(moments.mean - expected.mean) <= slack).all()):
             raise ValueError(
                 f"{'X is' if X_fit is None else 'X_fit is'} not what the imputer was fitted to, or not with "
@@ -754,8 +764,10 @@ class EMImputer(TransformerMixin, EMMixin):
         Z = self._modelled(rows)
         seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n_imputations)
 
+        fitted = copy.copy(self)  # which a lazy draw finds as it is now
+
         def complete(seed):
-            return self._redrawn(Z, weight, seed).transform(X)
+            return fitted._redrawn(Z, weight, seed).transform(X)
 
         if lazy:
             return map(complete, seeds)
@@ -772,8 +784,13 @@ class EMImputer(TransformerMixin, EMMixin):
         # Gamma variates: those of a row of weight 2 are the sum of those of the row twice.
         shares = rng.standard_exponential(len(Z)) if weight is None else rng.standard_gamma(weight)
         total = len(Z) if weight is None else weight.sum()
+        if not shares.any():
+            raise ValueError(
+                f"sample_weight sums to {total:g}: a weight says how often a row counts, and all of these are "
+                "less than one row. Give larger weights."
+            )
         shares *= total / shares.sum()
-        alone = self.n_components == 1
+        alone = len(self.weights_) == 1
         fit = fit_em(
             self._model,
             self._params,
@@ -782,7 +799,7 @@ class EMImputer(TransformerMixin, EMMixin):
             max_iter=self.max_iter,
             acceleration=self.acceleration,
         )
-        drawn._set_params(fit.params)
+        drawn._take(fit.params)
         return drawn
 
     # -- what these share --------------------------------------------------------------------------------
@@ -793,24 +810,29 @@ class EMImputer(TransformerMixin, EMMixin):
         every = np.arange(self.n_features_in_)
         return every if self.keep_empty_features else every[~self._empty]
 
+    def _without_empty(self, values):
+        """What `transform` gives of columns (n, d)."""
+        return values if len(self._kept) == values.shape[1] else values[:, self._kept]
+
     def _where(self, X):
         """Rows and columns of X of the missing entries that the model imputes, row by row."""
-        rows, columns = np.nonzero(np.isnan(self._modelled(X)))
+        rows, columns = np.nonzero(np.isnan(X)[:, self._features])
         return rows, self._features[columns]
 
     def _fill(self, X, values):
         """X with ``values`` for the missing entries that the model imputes, and constants for the others."""
+        limits = self._check_limits()
         filled = X.copy()
         rows, columns = self._where(X)
-        filled[rows, columns] = np.clip(values, *self._limits[:, columns])
+        filled[rows, columns] = np.clip(values, *limits[:, columns])
         if len(self._features) < X.shape[1]:
             rows, columns = np.nonzero(np.isnan(filled))
             constants = np.where(self._empty, 0.0, self._available_mean)
-            filled[rows, columns] = np.clip(constants, *self._limits)[columns]
+            filled[rows, columns] = np.clip(constants, *limits)[columns]
         return filled
 
     def _complete(self, Z, function, params=None):
-        """``function(completion, resp (K, m), missing (m, d))`` of each batch, joined along the first axis."""
+        """``function(completion, resp (K, m), log_density (m,), missing (m, d))`` of each batch, in a list."""
         weights, family = self._params if params is None else params
         completion = self._model.family.completion(family)
 
@@ -822,30 +844,29 @@ class EMImputer(TransformerMixin, EMMixin):
         with one_blas_thread():
             return list(self._batches(Z).map(of_batch))
 
-    def _cells(self, X, with_variance=False):
-        """Of each missing entry, row by row: probability, mean and variance in each component, (cells, K)."""
+    def _of_cells(self, X, reduce, shape=()):
+        """``reduce(weights, means, variances)`` of the missing entries, row by row, (cells, *shape).
+
+        It is given, batch by batch, arrays (cells, K) of the components' probabilities and of the means in
+        them, and a function that gives the variances.
+        """
         Z = self._modelled(X)
-        K = len(self.weights_)
         if not np.isnan(Z).any():
-            return np.ones((0, K)), np.ones((0, K)), np.ones((0, K))
+            return np.empty((0, *shape))
+        every = range(len(self.weights_))
+        shift, scale = self._units
 
         def of_batch(done, resp, _, missing):
             rows, columns = np.nonzero(missing)
-            weights = resp.T[rows]
-            means = np.stack([done.mean(k)[columns, rows] for k in range(K)], axis=1)
-            if not with_variance:
-                return columns, weights, means, means
-            variances = np.stack([done.variance(k)[columns, rows] for k in range(K)], axis=1)
-            return columns, weights, means, variances
+            unit = scale[columns, None]
+            means = np.stack([done.mean(k)[columns, rows] for k in every], axis=1)
+            return reduce(
+                resp.T[rows],
+                means * unit + shift[columns, None],
+                lambda: np.stack([done.variance(k)[columns, rows] for k in every], axis=1) * unit**2,
+            )
 
-        parts = self._complete(Z, of_batch)
-        columns, weights, means, variances = (np.concatenate(part) for part in zip(*parts, strict=True))
-        shift, scale = self._units
-        return (
-            weights,
-            means * scale[columns, None] + shift[columns, None],
-            variances * scale[columns, None] ** 2,
-        )
+        return np.concatenate(self._complete(Z, of_batch))
 
     def _log_density(self, Z):
         if not len(self._features):
@@ -871,23 +892,23 @@ class EMImputer(TransformerMixin, EMMixin):
         """Rows Z with their missing entries drawn given the observed.
 
         A row drawn whole misses its own conditional mean by as much as a draw given what is observed misses
-        that one (Matheron's rule), so that no conditional covariance is ever factored.
+        that one (Matheron's rule), so that no conditional covariance is ever factored; and means being linear
+        in what is observed, one of the difference serves.
         """
         labels = (resp.cumsum(axis=1) < rng.uniform(size=(len(Z), 1))).sum(axis=1)
         labels = np.minimum(labels, resp.shape[1] - 1)
         whole = self._model.family.sample(self._params.family, labels, rng)
         whole = whole * self._units.scale + self._units.shift
-        missing = np.isnan(Z)
-        around = self._conditional_mean(Z, labels)
-        own = self._conditional_mean(np.where(missing, np.nan, whole), labels)
-        return np.where(missing, around + (whole - own), Z)
+        centre = self.means_[:, self._features][labels]
+        off = self._conditional_mean(Z - whole + centre, labels) - centre
+        return np.where(np.isnan(Z), whole + off, Z)
 
     def _conditional_mean(self, Z, labels):
         """Rows Z with missing entries at their means in the component that each row belongs to."""
-        weights, family = self._params
+        family = self._params.family
         mean = np.empty_like(Z)
         for k in np.unique(labels):
-            alone = weights[[k]] * 0 + 1, self._model.family.reorder(family, np.array([k]))
+            alone = np.ones(1), self._model.family.reorder(family, np.array([k]))
             of_k = self._complete(Z[labels == k], lambda done, *_: done.mean(0).T, alone)
             mean[labels == k] = np.concatenate(of_k) * self._units.scale + self._units.shift
         return mean
@@ -919,9 +940,12 @@ class EMImputer(TransformerMixin, EMMixin):
         entries = moments.entries[self._features]
         if len(entries) < 2 or np.sort(entries)[:2].sum() > moments.weight:
             return  # the rarest two must meet
-        seen = ~np.isnan(self._modelled(X))
-        counted = seen if weight is None else seen[weight > 0]
-        together = counted.T.astype(np.float32) @ counted.astype(np.float32)
+        together = 0.0
+        for start in range(0, len(X), MOMENT_ROWS):
+            seen = ~np.isnan(X[start : start + MOMENT_ROWS][:, self._features])
+            if weight is not None:
+                seen = seen[weight[start : start + MOMENT_ROWS] > 0]
+            together = together + seen.T.astype(np.float32) @ seen.astype(np.float32)
         pairs = np.argwhere(np.triu(together == 0))
         if len(pairs):
             named = [" and ".join(self._column_name(self._features[j]) for j in pair) for pair in pairs[:5]]

@@ -623,11 +623,10 @@ def _without_targets(joint, imputer):
     vars(alone).update({**vars(joint), **vars(imputer)})
     alone._features = joint._features[own]
     alone._units = Affine(*(values[own] for values in joint._units))
-    alone._limits = joint._limits[:, :d]
     for name in ("_empty", "_available_mean", "missing_fraction_"):
         setattr(alone, name, getattr(joint, name)[:d])
     family = joint._params.family
     if len(own):
         family = joint._model.family.marginal(family, own)
-    alone._set_params(joint._params._replace(family=family))
+    alone._take(joint._params._replace(family=family))
     return alone

@@ -1256,6 +1256,7 @@ def test_a_fit_that_fails_changes_nothing(X, change, bad):
     with pytest.raises((ValueError, ConvergenceWarning)):
         fitted.fit(X if bad is None else bad)
     assert vars(fitted) == before
+    fitted.set_params(**imputer(add_indicator=True).get_params())
     np.testing.assert_array_equal(fitted.transform(X), expected)
 
 

@@ -72,12 +72,20 @@ def test_turns_of_factors_do_not_count():
     factors = FactorParams(np.zeros((1, 20)), rng.normal(size=(1, 20, 3)), np.ones((1, 20)))
     start = LatentPair(np.ones(1), factors)
     best = fit_em(model, start, X, tol=1e-8)
-    turns = model.family.rotations(best.params.family)
-    flat = np.hstack([np.zeros((len(turns), 1)), turns])
-    here = model.flatten(best.params)
-    likelihood = [
-        Batches(X).sum(model.expectation(model.unflatten(here + step, best.params))).log_likelihood
-        for step in (0 * flat[0], *(1e-6 * flat))
-    ]
-    np.testing.assert_allclose(likelihood, likelihood[0], rtol=1e-12)
-    assert em_rate(model, best.params, X, flat=flat) < 0.9
+    here, loadings = model.flatten(best.params), best.params.family.loadings[0]
+
+    def without_turns(direction):
+        return np.append(direction[:1], model.family.without_turns(best.params.family, direction[1:]))
+
+    for a, b in ((0, 1), (0, 2), (1, 2)):
+        turn = np.zeros_like(loadings)
+        turn[:, a], turn[:, b] = loadings[:, b], -loadings[:, a]
+        turn = np.concatenate([np.zeros(21), turn.ravel(), np.zeros(20)])
+        turned = model.unflatten(here + 1e-6 * turn, best.params)
+        likelihood = Batches(X).sum(model.expectation(turned)).log_likelihood
+        assert likelihood == pytest.approx(best.log_likelihood, rel=1e-12)
+        np.testing.assert_allclose(without_turns(turn), 0.0, atol=1e-12)
+        other = rng.normal(size=here.size)
+        assert without_turns(other) @ turn == pytest.approx(0.0, abs=1e-9)
+        np.testing.assert_allclose(without_turns(without_turns(other)), without_turns(other))
+    assert em_rate(model, best.params, X, without_flat=without_turns) < 0.9

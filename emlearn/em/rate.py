@@ -7,6 +7,7 @@ Rubin, 1977).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ def em_rate(
     params: Any,
     data: Any,
     *,
-    flat: FloatArray | None = None,
+    without_flat: Callable[[FloatArray], FloatArray] | None = None,
     max_steps: int = 25,
     tol: float = 1e-3,
 ) -> float:
@@ -41,9 +42,9 @@ def em_rate(
         Parameters at, or close to, a maximum.
     data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
         What `emlearn.em.fit_em` takes.
-    flat : ndarray of shape (r, p), default=None
-        Directions, in the coordinates of ``model.flatten``, along which the objective does not change, as the
-        rotations of factors. They do not count.
+    without_flat : callable, default=None
+        Takes out of a direction, in the coordinates of ``model.flatten``, what the objective does not change
+        along, as turns of factors. That does not count.
     max_steps : int, default=25
         Largest number of E-steps beside the first.
     tol : float, default=1e-3
@@ -85,29 +86,35 @@ def em_rate(
     n = int(np.count_nonzero(moving))
     if not n:
         return 0.0
-    # The map takes flat directions to themselves: what is left of the rest when these are taken out is the map
-    # of what can be estimated.
-    frame = np.linalg.qr(np.empty((n, 0)) if flat is None else flat[:, moving].T)[0]
+
+    def estimable(direction: FloatArray) -> FloatArray:
+        # The map takes flat directions to themselves: what is left of the rest when these are taken out is
+        # the map of what can be estimated.
+        if without_flat is None:
+            return direction
+        whole = np.zeros_like(here)
+        whole[moving] = direction
+        return without_flat(whole)[moving]
+
     with one_blas_thread():
         fixed = image(here)
         first = np.random.RandomState(0).standard_normal(n)
         first /= np.linalg.norm(first)
-        if flat is not None:
+        if without_flat is not None:
             first = change(first) - first  # without what else the map may leave as it is
-        first -= frame @ (frame.T @ first)
+        first = estimable(first)
         basis = [first / np.linalg.norm(first)]
         projected = np.zeros((max_steps + 1, max_steps + 1))
         rates = [0.0]
         for j in range(min(max_steps, n)):
-            ahead = change(basis[j])
-            ahead -= frame @ (frame.T @ ahead)
+            ahead = estimable(change(basis[j]))
             for _ in range(2):  # once more, for what rounding left
                 for i, vector in enumerate(basis):
                     share = vector @ ahead
                     projected[i, j] += share
                     ahead = ahead - share * vector
             values = np.linalg.eigvals(projected[: j + 1, : j + 1]).real
-            if flat is not None:  # what rounding lets back in is flat too
+            if without_flat is not None:  # what rounding lets back in is flat too
                 values = values[values < FLAT]
             rates.append(float(values.max(initial=0.0)))
             steady = j > 1 and np.ptp(rates[-3:]) < tol * rates[-1]

@@ -334,16 +334,23 @@ class FactorGaussian(ExponentialFamily):
         weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
         return np.where(missing, available_mean(batch.x, weight[None, :], 0.0).T, batch.x)
 
-    def rotations(self, params: FactorParams) -> FloatArray:
-        """Directions (r, n) of the coordinates in which factors turn into each other: no density changes."""
+    def without_turns(self, params: FactorParams, direction: FloatArray) -> FloatArray:
+        """The part of a direction of the coordinates that turns no factors into each other.
+
+        Turns ΛS, S skew, change no density. S solves a Lyapunov equation, in closed form where ΛᵀΛ is diagonal.
+        """
         K, d, q = params.loadings.shape
-        pairs = [(k, a, b) for k in range(K) for a in range(q) for b in range(a)]
-        turns = np.zeros((len(pairs), K, d, q))
-        for turn, (k, a, b) in zip(turns, pairs, strict=True):
-            turn[k, :, a] = params.loadings[k, :, b]
-            turn[k, :, b] = -params.loadings[k, :, a]
-        beside = np.zeros((len(pairs), K * d))
-        return np.hstack([beside, turns.reshape(len(pairs), K * d * q), beside])
+        rest = direction.copy()
+        tiny = np.finfo(np.float64).tiny
+        for own, loadings in zip(
+            rest[K * d : K * d * (1 + q)].reshape(K, d, q), params.loadings, strict=True
+        ):
+            values, vectors = np.linalg.eigh(loadings.T @ loadings)
+            twist = loadings.T @ own
+            twist = vectors.T @ (twist - twist.T) @ vectors
+            twist /= np.maximum(np.add.outer(values, values), tiny)
+            own -= loadings @ (vectors @ twist @ vectors.T)
+        return rest
 
     def n_parameters(self, params: FactorParams) -> int:
         """Number of free parameters.
