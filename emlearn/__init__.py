@@ -6,7 +6,8 @@ from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
 from emlearn.mixture import GaussianMixtureEM
-from emlearn.multiple import MultipleImputation, pool
+from emlearn.multiple import MultipleImputation
+from emlearn.pooling import pool
 
 __all__ = [
     "HMMEM",

@@ -13,6 +13,7 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array, check_random_state
 
 from emlearn.base import find_bad_entry
+from emlearn.families.patterns import group_columns
 from emlearn.mixture import GaussianMixtureEM
 from emlearn.tables import is_frame, like, only_numbers, shorten
 
@@ -74,17 +75,16 @@ def _column_numbers(columns, names):
 
 def _patterns_of(observed):
     """Distinct rows (P, d) of ``observed``, their counts, and which of them each row is."""
-    packed = np.packbits(observed, axis=1)
-    _, first, which, counts = np.unique(
-        packed, axis=0, return_index=True, return_inverse=True, return_counts=True
-    )
-    patterns = observed[first]
+    rows, bounds = group_columns(~observed.T)
+    patterns, counts = observed[rows[bounds[:-1]]], np.diff(bounds)
     missing = ~patterns
     # The last key counts most: fewest missing, then most rows, then gaps in the later features.
     order = np.lexsort((*missing.T[::-1], -counts, missing.sum(axis=1)))
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    return patterns[order], counts[order], place[which.ravel()]
+    which = np.empty_like(rows)
+    which[rows] = np.repeat(place, counts)
+    return patterns[order], counts[order], which
 
 
 # -- patterns ------------------------------------------------------------------------------------------------
