@@ -48,6 +48,7 @@ from emlearn.starts import SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_
 # the last digit for so many parameters.
 RATE_ROWS = 1000
 FEW_PARAMETERS = 50
+TO_THE_LAST, ROUGHLY = {"tol": 1e-4}, {"tol": 1e-2, "max_steps": 10}
 # With more features than this, a full covariance from no more rows than features is worth a warning.
 FEW_FEATURES = 10
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
@@ -383,7 +384,7 @@ class EMImputer(TransformerMixin, EMMixin):
             self._params,
             self._batches(Z[few], counts, n_threads=1),
             without_flat=self._without_turns if self.covariance_type == "factor" else None,
-            tol=1e-4 if self.n_parameters_ <= FEW_PARAMETERS else 1e-2,
+            **(TO_THE_LAST if self.n_parameters_ <= FEW_PARAMETERS else ROUGHLY),
         )
         self._warn_unless_converged(result.best, advice="raise ridge")
 
@@ -839,7 +840,7 @@ class EMImputer(TransformerMixin, EMMixin):
         def of_batch(batch):
             done = completion(batch)
             resp, log_density = self._model.latent.resp(weights, done.log_prob)
-            return function(done, resp, log_density, np.isnan(batch.x.T))
+            return function(done, resp, log_density, np.ascontiguousarray(np.isnan(batch.x).T))
 
         with one_blas_thread():
             return list(self._batches(Z).map(of_batch))

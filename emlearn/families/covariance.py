@@ -24,8 +24,10 @@ from emlearn.families.patterns import Gaps, PatternGroup, Places
 FloatArray = NDArray[np.float64]
 
 TRIANGLE_BLOCK = 25  # narrower blocks skip more zeros, wider ones make better use of BLAS
-# Up to this size many small matrices are inverted side by side, beyond it LAPACK takes them one by one.
+# Up to this size many small matrices are inverted side by side; LAPACK takes larger ones, or fewer than so many
+# times their size, one by one.
 SWEPT = 12
+FEW = 4
 # With this many observations a pattern, its matrix multiplies them all at once.
 SHARED = 8
 
@@ -341,8 +343,8 @@ class _GivenCorrelated:
 
 def _invert(matrices: FloatArray) -> FloatArray:
     """Invert positive definite matrices (c, c, p) along the last axis in place; their log-determinants (p,)."""
-    c = len(matrices)
-    if c > SWEPT:
+    c, _, p = matrices.shape
+    if c > SWEPT or p < FEW * c:
         stack = matrices.transpose(2, 0, 1)
         pivots = np.diagonal(np.linalg.cholesky(stack), axis1=1, axis2=2).T ** 2
         matrices[...] = np.linalg.inv(stack).transpose(1, 2, 0)

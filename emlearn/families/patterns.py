@@ -95,7 +95,8 @@ def _group(missing: NDArray[np.bool_]) -> Gaps:
     for c, start, end in zip(sizes.tolist(), starts, ends, strict=True):
         if 0 < c < d:
             own = slice(bounds[start], bounds[end])
-            lacks = np.nonzero(missing[:, first[start:end]].T)[1].reshape(-1, c).T
+            kinds = np.ascontiguousarray(missing[:, first[start:end]].T)
+            lacks = np.nonzero(kinds)[1].reshape(-1, c).T
             groups.append(
                 PatternGroup(np.ascontiguousarray(lacks, dtype=np.int32), order[own], pattern[own] - start)
             )
