@@ -44,11 +44,10 @@ from emlearn.latent import MixtureWeights
 from emlearn.sigma_points import sigma_points
 from emlearn.starts import SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units, kinds_for
 
-# The rate of convergence is found on so many rows (it is a property of the data, not of their number), and to
-# the last digit for so many parameters.
-RATE_ROWS = 1000
+# Up to so many parameters the rate of convergence is found by E-steps of its own, on so many rows (it is a
+# property of the data, not of their number); with more it is what the last steps of the fit tell.
 FEW_PARAMETERS = 50
-TO_THE_LAST, ROUGHLY = {"tol": 1e-4}, {"tol": 1e-2, "max_steps": 10}
+RATE_ROWS = 1000
 # With more features than this, a full covariance from no more rows than features is worth a warning.
 FEW_FEATURES = 10
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
@@ -124,8 +123,8 @@ class EMImputer(TransformerMixin, EMMixin):
         Share of each feature's entries that is missing.
     fraction_missing_information_ : float
         Largest eigenvalue of the EM map, by which EM converges: of all that could be estimated, the share of
-        information that is missing where most is. Found on up to 1,000 rows, and for more than 50 parameters
-        to a few hundredths.
+        information that is missing where most is. With up to 50 parameters found by E-steps of its own, on up
+        to 1,000 rows; with more, to a few hundredths, from the last steps of the fit.
     ridge_ : float
         The ridge that was used: `ridge`, or more where the covariance would be singular without.
     converged_ : bool
@@ -278,10 +277,11 @@ class EMImputer(TransformerMixin, EMMixin):
         Warns
         -----
         UserWarning
-            Of features without entries, of constant ones, and of pairs of features that no row has both of: the
-            data say nothing of their correlation.
+            Of features without entries, of constant ones, and, with "full" and "tied", of pairs of features
+            that no row has both of: the data say nothing of their correlation.
         ConvergenceWarning
-            If `max_iter` comes first, or `ridge` had to be raised.
+            If `max_iter` comes first, `ridge` had to be raised, or there are no more rows than features for a
+            full covariance.
         """
         X = self._read(X, reset=True)
         weight = self._check_weight(sample_weight, X)
@@ -294,7 +294,6 @@ class EMImputer(TransformerMixin, EMMixin):
         features = np.flatnonzero(~constant & ~empty)
 
         self._features = features
-        self._dtype = X.dtype
         self._empty = empty
         self._available_mean = np.where(empty, np.nan, moments.mean)
         self._fitted_to = moments
@@ -378,14 +377,16 @@ class EMImputer(TransformerMixin, EMMixin):
             if ridge < least:
                 self._warn_of_raise(model, result.best.params.family, least)
         self._publish(result, model, moments)
-        few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
-        self.fraction_missing_information_ = em_rate(
-            model,
-            self._params,
-            self._batches(Z[few], counts, n_threads=1),
-            without_flat=self._without_turns if self.covariance_type == "factor" else None,
-            **(TO_THE_LAST if self.n_parameters_ <= FEW_PARAMETERS else ROUGHLY),
-        )
+        self.fraction_missing_information_ = result.best.secants.rate
+        if self.n_parameters_ <= FEW_PARAMETERS:
+            few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
+            self.fraction_missing_information_ = em_rate(
+                model,
+                self._params,
+                self._batches(Z[few], counts, n_threads=1),
+                without_flat=self._without_turns if self.covariance_type == "factor" else None,
+                tol=1e-4,
+            )
         self._warn_unless_converged(result.best, advice="raise ridge")
 
     @property
@@ -430,15 +431,12 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _start_many(self, model, Z, weight, n_rows, rng):
         """Starts for the race and its reserve, the data, and the part of them to race on."""
-        d = Z.shape[1]
-        each = self.n_factors + 2 if self.covariance_type == "factor" else 1
-        n_parameters = self.n_components * d * each
-        if self.covariance_type != "factor":
-            n_parameters += self.n_components * self._structure.n_products(d)
-        sample = Sample.of(Z, weight, self._units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
+        d, factor = Z.shape[1], self.covariance_type == "factor"
+        each = d + (self.n_factors * d if factor else self._structure.n_products(d))
+        size = max(SAMPLE_ROWS, 10 * self.n_components * each)
+        sample = Sample.of(Z, weight, self._units, size, rng)
         self._check_distinct_rows(n_rows, sample)
         make = GaussianStarts(model, self.n_components, sample)
-        factor = self.covariance_type == "factor"
         kinds = FACTOR_STARTS if factor else kinds_for("auto", model.family.shape)
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
         starts = [make.start(kinds[i % self.n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]

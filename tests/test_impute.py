@@ -29,6 +29,8 @@ SHAPES = [*COVARIANCE_SHAPES, "factor"]
 PER_FEATURE = [shape for shape in SHAPES if "spherical" not in shape]  # forms that units do not change
 FITTED = ("weights_", "means_", "covariances_", "mean_", "covariance_", "missing_fraction_", "ridge_")
 RESULTS = (*FITTED, "log_likelihood_", "lower_bounds_", "n_iter_", "fraction_missing_information_", "gap_")
+# Older scikit-learn takes no names from polars 2.
+SKLEARN_IS_RECENT = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
 nan = np.nan
 
 APPLE_WORMS = [60.19480519, 60.19480519, 59.18181818, 58.16883117, 56.14285714, 54.11688312]
@@ -612,7 +614,7 @@ def test_every_kind_of_table(kind):
     np.testing.assert_array_equal(fitted.transform(data), expected)
     assert fitted.score(data) == imputer().fit(WHOLE).score(WHOLE)
     np.testing.assert_array_equal(fitted.sample(data, 2), imputer().fit(WHOLE).sample(WHOLE, 2))
-    if hasattr(data, "columns"):
+    if hasattr(data, "columns") and (SKLEARN_IS_RECENT or not kind.startswith("polars")):
         assert list(fitted.feature_names_in_) == ["a", "b", "c"]
 
 

@@ -64,6 +64,21 @@ def test_where_nothing_is_missing_it_is_zero():
     assert em_rate(model, params, X) == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.parametrize("acceleration", ["auto", "secant", "none"])
+def test_the_steps_of_a_fit_tell_the_rate(acceleration):
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(500, 8)) @ rng.normal(size=(8, 8))
+    X[rng.uniform(size=X.shape) < 0.2] = np.nan
+    model = LatentModel(MixtureWeights(), IncompleteGaussian(COVARIANCE_SHAPES["full"]))
+    start = LatentPair(np.ones(1), GaussianParams(np.zeros((1, 8)), 8 * np.eye(8)[None]))
+    fit = fit_em(model, start, X, acceleration=acceleration)
+    assert fit.secants.rate == pytest.approx(em_rate(model, fit.params, X, tol=1e-5), abs=0.03)
+    best = fit_em(model, fit.params, X, tol=1e-12)
+    whole = model.start(next(iter(Batches(np.nan_to_num(X)))), np.ones((1, 500)))
+    assert best.converged
+    assert fit_em(model, whole, np.nan_to_num(X)).secants.rate == pytest.approx(0.0, abs=1e-6)
+
+
 def test_turns_of_factors_do_not_count():
     rng = np.random.RandomState(0)
     X = rng.normal(size=(300, 3)) @ rng.normal(size=(3, 20)) + rng.normal(size=(300, 20))

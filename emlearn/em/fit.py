@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -19,6 +20,9 @@ from emlearn.em.spaces import FloatArray
 NOISE = 1e-14
 # Rate assumed where gains are lost in rounding and none below 1 has been seen.
 UNSEEN = 0.99
+# Changes by which the EM map is remembered, and how far one must stand out from the others, relatively.
+N_SECANTS = 10
+SAME_DIRECTION = 1e-3
 
 
 class MonotonicityWarning(RuntimeWarning):
@@ -35,6 +39,7 @@ class Iterate(NamedTuple):
     gap: float = np.inf  # projected gain still to come, nats; inf where nothing can be said
     rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
     lost: bool = False  # whether the last gain cannot be told from rounding
+    secants: Secants | None = None  # what the steps so far tell of the EM map
 
 
 class EMResult(NamedTuple):
@@ -48,6 +53,7 @@ class EMResult(NamedTuple):
     gap: float  # projected gain still to come, nats
     history: tuple[float, ...]  # objective after each E-step
     extrapolated: tuple[bool, ...]  # which of them were reached by extrapolation
+    secants: Secants | None = None  # what the last steps tell of the EM map
 
     @classmethod
     def of(cls, history: list[Iterate], converged: bool) -> EMResult:
@@ -62,6 +68,7 @@ class EMResult(NamedTuple):
             gap=last.gap,
             history=tuple(iterate.objective for iterate in history),
             extrapolated=tuple(iterate.extrapolated for iterate in history),
+            secants=last.secants,
         )
 
 
@@ -150,10 +157,11 @@ def em_iterates(
         raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
     accelerator = ACCELERATIONS[acceleration]()
     projection = Projection()
+    secants = Secants()
     last = _Point(model, params, as_batches(data))
     if not np.isfinite(last.objective):
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
-    yield last.iterate()
+    yield last.iterate()._replace(secants=secants)
     n_iter = 0
     while n_iter < max_iter:
         here = last.step()
@@ -170,7 +178,8 @@ def em_iterates(
             return
         u, v = here.differences(last)
         projection.see(gain, u, v, NOISE * here.size)
-        yield here.iterate(projection)
+        secants.see(last.vector, u, v)
+        yield here.iterate(projection)._replace(secants=secants)
         start, last = last.vector, here
         # Close to the end only plain steps: they alone can show that it is the end.
         if projection.gap < tol or n_iter + 1 >= max_iter:
@@ -184,9 +193,42 @@ def em_iterates(
             accelerator.learn(accepted=True)
             projection.break_off()
             last = ahead
-            yield last.iterate()
+            yield last.iterate()._replace(secants=secants)
         else:
             accelerator.learn(accepted=False)
+
+
+class Secants:
+    """Changes of the parameters and of their EM images between the latest points: the EM map along them."""
+
+    def __init__(self) -> None:
+        self._pairs: deque[tuple[FloatArray, FloatArray]] = deque(maxlen=N_SECANTS)
+        self._last: tuple[FloatArray, FloatArray] | None = None
+
+    def see(self, start: FloatArray, u: FloatArray, v: FloatArray) -> None:
+        """Take in a pair of EM steps ``u`` and ``v`` from ``start``."""
+        moves = np.isfinite(start)
+        point, image = np.where(moves, start, 0.0) + u, np.where(moves, start, 0.0) + u + v
+        if self._last is not None:  # across an extrapolation
+            self._add(point - u - self._last[0], point - self._last[1])
+        self._add(u, v)
+        self._last = point, image
+
+    def _add(self, change: FloatArray, of_image: FloatArray) -> None:
+        length = np.linalg.norm(change)
+        if 0 < length < np.inf and np.isfinite(of_image).all():
+            self._pairs.append((change / length, of_image / length))
+
+    @property
+    def rate(self) -> float:
+        """Largest eigenvalue of the EM map, as far as it acts along these changes; 0 if there are none."""
+        if not self._pairs:
+            return 0.0
+        changes, images = (np.column_stack(part) for part in zip(*self._pairs, strict=True))
+        left, size, right = np.linalg.svd(changes, full_matrices=False)
+        told = size > SAME_DIRECTION * size[0]
+        along = (left[:, told].T @ images) @ (right[told].T / size[told])
+        return float(np.clip(np.linalg.eigvals(along).real.max(), 0.0, 1.0))
 
 
 class Projection:
