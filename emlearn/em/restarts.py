@@ -24,7 +24,7 @@ N_FINALISTS = 3
 # Fits whose projected limits are this close, in nats, are taken for the same maximum.
 SAME = 0.01
 # Of fits that are closer yet the first start is taken, so that rounding has no say in which.
-EQUAL = 1e-4
+EQUAL = 1e-6
 
 
 class Start(NamedTuple):
