@@ -22,6 +22,7 @@ from emlearn._sklearn_compat import (
     with_callbacks,
 )
 from emlearn.base import MOMENT_ROWS, EMMixin, all_or_nothing, find_bad_entry
+from emlearn.covariance_models import COVARIANCE_MODELS
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
@@ -37,12 +38,10 @@ from emlearn.em import (
     fit_em,
     one_blas_thread,
 )
-from emlearn.emissions import LEAST_FLOOR
-from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
-from emlearn.families.covariance import Diagonal, Full
+from emlearn.families.covariance import Diagonal
 from emlearn.latent import MixtureWeights
 from emlearn.sigma_points import sigma_points
-from emlearn.starts import SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units, kinds_for
+from emlearn.starts import SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units
 
 # Up to so many parameters the rate of convergence is found by E-steps of its own, on so many rows (it is a
 # property of the data, not of their number); with more it is what the last steps of the fit tell.
@@ -52,8 +51,6 @@ RATE_ROWS = 1000
 FEW_FEATURES = 10
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
 RAISED_TO = 1e-6
-# Starts that know no particular form of covariance.
-FACTOR_STARTS = ("kmeans", "random")
 
 
 class EMImputer(TransformerMixin, EMMixin):
@@ -191,7 +188,7 @@ class EMImputer(TransformerMixin, EMMixin):
     _parameter_constraints: dict = {
         "missing_values": "no_validation",
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions({*COVARIANCE_SHAPES, "factor"})],
+        "covariance_type": [StrOptions(set(COVARIANCE_MODELS))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "ridge": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
@@ -308,7 +305,7 @@ class EMImputer(TransformerMixin, EMMixin):
             empty, f"without any entry: {'filled with 0.' if self.keep_empty_features else left_out}"
         )
         self._warn_of_columns(constant & ~empty, "constant: filled with that value, of no use for the others.")
-        if isinstance(self._structure, Full):
+        if self._form.has_correlations:
             self._warn_of_strangers(X, weight, moments)
             self._warn_of_few_rows(moments)
         return self
@@ -358,8 +355,8 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _fit_model(self, X, y, weight, moments):
         """Fit the distribution of the features that vary, and publish it."""
-        features = self._features
-        scale = self._structure.units(moments.variance[features])
+        features, form = self._features, self._form
+        scale = form.structure.units(moments.variance[features])
         self._units = Affine(moments.mean[features], scale)
         if not len(features):
             self._publish_nothing()
@@ -372,7 +369,7 @@ class EMImputer(TransformerMixin, EMMixin):
             prepare = self._start_one if self.n_components == 1 else self._start_many
             starts, data, ground = prepare(model, Z, weight, moments.n_rows, rng)
             result = self._race(model, starts, data, ground, X, y)
-            if self.covariance_type == "factor" or not model.is_spurious(result.best.params):
+            if not form.is_singular(model, result.best.params):
                 break
             if ridge < least:
                 self._warn_of_raise(model, result.best.params.family, least)
@@ -384,42 +381,32 @@ class EMImputer(TransformerMixin, EMMixin):
                 model,
                 self._params,
                 self._batches(Z[few], counts, n_threads=1),
-                without_flat=self._without_turns if self.covariance_type == "factor" else None,
+                without_flat=form.without_flat(model, self._params),
                 tol=1e-4,
             )
         self._warn_unless_converged(result.best, advice="raise ridge")
 
     @property
-    def _structure(self):
-        factor = self.covariance_type == "factor"
-        return Diagonal() if factor else COVARIANCE_SHAPES[self.covariance_type].structure
+    def _form(self):
+        return COVARIANCE_MODELS[self.covariance_type]
 
     def _modelled(self, X):
         """The features that vary; without a copy where all do."""
         return X if len(self._features) == X.shape[1] else X[:, self._features]
 
     def _bind_model(self, ridge):
-        if self.covariance_type == "factor":
-            n_factors = min(self.n_factors, len(self._features))
-            family = FactorGaussian(n_factors, floor=LEAST_FLOOR, ridge=ridge)
-        else:
-            shape = COVARIANCE_SHAPES[self.covariance_type]
-            family = IncompleteGaussian(shape, floor=LEAST_FLOOR, ridge=ridge)
+        family = self._form.family(self.n_factors, len(self._features), ridge)
         return LatentModel(MixtureWeights(), family)
 
     def _start_one(self, model, Z, weight, n_rows, rng):
         """The one sensible start of one component, from the entries that are there; and the data."""
 
-        def start():
-            if self.covariance_type != "factor":  # uncorrelated: what comes of it is one EM step
-                shape, d = model.family.shape, Z.shape[1]
-                standard = GaussianParams(np.zeros((1, d)), shape.structure.identity(1, d))
-                return LatentPair(np.ones(1), standard)
+        def some():
             positions, counts = draw_evenly(len(Z), weight, SAMPLE_ROWS, rng)
-            batch = Batch(np.ascontiguousarray(in_units(Z[positions], self._units).T), counts)
-            return model.start(batch, counts[None, :])
+            return Batch(np.ascontiguousarray(in_units(Z[positions], self._units).T), counts)
 
-        return [Start("all", start)], self._data_of_one(model, Z, weight), None
+        start = Start("all", lambda: self._form.first(model, Z.shape[1], some))
+        return [start], self._data_of_one(model, Z, weight), None
 
     def _data_of_one(self, model, Z, weight):
         """Data for one component, of which points do as well as rows."""
@@ -431,13 +418,13 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _start_many(self, model, Z, weight, n_rows, rng):
         """Starts for the race and its reserve, the data, and the part of them to race on."""
-        d, factor = Z.shape[1], self.covariance_type == "factor"
-        each = d + (self.n_factors * d if factor else self._structure.n_products(d))
-        size = max(SAMPLE_ROWS, 10 * self.n_components * each)
+        form = self._form
+        n_parameters = self.n_components * form.n_parameters(self.n_factors, Z.shape[1])
+        size = max(SAMPLE_ROWS, 10 * n_parameters)
         sample = Sample.of(Z, weight, self._units, size, rng)
         self._check_distinct_rows(n_rows, sample)
         make = GaussianStarts(model, self.n_components, sample)
-        kinds = FACTOR_STARTS if factor else kinds_for("auto", model.family.shape)
+        kinds = form.kinds
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
         starts = [make.start(kinds[i % self.n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
         part = sample.batches(self._floats_per_row(model))
@@ -480,12 +467,6 @@ class EMImputer(TransformerMixin, EMMixin):
         self.fraction_missing_information_ = 0.0
         self._take(LatentPair(np.ones(1), None))
         self._publish_race(RaceResult(best, Restarts((), 0, False)), 1.0, 0.0)
-
-    def _without_turns(self, direction):
-        """A direction of the model's coordinates without what turns factors into each other."""
-        K = len(self.weights_)
-        family = self._model.family.without_turns(self._params.family, direction[K:])
-        return np.concatenate([direction[:K], family])
 
     def _take(self, params):
         """Take parameters in the engine's units, and publish what follows from them."""

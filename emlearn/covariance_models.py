@@ -1,0 +1,99 @@
+"""What each `covariance_type` of EMImputer is: how its family is made, started and judged."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from emlearn.em import LatentPair
+from emlearn.emissions import LEAST_FLOOR
+from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
+from emlearn.families.covariance import Diagonal, Full
+from emlearn.families.gaussian import CovarianceShape
+from emlearn.starts import kinds_for
+
+
+@dataclass(frozen=True)
+class ShapeModel:
+    """Covariance matrices of one of the shapes."""
+
+    shape: CovarianceShape
+
+    @property
+    def structure(self):
+        """The structure that units are chosen for."""
+        return self.shape.structure
+
+    @property
+    def has_correlations(self):
+        """Whether each pair of features has a parameter of its own."""
+        return isinstance(self.structure, Full)
+
+    @property
+    def kinds(self):
+        """Kinds of starts to race."""
+        return kinds_for("auto", self.shape)
+
+    def family(self, n_factors, n_features, ridge):
+        """The family of densities."""
+        return IncompleteGaussian(self.shape, floor=LEAST_FLOOR, ridge=ridge)
+
+    def n_parameters(self, n_factors, d):
+        """Parameters of a component, about."""
+        return d + self.structure.n_products(d)
+
+    def first(self, model, n_features, batch):
+        """Where one component starts: uncorrelated; available-case moments are one EM step from there."""
+        standard = GaussianParams(np.zeros((1, n_features)), self.structure.identity(1, n_features))
+        return LatentPair(np.ones(1), standard)
+
+    def is_singular(self, model, params):
+        """Whether the likelihood owes its height to the floor."""
+        return model.is_spurious(params)
+
+    def without_flat(self, model, params):
+        """What takes flat directions out of a direction of the coordinates; None where there are none."""
+        return None
+
+
+@dataclass(frozen=True)
+class FactorModel:
+    """Factors and noise. That noises rest on the floor is ordinary here."""
+
+    structure = Diagonal()
+    has_correlations = False
+    kinds = ("kmeans", "random")  # starts that know no particular form of covariance
+
+    def family(self, n_factors, n_features, ridge):
+        """The family of densities."""
+        return FactorGaussian(min(n_factors, n_features), floor=LEAST_FLOOR, ridge=ridge)
+
+    def n_parameters(self, n_factors, d):
+        """Parameters of a component, about."""
+        return d + n_factors * d
+
+    def first(self, model, n_features, batch):
+        """Where one component starts: principal directions of some rows."""
+        rows = batch()
+        return model.start(rows, rows.weight[None, :])
+
+    def is_singular(self, model, params):
+        """Whether the likelihood owes its height to the floor."""
+        return False
+
+    def without_flat(self, model, params):
+        """What takes turns of the factors out of a direction of the coordinates."""
+        K = len(params.latent)
+
+        def without_turns(direction):
+            family = model.family.without_turns(params.family, direction[K:])
+            return np.concatenate([direction[:K], family])
+
+        return without_turns
+
+
+COVARIANCE_MODELS = {
+    **{name: ShapeModel(shape) for name, shape in COVARIANCE_SHAPES.items()},
+    "factor": FactorModel(),
+}
