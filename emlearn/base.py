@@ -100,45 +100,46 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
     An estimator adds its parameters, the model, its starts and its attributes.
     """
 
-    def _check_X(self, X, *, reset):
-        """Rows as a float array, NaN where an entry is missing; infinity is named before any work is done."""
+    def _check_X(self, X, *, reset, allow_nan=True):
+        """Rows as a float array, NaN where an entry is missing; bad ones are named before any work is done."""
         X = validate_data(
             self, only_numbers(X), reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
         )
-        bad = find_bad_entry(X)
+        bad = find_bad_entry(X, allow_nan)
         if bad is not None:
-            raise ValueError(
-                f"Input X contains infinity in {self._column_name(bad[1])}, row {bad[0]}. Remove or replace it."
-            )
+            what, advice = "infinity", "Remove or replace it."
+            if np.isnan(X[bad]):
+                what, advice = "NaN", "Impute it before, as with EMImputer."
+            raise ValueError(f"Input X contains {what} in {self._column_name(bad[1])}, row {bad[0]}. {advice}")
         return X
 
     def _column_name(self, column):
         names = getattr(self, "feature_names_in_", None)
         return f"column {column}" if names is None else f"column {str(names[column])!r}"
 
-    def _column_numbers(self, columns):
-        """Numbers of features from numbers or names."""
+    def _column_numbers(self, columns, what="columns"):
+        """Numbers of features from numbers or names, which the user gave as ``what``."""
         names = list(getattr(self, "feature_names_in_", []))
         columns = np.atleast_1d(np.asarray(columns))
         if columns.dtype == bool and len(columns) == self.n_features_in_:
             columns = np.flatnonzero(columns)
         if not len(columns):
-            raise ValueError("columns names no feature.")
+            raise ValueError(f"{what} names no feature.")
         numbers = []
         for column in columns.tolist():
             if isinstance(column, str):
                 if column not in names:
                     known = f"are {names}" if names else "have no names, use numbers"
-                    raise ValueError(f"There is no feature {column!r}; the features {known}.")
+                    raise ValueError(f"{what} names {column!r}, which is no feature; the features {known}.")
                 numbers.append(names.index(column))
             elif type(column) is int and -self.n_features_in_ <= column < self.n_features_in_:
                 numbers.append(int(column) % self.n_features_in_)
             else:
                 raise ValueError(
-                    f"There is no feature {column!r}; X has {self.n_features_in_}, counted from 0."
+                    f"{what} names {column!r}, which is no feature; X has {self.n_features_in_}, from 0 on."
                 )
         if len(set(numbers)) < len(numbers):
-            raise ValueError(f"columns names a feature twice: {list(columns)}.")
+            raise ValueError(f"{what} names a feature twice: {list(columns)}.")
         return np.array(numbers, dtype=np.int_)
 
     def _check_weight(self, sample_weight, X):

@@ -125,7 +125,7 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
         _check_columns(X)
         rows = validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite=False)
         if groups is not None:
-            lengths, order = _read_groups(groups, len(rows))
+            lengths, order = read_groups(groups, len(rows))
             rows = rows if order is None else rows[order]
         else:
             lengths = np.array([len(rows)]) if lengths is None else _read_lengths(lengths, len(rows))
@@ -282,7 +282,7 @@ def _take_id(X, sequence_id, groups, marks):
     return X, X.index.get_level_values(sequence_id)
 
 
-def _read_groups(groups, n_rows):
+def read_groups(groups, n_rows):
     """Lengths, in order of first appearance, and the order that puts groups together (None: they are)."""
     # A list of mixed types must not become an array of strings: NaN would be a name like any other.
     groups = np.asarray(groups, dtype=object if isinstance(groups, (list, tuple)) else None)
@@ -301,7 +301,7 @@ def _read_groups(groups, n_rows):
 
 
 def _refuse_group(row):
-    raise ValueError(f"The group of row {row} is missing: say to which sequence the row belongs, or drop it.")
+    raise ValueError(f"The group of row {row} is missing: say where the row belongs, or drop it.")
 
 
 def _is_missing(value):

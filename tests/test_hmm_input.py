@@ -53,8 +53,8 @@ def frame(X, names=("speed", "load")):
         ({"lengths": "all"}, "lengths='all': give a list of integers"),
         ({"lengths": [[60]]}, "give a list of integers"),
         ({"groups": np.zeros(59)}, r"groups has shape \(59,\), but X has 60 rows: give one group per row"),
-        ({"groups": [None] + 59 * ["a"]}, "group of row 0 is missing: say to which sequence"),
-        ({"groups": np.r_[np.zeros(59), NAN]}, "group of row 59 is missing: say to which sequence"),
+        ({"groups": [None] + 59 * ["a"]}, "group of row 0 is missing: say where the row belongs"),
+        ({"groups": np.r_[np.zeros(59), NAN]}, "group of row 59 is missing: say where the row belongs"),
     ],
 )
 @pytest.mark.parametrize("method", ["fit", "predict", "score"])

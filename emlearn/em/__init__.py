@@ -1,7 +1,7 @@
 """The EM engine: models, batches, the loop, acceleration and the race of starts."""
 
 from emlearn.em.acceleration import ACCELERATIONS
-from emlearn.em.batches import Affine, Batch, Batches, Lanes, one_blas_thread, one_thread
+from emlearn.em.batches import Affine, Batch, Batches, Lanes, SideBySide, one_blas_thread, one_thread
 from emlearn.em.fit import EMResult, Iterate, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
 from emlearn.em.rate import em_rate
@@ -32,6 +32,7 @@ __all__ = [
     "Real",
     "Restart",
     "Restarts",
+    "SideBySide",
     "Simplex",
     "Start",
     "em_iterates",

@@ -37,6 +37,36 @@ class Affine(NamedTuple):
     scale: FloatArray  # (d,)
 
 
+class SideBySide:
+    """Columns of several arrays as one table, of which no more is put together than the rows asked for.
+
+    Parameters
+    ----------
+    *parts : ndarrays of shape (n, ...)
+        Arrays of rows, side by side.
+    order : ndarray of int of shape (n,), default=None
+        Row i of the table is row ``order[i]`` of the parts.
+    """
+
+    def __init__(self, *parts: NDArray[Any], order: IntArray | None = None):
+        self._parts = [part if part.ndim == 2 else part[:, None] for part in parts]
+        self._order = order
+        n = len(parts[0]) if order is None else len(order)
+        self.shape = (n, sum(part.shape[1] for part in self._parts))
+        self.ndim = 2
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: slice | IntArray) -> FloatArray:
+        if self._order is not None:
+            rows = self._order[rows]
+        taken = [part[rows] for part in self._parts]
+        columns = np.empty((self.shape[1], len(taken[0])))  # features first, as batches want them
+        np.concatenate([part.T for part in taken], out=columns)
+        return columns.T
+
+
 class Lanes(NamedTuple):
     """How the columns of a batch hold sequences: side by side, the longest first, step after step.
 
@@ -154,11 +184,12 @@ class Batches:
     Parameters
     ----------
     source : array-like of shape (n, d), or iterable of such arrays
-        An array (memory-mapped arrays are read batch by batch and never held whole), or anything that
-        gives a fresh iterator over arrays of rows each time it is iterated, or a function without
-        arguments that returns such an iterator. Items may be pairs (rows, weights).
+        An array (memory-mapped arrays are read batch by batch and never held whole), arrays `SideBySide`,
+        or anything that gives a fresh iterator over arrays of rows each time it is iterated, or a function
+        without arguments that returns such an iterator. Items may be pairs (rows, weights).
     weight : array-like of shape (n,), default=None
-        Weight of each row, with an array as ``source``; or of each sequence, with ``lengths``.
+        Weight of each row, with an array as ``source``. With ``lengths`` one for each sequence will do,
+        shape (n_sequences,).
     lengths : array-like of int of shape (n_sequences,), default=None
         The rows are sequences of these lengths, one after the other. Sequences are never cut: a batch holds
         some of them as `Lanes`, the longest first.
@@ -296,8 +327,8 @@ class _CutArray:
         floats_per_row: int | None,
         units: Affine | None,
     ):
-        self._X = X if isinstance(X, np.ndarray) else np.asarray(X)
-        if self._X.ndim == 1:
+        self._X = X if isinstance(X, (np.ndarray, SideBySide)) else np.asarray(X)
+        if isinstance(self._X, np.ndarray) and self._X.ndim == 1:
             self._X = self._X[:, None]
         if self._X.ndim != 2:
             raise ValueError(f"Data must be rows of features, (n, d), but have shape {self._X.shape}.")
@@ -365,8 +396,10 @@ class _CutSequences(_CutArray):
         lengths, n = self._lengths, len(self._X)
         if len(lengths) and (lengths.min() < 1 or lengths.sum() != n):
             raise ValueError(f"Lengths of sequences must be positive and sum to {n}, the number of rows.")
-        if self._weight is not None and self._weight.shape != lengths.shape:
-            raise ValueError(f"There are {len(lengths)} sequences, but weights of shape {self._weight.shape}.")
+        if self._weight is not None and self._weight.shape not in (lengths.shape, (n,)):
+            raise ValueError(
+                f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self._weight.shape}."
+            )
         if self._labels is not None and self._labels.shape != (n,):
             raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
         self._order = np.argsort(-lengths, kind="stable")
@@ -390,9 +423,12 @@ class _CutSequences(_CutArray):
         else:
             steps, lane = lanes.places()
             rows = first[lane] + steps
+        weight = self._weight
+        if weight is not None:
+            weight = weight[chosen][lane] if weight.shape == self._lengths.shape else weight[rows]
         return Batch(
             self._features_first(self._X[rows]),
-            None if self._weight is None else self._weight[chosen][lane],
+            weight,
             self._memos[i],
             self._room,
             lanes=lanes,

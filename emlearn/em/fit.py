@@ -22,6 +22,8 @@ NOISE = 1e-14
 UNSEEN = 0.99
 # Changes by which the EM map is remembered, and how far one must stand out from the others, relatively.
 N_SECANTS = 10
+# Times that an M-step is shortened before it is given up.
+MAX_SHORTENED = 30
 SAME_DIRECTION = 1e-3
 
 
@@ -164,10 +166,10 @@ def em_iterates(
     yield last.iterate()._replace(secants=secants)
     n_iter = 0
     while n_iter < max_iter:
-        here = last.step()
-        n_iter += 1
+        here, n_steps = last.step()
+        n_iter += n_steps
         gain = here.objective - last.objective
-        if not gain >= -model.rounding * here.size:
+        if here.is_below(last):
             warnings.warn(
                 f"EM stopped: the objective fell by {-gain:.3g} nats in iteration {n_iter}. The M-step does "
                 "not maximise what the E-step sums up, or the data are so large that the objective loses its "
@@ -322,12 +324,23 @@ class _Point:
     def image_vector(self) -> FloatArray:
         return self._model.flatten(self.image)
 
-    def step(self) -> _Point:
-        """The next point of plain EM."""
+    def is_below(self, before: _Point) -> bool:
+        """Whether the objective is less here, by more than rounding, or NaN."""
+        return not self.objective >= before.objective - self._model.rounding * self.size
+
+    def step(self) -> tuple[_Point, int]:
+        """The next point of plain EM, by as short a step as does not fall, and the E-steps that took."""
         after = _Point(self._model, self.image, self._batches)
         if "image_vector" in self.__dict__:
             after.vector = self.image_vector
-        return after
+        for n_steps in range(1, MAX_SHORTENED):
+            if not after.is_below(self):
+                return after, n_steps
+            params = self._model.shortened(self.e_step.stats, self.params, after.params)
+            if params is None:
+                return after, n_steps
+            after = _Point(self._model, params, self._batches)
+        return after, MAX_SHORTENED
 
     @cached_property
     def movable(self) -> NDArray[np.bool_]:

@@ -62,6 +62,14 @@ class EMModel:
         """
         raise NotImplementedError
 
+    def shortened(self, stats: Any, params: Any, failed: Any) -> Any:
+        """What to take for ``failed``, an M-step that lowered the objective; None where there is nothing else.
+
+        For partial M-steps (GEM), as one Newton step is: asked for again and again, the answers must in the
+        end come so close to ``params``, or be so safe, that the objective does not fall.
+        """
+        return None
+
     def log_prior(self, params: Any) -> float:
         """Log prior density of the parameters, up to a constant; 0 for maximum likelihood."""
         return 0.0
@@ -112,6 +120,10 @@ class Family(Protocol):
         """Parameters from Σ r T(x)."""
         ...
 
+    def shortened(self, totals: Any, params: Any, failed: Any) -> Any:
+        """A shorter step than ``failed``, which lowered the objective; None where `maximize` is exact."""
+        ...
+
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m), where there are none yet.
 
@@ -151,6 +163,8 @@ class LatentStructure(Protocol):
         ...
 
     def maximize(self, stats: Any, params: Any) -> Any: ...
+
+    def shortened(self, stats: Any, params: Any, failed: Any) -> Any: ...
 
     def log_prior(self, params: Any) -> float: ...
 
@@ -206,6 +220,15 @@ class LatentModel(EMModel):
         return LatentPair(
             self.latent.maximize(stats.latent, params.latent),
             self.family.maximize(stats.family, params.family),
+        )
+
+    def shortened(self, stats: LatentPair, params: LatentPair, failed: LatentPair) -> Any:
+        latent = self.latent.shortened(stats.latent, params.latent, failed.latent)
+        family = self.family.shortened(stats.family, params.family, failed.family)
+        if latent is None and family is None:
+            return None
+        return LatentPair(
+            failed.latent if latent is None else latent, failed.family if family is None else family
         )
 
     def start(

@@ -21,6 +21,7 @@ from emlearn.em.model import EMModel
 
 FIRST_STEPS = 10  # E-steps that each start gets at first
 N_FINALISTS = 3
+MAX_RESEEDED = 3
 # Fits whose projected limits are this close, in nats, are taken for the same maximum.
 SAME = 0.01
 # Of fits that are closer yet the first start is taken, so that rounding has no say in which.
@@ -32,6 +33,7 @@ class Start(NamedTuple):
 
     kind: str  # how it was found
     make: Callable[[], Any]  # () -> params
+    reseed: Callable[[Any], Any] | None = None  # params -> better ones to go on from; None if they will do
 
 
 class Restart(NamedTuple):
@@ -42,8 +44,9 @@ class Restart(NamedTuple):
     log_likelihood: float  # last objective (with a prior, if any), nats; of the subsample, if there is one
     limit: float  # projected limit of the objective, nats
     n_iter: int
-    history: tuple[float, ...]  # objective after each E-step
+    history: tuple[float, ...]  # objective after each E-step, since it was last reseeded
     message: str = ""  # why it failed
+    n_reseeded: int = 0  # how often components that had lost all rows were placed anew
 
 
 class Restarts(NamedTuple):
@@ -250,13 +253,17 @@ class _Run:
         self.history: list[Iterate] = []
         self.message = ""
         self.stop = AitkenStop(settings["tol"])
+        self.n_reseeded = 0
         self._model = model
+        self._reseed = start.reseed
+        self._batches = batches
+        self._settings = settings
         self._report = report
-        self._done = False
-        self._iterates = self._begin(start, batches, settings)
+        self._done = self._ended = False  # of itself, or since the report asked for it
+        self._iterates = self._begin(start.make)
 
-    def _begin(self, start: Start, batches: Batches, settings: dict[str, Any]) -> Iterator[Iterate]:
-        yield from em_iterates(self._model, start.make(), batches, **settings)
+    def _begin(self, make: Callable[[], Any]) -> Iterator[Iterate]:
+        yield from em_iterates(self._model, make(), self._batches, **self._settings)
 
     @property
     def last(self) -> Iterate:
@@ -286,24 +293,41 @@ class _Run:
         return self.is_spurious == other.is_spurious and abs(self.limit - other.limit) < EQUAL
 
     def advance(self, steps: float) -> None:
-        """Take up to so many E-steps more."""
+        """Take up to so many E-steps more, and as many again wherever lost components are placed anew."""
         try:
-            while steps > 0 and not self._done:
-                iterate = next(self._iterates, None)
-                if iterate is None:
-                    self._done = True
-                    break
-                remember(self.history, iterate)
-                asked = self._report(self.number, self.kind, iterate)
-                self._done = self.stop(iterate) or asked
-                steps -= 1
+            self._take(steps)
+            while self._begin_anew():
+                self._take(steps)
         except (np.linalg.LinAlgError, FloatingPointError, ValueError) as error:
             self.message = f"{type(error).__name__}: {error}"
             self._done = True
 
+    def _take(self, steps: float) -> None:
+        while steps > 0 and not self._done:
+            iterate = next(self._iterates, None)
+            if iterate is None:
+                self._done = True
+                break
+            remember(self.history, iterate)
+            self._ended = self._report(self.number, self.kind, iterate)
+            self._done = self.stop(iterate) or self._ended
+            steps -= 1
+
+    def _begin_anew(self) -> bool:
+        """Whether the start has better parameters to go on from than these, of which it lost components."""
+        if self._reseed is None or self._ended or self.n_reseeded == MAX_RESEEDED:
+            return False
+        params = self._reseed(self.last.params)
+        if params is None:
+            return False
+        self.n_reseeded += 1
+        self.history, self.stop, self._done = [], AitkenStop(self._settings["tol"]), False
+        self._iterates = self._begin(lambda: params)
+        return True
+
     def record(self, is_best: bool, is_finalist: bool) -> Restart:
         if not self.history:
-            return Restart(self.kind, "failed", -np.inf, -np.inf, 0, (), self.message)
+            return Restart(self.kind, "failed", -np.inf, -np.inf, 0, (), self.message, self.n_reseeded)
         if self.message:
             status = "failed"
         elif is_best:
@@ -321,4 +345,5 @@ class _Run:
             len(history) - 1,
             history,
             self.message,
+            self.n_reseeded,
         )

@@ -15,9 +15,12 @@ from emlearn.families.gaussian import (
 from emlearn.families.incomplete import IncompleteGaussian
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
+from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
+from emlearn.families.responses import RESPONSES, Response
 
 __all__ = [
     "COVARIANCE_SHAPES",
+    "RESPONSES",
     "Bernoulli",
     "BernoulliParams",
     "Categorical",
@@ -37,5 +40,9 @@ __all__ = [
     "Poisson",
     "PoissonParams",
     "Product",
+    "Regression",
+    "RegressionParams",
+    "RegressionTotals",
+    "Response",
     "WithGaps",
 ]

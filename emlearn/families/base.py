@@ -128,6 +128,10 @@ class ExponentialFamily:
         """Parameters from totals Σ r T(x) of shape (K, F)."""
         raise NotImplementedError
 
+    def shortened(self, totals: Any, params: Any, failed: Any) -> Any:
+        """A shorter step than ``failed``, which lowered the objective; None where `maximize` is exact."""
+        return None
+
     def base_measure(self, batch: Batch) -> FloatArray | float:
         """Log base measure h(x), per observation (m,), or 0."""
         return 0.0

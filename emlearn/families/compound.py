@@ -98,6 +98,11 @@ class MixtureOf:
             _shares(totals.weight, params.weights), self.family.maximize(totals.members, params.members)
         )
 
+    def shortened(self, totals: MixtureTotals, params: MixtureParams, failed: MixtureParams) -> Any:
+        """A shorter step than ``failed``; None where `maximize` is exact."""
+        members = self.family.shortened(totals.members, params.members, failed.members)
+        return None if members is None else failed._replace(members=members)
+
     def start(
         self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
     ) -> MixtureParams:

@@ -104,6 +104,10 @@ class WithGaps:
         """Parameters from Σ r T(x)."""
         return self.family.maximize(totals, params)
 
+    def shortened(self, totals: Any, params: Any, failed: Any) -> Any:
+        """A shorter step than ``failed``; None where `maximize` is exact."""
+        return self.family.shortened(totals, params, failed)
+
     def log_prior(self, params: Any) -> float:
         """Log prior of the parameters; 0 for maximum likelihood."""
         return self.family.log_prior(params)

@@ -73,6 +73,14 @@ class Product:
         parts = zip(self.families, totals, params, strict=True)
         return tuple(family.maximize(t, p) for family, t, p in parts)
 
+    def shortened(self, totals: tuple[Any, ...], params: tuple[Any, ...], failed: tuple[Any, ...]) -> Any:
+        """A shorter step than ``failed``; None where `maximize` is exact."""
+        parts = zip(self.families, totals, params, failed, strict=True)
+        shorter = [(family.shortened(t, p, f), f) for family, t, p, f in parts]
+        if all(params is None for params, _ in shorter):
+            return None
+        return tuple(kept if params is None else params for params, kept in shorter)
+
     def start(
         self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
     ) -> tuple[Any, ...]:

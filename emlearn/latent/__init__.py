@@ -2,5 +2,14 @@
 
 from emlearn.latent.markov_chain import ChainParams, ChainStats, MarkovChain, stationary_distribution
 from emlearn.latent.mixture_weights import MixtureWeights
+from emlearn.latent.softmax_gate import GateStats, SoftmaxGate
 
-__all__ = ["ChainParams", "ChainStats", "MarkovChain", "MixtureWeights", "stationary_distribution"]
+__all__ = [
+    "ChainParams",
+    "ChainStats",
+    "GateStats",
+    "MarkovChain",
+    "MixtureWeights",
+    "SoftmaxGate",
+    "stationary_distribution",
+]

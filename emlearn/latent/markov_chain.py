@@ -254,6 +254,9 @@ class MarkovChain:
         start = 0.9 * first / first.sum() + 0.1 / K
         return ChainParams(start, 0.95 * transition + 0.05 * even)
 
+    def shortened(self, stats: ChainStats, params: ChainParams, failed: ChainParams) -> None:
+        """The M-step is exact."""
+
     def maximize(self, stats: ChainStats, params: ChainParams) -> ChainParams:
         counts = _with_prior(stats.pairs, self.concentration, params.transition)
         if self.stationary:

@@ -37,28 +37,18 @@ class MixtureWeights:
             resp *= batch.weight
         return resp, resp.sum(axis=1), batch.sum(log_evidence)
 
+    def log_weights(self, params: FloatArray, batch: Batch | None = None) -> FloatArray:
+        """Log-probability of each component before its density is seen, (K, 1)."""
+        with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
+            return np.log(params)[:, None]
+
     def resp(
         self, params: FloatArray, log_prob: FloatArray, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
-        if len(params) == 1:
-            log_evidence = log_prob[0].copy()
-            log_prob[...] = 1.0
-            return log_prob, log_evidence
-        with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
-            log_prob += np.log(params)[:, None]
-        if beta != 1.0:
-            log_prob *= beta
-        shift = log_prob.max(axis=0)
-        log_prob -= shift
-        np.exp(log_prob, out=log_prob)
-        total = log_prob.sum(axis=0)
-        log_prob /= total
-        np.log(total, out=total)
-        total += shift
-        if beta != 1.0:
-            total /= beta
-        return log_prob, total
+        if len(params) > 1:
+            log_prob += self.log_weights(params)
+        return posterior_of(log_prob, beta)
 
     def start(self, batch: Batch, resp: FloatArray) -> FloatArray:
         return self.maximize(resp.sum(axis=1))
@@ -67,7 +57,37 @@ class MixtureWeights:
         counts = stats + (self.concentration - 1.0)
         return counts / counts.sum()
 
+    def shortened(self, stats: FloatArray, params: FloatArray, failed: FloatArray) -> None:
+        """None: the M-step is exact."""
+
     def log_prior(self, params: FloatArray) -> float:
         if self.concentration == 1.0:
             return 0.0
         return float((self.concentration - 1.0) * np.log(params).sum())
+
+    def n_parameters(self, params: FloatArray) -> int:
+        """Number of free parameters."""
+        return len(params) - 1
+
+
+def posterior_of(joint: FloatArray, beta: float = 1.0) -> tuple[FloatArray, FloatArray]:
+    r"""Posterior probabilities (K, m), in place of log-probabilities ``joint`` (K, m), and log evidence (m,).
+
+    The evidence is :math:`\beta^{-1} \log \sum_k e^{\beta \, \text{joint}_k}`.
+    """
+    if len(joint) == 1:
+        log_evidence = joint[0].copy()
+        joint[...] = 1.0
+        return joint, log_evidence
+    if beta != 1.0:
+        joint *= beta
+    shift = joint.max(axis=0)
+    joint -= shift
+    np.exp(joint, out=joint)
+    total = joint.sum(axis=0)
+    joint /= total
+    np.log(total, out=total)
+    total += shift
+    if beta != 1.0:
+        total /= beta
+    return joint, total

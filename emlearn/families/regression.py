@@ -1,0 +1,282 @@
+r"""A response given features: linear regression and generalised linear models, one for each component.
+
+.. math:: \log p(y \mid x, k) = \log p(y \mid \eta_k = \beta_k^\top z + o, \phi_k)
+
+The design z holds the features, the constant 1 among them; o is an offset. An M-step is a Newton step from
+the additive :math:`\sum r v z z^\top` and :math:`\sum r z (y - \mu)`, with v the curvature by η. For normal
+responses it is weighted least squares, taken about the residuals of the parameters before, so that nothing
+cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.algebra import solve, weighted_gram
+from emlearn.em.batches import Affine, Batch
+from emlearn.em.model import Observed
+from emlearn.em.spaces import Fixed, Positive, Real
+from emlearn.families.base import ExponentialFamily, FloatArray
+from emlearn.families.responses import Response
+
+# Dispersions this much above a bound, relatively, count as resting on it.
+BOUND_SLACK = 1e-6
+# A component with no more than this share of all weight is empty and keeps its parameters.
+NO_WEIGHT = 1e-100
+
+
+class RegressionParams(NamedTuple):
+    """Parameters of K regressions on p columns of a design."""
+
+    coef: FloatArray  # (K, p)
+    dispersion: FloatArray  # (K,), or (1,) where it is shared or known: variance of the noise
+
+
+class RegressionTotals(NamedTuple):
+    """Σ r T(x, y), about the residuals at the parameters of the E-step."""
+
+    weight: FloatArray  # (K,) Σ r
+    gram: FloatArray  # (K, p, p) Σ r v z zᵀ
+    score: FloatArray  # (K, p) Σ r z (y − μ)
+    squares: FloatArray  # (K,) Σ r (y − μ)²; 0 where the dispersion is known
+
+
+@dataclass(frozen=True)
+class Regression(ExponentialFamily):
+    r"""Regressions of a response on a design.
+
+    The first ``n_columns`` rows of a batch are the design, the next ones the response, and one more, where
+    ``has_offset``, is added to the linear predictor.
+
+    Parameters
+    ----------
+    response : Response
+        Distribution of the response given its linear predictor.
+    n_columns : int
+        Number of columns of the design, p.
+    penalty : tuple of p floats, default=()
+        Ridge on the coefficients of each component: the log prior is
+        :math:`-\tfrac12 \sum_k \sum_j \alpha_j \beta_{kj}^2 / \phi_k`. Empty for none.
+    shared : tuple of int, default=()
+        Columns whose coefficients all components have in common.
+    shared_dispersion : bool, default=False
+        Whether all components have the same dispersion.
+    least_ratio : float, default=0.0
+        Least ratio of two components' dispersions (Hathaway, 1985), which keeps the likelihood bounded.
+    floor : float, default=1e-12
+        Least dispersion.
+    has_offset : bool, default=False
+        Whether the last row of a batch is an offset.
+    """
+
+    response: Response
+    n_columns: int
+    penalty: tuple[float, ...] = ()
+    shared: tuple[int, ...] = ()
+    shared_dispersion: bool = False
+    least_ratio: float = 0.0
+    floor: float = 1e-12
+    has_offset: bool = False
+
+    @property
+    def support(self) -> str:  # type: ignore[override]
+        """What responses must be, in words."""
+        return self.response.support
+
+    @property
+    def spaces(self) -> Any:
+        known = not self.response.has_dispersion
+        return RegressionParams(Real(), Fixed() if known else Positive())  # type: ignore[arg-type]
+
+    def floats_per_row(self, n_components: int, n_rows: int) -> int:
+        """How many numbers an E-step works on per observation, of a batch with so many rows."""
+        return 2 * n_rows + n_components * (self.n_columns + 6)
+
+    def split(self, batch: Batch) -> tuple[FloatArray, FloatArray, FloatArray | float]:
+        """Design (p, m), response (c, m) and offset (m,) of a batch."""
+        stop = len(batch.x) - self.has_offset
+        offset = batch.x[-1] if self.has_offset else 0.0
+        return batch.x[: self.n_columns], batch.x[self.n_columns : stop], offset
+
+    def linear_predictor(self, params: RegressionParams, batch: Batch) -> FloatArray:
+        """η of every component, (K, m)."""
+        design, _, offset = self.split(batch)
+        eta = params.coef @ design
+        eta += offset
+        return eta
+
+    def density(self, params: RegressionParams) -> Callable[[Batch], Observed]:
+        dispersion = params.dispersion[:, None]
+
+        def observe(batch: Batch) -> Observed:
+            design, y, _ = self.split(batch)
+            eta = self.linear_predictor(params, batch)
+            seen = self.response.observe(eta, y, dispersion)
+            shared = batch.once("base", lambda: batch.sum(self.response.base_measure(y)))
+
+            def totals(resp: FloatArray) -> RegressionTotals:
+                error = resp * seen.error
+                squares = np.zeros(len(resp))
+                if self.response.has_dispersion:
+                    squares = np.einsum("km,km->k", error, seen.error)
+                bend = resp if seen.curvature is None else resp * seen.curvature
+                return RegressionTotals(
+                    resp.sum(axis=1), weighted_gram(bend, design), error @ design.T, squares
+                )
+
+            return Observed(seen.log_prob, shared, totals, lambda: self.response.base_measure(y))
+
+        return observe
+
+    def start(
+        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
+    ) -> RegressionParams:
+        """Parameters from weighted responsibilities (K, m): least squares of rough predictors."""
+        design, y, offset = self.split(batch)
+        eta = np.broadcast_to(self.response.linear(y), resp.shape)
+        none = np.ones(self.n_dispersions(len(resp)))
+        seen = self.response.observe(eta, y, none[:, None])
+        bend = resp if seen.curvature is None else resp * seen.curvature
+        params = RegressionParams(np.zeros((len(resp), self.n_columns)), none)
+        totals = RegressionTotals(
+            resp.sum(axis=1),
+            weighted_gram(bend, design),
+            (bend * (eta - offset)) @ design.T,
+            np.zeros(len(resp)),
+        )
+        params = RegressionParams(self._newton(totals, params), none)
+        return self.maximize(self.density(params)(batch).totals(resp), params)
+
+    def maximize(  # type: ignore[override]
+        self, totals: RegressionTotals, params: RegressionParams
+    ) -> RegressionParams:
+        empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
+        if empty.all():
+            return params
+        coef = self._newton(totals, params)
+        if not self.shared:
+            coef[empty] = params.coef[empty]
+        if not self.response.has_dispersion:
+            return RegressionParams(coef, params.dispersion)
+        step = coef - params.coef
+        squares = totals.squares + self._ridge(coef)
+        squares += np.einsum("ki,kij,kj->k", step, totals.gram, step) - 2 * (step * totals.score).sum(axis=1)
+        if len(params.dispersion) == 1:
+            return RegressionParams(coef, np.maximum([squares.sum() / totals.weight.sum()], self.floor))
+        dispersion = np.where(empty, params.dispersion, self._dispersion(squares, totals.weight))
+        return RegressionParams(coef, dispersion)
+
+    def _dispersion(self, squares: FloatArray, weight: FloatArray) -> FloatArray:
+        """Dispersions of greatest likelihood within the bounds, from sums of squares and weights."""
+        free = np.maximum(squares / np.where(weight > 0, weight, 1.0), self.floor)
+        here = weight > 0
+        if free[here].min() >= self.least_ratio * free[here].max():
+            return free
+        # Cut to [t, t / ratio], with t the root of a derivative that is monotone between breaks (Fritz,
+        # García-Escudero & Mayo-Iscar, 2013, prop. 3.2).
+        breaks = np.unique(np.concatenate([free[here], free[here] * self.least_ratio]))
+        between = np.concatenate([[0.5 * breaks[0]], 0.5 * (breaks[1:] + breaks[:-1]), [2 * breaks[-1]]])
+        low = here & (free < between[:, None])
+        high = here & (free > between[:, None] / self.least_ratio)
+        total = (squares * low + self.least_ratio * squares * high).sum(axis=1)
+        least = total / np.maximum((weight * (low + high)).sum(axis=1), np.finfo(np.float64).tiny)
+        cut = np.clip(free, least[:, None], least[:, None] / self.least_ratio)
+        cut = np.maximum(cut, self.floor)
+        value = (weight * np.log(cut) + squares / cut)[:, here].sum(axis=1)
+        best: FloatArray = cut[np.argmin(value)]
+        return best
+
+    def shortened(
+        self, totals: RegressionTotals, params: RegressionParams, failed: RegressionParams
+    ) -> RegressionParams | None:
+        """Half the step; None for normal responses, for which `maximize` is exact."""
+        if self.response.has_dispersion:
+            return None
+        return failed._replace(coef=0.5 * (params.coef + failed.coef))
+
+    def _newton(self, totals: RegressionTotals, params: RegressionParams) -> FloatArray:
+        """Coefficients (K, p) after a Newton step, at the dispersions of ``params``."""
+        gram, score = totals.gram, totals.score
+        if self.penalty:
+            gram = gram + np.diag(self.penalty)
+            score = score - params.coef * self.penalty
+        if not self.shared:
+            return params.coef + solve(gram, score)
+        # Some coefficients are one and the same: where each coefficient of each component is in the system.
+        K, p = params.coef.shape
+        place = np.zeros((K, p), dtype=np.intp)
+        own = np.setdiff1d(np.arange(p), self.shared)
+        place[:, own] = np.arange(K * len(own)).reshape(K, -1)
+        place[:, list(self.shared)] = K * len(own) + np.arange(len(self.shared))
+        system = np.zeros((place.max() + 1,) * 2)
+        right = np.zeros(len(system))
+        dispersion = np.broadcast_to(params.dispersion, K)
+        np.add.at(system, (place[:, :, None], place[:, None, :]), gram / dispersion[:, None, None])
+        np.add.at(right, place, score / dispersion[:, None])
+        return params.coef + solve(system, right)[place]
+
+    def _ridge(self, coef: FloatArray) -> FloatArray | float:
+        return coef**2 @ np.array(self.penalty) if self.penalty else 0.0
+
+    def n_dispersions(self, n_components: int) -> int:
+        """Number of dispersions among so many components, one if they share it or know it."""
+        return n_components if self.response.has_dispersion and not self.shared_dispersion else 1
+
+    def log_prior(self, params: RegressionParams) -> float:
+        """Log prior density of the coefficients, up to a constant."""
+        return float(-0.5 * np.sum(self._ridge(params.coef) / params.dispersion))
+
+    def movable(self, params: RegressionParams) -> NDArray[np.bool_] | None:
+        resting = self.resting(params)
+        if not resting.any():
+            return None
+        moving = ~np.broadcast_to(resting, len(params.coef))
+        return np.concatenate([np.repeat(moving, self.n_columns), ~resting])
+
+    def admits(self, params: RegressionParams) -> bool:
+        return not self.resting(params).any()
+
+    def is_spurious(self, params: RegressionParams) -> bool:
+        return bool(self.resting(params).any())
+
+    def resting(self, params: RegressionParams) -> NDArray[np.bool_]:
+        """Which dispersions rest on a bound from above: on the floor, or on the least ratio."""
+        dispersion = params.dispersion
+        if not self.response.has_dispersion:
+            return np.zeros(len(dispersion), dtype=bool)
+        least = self.floor
+        if len(dispersion) > 1:
+            least = max(least, self.least_ratio * float(dispersion.max()))
+        return dispersion <= least * (1 + BOUND_SLACK)
+
+    @property
+    def rounding(self) -> float:
+        # Residuals carry errors of eps, which a variance on the floor turns into eps / √floor.
+        return max(1e-10, 10 * float(np.finfo(np.float64).eps) / np.sqrt(self.floor))
+
+    def n_parameters(self, params: RegressionParams) -> int:
+        """Number of free parameters."""
+        K, p = params.coef.shape
+        n_coef = K * (p - len(self.shared)) + len(self.shared)
+        return n_coef + self.response.has_dispersion * len(params.dispersion)
+
+    def in_units(self, params: RegressionParams, units: Affine) -> RegressionParams:
+        """Parameters of the data before design and response were brought to ``units``.
+
+        Only a design whose first column is the constant may be shifted.
+        """
+        shift, scale = (part[: self.n_columns] for part in units)
+        shift_y, scale_y = (part[self.n_columns] for part in units)
+        coef = params.coef * (scale_y / scale)
+        coef[:, 0] += shift_y - coef @ shift
+        return RegressionParams(coef, params.dispersion * scale_y**2)
+
+    def reorder(self, params: RegressionParams, order: NDArray[np.int_]) -> RegressionParams:
+        """Parameters with the components in another order."""
+        dispersion = params.dispersion
+        return RegressionParams(params.coef[order], dispersion if len(dispersion) == 1 else dispersion[order])

@@ -1,0 +1,96 @@
+"""Observations in groups that share what is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.batches import Batch
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Grouped:
+    r"""All observations of a group belong to the same component.
+
+    Groups are the sequences of a batch (`Lanes`); order within them does not matter. A group counts once,
+    whatever the weights of its observations, which say how often each of *them* counts:
+
+    .. math:: \sum_g \log \sum_k \pi_k(x_g) \prod_{i \in g} p(y_i \mid x_i, k)^{w_i}
+
+    Parameters
+    ----------
+    latent : LatentStructure
+        How groups are distributed over components. Of the features it sees those of the first of each group.
+    """
+
+    latent: Any
+
+    @property
+    def spaces(self) -> Any:
+        return self.latent.spaces
+
+    def posterior(
+        self, params: Any, log_prob: FloatArray, batch: Batch, beta: float = 1.0
+    ) -> tuple[FloatArray, Any, float]:
+        """Weighted responsibilities (K, m), statistics of the groups, Σ log evidence."""
+        if batch.weight is not None:
+            log_prob *= batch.weight
+        of_groups = sum_lanes(log_prob, batch)
+        resp, stats, evidence = self.latent.posterior(params, of_groups, groups_of(batch), beta)
+        np.take(resp, lanes_of(batch), axis=1, out=log_prob)
+        if batch.weight is not None:
+            log_prob *= batch.weight
+        return log_prob, stats, evidence
+
+    def log_weights(self, params: Any, batch: Batch) -> FloatArray:
+        """Log prior probabilities of the components, (K, m) or (K, 1), row by row."""
+        weights: FloatArray = self.latent.log_weights(params, batch)
+        return weights
+
+    def start(self, batch: Batch, resp: FloatArray) -> Any:
+        """Parameters from weighted responsibilities (K, m)."""
+        groups = groups_of(batch)
+        shares = sum_lanes(resp, batch)
+        total = shares.sum(axis=0)
+        shares /= np.where(total > 0, total, 1.0)
+        return self.latent.start(groups, shares if groups.weight is None else shares * groups.weight)
+
+    def maximize(self, stats: Any, params: Any) -> Any:
+        return self.latent.maximize(stats, params)
+
+    def shortened(self, stats: Any, params: Any, failed: Any) -> Any:
+        return self.latent.shortened(stats, params, failed)
+
+    def log_prior(self, params: Any) -> float:
+        return float(self.latent.log_prior(params))
+
+    def n_parameters(self, params: Any) -> int:
+        return int(self.latent.n_parameters(params))
+
+
+def lanes_of(batch: Batch) -> NDArray[np.intp]:
+    """Group of each column of a batch, (m,)."""
+    assert batch.lanes is not None
+    lanes = batch.lanes
+    lane: NDArray[np.intp] = batch.once("lanes", lambda: lanes.places()[1])
+    return lane
+
+
+def sum_lanes(values: FloatArray, batch: Batch) -> FloatArray:
+    """Sums over groups, (K, n_groups), of values (K, m)."""
+    lane = lanes_of(batch)
+    return np.stack([np.bincount(lane, row) for row in values])
+
+
+def groups_of(batch: Batch) -> Batch:
+    """The first observation of each group, of weight 1 if any observation of the group has weight."""
+    assert batch.lanes is not None
+    groups = batch.part("groups", slice(len(batch.lanes.lengths)))
+    if batch.weight is not None:
+        groups.weight = (np.bincount(lanes_of(batch), batch.weight) > 0).astype(np.float64)
+    return groups

@@ -1,0 +1,241 @@
+"""Places for mixtures of regressions to start from.
+
+No kind wins everywhere. Random responsibilities find regressions that cross, bands of residuals those that run
+side by side, elemental sets what few rows show, annealing what needs time; k-means finds experts that live in
+different places.
+"""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
+
+from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
+from emlearn.em.algebra import solve, weighted_gram
+from emlearn.families import RegressionParams
+from emlearn.latent.grouped import lanes_of
+from emlearn.starts import Sample, draw_evenly, in_units
+
+# Kinds by turns.
+PORTFOLIO = ("random", "residual", "elemental", "random", "annealed", "residual")
+# Experts differ in where they are, too.
+GATED_PORTFOLIO = ("random", "kmeans", "residual", "elemental", "kmeans", "annealed")
+# Elemental sets that are tried, of which the one that explains the rows best is taken.
+N_SETS = 5
+# Shares of all weight that each cut between bands of residuals may move by, in bands.
+JITTER = 0.4
+
+
+@dataclass(frozen=True)
+class GroupedSample(Sample):
+    """Distinct rows of groups, with their weights; groups and the rows of each in an order of their own.
+
+    Rows of a group that are equal are merged, those without weight left out.
+    """
+
+    lengths: np.ndarray  # (n_groups,) rows of each group, in order
+
+    @classmethod
+    def of_groups(cls, table, weight, lengths, units, size, rng):
+        """The groups of the table if they have no more than ``size`` rows, else an even part of them.
+
+        Parameters
+        ----------
+        table : array-like of shape (n, d)
+            Rows, those of each group together.
+        weight : ndarray of shape (n,) or None
+        lengths : ndarray of int of shape (n_groups,)
+        units : Affine
+        size : int
+        rng : RandomState
+
+        Returns
+        -------
+        sample : GroupedSample
+        """
+        chosen, _ = draw_evenly(len(lengths), None, max(1, size * len(lengths) // len(table)), rng)
+        if len(table) <= size:
+            chosen = np.arange(len(lengths))
+        first = np.cumsum(lengths) - lengths
+        positions = np.concatenate([np.arange(first[g], first[g] + lengths[g]) for g in chosen])
+        group = np.repeat(np.arange(len(chosen)), lengths[chosen])
+        counts = np.ones(len(positions)) if weight is None else weight[positions]
+        positions, group, counts = (part[counts > 0] for part in (positions, group, counts))
+        distinct, rank = np.unique(in_units(table[positions], units), axis=0, return_inverse=True)
+        key, place = np.unique(group * len(distinct) + rank.ravel(), return_inverse=True)
+        counts = np.bincount(place.ravel(), counts)
+        group, rank = np.divmod(key, len(distinct))
+        ends = np.flatnonzero(np.diff(group, append=-1)) + 1
+        contents = [
+            (tuple(rank[a:b]), tuple(counts[a:b]), range(a, b))
+            for a, b in zip(np.append(0, ends[:-1]), ends, strict=True)
+        ]
+        contents.sort(key=lambda content: content[:2])
+        order = np.concatenate([list(rows) for *_, rows in contents])
+        lengths = np.array([len(rows) for *_, rows in contents])
+        return cls(distinct[rank[order]], counts[order], positions, counts, lengths)
+
+    @cached_property
+    def batch(self):
+        """The whole sample as one batch."""
+        return next(iter(Batches(self.rows, self.weight, lengths=self.lengths, rows=len(self.rows) + 1)))
+
+    def batches(self, floats_per_row):
+        """The sample as data for the engine."""
+        return Batches(self.rows, self.weight, lengths=self.lengths, floats_per_row=floats_per_row)
+
+
+class RegressionStarts:
+    """Starts of every kind, as functions of a random generator.
+
+    Parameters
+    ----------
+    model : LatentModel
+        Mixture weights or a gate, perhaps of groups, times regressions.
+    n_components : int
+        Number of components, K.
+    sample : Sample
+        Rows to start from: the design, the response and perhaps an offset.
+    floats_per_row : int
+        How many numbers an E-step works on per row.
+    """
+
+    def __init__(self, model: LatentModel, n_components: int, sample: Sample, floats_per_row: int):
+        self._model = model
+        self._K = n_components
+        self._batch: Batch = sample.batch
+        self._weight = np.asarray(self._batch.weight)
+        self._batches = sample.batches(floats_per_row)
+        alone = self._batch.lanes is None  # a row is a group of its own
+        self._group = np.arange(len(self._weight)) if alone else lanes_of(self._batch)
+
+    def start(self, kind: str, seed: int) -> Start:
+        """A start of some kind, one of those in the portfolios."""
+        methods = {
+            "random": self._random,
+            "elemental": self._elemental,
+            "residual": self._residual,
+            "kmeans": self._kmeans,
+            "annealed": self._annealed,
+        }
+        rng = np.random.RandomState(seed)
+        return Start(kind, lambda: methods[kind](rng), lambda params: self._reseed(params, rng))
+
+    def everything(self) -> LatentPair:
+        """One component, of all rows; or K that are alike."""
+        return self._from_resp(np.full((self._K, len(self._weight)), 1.0 / self._K))
+
+    def _from_resp(self, resp: np.ndarray) -> LatentPair:
+        return self._model.start(self._batch, resp * self._weight)
+
+    def _from_labels(self, labels: np.ndarray) -> LatentPair:
+        return self._from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
+
+    def _of_groups(self, values: np.ndarray) -> np.ndarray:
+        """Weighted means over groups, one for each row."""
+        if self._batch.lanes is None:
+            return values
+        total = np.bincount(self._group, self._weight)
+        return (np.bincount(self._group, values * self._weight) / total)[self._group]
+
+    def _random(self, rng) -> LatentPair:
+        resp = rng.uniform(size=(self._K, self._group.max() + 1))
+        return self._from_resp((resp / resp.sum(axis=0))[:, self._group])
+
+    def _residual(self, rng) -> LatentPair:
+        """Bands of the residuals of one regression, each row weighted at random."""
+        family = self._model.family
+        chance = rng.exponential(size=len(self._weight)) * self._weight
+        one = family.start(self._batch, chance[None])
+        _, y, _ = family.split(self._batch)
+        residual = family.response.linear(y) - family.linear_predictor(one, self._batch)[0]
+        residual = self._of_groups(residual)
+        order = np.argsort(residual, kind="stable")
+        share = np.cumsum(self._weight[order]) / self._weight.sum()
+        cuts = np.arange(1, self._K) + rng.uniform(-JITTER, JITTER, size=self._K - 1)
+        at = np.minimum(np.searchsorted(share, cuts / self._K), len(order) - 1)
+        return self._from_labels(np.searchsorted(residual[order][at], residual, side="left"))
+
+    def _kmeans(self, rng) -> LatentPair:
+        design, y, _ = self._model.family.split(self._batch)
+        response = self._model.family.response.linear(y)
+        spread = response.std()
+        points = np.vstack([design, response / spread if spread > 0 else response]).T
+        kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
+        with one_thread(), warnings.catch_warnings():  # starts have threads of their own
+            warnings.simplefilter("ignore", ConvergenceWarning)  # points may coincide
+            return self._from_labels(kmeans.fit_predict(points, sample_weight=self._weight))
+
+    def _elemental(self, rng) -> LatentPair:
+        """Regressions through as few rows as determine them; of some sets, the one that explains most."""
+        sets = [np.stack([self._through(self._draw(rng)) for _ in range(self._K)]) for _ in range(N_SETS)]
+        return self._at(max(sets, key=self._explained))
+
+    def _annealed(self, rng) -> LatentPair:
+        """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
+        params = self._elemental(rng)
+        for beta in (0.3, 0.5, 0.7, 0.85):
+            warm = replace(self._model, beta=beta)
+            params = fit_em(warm, params, self._batches, max_iter=5, acceleration="none").params
+        return params
+
+    def _draw(self, rng, weight=None) -> np.ndarray:
+        """Rows of as many groups, drawn by weight, as determine a regression."""
+        weight = np.array(self._weight if weight is None else weight)
+        drawn: list[int] = []
+        while len(drawn) < self._model.family.n_columns and weight.any():
+            cumulative = np.cumsum(weight)
+            index = np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right")
+            index = min(index, np.flatnonzero(weight)[-1])
+            same = np.flatnonzero(self._group == self._group[index])
+            drawn += same.tolist()
+            weight[same] = 0.0
+        return np.array(drawn)
+
+    def _through(self, rows: np.ndarray) -> np.ndarray:
+        """Coefficients (p,) of least squares of rough linear predictors on some rows."""
+        design, y, offset = self._model.family.split(self._batch)
+        design, offset = design[:, rows], np.broadcast_to(offset, self._weight.shape)[rows]
+        eta = self._model.family.response.linear(y[:, rows]) - offset
+        return solve(weighted_gram(np.ones((1, len(rows))), design)[0], design @ eta)
+
+    def _log_prob(self, coef: np.ndarray) -> np.ndarray:
+        """Log-densities (K, m) with dispersion 1, each row's the mean of its group."""
+        params = RegressionParams(coef, np.ones(1))
+        log_prob = self._model.family.density(params)(self._batch).log_prob
+        return np.stack([self._of_groups(row) for row in log_prob])
+
+    def _explained(self, coef: np.ndarray) -> float:
+        return float(self._log_prob(coef).max(axis=0) @ self._weight)
+
+    def _at(self, coef: np.ndarray) -> LatentPair:
+        """Equal shares, and the noise that the nearest regression leaves of each row."""
+        family = self._model.family
+        n_dispersions = family.n_dispersions(self._K)
+        dispersion = np.ones(n_dispersions)
+        if family.response.has_dispersion:
+            # Of densities with dispersion 1, whose height is that of residuals of 0, half the square is lost.
+            half = -0.5 * np.log(2 * np.pi) - self._log_prob(coef).max(axis=0)
+            dispersion *= max(2 * float(np.average(half, weights=self._weight)), family.floor)
+        equal = np.full((self._K, len(self._weight)), 1.0 / self._K) * self._weight
+        coef[:, list(family.shared)] = coef[:, list(family.shared)].mean(axis=0)
+        return LatentPair(self._model.latent.start(self._batch, equal), RegressionParams(coef, dispersion))
+
+    def _reseed(self, params: LatentPair, rng) -> LatentPair | None:
+        """Regressions through badly explained rows for components that less than one row supports."""
+        counts = self._model.expectation(params)(self._batch).stats.family.weight
+        lost = np.flatnonzero(counts < np.average(self._weight))
+        if not len(lost):
+            return None
+        coef = params.family.coef.copy()
+        kept = np.setdiff1d(np.arange(self._K), lost)
+        best = self._log_prob(coef[kept]).max(axis=0) if len(kept) else np.zeros(len(self._weight))
+        for k in lost:
+            badly = self._weight * (best <= np.quantile(best, 0.2))
+            coef[k] = self._through(self._draw(rng, badly))
+        return self._at(coef)
