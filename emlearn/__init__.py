@@ -8,11 +8,15 @@ from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpu
 from emlearn.mixture import GaussianMixtureEM
 from emlearn.multiple import MultipleImputation
 from emlearn.pooling import pool
+from emlearn.regression import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
 
 __all__ = [
     "HMMEM",
     "EMImputer",
     "GaussianMixtureEM",
+    "MixtureOfExperts",
+    "MixtureOfExpertsClassifier",
+    "MixtureOfLinearRegressions",
     "MultipleImputation",
     "__version__",
     "ampute",

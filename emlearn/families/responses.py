@@ -6,7 +6,7 @@ three have the canonical link, for which expected and observed information are t
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,15 @@ class Response(Protocol):
 
     support: str  # what a response must be, in words
     has_dispersion: bool  # whether φ is to be estimated; else it is 1
+    is_discrete: bool
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        """Which responses (n, c), as a user gives them, have a density."""
+        ...
+
+    def encode(self, y: FloatArray) -> FloatArray:
+        """Responses (n, c) as the other methods take them, rows for columns."""
+        ...
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         """Densities of y at linear predictors (K, m), dispersions (K, 1)."""
@@ -52,16 +61,35 @@ class Response(Protocol):
         """Variance of the response."""
         ...
 
-    def distribution(self, eta: FloatArray, dispersion: FloatArray) -> Any:
-        """The frozen distribution of scipy."""
+    def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        """Probability of a response of y or less."""
+        ...
+
+    def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        """Least response with a cumulative probability of q or more."""
+        ...
+
+    def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
+        """One response for each η."""
         ...
 
 
-class Normal:
+class _AsGiven:
+    """Responses that need no recoding."""
+
+    def encode(self, y: FloatArray) -> FloatArray:
+        return y
+
+
+class Normal(_AsGiven):
     """A number, normal with mean η and variance φ."""
 
     support = "finite numbers"
     has_dispersion = True
+    is_discrete = False
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        return np.ones(len(y), dtype=bool)
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         error = y[0] - eta
@@ -82,15 +110,25 @@ class Normal:
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return np.broadcast_to(dispersion, eta.shape)
 
-    def distribution(self, eta: FloatArray, dispersion: FloatArray) -> Any:
-        return stats.norm(eta, np.sqrt(dispersion))
+    def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return special.ndtr((y - eta) / np.sqrt(dispersion))
+
+    def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return eta + special.ndtri(q) * np.sqrt(dispersion)
+
+    def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
+        return rng.normal(eta, np.sqrt(dispersion))
 
 
-class Counts:
+class Counts(_AsGiven):
     """A count, Poisson with mean exp η."""
 
     support = "the counts 0, 1, 2, ..."
     has_dispersion = False
+    is_discrete = True
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        return ((y >= 0) & (y == np.floor(y))).all(axis=1)
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         rate = self.mean(eta)
@@ -109,15 +147,30 @@ class Counts:
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return self.mean(eta)
 
-    def distribution(self, eta: FloatArray, dispersion: FloatArray) -> Any:
-        return stats.poisson(self.mean(eta))
+    def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return stats.poisson.cdf(y, self.mean(eta))
+
+    def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return stats.poisson.ppf(q, self.mean(eta))
+
+    def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
+        return rng.poisson(self.mean(eta)).astype(np.float64)
 
 
 class Successes:
     """Successes of one trial, 0 or 1; or with a second row their number beside that of trials. Mean expit η."""
 
-    support = "0 or 1, or two columns: successes and failures"
+    support = "0 or 1, or counts in two columns: successes and failures"
     has_dispersion = False
+    is_discrete = True
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        if y.shape[1] == 1:
+            return ((y == 0) | (y == 1)).all(axis=1)
+        return ((y >= 0) & (y == np.floor(y))).all(axis=1)
+
+    def encode(self, y: FloatArray) -> FloatArray:
+        return y if y.shape[1] == 1 else np.column_stack([y[:, 0], y.sum(axis=1)])
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         trials = y[1] if len(y) == 2 else 1.0
@@ -150,8 +203,14 @@ class Successes:
         mean = self.mean(eta)
         return mean * (1.0 - mean)
 
-    def distribution(self, eta: FloatArray, dispersion: FloatArray) -> Any:
-        return stats.bernoulli(self.mean(eta))
+    def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return stats.bernoulli.cdf(y, self.mean(eta))
+
+    def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return stats.bernoulli.ppf(q, self.mean(eta))
+
+    def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
+        return rng.binomial(1, self.mean(eta)).astype(np.float64)
 
 
 RESPONSES: dict[str, Response] = {"gaussian": Normal(), "poisson": Counts(), "binomial": Successes()}

@@ -1,5 +1,6 @@
 """Latent structures: what is hidden, and how it is distributed."""
 
+from emlearn.latent.grouped import Grouped
 from emlearn.latent.markov_chain import ChainParams, ChainStats, MarkovChain, stationary_distribution
 from emlearn.latent.mixture_weights import MixtureWeights
 from emlearn.latent.softmax_gate import GateStats, SoftmaxGate
@@ -8,6 +9,7 @@ __all__ = [
     "ChainParams",
     "ChainStats",
     "GateStats",
+    "Grouped",
     "MarkovChain",
     "MixtureWeights",
     "SoftmaxGate",

@@ -1,0 +1,1373 @@
+"""Mixtures of regressions, and mixtures of experts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import NamedTuple
+
+import numpy as np
+from joblib import effective_n_jobs
+from scipy import special
+from sklearn.base import ClassifierMixin, RegressorMixin
+from sklearn.metrics import accuracy_score, r2_score
+from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
+from emlearn.base import EMMixin, all_or_nothing
+from emlearn.em import (
+    ACCELERATIONS,
+    Affine,
+    Batches,
+    LatentModel,
+    LatentPair,
+    SideBySide,
+    Start,
+    one_blas_thread,
+)
+from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram
+from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Regression
+from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
+from emlearn.latent.mixture_weights import posterior_of
+from emlearn.regression_starts import GATED_PORTFOLIO, PORTFOLIO, GroupedSample, RegressionStarts
+from emlearn.sequences import read_groups
+from emlearn.starts import SAMPLE_ROWS, Sample
+
+# Features are freed of their units one by one.
+EACH_ALONE = COVARIANCE_SHAPES["diag"].structure
+# Of the direction in which columns are collinear, entries that count.
+TAKES_PART = 1e-6
+# A gate that is wrong by less than this many rows in all separates the components.
+SEPARATED = 0.5
+# Curvature of the likelihood, in rows, below which the coefficients of a component run away.
+NO_CURVATURE = 0.1
+BISECTIONS = 200
+
+
+class Summary(NamedTuple):
+    """Sums over the rows at the end of a fit."""
+
+    counts: np.ndarray  # (K,) Σ responsibilities
+    prior: np.ndarray  # (K,) Σ prior weights
+    curvature: np.ndarray  # (K,) mean over the coefficients of Σ responsibility · curvature · z²
+    misfit: float  # Σ responsibility · (1 − prior weight)
+
+
+class _RegressionMixture(EMMixin):
+    """What mixtures of regressions and of experts share: all but their weights and how targets are read."""
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "family": [StrOptions(set(RESPONSES))],
+        "fit_intercept": ["boolean"],
+        "alpha": [Interval(Real, 0.0, None, closed="left")],
+        "shared_coef": ["array-like", str, Integral, None],
+        "shared_variance": ["boolean"],
+        "min_variance_ratio": [Interval(Real, 0.0, 1.0, closed="left")],
+        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+    # Of estimators for which these are not parameters.
+    shared_variance = False
+    min_variance_ratio = 0.0
+    _portfolio = PORTFOLIO
+
+    # -- fit ---------------------------------------------------------------------------------------------
+
+    @with_callbacks
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def fit(self, X, y, sample_weight=None, *, groups=None, offset=None):
+        """Fit the mixture.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations. A memory-mapped array of floats is read batch by batch.
+        y : array-like of shape (n,), or of shape (n, 2) for successes and failures
+            Response of each row.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+        groups : array-like of shape (n,), default=None
+            Rows of one group belong to the same component. What prior weights depend on must not vary within
+            a group.
+        offset : array-like of shape (n,), default=None
+            Added to the linear predictor of every component: the logarithm of exposure for counts.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If X, y or offset have entries that are missing, infinite or not what `family` is about, lengths
+            differ, there are fewer distinct rows than components, or a parameter is not a legal one.
+        """
+        X = self._check_X(X, reset=True, allow_nan=False)
+        y = self._read_y(y, X, reset=True)
+        weight = self._check_weight(sample_weight, X)
+        offset = self._check_offset(offset, X)
+        lengths, order = (None, None) if groups is None else read_groups(groups, len(X))
+        latent = self._choose_latent(X, lengths, order)
+        table = self._table(X, y, offset, order, self.fit_intercept)
+        if weight is not None and order is not None:
+            weight = weight[order]
+        units, moments = self._units_of(table, weight, X.shape[1], offset is not None)
+        model = LatentModel(latent, self._choose_family(units, offset is not None))
+        rng = check_random_state(self.random_state)
+        sample = self._sample(table, weight, lengths, self._affine(units, table), rng)
+        self._check_rows(moments.n_rows, sample, lengths)
+        floats_per_row = model.family.floats_per_row(self.n_components, table.shape[1])
+        starts = self._choose_starts(model, units, sample, floats_per_row, rng)
+        data, part = sample.batches(floats_per_row), None
+        if len(sample.positions) < moments.n_rows:
+            part = data if len(starts) > 1 else None  # one start has no race to run
+            data = Batches(
+                table,
+                weight,
+                lengths=lengths,
+                floats_per_row=floats_per_row,
+                units=self._affine(units, table),
+                n_threads=effective_n_jobs(self.n_jobs),
+            )
+        result = self._race(model, starts, data, part, X, y)
+        self._publish(result, model, units, moments, data)
+        return self
+
+    def _read_y(self, y, X, *, reset):
+        """Response of each row, (n, 1); or successes and trials, (n, 2)."""
+        response = RESPONSES[self.family]
+        if y is None:
+            raise ValueError(
+                f"{type(self).__name__} requires y to be passed, but the target y is None: it is the response."
+            )
+        y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+        check_consistent_length(X, y)
+        if y.ndim == 1 or y.shape[1] != 2 or self.family != "binomial":
+            y = column_or_1d(y, warn=True)[:, None]
+        row = int(np.argmax(~np.isfinite(y).all(axis=1)))
+        if not np.isfinite(y[row]).all():
+            what = "NaN" if np.isnan(y[row]).any() else "infinity"
+            raise ValueError(f"Input y contains {what} in row {row}. Leave out rows without a response.")
+        possible = response.is_possible(y)
+        if not possible.all():
+            row = int(np.argmin(possible))
+            value = y[row, 0] if y.shape[1] == 1 else y[row].tolist()
+            raise ValueError(
+                f"With family={self.family!r} y must be {response.support}, but is {value} in row {row}."
+            )
+        return response.encode(y)
+
+    def _check_offset(self, offset, X):
+        if offset is None:
+            return None
+        offset = check_array(offset, ensure_2d=False, dtype=np.float64, input_name="offset")
+        if offset.shape != (len(X),):
+            raise ValueError(f"offset has shape {offset.shape}, but X has {len(X)} rows: give one per row.")
+        return offset
+
+    def _choose_latent(self, X, lengths, order):
+        """How components are weighted."""
+        return MixtureWeights() if lengths is None else Grouped(MixtureWeights())
+
+    @staticmethod
+    def _table(X, y, offset, order, has_intercept):
+        """Design, responses and offsets side by side."""
+        constant = [np.broadcast_to(1.0, (len(X), 1))] if has_intercept else []
+        others = [part for part in (y, offset) if part is not None]
+        return SideBySide(*constant, X, *others, order=order)
+
+    def _units_of(self, table, weight, d, has_offset):
+        """Units of the columns of the design and of the response, and the moments of all columns."""
+        moments = self._moments(table, weight)
+        if not self.fit_intercept:  # about 0: a shift would be an intercept
+            around_zero = moments.variance + moments.mean**2
+            moments = moments._replace(mean=np.zeros_like(moments.mean), variance=around_zero)
+        first = int(self.fit_intercept)
+        features = slice(first, first + d)
+        of_features = moments._replace(mean=moments.mean[features], variance=moments.variance[features])
+        shift, scale = self._choose_units(of_features, EACH_ALONE)[0]
+        shift_y, scale_y = 0.0, 1.0
+        if RESPONSES[self.family].has_dispersion:
+            shift_y, spread = moments.mean[first + d], np.sqrt(moments.variance[first + d])
+            constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
+            scale_y = (abs(shift_y) or 1.0) if constant else spread
+            if not 1e-150 < scale_y < 1e150:
+                raise ValueError(
+                    f"y has a scale of {scale_y:.3g}, whose square is beyond floating point. Give it in "
+                    "another unit."
+                )
+        return Affine(np.r_[[0.0] * first, shift, shift_y], np.r_[[1.0] * first, scale, scale_y]), moments
+
+    @staticmethod
+    def _affine(units, table):
+        """Units of all columns of a table: an offset is measured as the response is, counts have no units."""
+        more = table.shape[1] - len(units.shift)
+        if more < 0:
+            return Affine(units.shift[:-1], units.scale[:-1])
+        return Affine(
+            np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])]
+        )
+
+    def _choose_family(self, units, has_offset):
+        first = int(self.fit_intercept)
+        n_columns = len(units.shift) - 1
+        shared = () if self.shared_coef is None else self._column_numbers(self.shared_coef, "shared_coef")
+        penalty = self.alpha / units.scale[:-1] ** 2
+        penalty[:first] = 0.0
+        return Regression(
+            RESPONSES[self.family],
+            n_columns,
+            penalty=tuple(penalty.tolist()) if self.alpha else (),
+            shared=tuple(first + int(column) for column in shared),
+            shared_dispersion=self.shared_variance,
+            least_ratio=self.min_variance_ratio,
+            has_offset=has_offset,
+        )
+
+    def _sample(self, table, weight, lengths, units, rng):
+        """Rows to start from."""
+        size = max(SAMPLE_ROWS, 10 * self.n_components * table.shape[1])
+        if lengths is None:
+            return Sample.of(table, weight, units, size, rng)
+        return GroupedSample.of_groups(table, weight, lengths, units, size, rng)
+
+    def _check_rows(self, n_rows, sample, lengths):
+        if lengths is None:
+            self._check_distinct_rows(n_rows, sample)
+        elif len(sample.lengths) < self.n_components:
+            raise ValueError(
+                f"n_components={self.n_components} needs at least as many groups, but there are "
+                f"{len(sample.lengths)} with weight. Reduce n_components."
+            )
+
+    def _choose_starts(self, model, units, sample, floats_per_row, rng):
+        """Starts for the race and the reserve, ``n_init`` of each; or one, where there is only one to make."""
+        if self.warm_start and hasattr(self, "_params"):
+            last = self._last_params(model, units)
+            return [Start("warm", lambda: last)]
+        make = RegressionStarts(model, self.n_components, sample, floats_per_row)
+        if self.n_components == 1:
+            return [Start("all", make.everything)]
+        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
+        kinds = self._portfolio
+        return [make.start(kinds[i % self.n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
+
+    def _last_params(self, model, units):
+        """The last fit's parameters in new units."""
+        latent, params = self._params
+        new = model.family.n_dispersions(self.n_components)
+        fits = params.coef.shape == (self.n_components, model.family.n_columns)
+        fits &= len(params.dispersion) == new and self._model.family.response is model.family.response
+        if not (fits and self._has_same_latent(model)):
+            raise ValueError(
+                "warm_start=True continues the last fit, but that had other features, another n_components, "
+                "family or kind of variance. Set warm_start=False."
+            )
+        inverse = Affine(-units.shift / units.scale, 1 / units.scale)
+        params = model.family.in_units(model.family.in_units(params, self._units), inverse)
+        return LatentPair(self._latent_in_new_units(latent, units), params)
+
+    def _has_same_latent(self, model):
+        return True
+
+    def _latent_in_new_units(self, latent, units):
+        return latent
+
+    def _publish(self, result, model, units, moments, data):
+        """Fitted attributes, in the user's units, components sorted; then warnings."""
+        with one_blas_thread():
+            summary = data.sum(self._summarise(model, result.best.params))
+            gram = data.sum(lambda batch: self._cross_products(model.family, batch))
+        share = summary.prior / summary.prior.sum()
+        latent, params = result.best.params
+        order = np.lexsort((params.coef[:, 0], -np.round(share, 9)))
+        self._model, self._units = model, units
+        self._params = LatentPair(latent[order], model.family.reorder(params, order))
+        self.weights_ = share[order]
+        family = model.family.in_units(self._params.family, units)
+        first = int(self.fit_intercept)
+        self.coef_ = family.coef[:, first:].copy()
+        self.intercept_ = family.coef[:, 0].copy() if first else np.zeros(self.n_components)
+        if model.family.response.has_dispersion:
+            self.sigma_ = np.broadcast_to(np.sqrt(family.dispersion), self.n_components).copy()
+        self._publish_latent()
+        self.n_parameters_ = model.latent.n_parameters(latent) + model.family.n_parameters(params)
+        self._publish_race(result, moments.weight, moments.weight * np.log(units.scale[-1]))
+        ordered = Summary(*(part[order] for part in summary[:3]), summary.misfit)
+        self._warn_of(result.best, ordered, gram, moments.weight / moments.n_rows)
+
+    def _publish_latent(self):
+        """Attributes of how components are weighted."""
+
+    @staticmethod
+    def _summarise(model, params):
+        """What of a batch is told at the end of a fit, as a function."""
+        density = model.family.density(params.family)
+
+        def of_batch(batch):
+            prior = np.exp(model.latent.log_weights(params.latent, batch))
+            seen = density(batch)
+            resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
+            totals = seen.totals(resp)
+            n_columns = totals.gram.shape[1]
+            every = np.broadcast_to(prior, resp.shape)
+            return Summary(
+                totals.weight,
+                every.sum(axis=1) if batch.weight is None else every @ batch.weight,
+                np.einsum("kii->k", totals.gram) / n_columns,
+                float((resp * (1.0 - prior)).sum()),
+            )
+
+        return of_batch
+
+    @staticmethod
+    def _cross_products(family, batch):
+        weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+        return weighted_gram(weight[None], family.split(batch)[0])[0]
+
+    def _warn_of(self, best, summary, gram, unit):
+        """Say what of the fit is not as it should be; ``unit`` is the mean weight of a row."""
+        self._warn_of_columns(gram)
+        family, params = self._model.family, self._params.family
+        lost = summary.counts < unit
+        if lost.any():
+            self._warn(
+                f"Less than one row supports components {np.flatnonzero(lost).tolist()}: the fit has "
+                f"{int((~lost).sum())} components in effect. Reduce n_components."
+            )
+        few = ~lost & (summary.counts < family.n_columns * unit)
+        if few.any() and not self.alpha:
+            self._warn(
+                f"Components {np.flatnonzero(few).tolist()} have fewer rows than coefficients "
+                f"({family.n_columns}), which are not determined: those of least norm, in units of the "
+                "features' spread, are taken. Reduce n_components, or set alpha > 0."
+            )
+        resting = family.resting(params)
+        if resting.any() and params.dispersion.min() <= 2 * family.floor:
+            self._warn(
+                "The fit leaves no noise (components "
+                f"{np.flatnonzero(np.broadcast_to(resting, self.n_components)).tolist()}): sigma_ is the least "
+                "that floating point can bear. There are too many features for the rows, or the response is "
+                "constant or exactly linear in the features."
+            )
+        elif resting.any():
+            self._warn(
+                f"Every start collapsed: the noise of components {np.flatnonzero(resting).tolist()} is as "
+                f"small as min_variance_ratio={self.min_variance_ratio} allows. Reduce n_components, set "
+                "shared_variance=True, or lower min_variance_ratio if there is truly so little noise."
+            )
+        run_away = ~lost & (summary.curvature < NO_CURVATURE * unit)
+        if not family.response.has_dispersion and run_away.any():
+            self._warn(
+                f"Coefficients of components {np.flatnonzero(run_away).tolist()} run away to infinity: the "
+                "features tell the responses without error there. Set alpha > 0, or reduce n_components."
+            )
+        self._warn_of_gate(summary.misfit / unit)
+        self._warn_unless_converged(best)
+
+    def _warn_of_columns(self, gram):
+        """Name columns of the design that others determine."""
+        first = int(self.fit_intercept)
+        penalised = np.diag(self._model.family.penalty) if self._model.family.penalty else 0.0
+        values, vectors, _ = spectrum(gram + penalised)
+        size = np.diag(gram) / gram.max()
+        absent = vectors[:, values <= NO_DIRECTION]
+        involved = (np.abs(absent) > TAKES_PART).any(axis=1) | (size <= NO_DIRECTION)
+        columns = [self._column_name(j) for j in np.flatnonzero(involved[first:])]
+        if columns and not self.alpha:
+            self._warn(
+                f"The coefficients of {', '.join(columns)} are not determined: these columns are constant or "
+                "linear combinations of one another. Those of least norm, in units of the features' spread, "
+                "are taken; predictions do not depend on it. Leave columns out, or set alpha > 0.",
+            )
+
+    def _warn_of_gate(self, misfit):
+        """Say if a gate separates the components."""
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    def _map_rows(self, X, function, y=None, offset=None):
+        """``function(batch, family)`` of each batch, gathered over the rows of X along the first axis."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False, allow_nan=False)
+        offset = self._check_offset(offset, X)
+        if y is not None:
+            y = self._read_y(y, X, reset=False)
+        elif offset is not None:  # stands where a response would
+            y = np.zeros((len(X), 1))
+        family = replace(self._model.family, has_offset=offset is not None)
+        table = self._table(X, y, offset, None, family.n_columns > X.shape[1])
+        batches = Batches(
+            table,
+            floats_per_row=family.floats_per_row(len(self.coef_), table.shape[1]),
+            units=self._affine(self._units, table),
+            n_threads=effective_n_jobs(self.n_jobs),
+        )
+        with one_blas_thread():
+            parts = list(batches.map(lambda batch: function(batch, family)))
+        return np.concatenate(parts)
+
+    def _prior(self, batch):
+        """Prior weights, (K, m)."""
+        log_weights = self._latent.log_weights(self._params.latent, batch)
+        return np.broadcast_to(np.exp(log_weights), (len(self.coef_), batch.x.shape[1]))
+
+    @property
+    def _latent(self):
+        """How rows are distributed over components, each a group of its own."""
+        latent = self._model.latent
+        return latent.latent if isinstance(latent, Grouped) else latent
+
+    def _means(self, batch, family):
+        """Mean response of each component, (K, m)."""
+        eta = family.linear_predictor(self._params.family, batch)
+        return family.response.mean(eta) * self._units.scale[-1] + self._units.shift[-1]
+
+    def _mixture_mean(self, X, offset):
+        return self._map_rows(
+            X,
+            lambda batch, family: (self._prior(batch) * self._means(batch, family)).sum(axis=0),
+            offset=offset,
+        )
+
+    def predict_components(self, X, *, offset=None):
+        """Mean response of each component.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        means : ndarray of shape (n, K)
+            In the unit of y; of binomial responses the probability of success.
+        """
+        return self._map_rows(X, lambda *args: self._means(*args).T, offset=offset)
+
+    def _component_proba(self, X, y, groups, offset):
+        if y is None:
+            if groups is not None:
+                raise ValueError("groups say nothing without y: give y too.")
+            return self._map_rows(X, lambda batch, _: self._prior(batch).T.copy(), offset=offset)
+        resp, _, codes = self._posterior(X, y, None, groups, offset)
+        return resp if codes is None else resp[codes]
+
+    def _posterior(self, X, y, weight, groups, offset):
+        """Responsibilities (u, K) and log evidence (u,) of rows, or of groups with the group of each row."""
+
+        def of_batch(batch, family):
+            seen = family.density(self._params.family)(batch)
+            volume = np.log(self._units.scale[-1])
+            log_prob = seen.log_prob + seen.shared_log_prob() - volume
+            prior = self._latent.log_weights(self._params.latent, batch)
+            return np.vstack([log_prob, np.broadcast_to(prior, log_prob.shape)]).T
+
+        log_prob, prior = np.split(self._map_rows(X, of_batch, y, offset), 2, axis=1)
+        codes = None
+        if groups is not None:
+            lengths, order = read_groups(groups, len(log_prob))
+            order = np.arange(len(log_prob)) if order is None else order
+            codes = np.empty(len(order), dtype=np.intp)
+            codes[order] = np.repeat(np.arange(len(lengths)), lengths)
+            if weight is not None:
+                log_prob *= weight[:, None]
+            first = np.cumsum(lengths) - lengths
+            log_prob = np.add.reduceat(log_prob[order], first, axis=0)
+            prior = prior[order[first]]
+        resp, evidence = posterior_of((log_prob + prior).T.copy())
+        return resp.T, evidence, codes
+
+    def score_samples(self, X, y, *, groups=None, offset=None):
+        """Log-density of each response given its row, or of all responses of each group given their rows.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,)
+        groups : array-like of shape (n,), default=None
+            Rows of one group share their component.
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        log_density : ndarray of shape (n,), or (n_groups,) in the order in which groups appear
+            In nats, with respect to the unit of y.
+        """
+        return self._posterior(X, y, None, groups, offset)[1]
+
+    def aic(self, X, y, sample_weight=None, *, groups=None, offset=None):
+        """Akaike's information criterion, smaller is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        aic : float
+        """
+        return -2 * self._total(X, y, sample_weight, groups, offset)[0] + 2 * self.n_parameters_
+
+    def bic(self, X, y, sample_weight=None, *, groups=None, offset=None):
+        """Bayesian information criterion, smaller is better (Schwarz, 1978).
+
+        The sample size is the number of rows, in groups too.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        bic : float
+        """
+        log_likelihood, size, _ = self._total(X, y, sample_weight, groups, offset)
+        return -2 * log_likelihood + self.n_parameters_ * np.log(size)
+
+    def icl(self, X, y, sample_weight=None, *, groups=None, offset=None):
+        """Integrated completed likelihood, smaller is better.
+
+        BIC plus twice the entropy of the responsibilities: it counts components that are apart (Biernacki,
+        Celeux & Govaert, 2000).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        icl : float
+        """
+        log_likelihood, size, entropy = self._total(X, y, sample_weight, groups, offset)
+        return -2 * log_likelihood + self.n_parameters_ * np.log(size) + 2 * entropy
+
+    def _total(self, X, y, sample_weight, groups, offset):
+        """Log-likelihood, total weight and entropy of the responsibilities."""
+        check_is_fitted(self)
+        weight = self._check_weight(sample_weight, X) if sample_weight is not None else None
+        resp, evidence, codes = self._posterior(X, y, weight, groups, offset)
+        entropy = special.entr(resp).sum(axis=1)
+        n_rows = len(evidence) if codes is None else len(codes)
+        size = float(n_rows if weight is None else weight.sum())
+        if codes is None:
+            counts = np.ones(n_rows) if weight is None else weight
+        else:  # a group without weight is not there
+            counts = np.ones(len(evidence)) if weight is None else 1.0 * (np.bincount(codes, weight) > 0)
+        return float(evidence @ counts), size, float(entropy @ counts)
+
+    def sample(self, X, *, offset=None):
+        """Draw a response for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+            Of binomial responses one trial each.
+        components : ndarray of int of shape (n,)
+            The components they were drawn from.
+        """
+        drawn = self._map_rows(
+            X,
+            lambda batch, family: np.vstack(
+                [self._prior(batch), family.linear_predictor(self._params.family, batch)]
+            ).T,
+            offset=offset,
+        )
+        prior, eta = np.split(drawn, 2, axis=1)
+        rng = check_random_state(self.random_state)
+        cumulative = prior.cumsum(axis=1)[:, :-1]
+        components = (rng.uniform(size=(len(prior), 1)) > cumulative).sum(axis=1)
+        rows = np.arange(len(prior))
+        dispersion = np.broadcast_to(self._params.family.dispersion, len(self.coef_))[components]
+        y = self._model.family.response.draw(eta[rows, components], dispersion, rng)
+        return self._of_response(y * self._units.scale[-1] + self._units.shift[-1]), components
+
+    def _of_response(self, y):
+        """Responses as the user gives them."""
+        return y
+
+
+class _MixtureRegressor(RegressorMixin, _RegressionMixture):
+    """Predictions of a response that is a number."""
+
+    def predict(self, X, return_std=False, *, offset=None):
+        """Mean response: that of the mixture, over components and noise.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        return_std : bool, default=False
+            Whether to return standard deviations too.
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        mean : ndarray of shape (n,)
+            In the unit of y; of binomial responses the probability of success.
+        std : ndarray of shape (n,)
+            Standard deviation of a response about its mean, without the uncertainty of the fit itself. Only
+            with ``return_std=True``.
+        """
+        if not return_std:
+            return self._mixture_mean(X, offset)
+
+        def moments(batch, family):
+            eta = family.linear_predictor(self._params.family, batch)
+            prior, means = self._prior(batch), self._means(batch, family)
+            noise = family.response.variance(eta, self._params.family.dispersion[:, None])
+            mean = (prior * means).sum(axis=0)
+            within = noise * self._units.scale[-1] ** 2
+            variance = (prior * (within + (means - mean) ** 2)).sum(axis=0)
+            return np.vstack([mean, np.sqrt(variance)]).T
+
+        return tuple(self._map_rows(X, moments, offset=offset).T.copy())
+
+    def predict_proba(self, X, y=None, *, groups=None, offset=None):
+        """Probability of each component: prior weights, or responsibilities once y is known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,), default=None
+            Responses; without them the probabilities are those of the mixture's weights, or of its gate.
+        groups : array-like of shape (n,), default=None
+            Rows of one group share their component.
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        proba : ndarray of shape (n, K)
+            Rows sum to 1.
+        """
+        return self._component_proba(X, y, groups, offset)
+
+    def predict_quantiles(self, X, q, *, offset=None):
+        """Quantiles of the response: of the mixture, components and noise together.
+
+        The uncertainty of the fit itself is not in them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        q : float or array-like of shape (m,)
+            Probabilities between 0 and 1.
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        quantiles : ndarray of shape (n, m), or (n,) for a number q
+            Least responses whose distribution function is q or more, in the unit of y.
+        """
+        levels = np.asarray(q, dtype=np.float64)
+        if levels.ndim > 1 or not ((levels > 0) & (levels < 1)).all():
+            raise ValueError(f"q={q!r}: quantiles are for probabilities between 0 and 1.")
+
+        def of_batch(batch, family):
+            eta = family.linear_predictor(self._params.family, batch)
+            found = self._invert(family.response, self._prior(batch), eta, np.atleast_1d(levels))
+            return found * self._units.scale[-1] + self._units.shift[-1]
+
+        quantiles = self._map_rows(X, of_batch, offset=offset)
+        return quantiles if levels.ndim else quantiles[:, 0]
+
+    def _invert(self, response, prior, eta, levels):
+        """Quantiles (m, q) by bisection, between the least and the greatest of the components' own."""
+        dispersion = self._params.family.dispersion[:, None, None]
+        prior, eta, levels = prior[:, :, None], eta[:, :, None], levels[None, None]
+        own = response.quantile(levels, eta, dispersion)
+        low, high = own.min(axis=0), own.max(axis=0)
+        if response.is_discrete:
+            low = low - 1.0
+        for _ in range(BISECTIONS):
+            middle = 0.5 * (low + high)
+            if response.is_discrete:
+                middle = np.floor(middle)
+            if ((middle <= low) | (middle >= high)).all():
+                break
+            above = (prior * response.cumulative(middle, eta, dispersion)).sum(axis=0) >= levels[0]
+            low, high = np.where(above, low, middle), np.where(above, middle, high)
+        return high
+
+    def predict_interval(self, X, coverage=0.95, *, offset=None):
+        """Interval that holds the response with a given probability.
+
+        The uncertainty of the fit itself is not in it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        coverage : float, default=0.95
+            Probability between 0 and 1; as much is left out on either side.
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        interval : ndarray of shape (n, 2)
+            Lower and upper ends, in the unit of y.
+        """
+        if not 0 < coverage < 1:
+            raise ValueError(f"coverage={coverage!r}: give a probability between 0 and 1.")
+        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2], offset=offset)
+
+    def score(self, X, y, sample_weight=None, *, offset=None):
+        """Coefficient of determination R² of the mean response.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,), or of shape (n, 2) for successes and failures
+        sample_weight : array-like of shape (n,), default=None
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        score : float
+            Of two columns that of the shares of success, each counted by its number of trials.
+        """
+        predicted = self.predict(X, offset=offset)
+        y = np.asarray(y)
+        if y.ndim == 2 and y.shape[1] == 2:
+            trials = y.sum(axis=1)
+            sample_weight = trials if sample_weight is None else trials * np.asarray(sample_weight)
+            y = y[:, 0] / np.where(trials > 0, trials, 1)
+        return float(r2_score(y, predicted, sample_weight=sample_weight))
+
+
+class _Gated:
+    """What prior weights that depend on features add to a mixture."""
+
+    _portfolio = GATED_PORTFOLIO
+
+    def _choose_latent(self, X, lengths, order):
+        names = self.gate_features
+        numbers = (
+            np.arange(X.shape[1]) if names is None else self._column_numbers(names, "gate_features")
+        )
+        gate = SoftmaxGate(tuple((numbers + int(self.fit_intercept)).tolist()), self.gate_alpha)
+        if lengths is None:
+            return gate
+        first = np.cumsum(lengths) - lengths
+        for column in numbers:
+            values = X[:, column] if order is None else X[order, column]
+            varies = np.maximum.reduceat(values, first) > np.minimum.reduceat(values, first)
+            if varies.any():
+                raise ValueError(
+                    f"The gate sees {self._column_name(column)}, which varies within groups: the component of a "
+                    "group can depend only on what its rows have in common. Choose gate_features that do not "
+                    "vary, such as means over groups."
+                )
+        return Grouped(gate)
+
+    def _publish_latent(self):
+        gate = self._latent
+        columns = np.array(gate.columns)
+        coef = self._params.latent[:, 1:] / self._units.scale[columns]
+        self.gate_features_ = columns - int(self.fit_intercept)
+        self.gate_coef_ = coef
+        self.gate_intercept_ = self._params.latent[:, 0] - coef @ self._units.shift[columns]
+
+    def _has_same_latent(self, model):
+        latent = model.latent.latent if isinstance(model.latent, Grouped) else model.latent
+        return latent.columns == self._latent.columns
+
+    def _latent_in_new_units(self, latent, units):
+        """Slopes of the gate from one standard deviation to another."""
+        columns = np.array(self._latent.columns)
+        slopes = latent[:, 1:] * (units.scale[columns] / self._units.scale[columns])
+        moved = (units.shift[columns] - self._units.shift[columns]) / units.scale[columns]
+        return np.column_stack([latent[:, 0] + slopes @ moved, slopes])
+
+    def _warn_of_gate(self, misfit):
+        if self.n_components > 1 and len(self.gate_features_) and misfit < SEPARATED:
+            self._warn(
+                "The gate tells the components apart without error (complete separation): its coefficients run "
+                f"away, and only gate_alpha={self.gate_alpha} bounds them. Increase gate_alpha, or give it "
+                "fewer gate_features."
+            )
+
+
+class MixtureOfLinearRegressions(_MixtureRegressor):
+    r"""Regressions of sub-populations: each row follows one of K, and which is hidden.
+
+    .. math:: p(y \mid x) = \sum_k w_k \, p(y \mid \beta_k^\top x + b_k + o, \sigma_k^2)
+
+    Clusterwise or latent class regression: linear, or with ``family`` a generalised linear model in each
+    component. Weights of components do not depend on x; those of `MixtureOfExperts` do.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components, K.
+    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+        Distribution of the response given its component: normal noise about a linear regression; counts with
+        the logarithm as link; or successes with the logit, where y is 0 or 1 or has two columns, successes
+        and failures.
+    fit_intercept : bool, default=True
+        Whether regressions have intercepts.
+    alpha : float, default=0.0
+        Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance of
+        the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        PoissonRegressor, and 1 / C of its LogisticRegression.
+    shared_coef : array-like of int or str, default=None
+        Features, by number or name, whose coefficients are the same in all components.
+    shared_variance : bool, default=False
+        Whether all components have the same variance of the noise.
+    min_variance_ratio : float, default=1e-3
+        Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
+        bound: a component whose noise shrinks about few rows lifts it without end. A fit that rests on it
+        loses to all that do not. 1e-3 lets standard deviations differ by a factor of 32.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
+        of convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, most of them for 10 iterations. If fewer than two reach the best value,
+        as many again join, unless it is 1.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` says. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (K, d)
+        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    intercept_ : ndarray of shape (K,)
+        Intercepts; 0 without.
+    sigma_ : ndarray of shape (K,)
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+    weights_ : ndarray of shape (K,)
+        Weights of the components, largest first: with groups the shares of groups.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per unit of weight.
+    lower_bounds_ : list of float
+        Objective, log-likelihood less penalties, per unit of weight at each iteration of the best start.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total objective still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each start (kind, status, objective, projected limit, history, how often components
+        were placed anew), how many reached the best value, and whether a second round was needed. Values are
+        in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MixtureOfExperts : Weights depend on features.
+
+    Notes
+    -----
+    Features, and normal responses, are standardised inside: units of measurement do not matter. Each M-step is
+    weighted least squares, or one Newton step; with ``shared_coef`` and several variances it is conditional on
+    these. None lowers the objective.
+
+    References
+    ----------
+    DeSarbo & Cron (1988), A maximum likelihood methodology for clusterwise linear regression, J. Classif. 5.
+    Wedel & DeSarbo (1995), A mixture likelihood approach for generalized linear models, J. Classif. 12.
+    Hathaway (1985), A constrained formulation of maximum-likelihood estimation for normal mixture
+    distributions, Ann. Statist. 13.
+
+    Examples
+    --------
+    >>> from emlearn import MixtureOfLinearRegressions
+    >>> from emlearn.datasets import load_tone_perception
+    >>> tones = load_tone_perception()
+    >>> mixture = MixtureOfLinearRegressions(n_components=2, random_state=0).fit(tones.data, tones.target)
+    >>> mixture.coef_.round(3).ravel(), mixture.intercept_.round(3)
+    (array([0.043, 0.992]), array([ 1.916, -0.019]))
+    >>> mixture.predict([[2.0], [3.0]]).round(3)
+    array([1.991, 2.321])
+    """
+
+    _parameter_constraints: dict = _RegressionMixture._parameter_constraints
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        family="gaussian",
+        fit_intercept=True,
+        alpha=0.0,
+        shared_coef=None,
+        shared_variance=False,
+        min_variance_ratio=1e-3,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        acceleration="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.family = family
+        self.fit_intercept = fit_intercept
+        self.alpha = alpha
+        self.shared_coef = shared_coef
+        self.shared_variance = shared_variance
+        self.min_variance_ratio = min_variance_ratio
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+
+class MixtureOfExperts(_Gated, _MixtureRegressor):
+    r"""Regressions whose weights depend on the features: each expert has a say where it knows best.
+
+    .. math:: p(y \mid x) = \sum_k \pi_k(x) \, p(y \mid \beta_k^\top x + b_k + o, \sigma_k^2), \qquad
+        \pi_k(x) \propto e^{a_k + g_k^\top x}
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components, K.
+    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+        Distribution of the response given its component: normal noise about a linear regression; counts with
+        the logarithm as link; or successes with the logit, where y is 0 or 1 or has two columns, successes
+        and failures.
+    fit_intercept : bool, default=True
+        Whether regressions have intercepts.
+    alpha : float, default=0.0
+        Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance of
+        the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        PoissonRegressor, and 1 / C of its LogisticRegression.
+    shared_coef : array-like of int or str, default=None
+        Features, by number or name, whose coefficients are the same in all components.
+    shared_variance : bool, default=False
+        Whether all components have the same variance of the noise.
+    min_variance_ratio : float, default=1e-3
+        Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
+        bound: a component whose noise shrinks about few rows lifts it without end. A fit that rests on it
+        loses to all that do not. 1e-3 lets standard deviations differ by a factor of 32.
+    gate_features : array-like of int or str, default=None
+        Features, by number or name, that the gate sees; None for all.
+    gate_alpha : float, default=1e-4
+        Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
+        squares, in nats. It keeps them finite where features separate the components.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
+        of convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, most of them for 10 iterations. If fewer than two reach the best value,
+        as many again join, unless it is 1.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` says. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (K, d)
+        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    intercept_ : ndarray of shape (K,)
+        Intercepts; 0 without.
+    sigma_ : ndarray of shape (K,)
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+    gate_coef_ : ndarray of shape (K, q)
+        Slopes of the gate, per unit of its features. Only differences between components matter: each column
+        sums to 0.
+    gate_intercept_ : ndarray of shape (K,)
+        Intercepts of the gate, of sum 0.
+    gate_features_ : ndarray of int of shape (q,)
+        The features that the gate sees.
+    weights_ : ndarray of shape (K,)
+        Means of the prior weights over the rows of the fit, largest first.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per unit of weight.
+    lower_bounds_ : list of float
+        Objective, log-likelihood less penalties, per unit of weight at each iteration of the best start.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total objective still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each start (kind, status, objective, projected limit, history, how often components
+        were placed anew), how many reached the best value, and whether a second round was needed. Values are
+        in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MixtureOfLinearRegressions : Weights are the same for all rows.
+    MixtureOfExpertsClassifier : The response is one of two classes.
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural Comput. 3. Jordan & Jacobs
+    (1994), Hierarchical mixtures of experts and the EM algorithm, Neural Comput. 6. Böhning (1992),
+    Multinomial logistic regression algorithm, Ann. Inst. Statist. Math. 44.
+
+    Examples
+    --------
+    >>> from emlearn import MixtureOfExperts
+    >>> from emlearn.datasets import load_tone_perception
+    >>> tones = load_tone_perception()
+    >>> experts = MixtureOfExperts(n_components=2, random_state=0).fit(tones.data, tones.target)
+    >>> experts.predict_proba([[1.5], [3.0]]).round(2)
+    array([[0.82, 0.18],
+           [0.57, 0.43]])
+    """
+
+    _parameter_constraints: dict = {
+        **_RegressionMixture._parameter_constraints,
+        "gate_features": ["array-like", str, Integral, None],
+        "gate_alpha": [Interval(Real, 0.0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        family="gaussian",
+        fit_intercept=True,
+        alpha=0.0,
+        shared_coef=None,
+        shared_variance=False,
+        min_variance_ratio=1e-3,
+        gate_features=None,
+        gate_alpha=1e-4,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        acceleration="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.family = family
+        self.fit_intercept = fit_intercept
+        self.alpha = alpha
+        self.shared_coef = shared_coef
+        self.shared_variance = shared_variance
+        self.min_variance_ratio = min_variance_ratio
+        self.gate_features = gate_features
+        self.gate_alpha = gate_alpha
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+
+class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
+    r"""Logistic regressions whose weights depend on the features, for two classes.
+
+    .. math:: P(\text{class 1} \mid x) = \sum_k \pi_k(x) \, \operatorname{expit}(\beta_k^\top x + b_k + o)
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components, K.
+    fit_intercept : bool, default=True
+        Whether regressions have intercepts.
+    alpha : float, default=0.0
+        Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance of
+        the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        PoissonRegressor, and 1 / C of its LogisticRegression.
+    shared_coef : array-like of int or str, default=None
+        Features, by number or name, whose coefficients are the same in all components.
+    gate_features : array-like of int or str, default=None
+        Features, by number or name, that the gate sees; None for all.
+    gate_alpha : float, default=1e-4
+        Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
+        squares, in nats. It keeps them finite where features separate the components.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
+        of convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, most of them for 10 iterations. If fewer than two reach the best value,
+        as many again join, unless it is 1.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` says. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The classes; `coef_` are of the log-odds of the second.
+    coef_ : ndarray of shape (K, d)
+        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    intercept_ : ndarray of shape (K,)
+        Intercepts; 0 without.
+    gate_coef_ : ndarray of shape (K, q)
+        Slopes of the gate, per unit of its features. Only differences between components matter: each column
+        sums to 0.
+    gate_intercept_ : ndarray of shape (K,)
+        Intercepts of the gate, of sum 0.
+    gate_features_ : ndarray of int of shape (q,)
+        The features that the gate sees.
+    weights_ : ndarray of shape (K,)
+        Means of the prior weights over the rows of the fit, largest first.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per unit of weight.
+    lower_bounds_ : list of float
+        Objective, log-likelihood less penalties, per unit of weight at each iteration of the best start.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total objective still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each start (kind, status, objective, projected limit, history, how often components
+        were placed anew), how many reached the best value, and whether a second round was needed. Values are
+        in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MixtureOfExperts : The response is a number.
+
+    Notes
+    -----
+    For more classes than two, scikit-learn's OneVsRestClassifier makes one of these for each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emlearn import MixtureOfExpertsClassifier
+    >>> rng = np.random.RandomState(0)
+    >>> X = rng.uniform(-2, 2, size=(400, 2))
+    >>> steep = np.where(X[:, 0] < 0, 3.0, -3.0) * X[:, 1]  # what the second feature says depends on the first
+    >>> y = np.where(rng.uniform(size=400) < 1 / (1 + np.exp(-steep)), "yes", "no")
+    >>> experts = MixtureOfExpertsClassifier(n_components=2, alpha=1.0, random_state=0).fit(X, y)
+    >>> experts.predict([[-1.0, 1.0], [1.0, 1.0]])
+    array(['yes', 'no'], dtype='<U3')
+    """
+
+    family = "binomial"
+    _parameter_constraints: dict = {
+        name: constraint
+        for name, constraint in MixtureOfExperts._parameter_constraints.items()
+        if name not in ("family", "shared_variance", "min_variance_ratio")
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        fit_intercept=True,
+        alpha=0.0,
+        shared_coef=None,
+        gate_features=None,
+        gate_alpha=1e-4,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        acceleration="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.fit_intercept = fit_intercept
+        self.alpha = alpha
+        self.shared_coef = shared_coef
+        self.gate_features = gate_features
+        self.gate_alpha = gate_alpha
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _read_y(self, y, X, *, reset):
+        """Whether each row is of the second class, (n, 1)."""
+        if y is None:
+            return super()._read_y(y, X, reset=reset)
+        check_consistent_length(X, y)
+        y = column_or_1d(y, warn=True)
+        check_classification_targets(y)
+        if reset:
+            classes = np.unique(y)
+            if len(classes) != 2:
+                kind = "multiclass" if len(classes) > 2 else "one class"
+                raise ValueError(
+                    f"Only binary classification is supported. The type of the target is {kind}: y has "
+                    f"{len(classes)} classes. For more than two see OneVsRestClassifier."
+                )
+            self.classes_ = classes
+        unknown = ~np.isin(y, self.classes_)
+        if unknown.any():
+            row = int(np.argmax(unknown))
+            raise ValueError(
+                f"y has the class {y[row]!r} in row {row}; the classes of the fit are {self.classes_.tolist()}."
+            )
+        return (y == self.classes_[1]).astype(np.float64)[:, None]
+
+    def _of_response(self, y):
+        return self.classes_[y.astype(np.intp)]
+
+    def predict_proba(self, X, *, offset=None):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+            Added to the log-odds of the second class, component by component.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, 2)
+            In the order of ``classes_``.
+        """
+        second = self._mixture_mean(X, offset)
+        return np.column_stack([1.0 - second, second])
+
+    def predict(self, X, *, offset=None):
+        """The more probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+        """
+        return self.classes_[(self._mixture_mean(X, offset) > 0.5).astype(np.intp)]
+
+    def component_proba(self, X, y=None, *, groups=None, offset=None):
+        """Probability of each component: prior weights, or responsibilities once the class is known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,), default=None
+            Classes; without them the probabilities are those of the gate.
+        groups : array-like of shape (n,), default=None
+            Rows of one group share their component.
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        proba : ndarray of shape (n, K)
+            Rows sum to 1.
+        """
+        return self._component_proba(X, y, groups, offset)
+
+    def score(self, X, y, sample_weight=None, *, offset=None):
+        """Share of rows whose class is predicted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), default=None
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags
