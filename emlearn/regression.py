@@ -257,7 +257,8 @@ class _RegressionMixture(EMMixin):
             last = self._last_params(model, units)
             return [Start("warm", lambda: last)]
         make = RegressionStarts(model, self.n_components, sample, floats_per_row)
-        if self.n_components == 1:
+        # As many coefficients as rows explain all of them: nothing is left to tell components apart by.
+        if self.n_components == 1 or len(sample.rows) <= model.family.n_columns:
             return [Start("all", make.everything)]
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
         kinds = self._portfolio
@@ -567,8 +568,7 @@ class _RegressionMixture(EMMixin):
 
     def _total(self, X, y, sample_weight, groups, offset):
         """Log-likelihood, total weight and entropy of the responsibilities."""
-        check_is_fitted(self)
-        weight = self._check_weight(sample_weight, X) if sample_weight is not None else None
+        weight = self._check_weight(sample_weight, X)
         resp, evidence, codes = self._posterior(X, y, weight, groups, offset)
         entropy = special.entr(resp).sum(axis=1)
         n_rows = len(evidence) if codes is None else len(codes)
@@ -780,9 +780,9 @@ class _Gated:
             varies = np.maximum.reduceat(values, first) > np.minimum.reduceat(values, first)
             if varies.any():
                 raise ValueError(
-                    f"The gate sees {self._column_name(column)}, which varies within groups: the component of a "
-                    "group can depend only on what its rows have in common. Choose gate_features that do not "
-                    "vary, such as means over groups."
+                    f"The gate sees {self._column_name(column)}, which varies within groups: the component of "
+                    "a group can depend only on what its rows have in common. Choose gate_features that do "
+                    "not vary, such as means over groups."
                 )
         return Grouped(gate)
 
@@ -834,8 +834,8 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         Whether regressions have intercepts.
     alpha : float, default=0.0
         Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
-        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance of
-        the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance
+        of the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
         PoissonRegressor, and 1 / C of its LogisticRegression.
     shared_coef : array-like of int or str, default=None
         Features, by number or name, whose coefficients are the same in all components.
@@ -984,8 +984,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Whether regressions have intercepts.
     alpha : float, default=0.0
         Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
-        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance of
-        the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance
+        of the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
         PoissonRegressor, and 1 / C of its LogisticRegression.
     shared_coef : array-like of int or str, default=None
         Features, by number or name, whose coefficients are the same in all components.
@@ -1068,8 +1068,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     References
     ----------
-    Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural Comput. 3. Jordan & Jacobs
-    (1994), Hierarchical mixtures of experts and the EM algorithm, Neural Comput. 6. Böhning (1992),
+    Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural Comput. 3. Jordan &
+    Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural Comput. 6. Böhning (1992),
     Multinomial logistic regression algorithm, Ann. Inst. Statist. Math. 44.
 
     Examples
@@ -1142,8 +1142,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         Whether regressions have intercepts.
     alpha : float, default=0.0
         Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
-        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance of
-        the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance
+        of the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
         PoissonRegressor, and 1 / C of its LogisticRegression.
     shared_coef : array-like of int or str, default=None
         Features, by number or name, whose coefficients are the same in all components.
@@ -1330,7 +1330,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         -------
         y : ndarray of shape (n,)
         """
-        return self.classes_[(self._mixture_mean(X, offset) > 0.5).astype(np.intp)]
+        second = self._mixture_mean(X, offset) > 0.5
+        return self.classes_[second.astype(np.intp)]
 
     def component_proba(self, X, y=None, *, groups=None, offset=None):
         """Probability of each component: prior weights, or responsibilities once the class is known.
