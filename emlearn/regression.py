@@ -468,26 +468,25 @@ class _RegressionMixture(EMMixin):
     def _posterior(self, X, y, weight, groups, offset):
         """Responsibilities (u, K) and log evidence (u,) of rows, or of groups with the group of each row."""
 
-        def of_batch(batch, family):
+        def joint(batch, family):
             seen = family.density(self._params.family)(batch)
-            volume = np.log(self._units.scale[-1])
-            log_prob = seen.log_prob + seen.shared_log_prob() - volume
+            log_prob = seen.log_prob + seen.shared_log_prob() - np.log(self._units.scale[-1])
             prior = self._latent.log_weights(self._params.latent, batch)
-            return np.vstack([log_prob, np.broadcast_to(prior, log_prob.shape)]).T
+            return log_prob, np.broadcast_to(prior, log_prob.shape)
 
-        log_prob, prior = np.split(self._map_rows(X, of_batch, y, offset), 2, axis=1)
-        codes = None
-        if groups is not None:
-            lengths, order = read_groups(groups, len(log_prob))
-            order = np.arange(len(log_prob)) if order is None else order
-            codes = np.empty(len(order), dtype=np.intp)
-            codes[order] = np.repeat(np.arange(len(lengths)), lengths)
-            if weight is not None:
-                log_prob *= weight[:, None]
-            first = np.cumsum(lengths) - lengths
-            log_prob = np.add.reduceat(log_prob[order], first, axis=0)
-            prior = prior[order[first]]
-        resp, evidence = posterior_of((log_prob + prior).T.copy())
+        if groups is None:
+            both = self._map_rows(X, lambda *args: np.vstack(posterior_of(sum(joint(*args)))).T, y, offset)
+            return both[:, :-1], both[:, -1], None
+        log_prob, prior = np.split(self._map_rows(X, lambda *args: np.vstack(joint(*args)).T, y, offset), 2, 1)
+        if weight is not None:
+            log_prob *= weight[:, None]
+        lengths, order = read_groups(groups, len(log_prob))
+        order = np.arange(len(log_prob)) if order is None else order
+        first = np.cumsum(lengths) - lengths
+        of_groups = np.add.reduceat(log_prob[order], first) + prior[order[first]]
+        resp, evidence = posterior_of(of_groups.T.copy())
+        codes = np.empty(len(order), dtype=np.intp)
+        codes[order] = np.repeat(np.arange(len(lengths)), lengths)
         return resp.T, evidence, codes
 
     def score_samples(self, X, y, *, groups=None, offset=None):

@@ -5,9 +5,23 @@ from importlib.resources import files
 import numpy as np
 import pytest
 
-from emlearn.datasets import load_airquality, load_cdnow, load_earthquakes, load_old_faithful
+from emlearn.datasets import (
+    load_airquality,
+    load_cdnow,
+    load_earthquakes,
+    load_npreg,
+    load_old_faithful,
+    load_tone_perception,
+)
 
-LOADERS = [load_cdnow, load_old_faithful, load_earthquakes, load_airquality]
+LOADERS = [
+    load_cdnow,
+    load_old_faithful,
+    load_earthquakes,
+    load_airquality,
+    load_tone_perception,
+    load_npreg,
+]
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -30,8 +44,10 @@ def test_frame_holds_the_same_numbers(load):
     assert frames.data.columns.tolist() == arrays.feature_names
     np.testing.assert_array_equal(frames.data.to_numpy(dtype=np.float64), arrays.data)
     for name in set(frames.frame.columns) - set(arrays.feature_names):
-        np.testing.assert_array_equal(frames.frame[name].to_numpy(), arrays[name])
-        assert frames[name].equals(frames.frame[name])
+        entry = "target" if name in arrays.get("target_names", []) else name
+        np.testing.assert_array_equal(frames.frame[name].to_numpy(), arrays[entry])
+        assert frames.frame[name].dtype.kind == arrays[entry].dtype.kind
+        assert frames[entry].equals(frames.frame[name])
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -106,3 +122,53 @@ def test_airquality_frame_dtypes():
     pytest.importorskip("pandas")
     frame = load_airquality(as_frame=True).frame
     assert [dtype.kind for dtype in frame.dtypes] == list("ffffii")
+
+
+def test_tone_perception():
+    tones = load_tone_perception()
+    assert tones.data.shape == (150, 1)
+    assert tones.target.shape == (150,)
+    assert tones.target.dtype == np.float64
+    assert tones.feature_names == ["stretchratio"]
+    assert tones.target_names == ["tuned"]
+    assert "tuned" not in tones
+    assert tones.data.sum() == pytest.approx(324.78)
+    assert tones.target.sum() == pytest.approx(310.832)
+
+
+def test_tone_perception_frame():
+    pytest.importorskip("pandas")
+    tones = load_tone_perception(as_frame=True)
+    assert tones.frame.columns.tolist() == ["stretchratio", "tuned"]
+    assert tones.target.name == "tuned"
+
+
+def test_npreg():
+    npreg = load_npreg()
+    assert npreg.data.shape == (200, 1)
+    assert npreg.data.sum() == pytest.approx(1006.155067)
+    assert npreg.yn.sum() == pytest.approx(5721.395793)
+    assert npreg.yp.sum() == 791
+    np.testing.assert_array_equal(np.unique(npreg.yb, return_counts=True), [[0, 1], [105, 95]])
+    np.testing.assert_array_equal(npreg.component, np.repeat([1, 2], 100))
+    np.testing.assert_array_equal(npreg.id1, np.repeat(np.arange(1, 101), 2))
+    np.testing.assert_array_equal(npreg.id2, np.repeat(np.arange(1, 51), 4))
+
+
+def test_npreg_rows_lie_where_the_description_says():
+    npreg = load_npreg()
+    x = npreg.data[:, 0]
+    first = npreg.component == 1
+    mean = np.where(first, 5 * x, 15 + 10 * x - x**2)
+    assert np.std(npreg.yn - mean) == pytest.approx(3.0, abs=0.5)
+    rate = np.exp(np.where(first, 2 - 0.2 * x, 1 + 0.1 * x))
+    assert np.mean((npreg.yp - rate) ** 2 / rate) == pytest.approx(1.0, abs=0.3)
+    # The mean of 1 / (1 + exp(-|x - 5|)) is 0.86.
+    assert np.mean((npreg.yb == 1) == (first == (x > 5))) == pytest.approx(0.86, abs=0.08)
+
+
+def test_npreg_frame_dtypes():
+    pytest.importorskip("pandas")
+    frame = load_npreg(as_frame=True).frame
+    assert frame.columns.tolist() == ["x", "yn", "yp", "yb", "component", "id1", "id2"]
+    assert [dtype.kind for dtype in frame.dtypes] == list("ffiiiii")

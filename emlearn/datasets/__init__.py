@@ -1,5 +1,19 @@
-"""Small real data sets, in the units they were measured in."""
+"""Small data sets, in the units they were measured in; what is artificial says so."""
 
-from emlearn.datasets._loaders import load_airquality, load_cdnow, load_earthquakes, load_old_faithful
+from emlearn.datasets._loaders import (
+    load_airquality,
+    load_cdnow,
+    load_earthquakes,
+    load_npreg,
+    load_old_faithful,
+    load_tone_perception,
+)
 
-__all__ = ["load_airquality", "load_cdnow", "load_earthquakes", "load_old_faithful"]
+__all__ = [
+    "load_airquality",
+    "load_cdnow",
+    "load_earthquakes",
+    "load_npreg",
+    "load_old_faithful",
+    "load_tone_perception",
+]

@@ -24,10 +24,10 @@ def _days(yyyymmdd):
     return months.astype("datetime64[M]").astype("datetime64[D]") + (day - 1)
 
 
-def _bunch(name, columns, description, features, as_frame):
+def _bunch(name, columns, description, features, as_frame, target=None):
     """Gather columns as scikit-learn's loaders do; `features` are the columns of `data`.
 
-    The columns that are no features become entries of their own.
+    The column `target` becomes the entry of that name, any others entries of their own.
     """
     frame = None
     data = np.column_stack([columns[feature] for feature in features]).astype(np.float64)
@@ -40,6 +40,9 @@ def _bunch(name, columns, description, features, as_frame):
         frame = pd.DataFrame(columns)
         data = frame[features]
         others = {key: frame[key] for key in others}
+    if target is not None:
+        others["target"] = others.pop(target)
+        others["target_names"] = [target]
     return Bunch(
         data=data,
         feature_names=features,
@@ -257,3 +260,120 @@ def load_airquality(*, as_frame=False):
     for name in ("Month", "Day"):
         columns[name] = columns[name].astype(np.int64)
     return _bunch("airquality", columns, description, list(columns), as_frame)
+
+
+def load_tone_perception(*, as_frame=False):
+    """Load 150 trials of a musician who tuned tones with stretched overtones.
+
+    What was tuned follows one of two lines, by one of two theories of how pitch is perceived: a standard
+    example of a mixture of linear regressions.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (150, 1), or DataFrame
+            ``stretchratio``, the ratio between overtones; 2 is harmonic.
+        target : float64 array of shape (150,), or Series
+            ``tuned``, the ratio of the tuned tone to the fundamental.
+        feature_names : list of str
+            Names of the columns of `data`.
+        target_names : list of str
+            Name of the target.
+        frame : DataFrame of shape (150, 2), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] E. A. Cohen (1980), "Inharmonic tone perception", unpublished Ph.D. dissertation, Stanford
+       University. The data are ``tonedata`` of R's fpc and mixtools.
+    .. [2] R. D. De Veaux (1989), "Mixtures of linear regressions", Computational Statistics & Data
+       Analysis 8, 227-245.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_tone_perception
+    >>> tones = load_tone_perception()
+    >>> tones.data.shape
+    (150, 1)
+    >>> tones.data[:3, 0], tones.target[:3]
+    (array([1.35, 1.4 , 1.45]), array([1.461, 1.407, 1.452]))
+    """
+    columns, description = _read("tone_perception")
+    return _bunch("tone_perception", columns, description, ["stretchratio"], as_frame, target="tuned")
+
+
+def load_npreg(*, as_frame=False):
+    """Load 200 artificial rows with a normal, a Poisson and a binary response, of two components.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (200, 1), or DataFrame
+            The feature ``x``, between 0 and 10.
+        feature_names : list of str
+            Names of the columns of `data`.
+        yn : float64 array of shape (200,), or Series
+            Normal response: its mean is a line in one component and a parabola in the other.
+        yp : int64 array of shape (200,), or Series
+            Poisson response, with a log-linear mean.
+        yb : int64 array of shape (200,), or Series
+            Binary response, 0 or 1, with linear log-odds.
+        component : int64 array of shape (200,), or Series
+            The component that a row was drawn from, 1 or 2.
+        id1, id2 : int64 arrays of shape (200,), or Series
+            Groups of 2 and of 4 rows. Rows of one group are of the same component.
+        frame : DataFrame of shape (200, 7), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    Notes
+    -----
+    The rows are those published with the package of [1]_; the description has what they were drawn from.
+
+    References
+    ----------
+    .. [1] F. Leisch (2004), "FlexMix: A general framework for finite mixture models and latent class
+       regression in R", Journal of Statistical Software 11 (8). The data are ``NPreg`` of R's flexmix.
+    .. [2] B. Grün and F. Leisch (2008), "FlexMix version 2: finite mixtures with concomitant variables and
+       varying and constant parameters", Journal of Statistical Software 28 (4).
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_npreg
+    >>> npreg = load_npreg()
+    >>> npreg.data.shape
+    (200, 1)
+    >>> npreg.yp[:5], npreg.id1[:5]
+    (array([4, 3, 9, 3, 5]), array([1, 1, 2, 2, 3]))
+    """
+    columns, description = _read("npreg")
+    for name in ("yp", "yb", "component", "id1", "id2"):
+        columns[name] = columns[name].astype(np.int64)
+    return _bunch("npreg", columns, description, ["x"], as_frame)
