@@ -114,7 +114,8 @@ class _RegressionMixture(EMMixin):
             differ, there are fewer distinct rows than components, or a parameter is not a legal one.
         """
         X = self._check_X(X, reset=True, allow_nan=False)
-        y = self._read_y(y, X, reset=True)
+        response = RESPONSES[self.family]
+        y = self._read_y(y, X, response, reset=True)
         weight = self._check_weight(sample_weight, X)
         offset = self._check_offset(offset, X)
         lengths, order = (None, None) if groups is None else read_groups(groups, len(X))
@@ -144,16 +145,15 @@ class _RegressionMixture(EMMixin):
         self._publish(result, model, units, moments, data)
         return self
 
-    def _read_y(self, y, X, *, reset):
+    def _read_y(self, y, X, response, *, reset):
         """Response of each row, (n, 1); or successes and trials, (n, 2)."""
-        response = RESPONSES[self.family]
         if y is None:
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: it is the response."
             )
         y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
         check_consistent_length(X, y)
-        if y.ndim == 1 or y.shape[1] != 2 or self.family != "binomial":
+        if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
             y = column_or_1d(y, warn=True)[:, None]
         row = int(np.argmax(~np.isfinite(y).all(axis=1)))
         if not np.isfinite(y[row]).all():
@@ -164,7 +164,7 @@ class _RegressionMixture(EMMixin):
             row = int(np.argmin(possible))
             value = y[row, 0] if y.shape[1] == 1 else y[row].tolist()
             raise ValueError(
-                f"With family={self.family!r} y must be {response.support}, but is {value} in row {row}."
+                f"With family={response.name!r} y must be {response.support}, but is {value} in row {row}."
             )
         return response.encode(y)
 
@@ -269,7 +269,7 @@ class _RegressionMixture(EMMixin):
         latent, params = self._params
         new = model.family.n_dispersions(self.n_components)
         fits = params.coef.shape == (self.n_components, model.family.n_columns)
-        fits &= len(params.dispersion) == new and self._model.family.response is model.family.response
+        fits &= len(params.dispersion) == new and self._model.family.response == model.family.response
         if not (fits and self._has_same_latent(model)):
             raise ValueError(
                 "warm_start=True continues the last fit, but that had other features, another n_components, "
@@ -404,7 +404,7 @@ class _RegressionMixture(EMMixin):
         X = self._check_X(X, reset=False, allow_nan=False)
         offset = self._check_offset(offset, X)
         if y is not None:
-            y = self._read_y(y, X, reset=False)
+            y = self._read_y(y, X, self._model.family.response, reset=False)
         elif offset is not None:  # stands where a response would
             y = np.zeros((len(X), 1))
         family = replace(self._model.family, has_offset=offset is not None)
@@ -1273,10 +1273,10 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         self.random_state = random_state
         self.verbose = verbose
 
-    def _read_y(self, y, X, *, reset):
+    def _read_y(self, y, X, response, *, reset):
         """Whether each row is of the second class, (n, 1)."""
         if y is None:
-            return super()._read_y(y, X, reset=reset)
+            return super()._read_y(y, X, response, reset=reset)
         check_consistent_length(X, y)
         y = column_or_1d(y, warn=True)
         check_classification_targets(y)

@@ -371,7 +371,7 @@ def load_npreg(*, as_frame=False):
     >>> npreg.data.shape
     (200, 1)
     >>> npreg.yp[:5], npreg.id1[:5]
-    (array([4, 3, 9, 3, 5]), array([1, 1, 2, 2, 3]))
+    (array([4, 3, 9, 3, 4]), array([1, 1, 2, 2, 3]))
     """
     columns, description = _read("npreg")
     for name in ("yp", "yb", "component", "id1", "id2"):

@@ -6,6 +6,7 @@ three have the canonical link, for which expected and observed information are t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -29,9 +30,11 @@ class Response(Protocol):
     The response of each observation is a column of ``y``, (c, m).
     """
 
+    name: str
     support: str  # what a response must be, in words
     has_dispersion: bool  # whether φ is to be estimated; else it is 1
     is_discrete: bool
+    n_columns: int  # most columns that y may have
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         """Which responses (n, c), as a user gives them, have a density."""
@@ -81,12 +84,15 @@ class _AsGiven:
         return y
 
 
+@dataclass(frozen=True)
 class Normal(_AsGiven):
     """A number, normal with mean η and variance φ."""
 
+    name = "gaussian"
     support = "finite numbers"
     has_dispersion = True
     is_discrete = False
+    n_columns = 1
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         return np.ones(len(y), dtype=bool)
@@ -120,12 +126,15 @@ class Normal(_AsGiven):
         return rng.normal(eta, np.sqrt(dispersion))
 
 
+@dataclass(frozen=True)
 class Counts(_AsGiven):
     """A count, Poisson with mean exp η."""
 
+    name = "poisson"
     support = "the counts 0, 1, 2, ..."
     has_dispersion = False
     is_discrete = True
+    n_columns = 1
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         return ((y >= 0) & (y == np.floor(y))).all(axis=1)
@@ -157,12 +166,15 @@ class Counts(_AsGiven):
         return rng.poisson(self.mean(eta)).astype(np.float64)
 
 
+@dataclass(frozen=True)
 class Successes:
     """Successes of one trial, 0 or 1; or with a second row their number beside that of trials. Mean expit η."""
 
+    name = "binomial"
     support = "0 or 1, or counts in two columns: successes and failures"
     has_dispersion = False
     is_discrete = True
+    n_columns = 2
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         if y.shape[1] == 1:
@@ -213,4 +225,5 @@ class Successes:
         return rng.binomial(1, self.mean(eta)).astype(np.float64)
 
 
-RESPONSES: dict[str, Response] = {"gaussian": Normal(), "poisson": Counts(), "binomial": Successes()}
+_ALL: tuple[Response, ...] = (Normal(), Counts(), Successes())
+RESPONSES = {response.name: response for response in _ALL}
