@@ -25,8 +25,6 @@ from emlearn.starts import Sample, draw_evenly, in_units
 PORTFOLIO = ("random", "residual", "elemental", "random", "annealed", "residual")
 # Experts differ in where they are, too.
 GATED_PORTFOLIO = ("random", "kmeans", "residual", "elemental", "kmeans", "annealed")
-# Elemental sets that are tried, of which the one that explains the rows best is taken.
-N_SETS = 5
 # Shares of all weight that each cut between bands of residuals may move by, in bands.
 JITTER = 0.4
 
@@ -172,9 +170,8 @@ class RegressionStarts:
             return self._from_labels(kmeans.fit_predict(points, sample_weight=self._weight))
 
     def _elemental(self, rng) -> LatentPair:
-        """Regressions through as few rows as determine them; of some sets, the one that explains most."""
-        sets = [np.stack([self._through(self._draw(rng)) for _ in range(self._K)]) for _ in range(N_SETS)]
-        return self._at(max(sets, key=self._explained))
+        """Regressions through as few rows as determine them."""
+        return self._at(np.stack([self._through(self._draw(rng)) for _ in range(self._K)]))
 
     def _annealed(self, rng) -> LatentPair:
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
@@ -209,9 +206,6 @@ class RegressionStarts:
         params = RegressionParams(coef, np.ones(1))
         log_prob = self._model.family.density(params)(self._batch).log_prob
         return np.stack([self._of_groups(row) for row in log_prob])
-
-    def _explained(self, coef: np.ndarray) -> float:
-        return float(self._log_prob(coef).max(axis=0) @ self._weight)
 
     def _at(self, coef: np.ndarray) -> LatentPair:
         """Equal shares, and the noise that the nearest regression leaves of each row."""
