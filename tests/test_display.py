@@ -6,10 +6,18 @@ import sys
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-from emlearn import HMMEM, GaussianMixtureEM
+from emlearn import (
+    HMMEM,
+    GaussianMixtureEM,
+    MixtureOfExperts,
+    MixtureOfExpertsClassifier,
+    MixtureOfLinearRegressions,
+)
 from emlearn.datasets import load_earthquakes, load_old_faithful
-from emlearn.display import ConvergenceDisplay, HMMDisplay, MixtureDisplay
+from emlearn.display import ConvergenceDisplay, HMMDisplay, MixtureDisplay, RegressionMixtureDisplay
 from emlearn.families import COVARIANCE_SHAPES
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -80,7 +88,7 @@ def test_features_by_name(rows):
     display = MixtureDisplay.from_estimator(mixture, frame, features=["items", "spend"])
     assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("items", "spend")
     np.testing.assert_array_equal(display.X, rows[:, [2, 0]])
-    with pytest.raises(ValueError, match="no feature 'price'; the features are"):
+    with pytest.raises(ValueError, match="names 'price', which is no feature; the features are"):
         MixtureDisplay.from_estimator(mixture, frame, features=["items", "price"])
 
 
@@ -110,9 +118,9 @@ def test_style(rows):
     [
         ([0, 1, 2], "give one or two features"),
         ([], "names no feature"),
-        ([0, 3], "no feature 3; X has 3, counted from 0"),
-        ([0.5, 1], "no feature 0.5"),
-        ("spend", "no feature 'spend'; the features have no names"),
+        ([0, 3], "names 3, which is no feature; X has 3, from 0 on"),
+        ([0.5, 1], "names 0.5, which is no feature"),
+        ("spend", "features names 'spend', which is no feature; the features have no names"),
         ([1, -2], "a feature twice"),
     ],
 )
@@ -288,8 +296,8 @@ def test_entries_look_like_0_or_1_only_if_they_are():
     ("arguments", "message"),
     [
         ({"feature": [0, 1]}, "give one feature"),
-        ({"feature": 3}, "no feature 3; X has 3, counted from 0"),
-        ({"feature": "count"}, "no feature 'count'; the features have no names"),
+        ({"feature": 3}, "names 3, which is no feature; X has 3, from 0 on"),
+        ({"feature": "count"}, "feature names 'count', which is no feature; the features have no names"),
         ({"sequence": 2}, "there are 2 sequences, counted from 0"),
         ({"times": range(30)}, "times has 30 entries, but sequence 0 has 60 steps"),
     ],
@@ -299,6 +307,173 @@ def test_no_such_sequence(sequences, chain, arguments, message):
         HMMDisplay.from_estimator(chain, sequences, **arguments)
     with pytest.raises(NotFittedError):
         HMMDisplay.from_estimator(HMMEM(), sequences, **arguments)
+
+
+@pytest.fixture(scope="module")
+def regressions():
+    """Rows of three features on two crossing lines along the second, and their responses."""
+    rng = np.random.default_rng(0)
+    X = rng.uniform(-1, 1, size=(120, 3)) + [5.0, 0.0, -2.0]
+    slope = np.where(rng.uniform(size=120) < 0.7, 3.0, -3.0)
+    return X, 1.0 + slope * X[:, 1] + 0.5 * X[:, 0] + 0.2 * rng.normal(size=120)
+
+
+def fitted_regressions(X, y, estimator=MixtureOfLinearRegressions, **params):
+    return estimator(2, n_init=3, random_state=0, **params).fit(X, y)
+
+
+def test_lines_are_what_is_predicted(regressions):
+    X, y = regressions
+    model = fitted_regressions(X, y)
+    _, ax = plt.subplots()
+    display = RegressionMixtureDisplay.from_estimator(
+        model, X, y, feature=1, interval=0.9, ax=ax, colors=["red", "blue"], labels=["up", "down"]
+    )
+    assert display.ax_ is ax
+    assert display.figure_ is ax.figure
+    assert display.gate_ax_ is None
+    assert display.areas_ == []
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("feature 1", "y")
+    texts = [text.get_text() for text in ax.get_legend().get_texts()]
+    up, down = model.weights_
+    assert texts == [f"up ({up:.0%})", f"down ({down:.0%})", "mixture mean", "90 % of responses"]
+    np.testing.assert_allclose(display.scatter_.get_offsets(), np.column_stack([X[:, 1], y]))
+    shown = display.scatter_.get_facecolors()[:, [0, 2]]
+    np.testing.assert_allclose(shown, model.predict_proba(X, y), atol=1e-12)
+    for line, coef, intercept in zip(display.lines_, model.coef_, model.intercept_, strict=True):
+        along, mean = line.get_data()
+        assert (along[0], along[-1]) == (X[:, 1].min(), X[:, 1].max())
+        by_hand = intercept + coef[1] * along + X[:, [0, 2]].mean(axis=0) @ coef[[0, 2]]
+        np.testing.assert_allclose(mean, by_hand)
+    along = np.column_stack([np.full(len(along), X[:, 0].mean()), along, np.full(len(along), X[:, 2].mean())])
+    np.testing.assert_allclose(display.mean_line_.get_ydata(), model.predict(along))
+    corners = display.band_.get_paths()[0].vertices
+    for side, ends in zip((np.min, np.max), model.predict_interval(along, 0.9).T, strict=True):
+        drawn = [side(corners[corners[:, 0] == x, 1]) for x in along[[0, 100, -1], 1]]
+        np.testing.assert_allclose(drawn, ends[[0, 100, -1]])
+    assert display.plot(legend=False).ax_ is not ax
+    with pytest.raises(ValueError, match="labels has 1 entries, but there are 2 components"):
+        display.plot(labels=["up"])
+
+
+def test_one_regression_has_no_mixture_mean(regressions):
+    X, y = regressions
+    model = MixtureOfLinearRegressions(1).fit(X[:, [1]], y)
+    display = RegressionMixtureDisplay.from_estimator(model, X[:, [1]], y)
+    assert display.mean_line_ is display.band_ is None
+    assert display.ax_.get_xlabel() == "feature 0"
+
+
+def test_prior_weights_below(regressions):
+    X, _ = regressions
+    rng = np.random.default_rng(1)
+    low = rng.uniform(size=len(X)) < 1 / (1 + np.exp(12 * X[:, 1]))
+    y = np.where(low, 4 * X[:, 1], 8 - 4 * X[:, 1]) + 0.1 * rng.normal(size=len(X))
+    model = fitted_regressions(X[:, [1]], y, MixtureOfExperts)
+    display = RegressionMixtureDisplay.from_estimator(model, X[:, [1]], y)
+    assert display.gate_ax_.figure is display.figure_
+    assert (display.ax_.get_xlabel(), display.gate_ax_.get_xlabel()) == ("", "feature 0")
+    assert display.ax_.get_xlim() == display.gate_ax_.get_xlim()
+    corners = display.areas_[0].get_paths()[0].vertices
+    tops = [corners[corners[:, 0] == x, 1].max() for x in display.grid]
+    prior = model.predict_proba(display.grid[:, None])
+    np.testing.assert_allclose(tops, prior[:, 0], atol=1e-12)
+    # Lines end where an expert has next to no weight.
+    for line, weight in zip(display.lines_, prior.T, strict=True):
+        np.testing.assert_array_equal(np.isnan(line.get_ydata()), weight < 0.01 * weight.max())
+    _, (ax, gate_ax) = plt.subplots(2)
+    assert display.plot(ax).gate_ax_ is None
+    assert display.plot(ax, gate_ax).gate_ax_ is gate_ax
+    # A gate that does not see the feature drawn has nothing to show along it.
+    blind = fitted_regressions(X, y, MixtureOfExperts, gate_features=0)
+    assert RegressionMixtureDisplay.from_estimator(blind, X, y, feature=1).gate_ax_ is None
+    assert RegressionMixtureDisplay.from_estimator(blind, X, y, feature=0).gate_ax_ is not None
+
+
+def test_counts_shares_and_zeros(regressions):
+    X, y = regressions
+    X, rate = X[:, [1]], np.exp(0.4 * y)
+    rng = np.random.default_rng(0)
+    exposure = rng.uniform(1, 3, size=len(y))
+    counts, offset = rng.poisson(exposure * rate), np.log(exposure)
+    poisson = MixtureOfLinearRegressions(2, family="poisson", n_init=3, random_state=0)
+    poisson.fit(X, counts, offset=offset)
+    display = RegressionMixtureDisplay.from_estimator(poisson, X, counts, offset=offset)
+    np.testing.assert_array_equal(display.scatter_.get_offsets()[:, 1], counts)
+    np.testing.assert_allclose(display.resp, poisson.predict_proba(X, counts, offset=offset))
+    for line, coef, intercept in zip(display.lines_, poisson.coef_, poisson.intercept_, strict=True):
+        along, mean = line.get_data()
+        np.testing.assert_allclose(np.log(mean), intercept + coef[0] * along + offset.mean())
+
+    shares = rng.binomial(10, rate / (1 + rate))
+    trials = np.column_stack([shares, 10 - shares])
+    trials[0] = 0
+    binomial = fitted_regressions(X, trials, family="binomial")
+    drawn = RegressionMixtureDisplay.from_estimator(binomial, X, trials).scatter_.get_offsets()
+    np.testing.assert_allclose(drawn[1:, 1], shares[1:] / 10)
+    assert len(drawn) == len(X)
+
+    zeros = rng.binomial(1, rate / (1 + rate))
+    groups = np.arange(len(X)) // 4
+    model = MixtureOfLinearRegressions(2, family="binomial", alpha=1.0, n_init=3, random_state=0)
+    model.fit(X, zeros, groups=groups)
+    display = RegressionMixtureDisplay.from_estimator(model, X, zeros, groups=groups)
+    spread = display.scatter_.get_offsets()[:, 1] - zeros
+    assert 0 < np.abs(spread).max() < 0.05
+    np.testing.assert_array_equal(display.y, zeros)
+    np.testing.assert_array_equal(display.resp[0], display.resp[3])
+
+
+@pytest.mark.parametrize("library", [None, "pandas", "polars"])
+def test_through_a_pipeline(regressions, library):
+    X, y = regressions
+    X = X[:, :2]
+    if library:
+        X = pytest.importorskip(library).DataFrame({"cost": X[:, 0], "time": X[:, 1]})
+    final = MixtureOfLinearRegressions(2, n_init=3, random_state=0)
+    model = make_pipeline(StandardScaler(), PolynomialFeatures(2, include_bias=False), final).fit(X, y)
+    feature = "time" if library else 1
+    display = RegressionMixtureDisplay.from_estimator(model, X, y, feature=feature)
+    rows = np.asarray(X)
+    along = np.column_stack([np.full(201, rows[:, 0].mean()), display.grid])
+    if library:
+        along = type(X)({"cost": along[:, 0], "time": along[:, 1]})
+    np.testing.assert_allclose(display.mean_line_.get_ydata(), model.predict(along))
+    np.testing.assert_array_equal(display.scatter_.get_offsets()[:, 0], rows[:, 1])
+    assert display.ax_.get_xlabel() == ("time" if library else "feature 1")
+    alone = make_pipeline(final)
+    assert len(RegressionMixtureDisplay.from_estimator(alone.fit(X, y), X, y, feature=0).lines_) == 2
+
+
+def test_name_of_the_response(regressions):
+    pd = pytest.importorskip("pandas")
+    X, y = regressions
+    frame, target = pd.DataFrame(X, columns=["cost", "time", "size"]), pd.Series(y, name="yield")
+    model = fitted_regressions(frame, target)
+    display = RegressionMixtureDisplay.from_estimator(model, frame, target, feature="time")
+    assert (display.ax_.get_xlabel(), display.ax_.get_ylabel()) == ("time", "yield")
+
+
+def test_no_such_regression(regressions):
+    X, y = regressions
+    draw = RegressionMixtureDisplay.from_estimator
+    model = fitted_regressions(X, y)
+    with pytest.raises(ValueError, match=r"X has 3 features: give the one to draw along\. .*'feature 2'"):
+        draw(model, X, y)
+    for feature in (3, "time", 0.5, [0, 1]):
+        with pytest.raises(ValueError, match="the features are"):
+            draw(model, X, y, feature=feature)
+    with pytest.raises(ValueError, match="coverage=1.5: give a probability"):
+        draw(model, X, y, feature=0, interval=1.5)
+    with pytest.raises(NotFittedError):
+        draw(MixtureOfExperts(), X, y, feature=0)
+    with pytest.raises(NotFittedError):
+        draw(make_pipeline(StandardScaler(), MixtureOfExperts()), X, y, feature=0)
+    for other in (MixtureOfExpertsClassifier(), make_pipeline(StandardScaler()), GaussianMixtureEM()):
+        with pytest.raises(
+            TypeError, match=f"not {type(getattr(other, 'steps', [(0, other)])[-1][1]).__name__}"
+        ):
+            draw(other, X, y, feature=0)
 
 
 def test_import_leaves_matplotlib_alone():

@@ -16,6 +16,10 @@ from scipy import special, stats
 FloatArray = NDArray[np.float64]
 
 
+# No count is this far out, in logarithms: beyond, an overlong Newton step would make 0 · inf of rates.
+LARGEST = 500.0
+
+
 class Likelihood(NamedTuple):
     """Log-densities of responses, and what a Newton step in η needs, for K components."""
 
@@ -150,8 +154,7 @@ class Counts(_AsGiven):
         return np.log(y[0] + 0.5)
 
     def mean(self, eta: FloatArray) -> FloatArray:
-        with np.errstate(over="ignore"):  # an overlong step is refused by its objective
-            return np.exp(eta)
+        return np.exp(np.minimum(eta, LARGEST))
 
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return self.mean(eta)
