@@ -16,7 +16,7 @@ from emlearn import (
     MixtureOfExpertsClassifier,
     MixtureOfLinearRegressions,
 )
-from emlearn.datasets import load_earthquakes, load_old_faithful
+from emlearn.datasets import load_earthquakes, load_npreg, load_old_faithful
 from emlearn.display import ConvergenceDisplay, HMMDisplay, MixtureDisplay, RegressionMixtureDisplay
 from emlearn.families import COVARIANCE_SHAPES
 
@@ -313,7 +313,7 @@ def test_no_such_sequence(sequences, chain, arguments, message):
 def regressions():
     """Rows of three features on two crossing lines along the second, and their responses."""
     rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, size=(120, 3)) + [5.0, 0.0, -2.0]
+    X = rng.uniform([4.0, -1.0, -3.0], [6.0, 1.0, -1.0], size=(120, 3))
     slope = np.where(rng.uniform(size=120) < 0.7, 3.0, -3.0)
     return X, 1.0 + slope * X[:, 1] + 0.5 * X[:, 0] + 0.2 * rng.normal(size=120)
 
@@ -413,9 +413,9 @@ def test_counts_shares_and_zeros(regressions):
     np.testing.assert_allclose(drawn[1:, 1], shares[1:] / 10)
     assert len(drawn) == len(X)
 
-    zeros = rng.binomial(1, rate / (1 + rate))
-    groups = np.arange(len(X)) // 4
-    model = MixtureOfLinearRegressions(2, family="binomial", alpha=1.0, n_init=3, random_state=0)
+    npreg = load_npreg()
+    X, zeros, groups = npreg.data, npreg.yb, npreg.id2
+    model = MixtureOfLinearRegressions(2, family="binomial", n_init=3, random_state=0)
     model.fit(X, zeros, groups=groups)
     display = RegressionMixtureDisplay.from_estimator(model, X, zeros, groups=groups)
     spread = display.scatter_.get_offsets()[:, 1] - zeros
@@ -463,16 +463,14 @@ def test_no_such_regression(regressions):
     for feature in (3, "time", 0.5, [0, 1]):
         with pytest.raises(ValueError, match="the features are"):
             draw(model, X, y, feature=feature)
-    with pytest.raises(ValueError, match="coverage=1.5: give a probability"):
+    with pytest.raises(ValueError, match=r"coverage=1\.5: give a probability"):
         draw(model, X, y, feature=0, interval=1.5)
     with pytest.raises(NotFittedError):
         draw(MixtureOfExperts(), X, y, feature=0)
     with pytest.raises(NotFittedError):
         draw(make_pipeline(StandardScaler(), MixtureOfExperts()), X, y, feature=0)
-    for other in (MixtureOfExpertsClassifier(), make_pipeline(StandardScaler()), GaussianMixtureEM()):
-        with pytest.raises(
-            TypeError, match=f"not {type(getattr(other, 'steps', [(0, other)])[-1][1]).__name__}"
-        ):
+    for other in (MixtureOfExpertsClassifier(), StandardScaler(), make_pipeline(StandardScaler())):
+        with pytest.raises(TypeError, match=r"that end with one of them, not (MixtureOfExpertsC|StandardSc)"):
             draw(other, X, y, feature=0)
 
 

@@ -9,6 +9,8 @@ FloatArray = NDArray[np.float64]
 
 # Eigenvalues of a cross-product matrix, its diagonal scaled to 1, below which a direction counts as absent.
 NO_DIRECTION = 1e-12
+# Shares of a column's squares that the columns before leave of it, above which no direction can be absent.
+CERTAIN = 1e-6
 
 
 def weighted_gram(weight: FloatArray, z: FloatArray) -> FloatArray:
@@ -27,6 +29,12 @@ def spectrum(gram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def solve(gram: FloatArray, right: FloatArray) -> FloatArray:
     """Solutions (..., p) of least norm of symmetric positive semidefinite systems (..., p, p)."""
+    try:
+        pivots = np.einsum("...ii->...i", np.linalg.cholesky(gram)) ** 2
+        if (pivots > CERTAIN * np.einsum("...ii->...i", gram)).all():
+            return np.asarray(np.linalg.solve(gram, right[..., None])[..., 0], dtype=np.float64)
+    except np.linalg.LinAlgError:
+        pass
     values, vectors, size = spectrum(gram)
     told = values > NO_DIRECTION
     along = np.einsum("...ji,...j->...i", vectors, right / size)

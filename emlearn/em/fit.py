@@ -204,29 +204,37 @@ class Secants:
     """Changes of the parameters and of their EM images between the latest points: the EM map along them."""
 
     def __init__(self) -> None:
-        self._pairs: deque[tuple[FloatArray, FloatArray]] = deque(maxlen=N_SECANTS)
-        self._last: tuple[FloatArray, FloatArray] | None = None
+        self._seen: deque[tuple[FloatArray, FloatArray, FloatArray]] = deque(maxlen=N_SECANTS)
 
     def see(self, start: FloatArray, u: FloatArray, v: FloatArray) -> None:
         """Take in a pair of EM steps ``u`` and ``v`` from ``start``."""
-        moves = np.isfinite(start)
-        point, image = np.where(moves, start, 0.0) + u, np.where(moves, start, 0.0) + u + v
-        if self._last is not None:  # across an extrapolation
-            self._add(point - u - self._last[0], point - self._last[1])
-        self._add(u, v)
-        self._last = point, image
+        self._seen.append((start, u, v))
 
-    def _add(self, change: FloatArray, of_image: FloatArray) -> None:
-        length = np.linalg.norm(change)
-        if 0 < length < np.inf and np.isfinite(of_image).all():
-            self._pairs.append((change / length, of_image / length))
+    def _pairs(self) -> list[tuple[FloatArray, FloatArray]]:
+        """The latest changes, of length 1, with those of their images."""
+        changes: list[tuple[FloatArray, FloatArray]] = []
+        last = None
+        for start, u, v in self._seen:
+            point = np.where(np.isfinite(start), start, 0.0) + u
+            if last is not None:  # across an extrapolation
+                changes.append((point - u - last[0], point - last[1]))
+            changes.append((u, v))
+            last = point, point + v
+        lengths = [float(np.linalg.norm(change)) for change, _ in changes]
+        pairs = [
+            (change / length, of_image / length)
+            for (change, of_image), length in zip(changes, lengths, strict=True)
+            if 0 < length < np.inf and np.isfinite(of_image).all()
+        ]
+        return pairs[-N_SECANTS:]
 
     @property
     def rate(self) -> float:
         """Largest eigenvalue of the EM map, as far as it acts along these changes; 0 if there are none."""
-        if not self._pairs:
+        pairs = self._pairs()
+        if not pairs:
             return 0.0
-        changes, images = (np.column_stack(part) for part in zip(*self._pairs, strict=True))
+        changes, images = (np.column_stack(part) for part in zip(*pairs, strict=True))
         left, size, right = np.linalg.svd(changes, full_matrices=False)
         told = size > SAME_DIRECTION * size[0]
         along = (left[:, told].T @ images) @ (right[told].T / size[told])

@@ -165,7 +165,8 @@ class Regression(ExponentialFamily):
             return RegressionParams(coef, params.dispersion)
         step = coef - params.coef
         squares = totals.squares + self._ridge(coef)
-        squares += np.einsum("ki,kij,kj->k", step, totals.gram, step) - 2 * (step * totals.score).sum(axis=1)
+        bend = (totals.gram @ step[:, :, None])[:, :, 0]
+        squares += (step * (bend - 2 * totals.score)).sum(axis=1)
         if len(params.dispersion) == 1:
             return RegressionParams(coef, np.maximum([squares.sum() / totals.weight.sum()], self.floor))
         dispersion = np.where(empty, params.dispersion, self._dispersion(squares, totals.weight))
