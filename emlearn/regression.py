@@ -32,7 +32,7 @@ from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Regression
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression_starts import GATED_PORTFOLIO, PORTFOLIO, GroupedSample, RegressionStarts
-from emlearn.sequences import read_groups
+from emlearn.sequences import is_missing, read_groups
 from emlearn.starts import SAMPLE_ROWS, Sample
 
 # Features are freed of their units one by one.
@@ -41,9 +41,17 @@ EACH_ALONE = COVARIANCE_SHAPES["diag"].structure
 TAKES_PART = 1e-6
 # A gate that is wrong by less than this many rows in all separates the components.
 SEPARATED = 0.5
-# Curvature of the likelihood, in rows, below which the coefficients of a component run away.
+# Curvature of the likelihood, in rows, below which coefficients of a component run away.
 NO_CURVATURE = 0.1
+# Names that a message lists.
+MOST_NAMES = 10
 BISECTIONS = 200
+
+
+def _some(names):
+    """Names for a message, the first ones if there are many."""
+    listed = ", ".join(str(name) for name in names[:MOST_NAMES])
+    return listed + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
 class Summary(NamedTuple):
@@ -51,7 +59,8 @@ class Summary(NamedTuple):
 
     counts: np.ndarray  # (K,) Σ responsibilities
     prior: np.ndarray  # (K,) Σ prior weights
-    curvature: np.ndarray  # (K,) mean over the coefficients of Σ responsibility · curvature · z²
+    curvature: np.ndarray  # (K, p, p) Σ responsibility · curvature · z zᵀ
+    gram: np.ndarray  # (p, p) Σ z zᵀ
     misfit: float  # Σ responsibility · (1 − prior weight)
 
 
@@ -75,6 +84,11 @@ class _RegressionMixture(EMMixin):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
+    # What says how rows belong together, or how much they are exposed, goes where it is asked for by name.
+    __metadata_request__fit = {"groups": True, "offset": True}
+    __metadata_request__predict = {"offset": True}
+    __metadata_request__predict_proba = {"offset": True}
+    __metadata_request__score = {"offset": True}
     # Of estimators for which these are not parameters.
     shared_variance = False
     min_variance_ratio = 0.0
@@ -151,7 +165,15 @@ class _RegressionMixture(EMMixin):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: it is the response."
             )
-        y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+        try:
+            y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
+        except ValueError as error:
+            if np.asarray(y).dtype.kind not in "OUS":
+                raise
+            raise ValueError(
+                f"y must be {response.support}, but not all of it are numbers ({error}). For classes see "
+                "MixtureOfExpertsClassifier."
+            ) from error
         check_consistent_length(X, y)
         if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
             y = column_or_1d(y, warn=True)[:, None]
@@ -171,7 +193,7 @@ class _RegressionMixture(EMMixin):
     def _check_offset(self, offset, X):
         if offset is None:
             return None
-        offset = check_array(offset, ensure_2d=False, dtype=np.float64, input_name="offset")
+        offset = check_array(np.atleast_1d(offset), ensure_2d=False, dtype=np.float64, input_name="offset")
         if offset.shape != (len(X),):
             raise ValueError(f"offset has shape {offset.shape}, but X has {len(X)} rows: give one per row.")
         return offset
@@ -289,7 +311,6 @@ class _RegressionMixture(EMMixin):
         """Fitted attributes, in the user's units, components sorted; then warnings."""
         with one_blas_thread():
             summary = data.sum(self._summarise(model, result.best.params))
-            gram = data.sum(lambda batch: self._cross_products(model.family, batch))
         share = summary.prior / summary.prior.sum()
         latent, params = result.best.params
         order = np.lexsort((params.coef[:, 0], -np.round(share, 9)))
@@ -302,11 +323,13 @@ class _RegressionMixture(EMMixin):
         self.intercept_ = family.coef[:, 0].copy() if first else np.zeros(self.n_components)
         if model.family.response.has_dispersion:
             self.sigma_ = np.broadcast_to(np.sqrt(family.dispersion), self.n_components).copy()
+        else:  # that of an earlier fit
+            vars(self).pop("sigma_", None)
         self._publish_latent()
         self.n_parameters_ = model.latent.n_parameters(latent) + model.family.n_parameters(params)
         self._publish_race(result, moments.weight, moments.weight * np.log(units.scale[-1]))
-        ordered = Summary(*(part[order] for part in summary[:3]), summary.misfit)
-        self._warn_of(result.best, ordered, gram, moments.weight / moments.n_rows)
+        ordered = Summary(*(part[order] for part in summary[:3]), summary.gram, summary.misfit)
+        self._warn_of(result, ordered, moments.weight / moments.n_rows)
 
     def _publish_latent(self):
         """Attributes of how components are weighted."""
@@ -321,76 +344,81 @@ class _RegressionMixture(EMMixin):
             seen = density(batch)
             resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
             totals = seen.totals(resp)
-            n_columns = totals.gram.shape[1]
-            every = np.broadcast_to(prior, resp.shape)
+            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
             return Summary(
                 totals.weight,
-                every.sum(axis=1) if batch.weight is None else every @ batch.weight,
-                np.einsum("kii->k", totals.gram) / n_columns,
+                np.broadcast_to(prior, resp.shape) @ weight,
+                totals.gram,
+                weighted_gram(weight[None], model.family.split(batch)[0])[0],
                 float((resp * (1.0 - prior)).sum()),
             )
 
         return of_batch
 
-    @staticmethod
-    def _cross_products(family, batch):
-        weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
-        return weighted_gram(weight[None], family.split(batch)[0])[0]
-
-    def _warn_of(self, best, summary, gram, unit):
+    def _warn_of(self, result, summary, unit):
         """Say what of the fit is not as it should be; ``unit`` is the mean weight of a row."""
-        self._warn_of_columns(gram)
+        self._warn_of_columns(summary.gram)
         family, params = self._model.family, self._params.family
         lost = summary.counts < unit
         if lost.any():
             self._warn(
-                f"Less than one row supports components {np.flatnonzero(lost).tolist()}: the fit has "
+                f"Less than one row supports components {_some(np.flatnonzero(lost))}: the fit has "
                 f"{int((~lost).sum())} components in effect. Reduce n_components."
             )
         few = ~lost & (summary.counts < family.n_columns * unit)
         if few.any() and not self.alpha:
             self._warn(
-                f"Components {np.flatnonzero(few).tolist()} have fewer rows than coefficients "
-                f"({family.n_columns}), which are not determined: those of least norm, in units of the "
-                "features' spread, are taken. Reduce n_components, or set alpha > 0."
+                f"Components {_some(np.flatnonzero(few))} have fewer rows than coefficients "
+                f"({family.n_columns}), which are not determined. Reduce n_components, or set alpha > 0."
             )
         resting = family.resting(params)
-        if resting.any() and params.dispersion.min() <= 2 * family.floor:
+        if resting.all() and resting.any():
             self._warn(
-                "The fit leaves no noise (components "
-                f"{np.flatnonzero(np.broadcast_to(resting, self.n_components)).tolist()}): sigma_ is the least "
-                "that floating point can bear. There are too many features for the rows, or the response is "
-                "constant or exactly linear in the features."
+                "The fit leaves no noise: sigma_ is the least that floating point can bear. There are too many "
+                "features or components for the rows, or responses are constant or exactly linear in the "
+                "features."
             )
         elif resting.any():
             self._warn(
-                f"Every start collapsed: the noise of components {np.flatnonzero(resting).tolist()} is as "
-                f"small as min_variance_ratio={self.min_variance_ratio} allows. Reduce n_components, set "
-                "shared_variance=True, or lower min_variance_ratio if there is truly so little noise."
+                f"The noise of components {_some(np.flatnonzero(resting))} is as small as "
+                f"min_variance_ratio={self.min_variance_ratio} allows. If there is truly so little noise, "
+                "lower it; else reduce n_components or set shared_variance=True."
             )
-        run_away = ~lost & (summary.curvature < NO_CURVATURE * unit)
-        if not family.response.has_dispersion and run_away.any():
+        run_away = ~lost & self._runs_away(summary, unit)
+        if run_away.any():
             self._warn(
-                f"Coefficients of components {np.flatnonzero(run_away).tolist()} run away to infinity: the "
-                "features tell the responses without error there. Set alpha > 0, or reduce n_components."
+                f"Coefficients of components {_some(np.flatnonzero(run_away))} run away to infinity: there the "
+                "features tell the responses without error, or all responses are alike. Reduce n_components, "
+                f"or {'increase alpha' if self.alpha else 'set alpha > 0'} where slopes run away."
             )
         self._warn_of_gate(summary.misfit / unit)
-        self._warn_unless_converged(best)
+        self._warn_unless_converged(result.best)
+
+    def _runs_away(self, summary, unit):
+        """Components of which some direction, other than those absent from the design, has no curvature."""
+        family = self._model.family
+        if family.response.has_dispersion:
+            return np.zeros(self.n_components, dtype=bool)
+        values, vectors, size = spectrum(summary.gram)
+        there = values > NO_DIRECTION
+        whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
+        curvature = summary.curvature + (np.diag(family.penalty) if family.penalty else 0.0)
+        least = np.linalg.eigvalsh(whitener.T @ curvature @ whitener)[:, 0]
+        return least * summary.counts.sum() < NO_CURVATURE * unit
 
     def _warn_of_columns(self, gram):
         """Name columns of the design that others determine."""
         first = int(self.fit_intercept)
-        penalised = np.diag(self._model.family.penalty) if self._model.family.penalty else 0.0
-        values, vectors, _ = spectrum(gram + penalised)
-        size = np.diag(gram) / gram.max()
-        absent = vectors[:, values <= NO_DIRECTION]
-        involved = (np.abs(absent) > TAKES_PART).any(axis=1) | (size <= NO_DIRECTION)
-        columns = [self._column_name(j) for j in np.flatnonzero(involved[first:])]
-        if columns and not self.alpha:
+        values, vectors, _ = spectrum(gram)
+        absent = np.abs(vectors[:, values <= NO_DIRECTION]) > TAKES_PART
+        empty = np.diag(gram) <= NO_DIRECTION * gram.max()
+        involved = np.flatnonzero((absent.any(axis=1) | empty)[first:])
+        if len(involved) and not self.alpha:
+            names = _some([self._column_name(j) for j in involved])
             self._warn(
-                f"The coefficients of {', '.join(columns)} are not determined: these columns are constant or "
-                "linear combinations of one another. Those of least norm, in units of the features' spread, "
-                "are taken; predictions do not depend on it. Leave columns out, or set alpha > 0.",
+                f"The coefficients of {names} are not determined: these columns are constant or linear "
+                "combinations of one another. One choice of many is taken; predictions do not depend on it "
+                "where columns depend on one another as they did here. Leave columns out, or set alpha > 0."
             )
 
     def _warn_of_gate(self, misfit):
@@ -1279,6 +1307,10 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             return super()._read_y(y, X, response, reset=reset)
         check_consistent_length(X, y)
         y = column_or_1d(y, warn=True)
+        labels = y.tolist() if y.dtype.kind in "fO" else []
+        missing = next((row for row, label in enumerate(labels) if is_missing(label)), None)
+        if missing is not None:
+            raise ValueError(f"Input y contains NaN in row {missing}. Leave out rows without a class.")
         check_classification_targets(y)
         if reset:
             classes = np.unique(y)

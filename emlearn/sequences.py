@@ -292,9 +292,9 @@ def read_groups(groups, n_rows):
         _refuse_group(np.argmax(np.isnat(groups)))
     values = groups.tolist()
     codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
-    missing = [value for value in codes if _is_missing(value)]
+    missing = [value for value in codes if is_missing(value)]
     if missing:
-        _refuse_group(next(row for row, value in enumerate(values) if _is_missing(value)))
+        _refuse_group(next(row for row, value in enumerate(values) if is_missing(value)))
     codes = np.fromiter(map(codes.__getitem__, values), dtype=np.intp, count=n_rows)
     together = (codes[1:] >= codes[:-1]).all()
     return np.bincount(codes), None if together else np.argsort(codes, kind="stable")
@@ -304,7 +304,7 @@ def _refuse_group(row):
     raise ValueError(f"The group of row {row} is missing: say where the row belongs, or drop it.")
 
 
-def _is_missing(value):
+def is_missing(value):
     if value is None:
         return True
     try:

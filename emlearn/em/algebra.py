@@ -28,7 +28,10 @@ def spectrum(gram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
 
 
 def solve(gram: FloatArray, right: FloatArray) -> FloatArray:
-    """Solutions (..., p) of least norm of symmetric positive semidefinite systems (..., p, p)."""
+    """Solutions (..., p) of symmetric positive semidefinite systems (..., p, p).
+
+    Where there are many, the one of least norm, in units in which the diagonal is 1.
+    """
     try:
         pivots = np.einsum("...ii->...i", np.linalg.cholesky(gram)) ** 2
         if (pivots > CERTAIN * np.einsum("...ii->...i", gram)).all():

@@ -169,7 +169,7 @@ def em_iterates(
         here, n_steps = last.step()
         n_iter += n_steps
         gain = here.objective - last.objective
-        if here.is_below(last):
+        if here.is_below(last, model.rounding):
             warnings.warn(
                 f"EM stopped: the objective fell by {-gain:.3g} nats in iteration {n_iter}. The M-step does "
                 "not maximise what the E-step sums up, or the data are so large that the objective loses its "
@@ -332,9 +332,9 @@ class _Point:
     def image_vector(self) -> FloatArray:
         return self._model.flatten(self.image)
 
-    def is_below(self, before: _Point) -> bool:
-        """Whether the objective is less here, by more than rounding, or NaN."""
-        return not self.objective >= before.objective - self._model.rounding * self.size
+    def is_below(self, before: _Point, rounding: float) -> bool:
+        """Whether the objective is less here, by more than relative ``rounding``, or NaN."""
+        return not self.objective >= before.objective - rounding * self.size
 
     def step(self) -> tuple[_Point, int]:
         """The next point of plain EM, by as short a step as does not fall, and the E-steps that took."""
@@ -342,7 +342,7 @@ class _Point:
         if "image_vector" in self.__dict__:
             after.vector = self.image_vector
         for n_steps in range(1, MAX_SHORTENED):
-            if not after.is_below(self):
+            if not after.is_below(self, 100 * NOISE):
                 return after, n_steps
             params = self._model.shortened(self.e_step.stats, self.params, after.params)
             if params is None:

@@ -86,6 +86,10 @@ class EMModel:
         """Whether the likelihood here owes its height to a constraint and not to the data."""
         return False
 
+    def handicap(self, params: Any) -> float:
+        """Nats by which a fit here must be better than others, for what it may owe to luck."""
+        return 0.0
+
     def flatten(self, params: Any) -> FloatArray:
         """Unconstrained coordinates of the parameters."""
         return flatten(self._spaces(params), params)
@@ -141,6 +145,8 @@ class Family(Protocol):
     def rounding(self) -> float: ...
 
     def is_spurious(self, params: Any) -> bool: ...
+
+    def handicap(self, params: Any) -> float: ...
 
 
 class LatentStructure(Protocol):
@@ -252,3 +258,6 @@ class LatentModel(EMModel):
 
     def is_spurious(self, params: LatentPair) -> bool:
         return self.family.is_spurious(params.family)
+
+    def handicap(self, params: LatentPair) -> float:
+        return self.family.handicap(params.family)

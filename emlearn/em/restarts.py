@@ -190,7 +190,7 @@ def _distinct(ranked: list[_Run]) -> list[_Run]:
     """Ranked runs less those that have all but arrived where a better one is."""
     kept: list[_Run] = []
     for run in ranked:
-        near = [i for i, other in enumerate(kept) if abs(other.limit - run.limit) < SAME]
+        near = [i for i, other in enumerate(kept) if abs(other.value - run.value) < SAME]
         if run.gap >= SAME or not near:
             kept.append(run)
         elif run.number < kept[near[0]].number and run.equals(kept[near[0]]):
@@ -210,7 +210,7 @@ def _displaced(runs: list[_Run], finalists: list[_Run]) -> list[_Run]:
 
 def _n_reaching(best: _Run, runs: list[_Run]) -> int:
     alike = (run for run in runs if not run.message and run.is_spurious == best.is_spurious)
-    return sum(1 for run in alike if run.limit >= best.limit - SAME)
+    return sum(1 for run in alike if run.value >= best.value - SAME)
 
 
 def _finish_on_all(
@@ -284,13 +284,18 @@ class _Run:
         """Whether it rests on a constraint, or failed."""
         return bool(self.message) or self._model.is_spurious(self.last.params)
 
+    @property
+    def value(self) -> float:
+        """The limit, less what it may owe to luck: what runs are compared by."""
+        return self.limit - self._model.handicap(self.last.params)
+
     def rank(self) -> tuple[bool, float]:
-        """Sorts spurious fits below all others, then by limit."""
-        return not self.is_spurious, self.limit
+        """Sorts spurious fits below all others, then by value."""
+        return not self.is_spurious, self.value
 
     def equals(self, other: _Run) -> bool:
         """Whether nothing but rounding may tell which is better."""
-        return self.is_spurious == other.is_spurious and abs(self.limit - other.limit) < EQUAL
+        return self.is_spurious == other.is_spurious and abs(self.value - other.value) < EQUAL
 
     def advance(self, steps: float) -> None:
         """Take up to so many E-steps more, and as many again wherever lost components are placed anew."""

@@ -48,6 +48,30 @@ class Real(_Entrywise):
         return vector.reshape(np.shape(like))
 
 
+class SharedColumns:
+    """Real matrices in which some columns are constant: their coordinates are there once, after all others."""
+
+    def __init__(self, columns: tuple[int, ...]):
+        self._shared = np.array(columns, dtype=np.intp)
+
+    def _own(self, like: Any) -> NDArray[np.intp]:
+        return np.setdiff1d(np.arange(np.shape(like)[1]), self._shared)
+
+    def to_vector(self, value: Any) -> FloatArray:
+        return np.concatenate([np.ravel(value[:, self._own(value)]), value[0, self._shared]])
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        own = self._own(like)
+        value = np.empty(np.shape(like))
+        n_own = len(value) * len(own)
+        value[:, own] = vector[:n_own].reshape(-1, len(own))
+        value[:, self._shared] = vector[n_own:]
+        return value
+
+    def n_coordinates(self, like: Any) -> int:
+        return int(np.size(like)) - (len(like) - 1) * len(self._shared)
+
+
 class Fixed:
     """What is not to be moved: no coordinates."""
 

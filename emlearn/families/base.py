@@ -179,6 +179,10 @@ class ExponentialFamily:
         """Whether a component rests on a constraint that keeps the likelihood bounded."""
         return False
 
+    def handicap(self, params: Any) -> float:
+        """Nats by which a fit here must be better than others, for what it may owe to luck."""
+        return 0.0
+
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), never NaN; not to be written to."""
         return self.statistics(batch)[1:]

@@ -154,6 +154,10 @@ class MixtureOf:
         """Whether a member rests on a constraint that keeps the likelihood bounded."""
         return self.family.is_spurious(params.members)
 
+    def handicap(self, params: Any) -> float:
+        """Nats by which a fit here must be better than others, for what it may owe to luck."""
+        return self.family.handicap(params.members)
+
     def n_parameters(self, params: MixtureParams) -> int:
         """Number of free parameters."""
         K, M = params.weights.shape

@@ -129,6 +129,10 @@ class WithGaps:
         """Whether a component rests on a constraint that keeps the likelihood bounded."""
         return self.family.is_spurious(params)
 
+    def handicap(self, params: Any) -> float:
+        """Nats by which a fit here must be better than others, for what it may owe to luck."""
+        return self.family.handicap(params)
+
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
         return self.family.n_parameters(params)

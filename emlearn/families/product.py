@@ -126,6 +126,10 @@ class Product:
         """Whether a component of a part rests on a constraint that keeps the likelihood bounded."""
         return any(family.is_spurious(p) for family, p in zip(self.families, params, strict=True))
 
+    def handicap(self, params: Any) -> float:
+        """Nats by which a fit here must be better than others, for what it may owe to luck."""
+        return sum(family.handicap(p) for family, p in zip(self.families, params, strict=True))
+
     def n_parameters(self, params: tuple[Any, ...]) -> int:
         """Number of free parameters."""
         return sum(family.n_parameters(p) for family, p in zip(self.families, params, strict=True))

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 from emlearn.em.algebra import solve, weighted_gram
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
-from emlearn.em.spaces import Fixed, Positive, Real
+from emlearn.em.spaces import Fixed, Positive, Real, SharedColumns
 from emlearn.families.base import ExponentialFamily, FloatArray
 from emlearn.families.responses import Response
 
 # Dispersions this much above a bound, relatively, count as resting on it.
 BOUND_SLACK = 1e-6
+# Root mean square change of a linear predictor beyond which a Newton step is cut, where there is a link.
+LONGEST = 3.0
 # A component with no more than this share of all weight is empty and keeps its parameters.
 NO_WEIGHT = 1e-100
 
@@ -41,6 +43,7 @@ class RegressionTotals(NamedTuple):
     """Σ r T(x, y), about the residuals at the parameters of the E-step."""
 
     weight: FloatArray  # (K,) Σ r
+    bend: FloatArray  # (K,) Σ r v
     gram: FloatArray  # (K, p, p) Σ r v z zᵀ
     score: FloatArray  # (K, p) Σ r z (y − μ)
     squares: FloatArray  # (K,) Σ r (y − μ)²; 0 where the dispersion is known
@@ -90,8 +93,9 @@ class Regression(ExponentialFamily):
 
     @property
     def spaces(self) -> Any:
-        known = not self.response.has_dispersion
-        return RegressionParams(Real(), Fixed() if known else Positive())  # type: ignore[arg-type]
+        coef = SharedColumns(self.shared) if self.shared else Real()
+        dispersion = Positive() if self.response.has_dispersion else Fixed()
+        return RegressionParams(coef, dispersion)  # type: ignore[arg-type]
 
     def floats_per_row(self, n_components: int, n_rows: int) -> int:
         """How many numbers an E-step works on per observation, of a batch with so many rows."""
@@ -126,7 +130,11 @@ class Regression(ExponentialFamily):
                     squares = np.einsum("km,km->k", error, seen.error)
                 bend = resp if seen.curvature is None else resp * seen.curvature
                 return RegressionTotals(
-                    resp.sum(axis=1), weighted_gram(bend, design), error @ design.T, squares
+                    resp.sum(axis=1),
+                    bend.sum(axis=1),
+                    weighted_gram(bend, design),
+                    error @ design.T,
+                    squares,
                 )
 
             return Observed(seen.log_prob, shared, totals, lambda: self.response.base_measure(y))
@@ -145,11 +153,12 @@ class Regression(ExponentialFamily):
         params = RegressionParams(np.zeros((len(resp), self.n_columns)), none)
         totals = RegressionTotals(
             resp.sum(axis=1),
+            bend.sum(axis=1),
             weighted_gram(bend, design),
             (bend * (eta - offset)) @ design.T,
             np.zeros(len(resp)),
         )
-        params = RegressionParams(self._newton(totals, params), none)
+        params = RegressionParams(self._newton_step(totals, params), none)
         return self.maximize(self.density(params)(batch).totals(resp), params)
 
     def maximize(  # type: ignore[override]
@@ -158,12 +167,14 @@ class Regression(ExponentialFamily):
         empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
         if empty.all():
             return params
-        coef = self._newton(totals, params)
+        step = self._newton_step(totals, params)
+        if not self.response.has_dispersion:
+            step *= self._cut(step, totals)
+        coef = params.coef + step
         if not self.shared:
             coef[empty] = params.coef[empty]
         if not self.response.has_dispersion:
             return RegressionParams(coef, params.dispersion)
-        step = coef - params.coef
         squares = totals.squares + self._ridge(coef)
         bend = (totals.gram @ step[:, :, None])[:, :, 0]
         squares += (step * (bend - 2 * totals.score)).sum(axis=1)
@@ -200,14 +211,14 @@ class Regression(ExponentialFamily):
             return None
         return failed._replace(coef=0.5 * (params.coef + failed.coef))
 
-    def _newton(self, totals: RegressionTotals, params: RegressionParams) -> FloatArray:
-        """Coefficients (K, p) after a Newton step, at the dispersions of ``params``."""
+    def _newton_step(self, totals: RegressionTotals, params: RegressionParams) -> FloatArray:
+        """Change of the coefficients (K, p) by a Newton step, at the dispersions of ``params``."""
         gram, score = totals.gram, totals.score
         if self.penalty:
             gram = gram + np.diag(self.penalty)
             score = score - params.coef * self.penalty
         if not self.shared:
-            return params.coef + solve(gram, score)
+            return solve(gram, score)
         # Some coefficients are one and the same: where each coefficient of each component is in the system.
         K, p = params.coef.shape
         place = np.zeros((K, p), dtype=np.intp)
@@ -219,7 +230,16 @@ class Regression(ExponentialFamily):
         dispersion = np.broadcast_to(params.dispersion, K)
         np.add.at(system, (place[:, :, None], place[:, None, :]), gram / dispersion[:, None, None])
         np.add.at(right, place, score / dispersion[:, None])
-        return params.coef + solve(system, right)[place]
+        return solve(system, right)[place]
+
+    def _cut(self, step: FloatArray, totals: RegressionTotals) -> FloatArray:
+        """Factors (K, 1) for steps that would change linear predictors too much for any curvature to hold."""
+        squares = (step * (totals.gram @ step[:, :, None])[:, :, 0]).sum(axis=1)
+        change = np.sqrt(squares / np.where(totals.bend > 0, totals.bend, 1.0))
+        factors = LONGEST / np.maximum(change, LONGEST)
+        if self.shared:
+            factors[:] = factors.min()
+        return factors[:, None]
 
     def _ridge(self, coef: FloatArray) -> FloatArray | float:
         return coef**2 @ np.array(self.penalty) if self.penalty else 0.0
@@ -237,13 +257,17 @@ class Regression(ExponentialFamily):
         if not resting.any():
             return None
         moving = ~np.broadcast_to(resting, len(params.coef))
-        return np.concatenate([np.repeat(moving, self.n_columns), ~resting])
+        own = np.repeat(moving, self.n_columns - len(self.shared))
+        return np.concatenate([own, np.repeat(moving.all(), len(self.shared)), ~resting])
 
     def admits(self, params: RegressionParams) -> bool:
         return not self.resting(params).any()
 
-    def is_spurious(self, params: RegressionParams) -> bool:
-        return bool(self.resting(params).any())
+    def handicap(self, params: RegressionParams) -> float:
+        """What as many rows as are always on a regression, and one more, gain by the noise that they lack."""
+        dispersion = params.dispersion
+        ratios = dispersion.max() / dispersion[self.resting(params)]
+        return float(0.5 * (self.n_columns + 1) * np.log(ratios).sum())
 
     def resting(self, params: RegressionParams) -> NDArray[np.bool_]:
         """Which dispersions rest on a bound from above: on the floor, or on the least ratio."""

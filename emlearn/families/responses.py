@@ -16,8 +16,10 @@ from scipy import special, stats
 FloatArray = NDArray[np.float64]
 
 
-# No count is this far out, in logarithms: beyond, an overlong Newton step would make 0 · inf of rates.
-LARGEST = 500.0
+# No rate is this large, in logarithms: beyond, an overlong Newton step would make 0 · inf of it.
+LARGEST = 150.0
+# Counts of this rate are normal to the last digit that matters.
+NORMAL = 1e12
 
 
 class Likelihood(NamedTuple):
@@ -163,7 +165,9 @@ class Counts(_AsGiven):
         return stats.poisson.cdf(y, self.mean(eta))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
-        return stats.poisson.ppf(q, self.mean(eta))
+        rate = self.mean(eta)
+        some = stats.poisson.ppf(q, np.minimum(rate, NORMAL))
+        return np.where(rate < NORMAL, some, np.floor(rate + special.ndtri(q) * np.sqrt(rate)))
 
     def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
         return rng.poisson(self.mean(eta)).astype(np.float64)

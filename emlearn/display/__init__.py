@@ -1,0 +1,17 @@
+"""Pictures of fitted models. matplotlib is imported only when something is drawn."""
+
+from emlearn.display._chain import HMMDisplay
+from emlearn.display._convergence import ConvergenceDisplay
+from emlearn.display._missing_patterns import MissingPatternDisplay
+from emlearn.display._mixture import MixtureDisplay
+from emlearn.display._overimpute import OverimputeDisplay
+from emlearn.display._regression_mixture import RegressionMixtureDisplay
+
+__all__ = [
+    "ConvergenceDisplay",
+    "HMMDisplay",
+    "MissingPatternDisplay",
+    "MixtureDisplay",
+    "OverimputeDisplay",
+    "RegressionMixtureDisplay",
+]

@@ -1,0 +1,204 @@
+"""A Gaussian mixture in one or two of its features."""
+
+import math
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn.display._shared import axes_of, component_colors, component_labels, point_size
+from emlearn.families import COVARIANCE_SHAPES
+
+CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 181)) for f in (np.cos, np.sin)])  # (2, 181)
+
+
+class MixtureDisplay:
+    """Picture of a Gaussian mixture in two of its features, or in one.
+
+    In two features: the rows as points, coloured by their responsibilities, and ellipses of the marginal
+    covariance of each component. In one: a histogram of the rows and the density of each component.
+    Make it with `from_estimator`.
+
+    Parameters
+    ----------
+    X : ndarray of shape (n, q)
+        Rows, in the q = 1 or 2 features drawn.
+    resp : ndarray of shape (n, K)
+        Responsibilities, of all features.
+    weights : ndarray of shape (K,)
+        Weights of the components.
+    means : ndarray of shape (K, q)
+        Means of the features drawn.
+    covariances : ndarray of shape (K, q, q)
+        Covariances of the features drawn.
+    feature_names : sequence of q str
+        Names of the features drawn.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        Axes of the last plot.
+    figure_ : matplotlib Figure
+        The figure that they belong to.
+    scatter_ : matplotlib PathCollection or None
+        Points, with one colour each; None in one feature.
+    bars_ : matplotlib BarContainer or None
+        Histogram; None in two features.
+    lines_ : list of K lists of matplotlib Line2D
+        Outlines of each component: ellipses, one per entry of ``n_sd``, or its one density curve.
+
+    Examples
+    --------
+    >>> from emlearn import GaussianMixtureEM
+    >>> from emlearn.datasets import load_old_faithful
+    >>> from emlearn.display import MixtureDisplay
+    >>> X = load_old_faithful().data
+    >>> mixture = GaussianMixtureEM(n_components=2, random_state=0).fit(X)
+    >>> display = MixtureDisplay.from_estimator(mixture, X)
+    >>> len(display.lines_), display.ax_.get_xlabel()
+    (2, 'feature 0')
+    """
+
+    def __init__(self, *, X, resp, weights, means, covariances, feature_names):
+        self.X = X
+        self.resp = resp
+        self.weights = weights
+        self.means = means
+        self.covariances = covariances
+        self.feature_names = feature_names
+
+    @classmethod
+    def from_estimator(cls, estimator, X, *, features=None, ax=None, **kwargs):
+        """Draw a fitted mixture.
+
+        Parameters
+        ----------
+        estimator : GaussianMixtureEM
+            Fitted.
+        X : array-like of shape (n, d)
+            Rows to draw, in all features of the fit.
+        features : int, str, or sequence of one or two of them, default=None
+            Features to draw, by number or name; the first two, or the only one, by default.
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        **kwargs
+            Passed to `plot`.
+
+        Returns
+        -------
+        display : MixtureDisplay
+
+        Raises
+        ------
+        ValueError
+            If ``features`` are more than two, none, repeated, or not there.
+        """
+        check_is_fitted(estimator)
+        index = _feature_numbers(estimator, features)
+        part = estimator.marginal(index)
+        structure, tied = COVARIANCE_SHAPES[estimator.covariance_type]
+        covariances = part.covariances_[None] if tied else part.covariances_
+        dense = structure.dense(np.asarray(covariances, dtype=np.float64), len(index))
+        names = getattr(part, "feature_names_in_", [f"feature {i}" for i in index])
+        display = cls(
+            resp=estimator.predict_proba(X),
+            X=np.asarray(X)[:, index].astype(np.float64),
+            weights=part.weights_,
+            means=part.means_,
+            covariances=np.broadcast_to(dense, (len(part.weights_), len(index), len(index))),
+            feature_names=[str(name) for name in names],
+        )
+        return display.plot(ax=ax, **kwargs)
+
+    def plot(
+        self,
+        ax=None,
+        *,
+        n_sd=(1, 2),
+        labels=None,
+        colors=None,
+        legend=True,
+        scatter_kwargs=None,
+        line_kwargs=None,
+    ):
+        """Draw.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            Where to draw; new axes by default.
+        n_sd : sequence of float, default=(1, 2)
+            Size of the ellipses, in standard deviations. In two features an ellipse of 1 holds 39 % of its
+            component and one of 2 holds 86 %.
+        labels : sequence of K str, default=None
+            Names of the components; their numbers by default. The legend adds their weights.
+        colors : sequence of K matplotlib colours, default=None
+            Colours of the components.
+        legend : bool, default=True
+            Whether to draw a legend.
+        scatter_kwargs : dict, default=None
+            For the points (`Axes.scatter`), or the bars of the histogram (`Axes.hist`).
+        line_kwargs : dict, default=None
+            For the ellipses or density curves (`Axes.plot`).
+
+        Returns
+        -------
+        display : MixtureDisplay
+        """
+        ax = axes_of(ax)
+        K, n_features = self.means.shape
+        colors = component_colors(colors, K)
+        labels = component_labels(labels, self.weights)
+        self.ax_, self.figure_ = ax, ax.figure
+        self.scatter_ = self.bars_ = None
+        draw = self._plot_densities if n_features == 1 else self._plot_ellipses
+        self.lines_ = draw(ax, n_sd, labels, colors, scatter_kwargs or {}, line_kwargs or {})
+        if legend:
+            ax.legend()
+        return self
+
+    def _plot_ellipses(self, ax, n_sd, labels, colors, scatter_kwargs, line_kwargs):
+        self.scatter_ = ax.scatter(
+            *self.X.T,
+            c=np.clip(self.resp @ colors, 0, 1),
+            **{"s": point_size(len(self.X)), "linewidths": 0, "alpha": 0.6, **scatter_kwargs},
+        )
+        lines = []
+        for mean, covariance, color, label in zip(self.means, self.covariances, colors, labels, strict=True):
+            variances, axes = np.linalg.eigh(covariance)
+            ellipse = axes * np.sqrt(np.maximum(variances, 0)) @ CIRCLE  # (2, 181), 1 sd
+            lines.append([])
+            for i, size in enumerate(n_sd):
+                style = {"color": color * 0.7, "lw": 2.0 / (1 + 0.5 * i), **line_kwargs}
+                points = mean[:, None] + size * ellipse
+                lines[-1] += ax.plot(*points, label=None if i else label, **style)
+        ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
+        return lines
+
+    def _plot_densities(self, ax, n_sd, labels, colors, hist_kwargs, line_kwargs):
+        style = {"bins": "auto", "color": "0.85", **hist_kwargs}
+        self.bars_ = ax.hist(self.X[:, 0], density=True, **style)[2]
+        sd = np.sqrt(self.covariances[:, 0, 0])
+        # Every component gets points of its own, so that a narrow one keeps its peak.
+        z = np.linspace(-4, 4, 101)
+        grid = np.sort(np.append((self.means + sd[:, None] * z).ravel(), self.X[:, 0]))
+        z = (grid - self.means) / sd[:, None]  # (K, m)
+        scale = (self.weights / sd)[:, None] / math.sqrt(2 * math.pi)
+        densities = scale * np.exp(-0.5 * z**2)
+        if len(densities) > 1:
+            ax.plot(grid, densities.sum(axis=0), color="0.3", ls="--", lw=1, label="mixture")
+        lines = [
+            ax.plot(grid, density, label=label, **{"color": color, "lw": 2, **line_kwargs})
+            for density, color, label in zip(densities, colors, labels, strict=True)
+        ]
+        ax.set(xlabel=self.feature_names[0], ylabel="density")
+        return lines
+
+
+def _feature_numbers(estimator, features):
+    """Numbers of the one or two features to draw."""
+    if features is None:
+        return np.arange(min(2, estimator.n_features_in_))
+    numbers = estimator._column_numbers(features, "features")
+    if len(numbers) > 2:
+        raise ValueError(f"features={features!r}: give one or two features, by number or name.")
+    return numbers
