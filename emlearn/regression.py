@@ -27,7 +27,7 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
-from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram
+from emlearn.em.algebra import NO_DIRECTION, spectrum
 from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Regression
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
@@ -60,7 +60,7 @@ class Summary(NamedTuple):
     counts: np.ndarray  # (K,) Σ responsibilities
     prior: np.ndarray  # (K,) Σ prior weights
     curvature: np.ndarray  # (K, p, p) Σ responsibility · curvature · z zᵀ
-    gram: np.ndarray  # (p, p) Σ z zᵀ
+    design: np.ndarray  # (p, p) Σ z zᵀ
     misfit: float  # Σ responsibility · (1 − prior weight)
 
 
@@ -328,7 +328,7 @@ class _RegressionMixture(EMMixin):
         self._publish_latent()
         self.n_parameters_ = model.latent.n_parameters(latent) + model.family.n_parameters(params)
         self._publish_race(result, moments.weight, moments.weight * np.log(units.scale[-1]))
-        ordered = Summary(*(part[order] for part in summary[:3]), summary.gram, summary.misfit)
+        ordered = Summary(*(part[order] for part in summary[:3]), summary.design, summary.misfit)
         self._warn_of(result, ordered, moments.weight / moments.n_rows)
 
     def _publish_latent(self):
@@ -349,7 +349,7 @@ class _RegressionMixture(EMMixin):
                 totals.weight,
                 np.broadcast_to(prior, resp.shape) @ weight,
                 totals.gram,
-                weighted_gram(weight[None], model.family.split(batch)[0])[0],
+                totals.design,
                 float((resp * (1.0 - prior)).sum()),
             )
 
@@ -357,7 +357,7 @@ class _RegressionMixture(EMMixin):
 
     def _warn_of(self, result, summary, unit):
         """Say what of the fit is not as it should be; ``unit`` is the mean weight of a row."""
-        self._warn_of_columns(summary.gram)
+        self._warn_of_columns(summary.design)
         family, params = self._model.family, self._params.family
         lost = summary.counts < unit
         if lost.any():
@@ -399,7 +399,7 @@ class _RegressionMixture(EMMixin):
         family = self._model.family
         if family.response.has_dispersion:
             return np.zeros(self.n_components, dtype=bool)
-        values, vectors, size = spectrum(summary.gram)
+        values, vectors, size = spectrum(summary.design)
         there = values > NO_DIRECTION
         whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
         curvature = summary.curvature + (np.diag(family.penalty) if family.penalty else 0.0)

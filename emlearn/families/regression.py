@@ -43,7 +43,7 @@ class RegressionTotals(NamedTuple):
     """Σ r T(x, y), about the residuals at the parameters of the E-step."""
 
     weight: FloatArray  # (K,) Σ r
-    bend: FloatArray  # (K,) Σ r v
+    design: FloatArray  # (p, p) Σ weight z zᵀ, of all components together
     gram: FloatArray  # (K, p, p) Σ r v z zᵀ
     score: FloatArray  # (K, p) Σ r z (y − μ)
     squares: FloatArray  # (K,) Σ r (y − μ)²; 0 where the dispersion is known
@@ -107,6 +107,16 @@ class Regression(ExponentialFamily):
         offset = batch.x[-1] if self.has_offset else 0.0
         return batch.x[: self.n_columns], batch.x[self.n_columns : stop], offset
 
+    def cross_products(self, batch: Batch) -> FloatArray:
+        """Σ weight z zᵀ, (p, p)."""
+
+        def multiply() -> FloatArray:
+            design = self.split(batch)[0]
+            return (design if batch.weight is None else design * batch.weight) @ design.T
+
+        gram: FloatArray = batch.once(("design", self.n_columns), multiply)
+        return gram
+
     def linear_predictor(self, params: RegressionParams, batch: Batch) -> FloatArray:
         """η of every component, (K, m)."""
         design, _, offset = self.split(batch)
@@ -131,7 +141,7 @@ class Regression(ExponentialFamily):
                 bend = resp if seen.curvature is None else resp * seen.curvature
                 return RegressionTotals(
                     resp.sum(axis=1),
-                    bend.sum(axis=1),
+                    self.cross_products(batch),
                     weighted_gram(bend, design),
                     error @ design.T,
                     squares,
@@ -153,7 +163,7 @@ class Regression(ExponentialFamily):
         params = RegressionParams(np.zeros((len(resp), self.n_columns)), none)
         totals = RegressionTotals(
             resp.sum(axis=1),
-            bend.sum(axis=1),
+            self.cross_products(batch),
             weighted_gram(bend, design),
             (bend * (eta - offset)) @ design.T,
             np.zeros(len(resp)),
@@ -233,10 +243,9 @@ class Regression(ExponentialFamily):
         return solve(system, right)[place]
 
     def _cut(self, step: FloatArray, totals: RegressionTotals) -> FloatArray:
-        """Factors (K, 1) for steps that would change linear predictors too much for any curvature to hold."""
-        squares = (step * (totals.gram @ step[:, :, None])[:, :, 0]).sum(axis=1)
-        change = np.sqrt(squares / np.where(totals.bend > 0, totals.bend, 1.0))
-        factors = LONGEST / np.maximum(change, LONGEST)
+        """Factors (K, 1) for steps that change linear predictors too much for any curvature to hold."""
+        squares = np.einsum("ki,ij,kj->k", step, totals.design, step) / totals.weight.sum()
+        factors = LONGEST / np.maximum(np.sqrt(squares), LONGEST)
         if self.shared:
             factors[:] = factors.min()
         return factors[:, None]
