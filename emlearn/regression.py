@@ -54,6 +54,13 @@ def _some(names):
     return listed + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
+def _less_offset(y, offset, response):
+    """Response and offset: normal responses less their offset, so that it has no part in their unit."""
+    if offset is None or not response.has_dispersion:
+        return y, offset
+    return y - offset[:, None], None
+
+
 class Summary(NamedTuple):
     """Sums over the rows at the end of a fit."""
 
@@ -131,13 +138,13 @@ class _RegressionMixture(EMMixin):
         response = RESPONSES[self.family]
         y = self._read_y(y, X, response, reset=True)
         weight = self._check_weight(sample_weight, X)
-        offset = self._check_offset(offset, X)
+        y, offset = _less_offset(y, self._check_offset(offset, X), response)
         lengths, order = (None, None) if groups is None else read_groups(groups, len(X))
-        latent = self._choose_latent(X, lengths, order)
         table = self._table(X, y, offset, order, self.fit_intercept)
         if weight is not None and order is not None:
             weight = weight[order]
         units, moments = self._units_of(table, weight, X.shape[1], offset is not None)
+        latent = self._choose_latent(X, lengths, order, units, moments)
         model = LatentModel(latent, self._choose_family(units, offset is not None))
         rng = check_random_state(self.random_state)
         sample = self._sample(table, weight, lengths, self._affine(units, table), rng)
@@ -199,7 +206,7 @@ class _RegressionMixture(EMMixin):
             raise ValueError(f"offset has shape {offset.shape}, but X has {len(X)} rows: give one per row.")
         return offset
 
-    def _choose_latent(self, X, lengths, order):
+    def _choose_latent(self, X, lengths, order, units, moments):
         """How components are weighted."""
         return MixtureWeights() if lengths is None else Grouped(MixtureWeights())
 
@@ -213,16 +220,16 @@ class _RegressionMixture(EMMixin):
     def _units_of(self, table, weight, d, has_offset):
         """Units of the columns of the design and of the response, and the moments of all columns."""
         moments = self._moments(table, weight)
+        mean, variance = moments.mean, moments.variance
         if not self.fit_intercept:  # about 0: a shift would be an intercept
-            around_zero = moments.variance + moments.mean**2
-            moments = moments._replace(mean=np.zeros_like(moments.mean), variance=around_zero)
+            mean, variance = np.zeros_like(mean), variance + mean**2
         first = int(self.fit_intercept)
         features = slice(first, first + d)
-        of_features = moments._replace(mean=moments.mean[features], variance=moments.variance[features])
+        of_features = moments._replace(mean=mean[features], variance=variance[features])
         shift, scale = self._choose_units(of_features, EACH_ALONE)[0]
         shift_y, scale_y = 0.0, 1.0
         if RESPONSES[self.family].has_dispersion:
-            shift_y, spread = moments.mean[first + d], np.sqrt(moments.variance[first + d])
+            shift_y, spread = mean[first + d], np.sqrt(variance[first + d])
             constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
             scale_y = (abs(shift_y) or 1.0) if constant else spread
             if not 1e-150 < scale_y < 1e150:
@@ -263,7 +270,7 @@ class _RegressionMixture(EMMixin):
         size = max(SAMPLE_ROWS, 10 * self.n_components * table.shape[1])
         if lengths is None:
             return Sample.of(table, weight, units, size, rng)
-        return GroupedSample.of_groups(table, weight, lengths, units, size, rng)
+        return GroupedSample.of_groups(table, weight, lengths, units, size, 10 * self.n_components, rng)
 
     def _check_rows(self, n_rows, sample, lengths):
         if lengths is None:
@@ -433,7 +440,8 @@ class _RegressionMixture(EMMixin):
         X = self._check_X(X, reset=False, allow_nan=False)
         offset = self._check_offset(offset, X)
         if y is not None:
-            y = self._read_y(y, X, self._model.family.response, reset=False)
+            response = self._model.family.response
+            y, offset = _less_offset(self._read_y(y, X, response, reset=False), offset, response)
         elif offset is not None:  # stands where a response would
             y = np.zeros((len(X), 1))
         family = replace(self._model.family, has_offset=offset is not None)
@@ -794,12 +802,15 @@ class _Gated:
 
     _portfolio = GATED_PORTFOLIO
 
-    def _choose_latent(self, X, lengths, order):
+    def _choose_latent(self, X, lengths, order, units, moments):
         names = self.gate_features
         numbers = (
             np.arange(X.shape[1]) if names is None else self._column_numbers(names, "gate_features")
         )
-        gate = SoftmaxGate(tuple((numbers + int(self.fit_intercept)).tolist()), self.gate_alpha)
+        columns = numbers + int(self.fit_intercept)
+        # In units of standard deviations, which without an intercept are not those of the design.
+        ridge = self.gate_alpha * moments.variance[columns] / units.scale[columns] ** 2
+        gate = SoftmaxGate(tuple(columns.tolist()), tuple(ridge.tolist()))
         if lengths is None:
             return gate
         first = np.cumsum(lengths) - lengths

@@ -39,8 +39,10 @@ class GroupedSample(Sample):
     lengths: np.ndarray  # (n_groups,) rows of each group, in order
 
     @classmethod
-    def of_groups(cls, table, weight, lengths, units, size, rng):
+    def of_groups(cls, table, weight, lengths, units, size, least, rng):
         """The groups of the table if they have no more than ``size`` rows, else an even part of them.
+
+        Groups without weight are not there.
 
         Parameters
         ----------
@@ -50,18 +52,24 @@ class GroupedSample(Sample):
         lengths : ndarray of int of shape (n_groups,)
         units : Affine
         size : int
+        least : int
+            Number of groups to take at least, however many rows they have.
         rng : RandomState
 
         Returns
         -------
         sample : GroupedSample
         """
-        chosen, _ = draw_evenly(len(lengths), None, max(1, size * len(lengths) // len(table)), rng)
-        if len(table) <= size:
-            chosen = np.arange(len(lengths))
         first = np.cumsum(lengths) - lengths
-        positions = np.concatenate([np.arange(first[g], first[g] + lengths[g]) for g in chosen])
-        group = np.repeat(np.arange(len(chosen)), lengths[chosen])
+        there = np.arange(len(lengths))
+        if weight is not None:
+            there = there[np.add.reduceat(weight, first) > 0]
+        n_rows = int(lengths[there].sum())
+        if n_rows > size:
+            drawn, _ = draw_evenly(len(there), None, max(size * len(there) // n_rows, least), rng)
+            there = there[drawn]
+        positions = np.concatenate([np.arange(first[g], first[g] + lengths[g]) for g in there])
+        group = np.repeat(np.arange(len(there)), lengths[there])
         counts = np.ones(len(positions)) if weight is None else weight[positions]
         positions, group, counts = (part[counts > 0] for part in (positions, group, counts))
         distinct, rank = np.unique(in_units(table[positions], units), axis=0, return_inverse=True)

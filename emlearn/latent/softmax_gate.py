@@ -50,13 +50,13 @@ class SoftmaxGate:
     ----------
     columns : tuple of int
         The rows of ``batch.x`` that the gate sees. Their units should be about those of their spread.
-    ridge : float, default=0.0
-        Penalty :math:`\frac12 \text{ridge} \sum_k \lVert g_k \rVert^2` on the slopes. Without it they run to
-        infinity where features tell components apart without error.
+    ridge : float or tuple of floats, default=0.0
+        Penalty :math:`\frac12 \sum_j \text{ridge}_j \sum_k g_{kj}^2` on the slopes, the same for all or one for
+        each. Without it they run to infinity where features tell components apart without error.
     """
 
     columns: tuple[int, ...]
-    ridge: float = 0.0
+    ridge: float | tuple[float, ...] = 0.0
     spaces = Real()
 
     def log_weights(self, params: FloatArray, batch: Batch) -> FloatArray:
@@ -116,8 +116,8 @@ class SoftmaxGate:
         """One step up the penalised expected log-likelihood, in coordinates where Böhning's bound is 1."""
         basis = _contrasts(len(params))
         position = basis.T @ params
-        penalty = np.full(params.shape[1], self.ridge)
-        penalty[0] = 0.0
+        penalty = np.zeros(params.shape[1])
+        penalty[1:] = self.ridge
         bound = 0.5 * stats.gram + np.diag(penalty)
         units = _whitener(bound)
         step = (basis.T @ stats.gradient - penalty * position) @ units
@@ -133,7 +133,7 @@ class SoftmaxGate:
 
     def log_prior(self, params: FloatArray) -> float:
         """Log of the normal density that the ridge amounts to, up to a constant."""
-        return -0.5 * self.ridge * float(np.sum(params[:, 1:] ** 2))
+        return -0.5 * float(np.sum(np.asarray(self.ridge) * params[:, 1:] ** 2))
 
     def n_parameters(self, params: FloatArray) -> int:
         """Number of free parameters."""
