@@ -54,6 +54,12 @@ def _some(names):
     return listed + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
 
 
+def _components(which):
+    """Components by number, for a message."""
+    numbers = np.flatnonzero(which)
+    return f"component{'s' if len(numbers) > 1 else ''} {_some(numbers)}"
+
+
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
     if offset is None or not response.has_dispersion:
@@ -370,14 +376,14 @@ class _RegressionMixture(EMMixin):
         lost = summary.counts < unit
         if lost.any():
             self._warn(
-                f"Less than one row supports components {_some(np.flatnonzero(lost))}: the fit has "
+                f"Less than one row supports {_components(lost)}: the fit has "
                 f"{int((~lost).sum())} components in effect. Reduce n_components."
             )
         few = ~lost & (summary.counts < family.n_columns * unit)
         if few.any() and not self.alpha:
             self._warn(
-                f"Components {_some(np.flatnonzero(few))} have fewer rows than coefficients "
-                f"({family.n_columns}), which are not determined. Reduce n_components, or set alpha > 0."
+                f"Fewer rows than coefficients ({family.n_columns}) support {_components(few)}: these are not "
+                "determined. Reduce n_components, or set alpha > 0."
             )
         resting = family.resting(params)
         if resting.all() and resting.any():
@@ -388,14 +394,14 @@ class _RegressionMixture(EMMixin):
             )
         elif resting.any():
             self._warn(
-                f"The noise of components {_some(np.flatnonzero(resting))} is as small as "
+                f"The noise of {_components(resting)} is as small as "
                 f"min_variance_ratio={self.min_variance_ratio} allows. If there is truly so little noise, "
                 "lower it; else reduce n_components or set shared_variance=True."
             )
         run_away = ~lost & self._runs_away(summary, unit)
         if run_away.any():
             self._warn(
-                f"Coefficients of components {_some(np.flatnonzero(run_away))} run away to infinity: there the "
+                f"Coefficients of {_components(run_away)} run away to infinity: there the "
                 "features tell the responses without error, or all responses are alike. Reduce n_components, "
                 f"or {'increase alpha' if self.alpha else 'set alpha > 0'} where slopes run away."
             )
@@ -1320,11 +1326,13 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         if y is None:
             return super()._read_y(y, X, response, reset=reset)
         check_consistent_length(X, y)
+        # Before a list of mixed types becomes an array of texts, in which NaN is a word like any other.
+        labels = list(y) if isinstance(y, (list, tuple)) else np.asarray(y).ravel().tolist()
         y = column_or_1d(y, warn=True)
-        labels = y.tolist() if y.dtype.kind in "fO" else []
-        missing = next((row for row, label in enumerate(labels) if is_missing(label)), None)
-        if missing is not None:
-            raise ValueError(f"Input y contains NaN in row {missing}. Leave out rows without a class.")
+        for row, label in enumerate(labels):
+            if is_missing(label) or label in (np.inf, -np.inf):
+                what = "NaN" if is_missing(label) else "infinity"
+                raise ValueError(f"Input y contains {what} in row {row}. Leave out rows without a class.")
         check_classification_targets(y)
         if reset:
             classes = np.unique(y)

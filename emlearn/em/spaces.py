@@ -64,7 +64,7 @@ class SharedColumns:
         own = self._own(like)
         value = np.empty(np.shape(like))
         n_own = len(value) * len(own)
-        value[:, own] = vector[:n_own].reshape(-1, len(own))
+        value[:, own] = vector[:n_own].reshape(len(value), len(own))
         value[:, self._shared] = vector[n_own:]
         return value
 

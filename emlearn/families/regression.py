@@ -190,7 +190,11 @@ class Regression(ExponentialFamily):
         squares += (step * (bend - 2 * totals.score)).sum(axis=1)
         if len(params.dispersion) == 1:
             return RegressionParams(coef, np.maximum([squares.sum() / totals.weight.sum()], self.floor))
-        dispersion = np.where(empty, params.dispersion, self._dispersion(squares, totals.weight))
+        dispersion = self._dispersion(squares, totals.weight)
+        if empty.any():
+            dispersion[empty] = params.dispersion[empty]
+            if self.least_ratio:  # it must not bind the others
+                dispersion = np.clip(dispersion, dispersion[~empty].min(), dispersion[~empty].max())
         return RegressionParams(coef, dispersion)
 
     def _dispersion(self, squares: FloatArray, weight: FloatArray) -> FloatArray:

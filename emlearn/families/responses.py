@@ -19,7 +19,7 @@ FloatArray = NDArray[np.float64]
 # No rate is this large, in logarithms: beyond, an overlong Newton step would make 0 · inf of it.
 LARGEST = 150.0
 # Counts of this rate are normal to the last digit that matters.
-NORMAL = 1e12
+NORMAL = 1e9
 
 
 class Likelihood(NamedTuple):

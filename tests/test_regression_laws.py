@@ -1,0 +1,1033 @@
+"""Laws of regressions as a family, of groups, of tables side by side, and of M-steps that may be shortened."""
+
+from dataclasses import replace
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from scipy import stats
+from scipy.special import expit, logsumexp
+
+from emlearn.em import (
+    Affine,
+    Batch,
+    Batches,
+    EMModel,
+    EStep,
+    LatentModel,
+    LatentPair,
+    MonotonicityWarning,
+    SideBySide,
+    Start,
+    fit_em,
+    race,
+)
+from emlearn.em.algebra import solve, spectrum, weighted_gram
+from emlearn.em.restarts import MAX_RESEEDED
+from emlearn.em.spaces import SharedColumns
+from emlearn.em.trees import leaves
+from emlearn.families import RESPONSES, Poisson, PoissonParams, Regression, RegressionParams
+from emlearn.families.regression import LONGEST
+from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
+from emlearn.testing import LAWS, check_model, check_monotone
+
+K = 2
+P = 3  # columns of the design: the constant and two features
+GATE = SoftmaxGate((1,), ridge=0.01)
+COEF = np.array([[0.6, 0.9, -0.3], [-0.4, -0.7, 0.5]])
+LATENTS = {
+    "weights": MixtureWeights(),
+    "gate": GATE,
+    "grouped weights": Grouped(MixtureWeights()),
+    "grouped gate": Grouped(GATE),
+}
+KINDS = ("gaussian", "poisson", "binomial", "trials")
+OPTIONS = {
+    "plain": {},
+    "penalty": {"penalty": (0.0, 0.7, 2.0)},
+    "shared": {"shared": (2,)},
+    "shared dispersion": {"shared_dispersion": True},
+    "ratio": {"least_ratio": 0.01},
+    "offset": {"has_offset": True},
+    "all": {"penalty": (0.0, 0.7, 2.0), "shared": (0, 2), "least_ratio": 0.01, "has_offset": True},
+}
+CASES = [
+    (latent, kind, options)
+    for latent, kind, options in product(LATENTS, KINDS, OPTIONS)
+    if (kind == "gaussian" or options not in ("shared dispersion", "ratio"))
+    and (latent in ("weights", "grouped gate") or options in ("plain", "all"))
+]
+
+
+def regression(kind, **options):
+    return Regression(RESPONSES["binomial" if kind == "trials" else kind], P, **options)
+
+
+def responses(kind, eta, sigma, rng):
+    """Rows of the response, (c, n)."""
+    n = len(eta)
+    if kind == "gaussian":
+        return (eta + sigma * rng.normal(size=n))[None]
+    if kind == "poisson":
+        return rng.poisson(np.exp(1.0 + eta))[None].astype(float)
+    trials = np.ones(n, dtype=int) if kind == "binomial" else rng.randint(1, 12, size=n)
+    successes = rng.binomial(trials, 1 / (1 + np.exp(-1.5 * eta)))
+    return np.vstack([successes] if kind == "binomial" else [successes, trials]).astype(float)
+
+
+def rows(kind, has_offset=False, lengths=None, n=60, seed=0):
+    """Rows of design, response and perhaps offset, their components, and weights."""
+    rng = np.random.RandomState(seed)
+    lengths = np.ones(n, dtype=int) if lengths is None else np.asarray(lengths)
+    features = rng.normal(size=(n, 2))
+    features[:, 0] = np.repeat(features[: len(lengths), 0], lengths)  # what a gate sees
+    chance = 1 / (1 + np.exp(-1.5 * features[np.cumsum(lengths) - lengths, 0]))
+    labels = np.repeat((rng.uniform(size=len(lengths)) < chance).astype(int), lengths)
+    design = np.column_stack([np.ones(n), features])
+    offset = 0.3 * rng.normal(size=n)
+    eta = (design * COEF[labels]).sum(axis=1) + has_offset * offset
+    y = responses(kind, eta, np.array([0.3, 0.6])[labels], rng)
+    X = np.column_stack([design, y.T, *([offset] if has_offset else [])])
+    return X, labels, rng.uniform(0.5, 2.0, size=n)
+
+
+def batch_of(X, weight=None):
+    return Batch(np.ascontiguousarray(X.T), weight)
+
+
+def problem(latent, kind, **options):
+    """Model, rough parameters and data."""
+    latent = LATENTS[latent]
+    grouped = isinstance(latent, Grouped)
+    lengths = np.tile([1, 4, 2, 3], 6) if grouped else None
+    X, labels, weight = rows(kind, options.get("has_offset", False), lengths)
+    model = LatentModel(latent, regression(kind, **options))
+    resp = 0.7 * (labels == np.arange(K)[:, None]) + 0.3 / K
+    if not grouped:
+        return model, model.start(batch_of(X, weight), resp * weight), (X, weight)
+    data = Batches(X, weight, lengths=lengths, rows=len(X) + 1)
+    (batch,) = data
+    return model, model.start(batch, (resp * weight)[:, batch.rows]), data
+
+
+def row_log_density(kind, x, coef, dispersion, has_offset=False):
+    """Log-density of the response of one row, from first principles."""
+    eta = x[:P] @ coef + (x[-1] if has_offset else 0.0)
+    if kind == "gaussian":
+        return stats.norm(eta, np.sqrt(dispersion)).logpdf(x[P])
+    if kind == "poisson":
+        return stats.poisson(np.exp(eta)).logpmf(x[P])
+    return stats.binom(x[P + 1] if kind == "trials" else 1, 1 / (1 + np.exp(-eta))).logpmf(x[P])
+
+
+def some_params(kind, rng, K=K):
+    dispersion = rng.uniform(0.3, 1.5, size=K) if kind == "gaussian" else np.ones(1)
+    return RegressionParams(0.5 * rng.normal(size=(K, P)), dispersion)
+
+
+def dispersion_of(params, k):
+    return params.dispersion[min(k, len(params.dispersion) - 1)]
+
+
+# -- the laws of EM ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("latent", "kind", "options"), CASES)
+def test_laws(latent, kind, options):
+    model, params, data = problem(latent, kind, **OPTIONS[options])
+    check_model(model, params, data)
+    if model.family.shared:
+        for end in (params, fit_em(model, params, data).params):
+            coef = end.family.coef[:, list(model.family.shared)]
+            np.testing.assert_array_equal(coef[0], coef[1])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("latent", ["weights", "grouped gate"])
+def test_laws_of_regressions_that_share_all(latent, kind):
+    """Components differ in their noise alone, or not at all."""
+    model, params, data = problem(latent, kind, shared=(0, 1, 2), penalty=(0.0, 0.7, 2.0))
+    check_model(model, params, data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("latent", LATENTS)
+def test_annealed_objective_is_monotone(latent, kind):
+    model, params, data = problem(latent, kind, penalty=(0.0, 0.1, 0.1))
+    check_monotone(replace(model, beta=0.5), params, data)
+
+
+@pytest.mark.parametrize("latent", ["weights", "gate"])
+def test_laws_where_the_least_ratio_binds(latent):
+    model, params, data = problem(latent, "gaussian", least_ratio=0.8)
+    # One dispersion cannot move without the other: the derivative by it alone does not vanish.
+    check_model(model, params, data, laws=[law for law in LAWS if law != "gradient"])
+    fit = fit_em(model, params, data)
+    assert fit.converged
+    least, most = np.sort(fit.params.family.dispersion)
+    assert least == pytest.approx(0.8 * most, rel=1e-12)
+    assert not model.is_spurious(fit.params)
+    assert model.handicap(fit.params) == pytest.approx(0.5 * (P + 1) * np.log(1 / 0.8))
+
+
+@pytest.mark.parametrize(
+    "columns", [(), (0,), (2,), (0, 3), (3, 0), (0, 1, 2, 3)]
+)
+@pytest.mark.parametrize("n_rows", [1, 2, 5])
+def test_shared_columns_round_trip(columns, n_rows):
+    space, rng = SharedColumns(columns), np.random.RandomState(0)
+    value = rng.normal(size=(n_rows, 4))
+    value[:, list(columns)] = rng.normal(size=len(columns))
+    vector = space.to_vector(value)
+    n_own = n_rows * (4 - len(columns))
+    assert vector.shape == (space.n_coordinates(value),) == (n_own + len(columns),)
+    np.testing.assert_array_equal(space.from_vector(vector, np.zeros((n_rows, 4))), value)
+    elsewhere = rng.normal(size=vector.size)
+    there = space.from_vector(elsewhere, value)
+    np.testing.assert_array_equal(space.to_vector(there), elsewhere)
+    np.testing.assert_array_equal(there[:, list(columns)], np.tile(elsewhere[n_own:], (n_rows, 1)))
+    assert value.shape == there.shape
+    there[:] = 0.0  # neither is a view of the other
+    np.testing.assert_array_equal(space.to_vector(value), vector)
+
+
+@pytest.mark.parametrize("shared", [(), (2,), (0, 2), (2, 0), (0, 1, 2)])
+@pytest.mark.parametrize("resting", [[0], [1], [0, 2], []])
+def test_what_may_be_extrapolated(shared, resting):
+    """All but what determines the regressions whose dispersions rest on a bound."""
+    family = regression("gaussian", shared=shared, least_ratio=0.01)
+    params = some_params("gaussian", np.random.RandomState(0), K=3)
+    params.coef[:, list(shared)] = params.coef[0, list(shared)]
+    params.dispersion[resting] = 0.01 * params.dispersion.max()
+    params.dispersion[np.setdiff1d(range(3), resting)[-1]] = params.dispersion.max()
+    params.dispersion[resting] = 0.01 * params.dispersion.max()
+    np.testing.assert_array_equal(np.flatnonzero(family.resting(params)), resting)
+    assert family.admits(params) == (not resting)
+    model = LatentModel(MixtureWeights(), family)
+    pair = LatentPair(np.full(3, 1 / 3), params)
+    vector, movable = model.flatten(pair), model.movable(pair)
+    assert vector.size == 3 + 3 * P - 2 * len(shared) + 3
+    assert model.family.n_parameters(params) == vector.size - 3
+    if not resting:
+        assert movable is None
+        return
+    assert movable.shape == vector.shape
+    assert movable[:3].all()
+    for i in range(3, vector.size):
+        there = model.unflatten(vector + 0.1 * (np.arange(vector.size) == i), pair).family
+        moved = (there.coef != params.coef).any(axis=1)
+        moved |= ~np.isclose(there.dispersion, params.dispersion, rtol=1e-12)
+        assert moved.any()
+        assert movable[i] == (not moved[resting].any())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("latent", ["grouped weights", "grouped gate"])
+def test_laws_of_rows_hold_for_groups(latent, kind):
+    model, params, data = problem(latent, kind, has_offset=True)
+    X, _, weight = rows(kind, True, np.tile([1, 4, 2, 3], 6))
+    lengths = np.tile([1, 4, 2, 3], 6)
+    whole = data.sum(model.expectation(params))
+    for n_threads in (1, 2):
+        cut = Batches(X, weight, lengths=lengths, rows=7, n_threads=n_threads)
+        assert_same(cut.sum(model.expectation(params)), whole)
+    order = np.random.RandomState(0).permutation(24)
+    first = np.cumsum(lengths) - lengths
+    shuffled = np.concatenate([np.arange(first[g], first[g] + lengths[g])[::-1] for g in order])
+    back = Batches(X[shuffled], weight[shuffled], lengths=lengths[order])
+    assert_same(back.sum(model.expectation(params)), whole)
+    parts = [(slice(20), slice(8)), (slice(20, None), slice(8, None))]
+    sums = [Batches(X[a], weight[a], lengths=lengths[b]).sum(model.expectation(params)) for a, b in parts]
+    for total, one, other in zip(*map(leaves, (whole, *sums)), strict=True):
+        np.testing.assert_allclose(one + other, total, rtol=1e-10, atol=1e-10)
+    # A row of weight 2 is the row twice, in its group.
+    twice = Batches(np.repeat(X, 2, axis=0), np.repeat(weight, 2) / 2, lengths=2 * lengths)
+    assert_same(twice.sum(model.expectation(params)), whole)
+
+
+def assert_same(a, b, rtol=1e-10):
+    for x, y in zip(leaves(a), leaves(b), strict=True):
+        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * max(1.0, np.abs(y).max()))
+
+
+# -- densities and sums ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("has_offset", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_density_from_first_principles(kind, has_offset):
+    X, _, weight = rows(kind, has_offset)
+    params = some_params(kind, np.random.RandomState(1))
+    family = regression(kind, has_offset=has_offset)
+    seen = family.density(params)(batch_of(X, weight))
+    base = np.broadcast_to(seen.shared_log_prob(), len(X))
+    expected = [
+        [row_log_density(kind, x, params.coef[k], dispersion_of(params, k), has_offset) for x in X]
+        for k in range(K)
+    ]
+    np.testing.assert_allclose(seen.log_prob + base, expected, rtol=1e-10, atol=1e-10)
+    assert seen.shared == pytest.approx(weight @ base, abs=1e-10)
+
+
+@pytest.mark.parametrize("eta", [-800.0, -40.0, -1e-9, 0.0, 1e-9, 40.0, 700.0])
+@pytest.mark.parametrize("y", [0.0, 1.0])
+def test_logistic_density_far_out(eta, y):
+    seen = RESPONSES["binomial"].observe(np.array([[eta]]), np.array([[y]]), np.ones((1, 1)))
+    expected = -np.logaddexp(0.0, -eta if y else eta)
+    assert seen.log_prob[0, 0] == pytest.approx(expected, rel=1e-14)
+    assert np.isfinite(seen.curvature).all()
+    assert seen.error[0, 0] == pytest.approx(expit(-eta) if y else -expit(eta), rel=1e-12)
+
+
+@pytest.mark.parametrize("has_offset", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+def test_totals_from_loops(kind, has_offset):
+    X, _, _ = rows(kind, has_offset, n=25)
+    params = some_params(kind, np.random.RandomState(1))
+    resp = np.random.RandomState(2).uniform(size=(K, 25))
+    totals = regression(kind, has_offset=has_offset).density(params)(batch_of(X)).totals(resp)
+    for k in range(K):
+        weight, gram, score, squares = 0.0, np.zeros((P, P)), np.zeros(P), 0.0
+        for r, x in zip(resp[k], X, strict=True):
+            z, eta = x[:P], x[:P] @ params.coef[k] + (x[-1] if has_offset else 0.0)
+            if kind == "gaussian":
+                mean, curvature = eta, 1.0
+            elif kind == "poisson":
+                mean = curvature = np.exp(eta)
+            else:
+                trials, p = (x[P + 1] if kind == "trials" else 1), 1 / (1 + np.exp(-eta))
+                mean, curvature = trials * p, trials * p * (1 - p)
+            weight += r
+            gram += r * curvature * np.outer(z, z)
+            score += r * z * (x[P] - mean)
+            squares += r * (x[P] - mean) ** 2 * (kind == "gaussian")
+        assert totals.weight[k] == pytest.approx(weight)
+        np.testing.assert_allclose(totals.gram[k], gram, rtol=1e-11)
+        np.testing.assert_allclose(totals.score[k], score, rtol=1e-10, atol=1e-12)
+        assert totals.squares[k] == pytest.approx(squares, abs=1e-12)
+    np.testing.assert_allclose(totals.design, sum(np.outer(x[:P], x[:P]) for x in X))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_design_is_weighted_as_the_rows_are(kind):
+    X, labels, weight = rows(kind)
+    batch, family = batch_of(X, weight), regression(kind)
+    resp = weight * (labels == np.arange(K)[:, None])
+    expected = (X[:, :P] * weight[:, None]).T @ X[:, :P]
+    for params in (family.start(batch, resp), some_params(kind, np.random.RandomState(0))):
+        np.testing.assert_allclose(family.density(params)(batch).totals(resp).design, expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_score_and_gram_are_the_derivatives(kind):
+    X, _, _ = rows(kind, has_offset=True)
+    batch, family = batch_of(X), regression(kind, has_offset=True)
+    params = some_params(kind, np.random.RandomState(1))
+    resp = np.random.RandomState(2).uniform(size=(K, len(X)))
+    here = family.density(params)(batch).totals(resp)
+
+    def at(j, step):
+        moved = params._replace(coef=params.coef + step * (np.arange(P) == j))
+        seen = family.density(moved)(batch)
+        return (resp * seen.log_prob).sum(axis=1) * params.dispersion, seen.totals(resp).score
+
+    step = 1e-5
+    for j in range(P):
+        (ahead, score_ahead), (behind, score_behind) = at(j, step), at(j, -step)
+        np.testing.assert_allclose((ahead - behind) / (2 * step), here.score[:, j], rtol=1e-6, atol=1e-6)
+        bend = -(score_ahead - score_behind) / (2 * step)
+        np.testing.assert_allclose(bend, here.gram[:, j], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("latent", ["grouped weights", "grouped gate"])
+def test_groups_are_the_sum_over_all_labelings(latent, kind):
+    lengths, n = np.array([2, 1, 3, 2]), 8
+    X, _, weight = rows(kind, True, lengths, n)
+    rng = np.random.RandomState(4)
+    family_params = some_params(kind, rng)
+    gate = np.array([[0.4, 0.9], [-0.4, -0.9]])
+    params = LatentPair(np.array([0.3, 0.7]) if "weights" in latent else gate, family_params)
+    model = LatentModel(LATENTS[latent], regression(kind, has_offset=True))
+    group = np.repeat(np.arange(4), lengths)
+    joint = []
+    for labels in product(range(K), repeat=4):
+        value = 0.0
+        for g, k in enumerate(labels):
+            scores = gate[:, 0] + gate[:, 1] * X[group == g][0, 1]
+            value += np.log(params.latent[k]) if "weights" in latent else scores[k] - logsumexp(scores)
+        for x, w, g in zip(X, weight, group, strict=True):
+            k = labels[g]
+            value += w * row_log_density(kind, x, family_params.coef[k], dispersion_of(family_params, k), True)
+        joint.append(value)
+    for cut in ({}, {"rows": 2}):
+        found = Batches(X, weight, lengths=lengths, **cut).sum(model.expectation(params))
+        assert found.log_likelihood == pytest.approx(logsumexp(joint), abs=1e-9)
+        posterior = np.exp(joint - logsumexp(joint))
+        resp = np.array([[posterior @ [labels[g] == k for labels in product(range(K), repeat=4)]
+                          for g in range(4)] for k in range(K)])  # fmt: skip
+        np.testing.assert_allclose(found.stats.family.weight, (resp[:, group] * weight).sum(axis=1), rtol=1e-9)
+        if "weights" in latent:
+            np.testing.assert_allclose(found.stats.latent, resp.sum(axis=1), rtol=1e-9)
+        errors = [[x[P] - mean_of(kind, x, family_params.coef[k], True) for x in X] for k in range(K)]
+        expected = np.einsum("kn,kn,nj->kj", resp[:, group] * weight, errors, X[:, :P])
+        np.testing.assert_allclose(found.stats.family.score, expected, rtol=1e-8, atol=1e-9)
+
+
+def mean_of(kind, x, coef, has_offset):
+    eta = x[:P] @ coef + (x[-1] if has_offset else 0.0)
+    if kind == "gaussian":
+        return eta
+    if kind == "poisson":
+        return np.exp(eta)
+    return (x[P + 1] if kind == "trials" else 1.0) / (1 + np.exp(-eta))
+
+
+@pytest.mark.parametrize("latent", ["grouped weights", "grouped gate"])
+def test_groups_of_one_row_are_rows(latent):
+    X = rows("gaussian")[0]
+    model, _, _ = problem(latent, "gaussian")
+    params = LatentPair(
+        np.array([0.3, 0.7]) if "weights" in latent else np.array([[0.4, 0.9], [-0.4, -0.9]]),
+        some_params("gaussian", np.random.RandomState(0)),
+    )
+    alone = replace(model, latent=model.latent.latent)
+    grouped = Batches(X, lengths=np.ones(len(X), dtype=int)).sum(model.expectation(params))
+    assert_same(grouped, Batches(X).sum(alone.expectation(params)))
+
+
+@pytest.mark.parametrize("latent", ["grouped weights", "grouped gate"])
+def test_a_group_without_weight_is_absent(latent):
+    lengths = np.array([4, 3, 2, 6])
+    X, _, weight = rows("gaussian", lengths=lengths, n=15)
+    weight[4:7] = 0.0
+    kept = weight > 0
+    model, params, _ = problem(latent, "gaussian")
+    with_it = Batches(X, weight, lengths=lengths).sum(model.expectation(params))
+    without = Batches(X[kept], weight[kept], lengths=[4, 2, 6]).sum(model.expectation(params))
+    assert_same(with_it, without)
+
+
+# -- M-steps -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [(), (0.0, 0.7, 2.0)], ids=["plain", "ridge"])
+def test_m_step_of_normal_responses_is_weighted_least_squares(penalty):
+    X, _, _ = rows("gaussian", has_offset=True)
+    family = regression("gaussian", has_offset=True, penalty=penalty)
+    rng = np.random.RandomState(3)
+    resp = rng.uniform(size=(K, len(X)))
+    z, y = X[:, :P], X[:, P] - X[:, -1]
+    ridge = np.diag(np.sqrt(penalty or np.zeros(P)))
+    for params in (some_params("gaussian", rng), RegressionParams(50 * np.ones((K, P)), np.array([9.0, 1e-3]))):
+        new = family.maximize(family.density(params)(batch_of(X)).totals(resp), params)
+        for k in range(K):
+            root = np.sqrt(resp[k])
+            system = np.vstack([root[:, None] * z, ridge])
+            coef = np.linalg.lstsq(system, np.r_[root * y, np.zeros(P)], rcond=None)[0]
+            np.testing.assert_allclose(new.coef[k], coef, rtol=1e-8, atol=1e-10)
+            squares = resp[k] @ (y - z @ coef) ** 2 + coef**2 @ np.diag(ridge) ** 2
+            assert new.dispersion[k] == pytest.approx(squares / resp[k].sum(), rel=1e-8)
+        assert family.shortened(None, params, new) is None
+
+
+def test_shared_dispersion_is_the_pooled_one():
+    X, _, _ = rows("gaussian")
+    rng = np.random.RandomState(3)
+    resp, params = rng.uniform(size=(K, len(X))), some_params("gaussian", rng)
+    family = regression("gaussian", shared_dispersion=True)
+    own = regression("gaussian")
+    totals = own.density(params)(batch_of(X)).totals(resp)
+    pooled = family.maximize(totals, params._replace(dispersion=np.ones(1))).dispersion
+    dispersion = own.maximize(totals, params).dispersion
+    assert pooled == pytest.approx([np.average(dispersion, weights=resp.sum(axis=1))])
+
+
+def test_shared_coefficients_solve_one_system():
+    X, _, _ = rows("gaussian")
+    rng = np.random.RandomState(3)
+    resp, params = rng.uniform(size=(K, len(X))), some_params("gaussian", rng)
+    params.coef[:, 2] = params.coef[0, 2]
+    family = regression("gaussian", shared=(2,))
+    new = family.maximize(family.density(params)(batch_of(X)).totals(resp), params)
+    z, y = X[:, :P], X[:, P]
+    stacked, right = [], []
+    for k in range(K):  # coefficients 0 and 1 of each component, and one 2 of both
+        part = np.zeros((len(X), 2 * K + 1))
+        part[:, 2 * k : 2 * k + 2], part[:, -1] = z[:, :2], z[:, 2]
+        root = np.sqrt(resp[k] / params.dispersion[k])
+        stacked.append(root[:, None] * part)
+        right.append(root * y)
+    coef = np.linalg.lstsq(np.vstack(stacked), np.concatenate(right), rcond=None)[0]
+    np.testing.assert_allclose(new.coef, [[*coef[:2], coef[-1]], [*coef[2:4], coef[-1]]], rtol=1e-9)
+    for k in range(K):
+        squares = resp[k] @ (y - z @ new.coef[k]) ** 2
+        assert new.dispersion[k] == pytest.approx(squares / resp[k].sum(), rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shared", [(), (2,)])
+def test_an_empty_component_keeps_its_parameters(kind, shared):
+    X, _, _ = rows(kind)
+    params = some_params(kind, np.random.RandomState(3))
+    params.coef[:, list(shared)] = 0.1
+    resp = np.vstack([np.ones(len(X)), np.zeros(len(X))])
+    family = regression(kind, shared=shared)
+    new = family.maximize(family.density(params)(batch_of(X)).totals(resp), params)
+    own = np.setdiff1d(np.arange(P), shared)
+    np.testing.assert_allclose(new.coef[1, own], params.coef[1, own], rtol=1e-13 if shared else 0)
+    assert dispersion_of(new, 1) == dispersion_of(params, 1)
+    assert np.isfinite(new.coef).all()
+
+
+@pytest.mark.parametrize("ratio", [0.05, 0.3, 0.9, 1.0])
+@pytest.mark.parametrize("seed", range(6))
+def test_dispersions_are_the_constrained_maximum(seed, ratio):
+    rng = np.random.RandomState(seed)
+    n_components = rng.randint(2, 5)
+    weight = rng.uniform(0.5, 30.0, size=n_components)
+    squares = weight * np.exp(2.0 * rng.normal(size=n_components))
+    if seed == 0:
+        squares[0] = 0.0
+    found = replace(regression("gaussian"), least_ratio=ratio)._dispersion(squares, weight)
+    assert found.min() >= ratio * found.max() * (1 - 1e-12)
+
+    def cost(dispersion):
+        return (weight * np.log(dispersion) + squares / dispersion).sum(axis=-1)
+
+    free = np.maximum(squares / weight, 1e-12)
+    # Given the least of them, each is as close to its own optimum as the bounds let it.
+    least = np.exp(np.linspace(np.log(free.min()), np.log(free.max()), 40_001))[:, None]
+    grid = np.clip(free, least, least / ratio)
+    assert cost(found) <= cost(grid).min() + 1e-9 * abs(cost(found))
+    # And of any legal dispersions none is better.
+    centre = np.exp(rng.uniform(np.log(found.min() / 3), np.log(3 * found.max()), size=(20_000, 1)))
+    anywhere = centre * ratio ** rng.uniform(size=(20_000, n_components))
+    assert cost(found) <= cost(anywhere).min()
+
+
+def test_dispersions_of_components_without_weight_do_not_count():
+    family = replace(regression("gaussian"), least_ratio=0.5)
+    found = family._dispersion(np.array([1.0, 0.0, 8.0]), np.array([4.0, 0.0, 2.0]))
+    pair = family._dispersion(np.array([1.0, 8.0]), np.array([4.0, 2.0]))
+    np.testing.assert_allclose(found[[0, 2]], pair)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "binomial", "trials"])
+def test_newton_step_squares_the_error(kind):
+    X, _, _ = rows(kind)
+    family, batch = regression(kind), batch_of(X)
+    resp = np.random.RandomState(2).uniform(size=(K, len(X)))
+
+    def step(params):
+        return family.maximize(family.density(params)(batch).totals(resp), params)
+
+    best = family.start(batch, resp)
+    for _ in range(30):
+        best = step(best)
+    errors = []
+    params = best._replace(coef=best.coef + 0.05)
+    for _ in range(3):
+        errors.append(np.abs(params.coef - best.coef).max())
+        params = step(params)
+    assert errors[1] < 3 * errors[0] ** 2
+    assert errors[2] < 3 * errors[1] ** 2 + 1e-14
+
+
+FAR = {"poisson": -5.0, "binomial": 7.0, "trials": 7.0}  # from there Newton's step is very long
+
+
+@pytest.mark.parametrize("kind", FAR)
+@pytest.mark.parametrize("shared", [(), (2,)])
+def test_steps_that_change_predictors_too_much_are_cut(kind, shared):
+    X, labels, weight = rows(kind)
+    family, batch = regression(kind, shared=shared), batch_of(X, weight)
+    resp = weight * (0.8 * (labels == np.arange(K)[:, None]) + 0.1)
+
+    def rms(step):
+        return np.sqrt(np.average((step @ X[:, :P].T) ** 2, weights=weight, axis=1))
+
+    near = family.start(batch, resp)
+    for params in (near, near._replace(coef=near.coef + np.outer([0.0, FAR[kind]], [1.0, 0.0, 0.0]))):
+        totals = family.density(params)(batch).totals(resp)
+        whole = family._newton_step(totals, params)
+        factor = np.minimum(LONGEST / rms(whole), 1.0)
+        if shared:  # or what is shared would differ
+            factor[:] = factor.min()
+        new = family.maximize(totals, params)
+        np.testing.assert_allclose(new.coef - params.coef, factor[:, None] * whole, rtol=1e-9, atol=1e-12)
+        assert (rms(new.coef - params.coef) <= LONGEST * (1 + 1e-12)).all()
+        assert (factor.min() < 0.9) == (params is not near)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "binomial", "trials"])
+@pytest.mark.parametrize("eta", [-1e3, 1e3, 1e6])
+def test_predictors_beyond_reason_give_finite_sums(kind, eta):
+    X, _, _ = rows(kind)
+    family, batch = regression(kind), batch_of(X)
+    params = RegressionParams(np.array([[eta, 0.0, 0.0], [0.0, eta, -eta]]), np.ones(1))
+    seen = family.density(params)(batch)
+    totals = seen.totals(np.full((K, len(X)), 1.0 / K))
+    assert np.isfinite(seen.log_prob).all()
+    assert all(np.isfinite(part).all() for part in totals)
+    assert np.isfinite(family.maximize(totals, params).coef).all()
+
+
+@pytest.mark.parametrize("kind", ["poisson", "binomial", "trials"])
+def test_shortened_is_half_the_step(kind):
+    rng = np.random.RandomState(0)
+    params, failed = some_params(kind, rng), some_params(kind, rng)
+    shorter = regression(kind).shortened(None, params, failed)
+    np.testing.assert_allclose(shorter.coef, (params.coef + failed.coef) / 2)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_units_change_no_density(kind):
+    """Parameters of standardised data, told in the user's units, give the same linear predictors."""
+    X, _, _ = rows(kind)
+    params = some_params(kind, np.random.RandomState(1))
+    family = regression(kind)
+    of_y = (0.4, 2.5) if kind == "gaussian" else (0.0, 1.0)
+    units = Affine(np.array([0.0, 1.0, -3.0, of_y[0]]), np.array([1.0, 2.0, 0.1, of_y[1]]))
+    rest = X.shape[1] - 4
+    whole = Affine(np.r_[units.shift, np.zeros(rest)], np.r_[units.scale, np.ones(rest)])
+    inside = (X - whole.shift) / whole.scale
+    seen = family.density(params)(batch_of(inside)).log_prob - np.log(of_y[1])
+    outside = family.density(family.in_units(params, units))(batch_of(X)).log_prob
+    np.testing.assert_allclose(outside, seen, rtol=1e-9, atol=1e-9)
+
+
+# -- the handicap ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "dispersion", "ratios"),
+    [
+        ({"least_ratio": 0.01}, [1.0, 0.5, 0.02], []),
+        ({"least_ratio": 0.01}, [1.0, 0.5, 0.01], [100.0]),
+        ({"least_ratio": 0.01}, [0.02, 2.0, 0.02], [100.0, 100.0]),
+        ({"least_ratio": 0.01}, [1e-12, 1e-12, 1e-11], [10.0, 10.0]),  # on the floor, and not on the ratio
+        ({}, [1e-12, 1.0, 1e-6], [1e12]),
+        ({"least_ratio": 1e-3}, [1e-12, 1e-12, 1e-12], []),  # all rest: nobody gains on the others
+        ({"shared_dispersion": True}, [1.0], []),
+        ({"shared_dispersion": True}, [1e-12], []),
+    ],
+)
+def test_handicap_of_dispersions_that_rest(options, dispersion, ratios):
+    family = regression("gaussian", **options)
+    params = RegressionParams(np.zeros((3, P)), np.array(dispersion))
+    assert family.handicap(params) == pytest.approx(0.5 * (P + 1) * np.log(ratios).sum(), abs=1e-12)
+    model = LatentModel(MixtureWeights(), family)
+    assert model.handicap(LatentPair(np.full(3, 1 / 3), params)) == family.handicap(params)
+    assert not model.is_spurious(LatentPair(np.full(3, 1 / 3), params))
+
+
+def test_an_empty_component_makes_no_other_rest():
+    X, labels, _ = rows("gaussian")
+    family = regression("gaussian", least_ratio=1e-3)
+    resp = np.vstack([labels == 0, labels == 1, np.zeros(len(X))]).astype(float)
+    params = RegressionParams(np.zeros((3, P)), np.array([1.0, 1.0, 1e4]))
+    params = family.maximize(family.density(params)(batch_of(X)).totals(resp), params)
+    assert params.dispersion[:2].min() > 0.1 * params.dispersion[:2].max()
+    assert not family.resting(params)[:2].any()
+    assert family.handicap(params) == 0.0
+
+
+@pytest.mark.parametrize("kind", ["poisson", "binomial"])
+def test_responses_without_dispersion_have_no_handicap(kind):
+    assert regression(kind).handicap(RegressionParams(np.zeros((3, P)), np.ones(1))) == 0.0
+    assert POISSONS.handicap(poissons(1.0, 2.0)) == 0.0
+    assert EMModel().handicap(None) == 0.0
+
+
+def noisy_line_and_exact_one(n_exact, ratio=1e-3):
+    """A model, rows of a noisy line and some of an exact one, a start that tells these apart and one not."""
+    rng = np.random.RandomState(0)
+    x = rng.uniform(-1, 1, size=60 + n_exact)
+    y = np.r_[x[:60] + rng.normal(size=60), 1.5 - 0.5 * x[60:]]
+    model = LatentModel(MixtureWeights(), Regression(RESPONSES["gaussian"], 2, least_ratio=ratio))
+    exact = RegressionParams(np.array([[0.0, 1.0], [1.5, -0.5]]), np.array([1.0, ratio]))
+    noisy = RegressionParams(np.array([[0.5, 1.0], [-0.5, 1.0]]), np.ones(2))
+    starts = {"exact": LatentPair(np.array([0.9, 0.1]), exact), "noisy": LatentPair(np.full(2, 0.5), noisy)}
+    return model, np.column_stack([np.ones_like(x), x, y]), starts
+
+
+@pytest.mark.parametrize(
+    ("n_exact", "winner"), [(4, "noisy"), (6, "noisy"), (8, "noisy"), (10, "exact"), (13, "exact")]
+)
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_handicap_decides(n_exact, winner, sampled):
+    model, X, starts = noisy_line_and_exact_one(n_exact)
+    fits = {kind: fit_em(model, params, X) for kind, params in starts.items()}
+    gain = fits["exact"].objective - fits["noisy"].objective
+    handicap = 0.5 * (2 + 1) * np.log(1e3)
+    assert gain > 1  # in any case the likelihood is higher where dispersions rest
+    assert (gain > handicap) == (winner == "exact")
+    assert model.handicap(fits["exact"].params) == pytest.approx(handicap)
+    assert model.handicap(fits["noisy"].params) == 0.0
+    for kinds in (("exact", "noisy"), ("noisy", "exact"), ("exact", "exact", "noisy")):
+        some = [Start(kind, lambda kind=kind: starts[kind]) for kind in kinds]
+        result = race(model, some, X, sample=X if sampled else None)
+        record = result.restarts
+        assert result.best.objective == pytest.approx(fits[winner].objective, abs=1e-3)
+        assert record.n_best == kinds.count(winner)
+        assert [start.kind for start in record.starts if start.status == "best"] == [winner]
+        for start in record.starts:  # told as they are, and not called spurious
+            assert start.status in ("best", "finished", "dropped")
+            assert start.limit == pytest.approx(fits[start.kind].objective, abs=1e-2)
+
+
+def test_all_on_the_floor_wins_without_a_handicap():
+    """Exact lines are the better fit, and no luck."""
+    rng = np.random.RandomState(0)
+    x = rng.uniform(-1, 1, size=60)
+    y = np.where(np.arange(60) % 2, 1 + 2 * x, -1 - x)
+    X = np.column_stack([np.ones(60), x, y])
+    model = LatentModel(MixtureWeights(), Regression(RESPONSES["gaussian"], 2, least_ratio=1e-3))
+    lines = np.array([[1.0, 2.0], [-1.0, -1.0]])
+    some = [
+        Start("equal", lambda: LatentPair(np.full(2, 0.5), RegressionParams(np.ones((2, 2)), np.ones(2)))),
+        Start("lines", lambda: LatentPair(np.full(2, 0.5), RegressionParams(lines + 0.1, np.full(2, 0.1)))),
+    ]
+    best = race(model, some, X).best
+    np.testing.assert_allclose(best.params.family.coef, lines, atol=1e-5)
+    assert model.family.resting(best.params.family).all()
+    assert model.handicap(best.params) == 0.0
+
+
+# -- algebra -----------------------------------------------------------------------------------------------
+
+
+def singular(rng, p=5, rank=3, scale=None):
+    """A positive semidefinite matrix of some rank, with diagonal 1 or ``scale`` squared."""
+    factor = rng.normal(size=(p, rank))
+    factor /= np.linalg.norm(factor, axis=1, keepdims=True)
+    factor *= 1.0 if scale is None else scale[:, None]
+    return factor @ factor.T
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_solutions_of_singular_systems_have_least_norm(seed):
+    rng = np.random.RandomState(seed)
+    grams = np.array([singular(rng) for _ in range(3)])
+    rights = np.einsum("kij,kj->ki", grams, rng.normal(size=(3, 5)))
+    found = solve(grams, rights)
+    for gram, right, solution in zip(grams, rights, found, strict=True):
+        np.testing.assert_allclose(solution, np.linalg.pinv(gram, rcond=1e-10) @ right, atol=1e-9)
+    np.testing.assert_allclose(solve(grams[0], rights[0]), found[0], rtol=1e-13)
+
+
+def test_the_norm_is_that_of_columns_of_one_size():
+    rng = np.random.RandomState(0)
+    size = np.array([1e-6, 0.1, 1.0, 30.0, 1e7])
+    gram = singular(rng, scale=size)
+    right = gram @ (rng.normal(size=5) / size)
+    solution = solve(gram, right)
+    np.testing.assert_allclose((gram @ solution) / size, right / size, atol=1e-9)
+    scaled = np.linalg.pinv(gram / np.outer(size, size), rcond=1e-10) @ (right / size)
+    np.testing.assert_allclose(solution * size, scaled, atol=1e-9)
+    np.testing.assert_allclose(spectrum(gram)[2], size)
+
+
+def test_absent_columns_get_nothing():
+    gram = np.diag([2.0, 0.0, 4.0])
+    np.testing.assert_allclose(solve(gram, np.array([2.0, 0.0, 1.0])), [1.0, 0.0, 0.25])
+    np.testing.assert_array_equal(solve(np.zeros((2, 2)), np.zeros(2)), [0.0, 0.0])
+
+
+def test_regular_systems_are_solved():
+    rng = np.random.RandomState(0)
+    z = rng.normal(size=(6, 40)) * np.logspace(-4, 4, 6)[:, None]
+    grams = weighted_gram(rng.uniform(size=(2, 40)), z)
+    truth = rng.normal(size=(2, 6)) / np.logspace(-4, 4, 6)
+    np.testing.assert_allclose(solve(grams, np.einsum("kij,kj->ki", grams, truth)), truth, rtol=1e-9)
+
+
+def test_weighted_gram_from_loops():
+    rng = np.random.RandomState(0)
+    weight, z = rng.uniform(size=(2, 7)), rng.normal(size=(3, 7))
+    expected = [sum(w * np.outer(v, v) for w, v in zip(row, z.T, strict=True)) for row in weight]
+    np.testing.assert_allclose(weighted_gram(weight, z), expected)
+
+
+# -- tables side by side -----------------------------------------------------------------------------------
+
+
+def parts_of(kind, tmp_path, n=37):
+    rng = np.random.RandomState(0)
+    first, second, third = rng.normal(size=(n, 2)), rng.normal(size=(n, 3)), rng.normal(size=n)
+    if kind == "float32":
+        second = second.astype(np.float32)
+    elif kind == "memmap":
+        file = np.memmap(tmp_path / "part", dtype=np.float64, mode="w+", shape=second.shape)
+        file[:] = second
+        second = file
+    elif kind == "fortran":
+        second = np.asfortranarray(second)
+    elif kind == "broadcast":
+        first = np.broadcast_to(1.0, (n, 1))
+    return first, second, third
+
+
+ROWS = [
+    slice(None), slice(5, 20), slice(30, 99), slice(3, 3), slice(None, None, 3), np.array([4, 4, 0, 36]),
+    np.array([], dtype=int),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "float32", "memmap", "fortran", "broadcast"])
+def test_side_by_side_is_hstack(kind, ordered, tmp_path):
+    parts = parts_of(kind, tmp_path)
+    order = np.random.RandomState(1).permutation(37)[:30] if ordered else None
+    table = SideBySide(*parts, order=order)
+    whole = np.column_stack(parts)[slice(None) if order is None else order]
+    assert table.shape == whole.shape
+    assert len(table) == len(whole)
+    assert table.ndim == 2
+    for chosen in ROWS:
+        if isinstance(chosen, np.ndarray):
+            chosen = chosen[chosen < len(whole)]
+        taken = table[chosen]
+        assert taken.dtype == np.float64
+        np.testing.assert_array_equal(taken, whole[chosen])
+        taken[...] = 0.0  # a copy
+    np.testing.assert_array_equal(table[:], whole)
+
+
+@pytest.mark.parametrize("lengths", [None, [10, 3, 17, 7]])
+@pytest.mark.parametrize("ordered", [False, True])
+@pytest.mark.parametrize("kind", ["plain", "float32", "memmap"])
+def test_side_by_side_in_batches(kind, ordered, lengths, tmp_path):
+    parts = parts_of(kind, tmp_path)
+    order = np.random.RandomState(1).permutation(37) if ordered else None
+    whole = np.column_stack(parts)[slice(None) if order is None else order]
+    units = Affine(np.linspace(-1, 1, 6), np.linspace(0.5, 4, 6))
+    weight = np.random.RandomState(2).uniform(size=37)
+    found = Batches(SideBySide(*parts, order=order), weight, lengths=lengths, rows=8, units=units)
+    expected = Batches(whole, weight, lengths=lengths, rows=8, units=units)
+    for batch, other in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(batch.x, other.x)
+        np.testing.assert_array_equal(batch.weight, other.weight)
+    if lengths is None:
+        stacked = np.hstack([batch.x for batch in found]).T
+        np.testing.assert_allclose(stacked, (whole - units.shift) / units.scale)
+
+
+@pytest.mark.parametrize("lengths", [[10, 3, 17, 7], [1] * 37, [37]])
+@pytest.mark.parametrize("size", [4, 100])
+def test_sequences_with_weights_of_rows(lengths, size):
+    X, weight = np.arange(37.0)[:, None], np.random.RandomState(0).uniform(size=37)
+    seen = []
+    for batch in Batches(X, weight, lengths=lengths, rows=size):
+        np.testing.assert_array_equal(batch.weight, weight[batch.x[0].astype(int)])
+        assert batch.total_weight == pytest.approx(batch.weight.sum())
+        seen += batch.x[0].tolist()
+    assert sorted(seen) == list(range(37))
+
+
+def test_weights_of_neither_rows_nor_sequences_are_refused():
+    with pytest.raises(ValueError, match=r"37 rows in 3 sequences, but weights of shape \(4,\)"):
+        Batches(np.zeros((37, 1)), np.ones(4), lengths=[10, 20, 7])
+
+
+# -- the engine: M-steps that may be shortened -------------------------------------------------------------
+
+
+class Mean(NamedTuple):
+    mean: np.ndarray  # (1,)
+
+
+class Leap(EMModel):
+    """The mean of normal rows of variance 1, by steps that are too long."""
+
+    def __init__(self, factor=lambda error: 40.0):
+        self.factor = factor
+
+    def expectation(self, params):
+        def e_step(batch):
+            error = batch.x[0] - params.mean[0]
+            log_prob = -0.5 * (error**2 + np.log(2 * np.pi))
+            return EStep(np.array([batch.sum(batch.x[0]), batch.total_weight]), batch.sum(log_prob),
+                         batch.total_weight)  # fmt: skip
+
+        return e_step
+
+    def maximize(self, stats, params):
+        error = stats[0] / stats[1] - params.mean
+        return Mean(params.mean + self.factor(error) * error)
+
+
+class ShortenedLeap(Leap):
+    def shortened(self, stats, params, failed):
+        return Mean(0.5 * (params.mean + failed.mean))
+
+
+class StubbornLeap(Leap):
+    asked = 0
+
+    def shortened(self, stats, params, failed):
+        self.asked += 1
+        return failed
+
+
+X_OF_LEAPS = np.random.RandomState(0).normal(3.0, 1.0, size=(50, 1))
+
+
+FACTORS = {
+    "by half": lambda error: 1.5,
+    "twice and more": lambda error: 2.5,
+    "far": lambda error: 1 + 10 * error**2,
+    "very far": lambda error: 1 + 1e5 * error**2,
+}
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+@pytest.mark.parametrize("acceleration", ["none", "squarem", "secant", "auto"])
+def test_an_overshooting_m_step_is_shortened(factor, acceleration):
+    model = ShortenedLeap(FACTORS[factor])
+    fit = fit_em(model, Mean(np.zeros(1)), X_OF_LEAPS, acceleration=acceleration)
+    assert fit.converged
+    assert fit.params.mean[0] == pytest.approx(X_OF_LEAPS.mean(), abs=2e-3)
+    assert (np.diff(fit.history) >= -1e-11 * (abs(fit.objective) + 50)).all()
+    check_monotone(model, Mean(np.zeros(1)), X_OF_LEAPS)
+
+
+def test_an_m_step_that_overshoots_at_the_maximum_is_shortened():
+    check_monotone(ShortenedLeap(), Mean(np.zeros(1)), X_OF_LEAPS)
+
+
+def test_an_overshooting_m_step_that_cannot_be_shortened_warns():
+    with pytest.warns(MonotonicityWarning, match="objective fell by"):
+        fit = fit_em(Leap(), Mean(np.zeros(1)), X_OF_LEAPS)
+    assert not fit.converged
+
+
+def test_shortening_ends():
+    model = StubbornLeap()
+    with pytest.warns(MonotonicityWarning, match="objective fell by"):
+        fit_em(model, Mean(np.zeros(1)), X_OF_LEAPS)
+    assert 1 < model.asked <= 30
+
+
+def far_poisson(coef):
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=80)
+    y = rng.poisson(np.where(np.arange(80) % 2, np.exp(3.0 + 0.5 * x), np.exp(1.0 - 0.5 * x)))
+    X = np.column_stack([np.ones(80), x, y])
+    model = LatentModel(MixtureWeights(), Regression(RESPONSES["poisson"], 2))
+    return model, LatentPair(np.array([0.5, 0.5]), RegressionParams(np.array(coef), np.ones(1))), X
+
+
+@pytest.mark.parametrize(
+    "coef",
+    [
+        pytest.param([[-5.0, 0.0], [2.0, 0.0]], id="low"),  # one component far too low: its step is e^5 long
+        pytest.param([[-5.0, 0.0], [-6.0, 0.0]], id="both low"),
+        pytest.param([[8.0, 0.0], [2.0, 0.0]], id="high"),  # one far too high: it comes down by 1 at a time
+        pytest.param([[8.0, 3.0], [9.0, -3.0]], id="both high"),
+    ],
+)
+def test_far_overshoot_of_newton_rises(coef):
+    model, params, X = far_poisson(coef)
+    for acceleration in ("none", "auto"):
+        fit = fit_em(model, params, X, acceleration=acceleration)
+        assert fit.converged
+        assert np.isfinite(fit.history).all()
+        assert (np.diff(fit.history) >= -1e-10 * (abs(fit.objective) + 80)).all()
+    check_monotone(model, params, X)
+
+
+@pytest.mark.parametrize(
+    "coef", [[[-5.0, 0.0], [-6.0, 0.0]], [[8.0, 3.0], [9.0, -3.0]], [[-12.0, 0.0], [-13.0, 0.0]]]
+)
+def test_far_starts_arrive_where_near_ones_do(coef):
+    model, params, X = far_poisson(coef)
+    near = fit_em(model, far_poisson([[1.2, -0.4], [2.9, 0.4]])[1], X)
+    assert fit_em(model, params, X).objective == pytest.approx(near.objective, abs=1e-3)
+
+
+# -- the engine: starts that place components anew ---------------------------------------------------------
+
+COUNTS = np.repeat(np.arange(10.0), [16, 27, 27, 18, 11, 6, 3, 1, 1, 1])[:, None]
+POISSONS = LatentModel(MixtureWeights(), Poisson())
+
+
+def poissons(a, b):
+    return LatentPair(np.array([0.4, 0.6]), PoissonParams(np.array([[a], [b]])))
+
+
+def starts_with(reseed, n=6):
+    return [Start("some", lambda i=i: poissons(1.0 + 0.1 * i, 3.0), reseed) for i in range(n)]
+
+
+def test_reseed_that_answers_none_changes_nothing():
+    asked = []
+    result = race(POISSONS, starts_with(lambda params: asked.append(params)), COUNTS)
+    plain = race(POISSONS, starts_with(None), COUNTS)
+    assert result.best.history == plain.best.history
+    assert [start.n_reseeded for start in result.restarts.starts] == [0] * 6
+    assert len(asked) >= 6  # after each stage of each start
+    assert all(isinstance(params, LatentPair) for params in asked)
+
+
+def test_reseed_is_asked_after_each_stage():
+    asked = [0]
+
+    def reseed(params):
+        asked[0] += 1
+
+    race(POISSONS, [Start("one", lambda: poissons(1.0, 3.0), reseed)], COUNTS)
+    assert asked[0] == 2  # after the first steps, and at the end
+
+
+def test_reseed_at_most_a_few_times():
+    asked = []
+
+    def reseed(params):
+        asked.append(params)
+        return poissons(0.5 + 0.2 * len(asked), 4.0)
+
+    result = race(POISSONS, [Start("one", lambda: poissons(1.0, 3.0), reseed)], COUNTS)
+    (start,) = result.restarts.starts
+    assert MAX_RESEEDED == 3
+    assert len(asked) == start.n_reseeded == 3
+    assert result.best.converged
+    # The history is that since it was last reseeded.
+    there = fit_em(POISSONS, poissons(1.1, 4.0), COUNTS)
+    assert result.best.history[0] == pytest.approx(there.history[0])
+    assert start.history == result.best.history
+
+
+def test_reseed_recovers_a_lost_component():
+    lost = LatentPair(np.array([1.0, 0.0]), PoissonParams(np.array([[2.0], [9.0]])))
+
+    def reseed(params):
+        return poissons(1.0, 3.0) if params.latent.min() < 1e-9 else None
+
+    result = race(POISSONS, [Start("lost", lambda: lost, reseed)], COUNTS)
+    assert result.restarts.starts[0].n_reseeded == 1
+    good = fit_em(POISSONS, poissons(1.0, 3.0), COUNTS)
+    assert result.best.objective == pytest.approx(good.objective, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("n", "n_agree", "escalated"), [(2, 2, False), (2, 3, True), (3, 3, False), (1, 1, False)]
+)
+def test_how_many_starts_must_agree(n, n_agree, escalated):
+    restarts = race(
+        POISSONS, starts_with(None, n), COUNTS, reserve=starts_with(None, n), n_agree=n_agree
+    ).restarts
+    assert restarts.escalated == escalated
+    assert len(restarts.starts) == restarts.n_best == n * (1 + escalated)
+
+
+def test_a_reseed_that_fails_is_a_start_that_fails():
+    def reseed(params):
+        raise np.linalg.LinAlgError("not here")
+
+    starts = [*starts_with(reseed, 1), *starts_with(None, 2)]
+    record = race(POISSONS, starts, COUNTS).restarts.starts
+    assert record[0].status == "failed"
+    assert "not here" in record[0].message
