@@ -255,7 +255,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
             start.call_on_fit_task_end(estimator=self, X=X, y=y)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
 
-    def _race(self, model, starts, data, sample, X, y, n_agree=2):
+    def _race(self, model, starts, data, sample, X, y, *, n_agree=2, sample_model=None):
         """The race of the starts, those beyond ``n_init`` in reserve, with progress and print-out."""
         with self._progress(X, y) as report:
             result = race(
@@ -265,6 +265,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
                 reserve=starts[self.n_init :],
                 n_agree=n_agree,
                 sample=sample,
+                sample_model=sample_model,
                 tol=self.tol,
                 max_iter=self.max_iter,
                 acceleration=self.acceleration,

@@ -27,7 +27,7 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
-from emlearn.em.algebra import NO_DIRECTION, spectrum
+from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram
 from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Regression
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
@@ -60,6 +60,11 @@ def _components(which):
     return f"component{'s' if len(numbers) > 1 else ''} {_some(numbers)}"
 
 
+def _of_rows(latent):
+    """How rows are distributed over components, each a group of its own."""
+    return latent.latent if isinstance(latent, Grouped) else latent
+
+
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
     if offset is None or not response.has_dispersion:
@@ -73,6 +78,7 @@ class Summary(NamedTuple):
     counts: np.ndarray  # (K,) Σ responsibilities
     prior: np.ndarray  # (K,) Σ prior weights
     curvature: np.ndarray  # (K, p, p) Σ responsibility · curvature · z zᵀ
+    expected: np.ndarray  # (K, p, p) the same for a curvature of 1 / (1 + η²)
     design: np.ndarray  # (p, p) Σ z zᵀ
     misfit: float  # Σ responsibility · (1 − prior weight)
 
@@ -97,8 +103,8 @@ class _RegressionMixture(EMMixin):
         "random_state": ["random_state"],
         "verbose": ["verbose"],
     }
-    # What says how rows belong together, or how much they are exposed, goes where it is asked for by name.
-    __metadata_request__fit = {"groups": True, "offset": True}
+    # An offset goes wherever it can. Groups may be meant for cross-validation alone: the user says.
+    __metadata_request__fit = {"offset": True}
     __metadata_request__predict = {"offset": True}
     __metadata_request__predict_proba = {"offset": True}
     __metadata_request__score = {"offset": True}
@@ -141,25 +147,27 @@ class _RegressionMixture(EMMixin):
             differ, there are fewer distinct rows than components, or a parameter is not a legal one.
         """
         X = self._check_X(X, reset=True, allow_nan=False)
+        shared, gated = self._shared_columns(), self._gated_columns()
         response = RESPONSES[self.family]
         y = self._read_y(y, X, response, reset=True)
         weight = self._check_weight(sample_weight, X)
         y, offset = _less_offset(y, self._check_offset(offset, X), response)
-        lengths, order = (None, None) if groups is None else read_groups(groups, len(X))
+        lengths, order = (None, None) if groups is None else self._read_groups(groups, X, weight, gated)
         table = self._table(X, y, offset, order, self.fit_intercept)
         if weight is not None and order is not None:
             weight = weight[order]
-        units, moments = self._units_of(table, weight, X.shape[1], offset is not None)
-        latent = self._choose_latent(X, lengths, order, units, moments)
-        model = LatentModel(latent, self._choose_family(units, offset is not None))
+        units, moments = self._units_of(table, weight, X.shape[1])
+        latent = self._choose_latent(gated, units, moments)
+        latent = latent if lengths is None else Grouped(latent)
+        model = LatentModel(latent, self._choose_family(shared, units, offset is not None))
         rng = check_random_state(self.random_state)
         sample = self._sample(table, weight, lengths, self._affine(units, table), rng)
         self._check_rows(moments.n_rows, sample, lengths)
         floats_per_row = model.family.floats_per_row(self.n_components, table.shape[1])
-        starts = self._choose_starts(model, units, sample, floats_per_row, rng)
-        data, part = sample.batches(floats_per_row), None
+        floats_per_row += latent.floats_per_row(self.n_components)
+        data, part, part_model = sample.batches(floats_per_row), None, model
         if len(sample.positions) < moments.n_rows:
-            part = data if len(starts) > 1 else None  # one start has no race to run
+            part, part_model = data, self._for_share(model, sample.weight.sum() / moments.weight)
             data = Batches(
                 table,
                 weight,
@@ -168,8 +176,10 @@ class _RegressionMixture(EMMixin):
                 units=self._affine(units, table),
                 n_threads=effective_n_jobs(self.n_jobs),
             )
+        starts = self._choose_starts(part_model, units, sample, floats_per_row, rng)
+        part = part if len(starts) > 1 else None  # one start has no race to run
         # Two starts meet too easily at a lesser maximum.
-        result = self._race(model, starts, data, part, X, y, n_agree=3)
+        result = self._race(model, starts, data, part, X, y, n_agree=3, sample_model=part_model)
         self._publish(result, model, units, moments, data)
         return self
 
@@ -212,9 +222,59 @@ class _RegressionMixture(EMMixin):
             raise ValueError(f"offset has shape {offset.shape}, but X has {len(X)} rows: give one per row.")
         return offset
 
-    def _choose_latent(self, X, lengths, order, units, moments):
+    def _shared_columns(self):
+        """Features whose coefficients are shared."""
+        if self.shared_coef is None:
+            return np.empty(0, dtype=np.int_)
+        return self._column_numbers(self.shared_coef, "shared_coef")
+
+    def _gated_columns(self):
+        """Features that the gate sees; None where there is no gate."""
+        return None
+
+    def _read_groups(self, groups, X, weight, gated):
+        """Lengths of groups and the order that puts them together, without rows that have no weight."""
+        lengths, order = read_groups(groups, len(X))
+        if weight is not None and not weight.all():
+            order = np.arange(len(X)) if order is None else order
+            kept = weight[order] > 0
+            lengths = np.add.reduceat(kept, np.cumsum(lengths) - lengths)
+            lengths, order = lengths[lengths > 0], order[kept]
+        first = np.cumsum(lengths) - lengths
+        for column in () if gated is None else gated:
+            values = X[:, column] if order is None else X[order, column]
+            varies = np.maximum.reduceat(values, first) > np.minimum.reduceat(values, first)
+            if varies.any():
+                raise ValueError(
+                    f"The gate sees {self._column_name(column)}, which varies within groups: the component of "
+                    "a group can depend only on what its rows have in common. Choose gate_features that do "
+                    "not vary, such as means over groups."
+                )
+        return lengths, order
+
+    def _choose_latent(self, gated, units, moments):
         """How components are weighted."""
-        return MixtureWeights() if lengths is None else Grouped(MixtureWeights())
+        if gated is None:
+            return MixtureWeights()
+        columns = gated + int(self.fit_intercept)
+        of_gate = None
+        if not self.fit_intercept:  # the design is not centred, but the gate has an intercept
+            of_columns = moments._replace(
+                mean=moments.mean[columns], variance=moments.variance[columns]
+            )
+            shift, scale = self._choose_units(of_columns, EACH_ALONE)[0]
+            of_gate = Affine(shift / units.scale[columns], scale / units.scale[columns])
+        return SoftmaxGate(tuple(columns.tolist()), self.gate_alpha, of_gate)
+
+    @staticmethod
+    def _for_share(model, share):
+        """The model for a share of the data: penalties weigh as much less."""
+        latent, family = model.latent, model.family
+        penalty = tuple(share * alpha for alpha in family.penalty)
+        if isinstance(_of_rows(latent), SoftmaxGate):
+            gate = replace(_of_rows(latent), ridge=share * _of_rows(latent).ridge)
+            latent = Grouped(gate) if isinstance(latent, Grouped) else gate
+        return LatentModel(latent, replace(family, penalty=penalty))
 
     @staticmethod
     def _table(X, y, offset, order, has_intercept):
@@ -223,7 +283,7 @@ class _RegressionMixture(EMMixin):
         others = [part for part in (y, offset) if part is not None]
         return SideBySide(*constant, X, *others, order=order)
 
-    def _units_of(self, table, weight, d, has_offset):
+    def _units_of(self, table, weight, d):
         """Units of the columns of the design and of the response, and the moments of all columns."""
         moments = self._moments(table, weight)
         mean, variance = moments.mean, moments.variance
@@ -255,17 +315,16 @@ class _RegressionMixture(EMMixin):
             np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])]
         )
 
-    def _choose_family(self, units, has_offset):
+    def _choose_family(self, shared, units, has_offset):
         first = int(self.fit_intercept)
-        n_columns = len(units.shift) - 1
-        shared = () if self.shared_coef is None else self._column_numbers(self.shared_coef, "shared_coef")
         penalty = self.alpha / units.scale[:-1] ** 2
         penalty[:first] = 0.0
+        penalty[shared + first] /= self.n_components  # each of the copies bears its share
         return Regression(
             RESPONSES[self.family],
-            n_columns,
+            len(penalty),
             penalty=tuple(penalty.tolist()) if self.alpha else (),
-            shared=tuple(first + int(column) for column in shared),
+            shared=tuple((shared + first).tolist()),
             shared_dispersion=self.shared_variance,
             least_ratio=self.min_variance_ratio,
             has_offset=has_offset,
@@ -293,8 +352,9 @@ class _RegressionMixture(EMMixin):
             last = self._last_params(model, units)
             return [Start("warm", lambda: last)]
         make = RegressionStarts(model, self.n_components, sample, floats_per_row)
-        # As many coefficients as rows explain all of them: nothing is left to tell components apart by.
-        if self.n_components == 1 or len(sample.rows) <= model.family.n_columns:
+        # As many free coefficients as rows explain all of them: nothing is left to tell components apart by.
+        explained = not self.alpha and len(sample.rows) <= model.family.n_columns
+        if self.n_components == 1 or explained:
             return [Start("all", make.everything)]
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
         kinds = self._portfolio
@@ -303,22 +363,23 @@ class _RegressionMixture(EMMixin):
     def _last_params(self, model, units):
         """The last fit's parameters in new units."""
         latent, params = self._params
-        new = model.family.n_dispersions(self.n_components)
-        fits = params.coef.shape == (self.n_components, model.family.n_columns)
-        fits &= len(params.dispersion) == new and self._model.family.response == model.family.response
+        new, old = model.family, self._model.family
+        fits = self.coef_.shape == (self.n_components, self.n_features_in_)
+        fits = fits and (new.n_columns, new.response) == (old.n_columns, old.response)
+        fits = fits and new.n_dispersions(self.n_components) == len(params.dispersion)
         if not (fits and self._has_same_latent(model)):
             raise ValueError(
                 "warm_start=True continues the last fit, but that had other features, another n_components, "
                 "family or kind of variance. Set warm_start=False."
             )
         inverse = Affine(-units.shift / units.scale, 1 / units.scale)
-        params = model.family.in_units(model.family.in_units(params, self._units), inverse)
-        return LatentPair(self._latent_in_new_units(latent, units), params)
+        params = new.in_units(old.in_units(params, self._units), inverse)
+        return LatentPair(self._latent_in_new_units(latent, model, units), new.nearest_legal(params))
 
     def _has_same_latent(self, model):
         return True
 
-    def _latent_in_new_units(self, latent, units):
+    def _latent_in_new_units(self, latent, model, units):
         return latent
 
     def _publish(self, result, model, units, moments, data):
@@ -342,7 +403,7 @@ class _RegressionMixture(EMMixin):
         self._publish_latent()
         self.n_parameters_ = model.latent.n_parameters(latent) + model.family.n_parameters(params)
         self._publish_race(result, moments.weight, moments.weight * np.log(units.scale[-1]))
-        ordered = Summary(*(part[order] for part in summary[:3]), summary.design, summary.misfit)
+        ordered = Summary(*(part[order] for part in summary[:4]), summary.design, summary.misfit)
         self._warn_of(result, ordered, moments.weight / moments.n_rows)
 
     def _publish_latent(self):
@@ -356,6 +417,7 @@ class _RegressionMixture(EMMixin):
         def of_batch(batch):
             prior = np.exp(model.latent.log_weights(params.latent, batch))
             seen = density(batch)
+            eta = model.family.linear_predictor(params.family, batch)
             resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
             totals = seen.totals(resp)
             weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
@@ -363,6 +425,7 @@ class _RegressionMixture(EMMixin):
                 totals.weight,
                 np.broadcast_to(prior, resp.shape) @ weight,
                 totals.gram,
+                weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
                 totals.design,
                 float((resp * (1.0 - prior)).sum()),
             )
@@ -379,14 +442,14 @@ class _RegressionMixture(EMMixin):
                 f"Less than one row supports {_components(lost)}: the fit has "
                 f"{int((~lost).sum())} components in effect. Reduce n_components."
             )
-        few = ~lost & (summary.counts < family.n_columns * unit)
+        few = ~lost & (summary.counts < family.n_own * unit)
         if few.any() and not self.alpha:
             self._warn(
-                f"Fewer rows than coefficients ({family.n_columns}) support {_components(few)}: these are not "
+                f"Fewer rows than coefficients ({family.n_own}) support {_components(few)}: these are not "
                 "determined. Reduce n_components, or set alpha > 0."
             )
         resting = family.resting(params)
-        if resting.all() and resting.any():
+        if resting.all():
             self._warn(
                 "The fit leaves no noise: sigma_ is the least that floating point can bear. There are too many "
                 "features or components for the rows, or responses are constant or exactly linear in the "
@@ -405,20 +468,30 @@ class _RegressionMixture(EMMixin):
                 "features tell the responses without error, or all responses are alike. Reduce n_components, "
                 f"or {'increase alpha' if self.alpha else 'set alpha > 0'} where slopes run away."
             )
-        self._warn_of_gate(summary.misfit / unit)
+        if (~lost).sum() > 1:
+            self._warn_of_gate(summary.misfit / unit)
         self._warn_unless_converged(result.best)
 
     def _runs_away(self, summary, unit):
-        """Components of which some direction, other than those absent from the design, has no curvature."""
+        """Components whose own coefficients have hardly any curvature in some direction that the design has.
+
+        Where coefficients run away linear predictors do, and curvature vanishes as their exponential; it is
+        compared with what vanishes as their square.
+        """
         family = self._model.family
-        if family.response.has_dispersion:
+        if family.response.has_dispersion or not family.n_own:
             return np.zeros(self.n_components, dtype=bool)
-        values, vectors, size = spectrum(summary.design)
-        there = values > NO_DIRECTION
-        whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
-        curvature = summary.curvature + (np.diag(family.penalty) if family.penalty else 0.0)
-        least = np.linalg.eigvalsh(whitener.T @ curvature @ whitener)[:, 0]
-        return least * summary.counts.sum() < NO_CURVATURE * unit
+        own = np.setdiff1d(np.arange(family.n_columns), family.shared)
+        penalty = np.array(family.penalty)[own] if family.penalty else np.zeros(len(own))
+        least = np.full(self.n_components, np.inf)
+        for k in range(self.n_components):
+            values, vectors, size = spectrum(summary.expected[k][np.ix_(own, own)])
+            there = values > NO_DIRECTION
+            if there.any():
+                whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
+                curvature = summary.curvature[k][np.ix_(own, own)] + np.diag(penalty)
+                least[k] = np.linalg.eigvalsh(whitener.T @ curvature @ whitener)[0]
+        return least * summary.counts < NO_CURVATURE * unit
 
     def _warn_of_columns(self, gram):
         """Name columns of the design that others determine."""
@@ -440,8 +513,11 @@ class _RegressionMixture(EMMixin):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _map_rows(self, X, function, y=None, offset=None):
-        """``function(batch, family)`` of each batch, gathered over the rows of X along the first axis."""
+    def _map_rows(self, X, function, y=None, offset=None, floats_per_row=0):
+        """``function(batch, family)`` of each batch, gathered over the rows of X along the first axis.
+
+        The function works on so many floats per row beside those of an E-step.
+        """
         check_is_fitted(self)
         X = self._check_X(X, reset=False, allow_nan=False)
         offset = self._check_offset(offset, X)
@@ -454,7 +530,7 @@ class _RegressionMixture(EMMixin):
         table = self._table(X, y, offset, None, family.n_columns > X.shape[1])
         batches = Batches(
             table,
-            floats_per_row=family.floats_per_row(len(self.coef_), table.shape[1]),
+            floats_per_row=floats_per_row + family.floats_per_row(len(self.coef_), table.shape[1]),
             units=self._affine(self._units, table),
             n_threads=effective_n_jobs(self.n_jobs),
         )
@@ -470,8 +546,7 @@ class _RegressionMixture(EMMixin):
     @property
     def _latent(self):
         """How rows are distributed over components, each a group of its own."""
-        latent = self._model.latent
-        return latent.latent if isinstance(latent, Grouped) else latent
+        return _of_rows(self._model.latent)
 
     def _means(self, batch, family):
         """Mean response of each component, (K, m)."""
@@ -523,12 +598,13 @@ class _RegressionMixture(EMMixin):
         log_prob, prior = np.split(self._map_rows(X, lambda *args: np.vstack(joint(*args)).T, y, offset), 2, 1)
         if weight is not None:
             log_prob *= weight[:, None]
-        lengths, order = read_groups(groups, len(log_prob))
+        gated = getattr(self, "gate_features_", None)
+        lengths, order = self._read_groups(groups, self._check_X(X, reset=False), weight, gated)
         order = np.arange(len(log_prob)) if order is None else order
         first = np.cumsum(lengths) - lengths
         of_groups = np.add.reduceat(log_prob[order], first) + prior[order[first]]
         resp, evidence = posterior_of(of_groups.T.copy())
-        codes = np.empty(len(order), dtype=np.intp)
+        codes = np.zeros(len(log_prob), dtype=np.intp)
         codes[order] = np.repeat(np.arange(len(lengths)), lengths)
         return resp.T, evidence, codes
 
@@ -611,14 +687,11 @@ class _RegressionMixture(EMMixin):
     def _total(self, X, y, sample_weight, groups, offset):
         """Log-likelihood, total weight and entropy of the responsibilities."""
         weight = self._check_weight(sample_weight, X)
-        resp, evidence, codes = self._posterior(X, y, weight, groups, offset)
+        resp, evidence, _ = self._posterior(X, y, weight, groups, offset)
         entropy = special.entr(resp).sum(axis=1)
-        n_rows = len(evidence) if codes is None else len(codes)
-        size = float(n_rows if weight is None else weight.sum())
-        if codes is None:
-            counts = np.ones(n_rows) if weight is None else weight
-        else:  # a group without weight is not there
-            counts = np.ones(len(evidence)) if weight is None else 1.0 * (np.bincount(codes, weight) > 0)
+        size = float(len(y) if weight is None else weight.sum())
+        # Groups count once each; those without weight are not there.
+        counts = np.ones(len(evidence)) if weight is None or groups is not None else weight
         return float(evidence @ counts), size, float(entropy @ counts)
 
     def sample(self, X, *, offset=None):
@@ -737,7 +810,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             found = self._invert(family.response, self._prior(batch), eta, np.atleast_1d(levels))
             return found * self._units.scale[-1] + self._units.shift[-1]
 
-        quantiles = self._map_rows(X, of_batch, offset=offset)
+        floats_per_row = 4 * len(self.coef_) * max(levels.size, 1)
+        quantiles = self._map_rows(X, of_batch, offset=offset, floats_per_row=floats_per_row)
         return quantiles if levels.ndim else quantiles[:, 0]
 
     def _invert(self, response, prior, eta, levels):
@@ -808,50 +882,26 @@ class _Gated:
 
     _portfolio = GATED_PORTFOLIO
 
-    def _choose_latent(self, X, lengths, order, units, moments):
-        names = self.gate_features
-        numbers = (
-            np.arange(X.shape[1]) if names is None else self._column_numbers(names, "gate_features")
-        )
-        columns = numbers + int(self.fit_intercept)
-        # In units of standard deviations, which without an intercept are not those of the design.
-        ridge = self.gate_alpha * moments.variance[columns] / units.scale[columns] ** 2
-        gate = SoftmaxGate(tuple(columns.tolist()), tuple(ridge.tolist()))
-        if lengths is None:
-            return gate
-        first = np.cumsum(lengths) - lengths
-        for column in numbers:
-            values = X[:, column] if order is None else X[order, column]
-            varies = np.maximum.reduceat(values, first) > np.minimum.reduceat(values, first)
-            if varies.any():
-                raise ValueError(
-                    f"The gate sees {self._column_name(column)}, which varies within groups: the component of "
-                    "a group can depend only on what its rows have in common. Choose gate_features that do "
-                    "not vary, such as means over groups."
-                )
-        return Grouped(gate)
+    def _gated_columns(self):
+        if self.gate_features is None:
+            return np.arange(self.n_features_in_)
+        return self._column_numbers(self.gate_features, "gate_features")
 
     def _publish_latent(self):
         gate = self._latent
-        columns = np.array(gate.columns)
-        coef = self._params.latent[:, 1:] / self._units.scale[columns]
-        self.gate_features_ = columns - int(self.fit_intercept)
-        self.gate_coef_ = coef
-        self.gate_intercept_ = self._params.latent[:, 0] - coef @ self._units.shift[columns]
+        params = gate.in_units(self._params.latent, self._units)
+        self.gate_features_ = np.array(gate.columns) - int(self.fit_intercept)
+        self.gate_coef_, self.gate_intercept_ = params[:, 1:].copy(), params[:, 0].copy()
 
     def _has_same_latent(self, model):
-        latent = model.latent.latent if isinstance(model.latent, Grouped) else model.latent
-        return latent.columns == self._latent.columns
+        first = int(self.fit_intercept)
+        return np.array_equal(np.array(_of_rows(model.latent).columns) - first, self.gate_features_)
 
-    def _latent_in_new_units(self, latent, units):
-        """Slopes of the gate from one standard deviation to another."""
-        columns = np.array(self._latent.columns)
-        slopes = latent[:, 1:] * (units.scale[columns] / self._units.scale[columns])
-        moved = (units.shift[columns] - self._units.shift[columns]) / units.scale[columns]
-        return np.column_stack([latent[:, 0] + slopes @ moved, slopes])
+    def _latent_in_new_units(self, latent, model, units):
+        return _of_rows(model.latent).from_units(self._latent.in_units(latent, self._units), units)
 
     def _warn_of_gate(self, misfit):
-        if self.n_components > 1 and len(self.gate_features_) and misfit < SEPARATED:
+        if misfit < SEPARATED:
             self._warn(
                 "The gate tells the components apart without error (complete separation): its coefficients run "
                 f"away, and only gate_alpha={self.gate_alpha} bounds them. Increase gate_alpha, or give it "
@@ -890,7 +940,8 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
         bound: a component whose noise shrinks about few rows lifts it without end. 1e-3 lets standard
         deviations differ by a factor of 32. A fit that rests on it warns, and is taken only if it is better
-        by more than d + 2 rows can gain by luck, :math:`\tfrac12 (d + 2) \log(1 / \text{ratio})` nats.
+        by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
+        has coefficients of its own, and one more.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
         of convergence. It does not depend on the number of rows.
@@ -1041,7 +1092,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
         bound: a component whose noise shrinks about few rows lifts it without end. 1e-3 lets standard
         deviations differ by a factor of 32. A fit that rests on it warns, and is taken only if it is better
-        by more than d + 2 rows can gain by luck, :math:`\tfrac12 (d + 2) \log(1 / \text{ratio})` nats.
+        by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
+        has coefficients of its own, and one more.
     gate_features : array-like of int or str, default=None
         Features, by number or name, that the gate sees; None for all.
     gate_alpha : float, default=1e-4

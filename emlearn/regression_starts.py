@@ -42,13 +42,12 @@ class GroupedSample(Sample):
     def of_groups(cls, table, weight, lengths, units, size, least, rng):
         """The groups of the table if they have no more than ``size`` rows, else an even part of them.
 
-        Groups without weight are not there.
-
         Parameters
         ----------
         table : array-like of shape (n, d)
             Rows, those of each group together.
         weight : ndarray of shape (n,) or None
+            Positive.
         lengths : ndarray of int of shape (n_groups,)
         units : Affine
         size : int
@@ -62,16 +61,11 @@ class GroupedSample(Sample):
         """
         first = np.cumsum(lengths) - lengths
         there = np.arange(len(lengths))
-        if weight is not None:
-            there = there[np.add.reduceat(weight, first) > 0]
-        n_rows = int(lengths[there].sum())
-        if n_rows > size:
-            drawn, _ = draw_evenly(len(there), None, max(size * len(there) // n_rows, least), rng)
-            there = there[drawn]
+        if len(table) > size:
+            there, _ = draw_evenly(len(lengths), None, max(size * len(lengths) // len(table), least), rng)
         positions = np.concatenate([np.arange(first[g], first[g] + lengths[g]) for g in there])
         group = np.repeat(np.arange(len(there)), lengths[there])
         counts = np.ones(len(positions)) if weight is None else weight[positions]
-        positions, group, counts = (part[counts > 0] for part in (positions, group, counts))
         distinct, rank = np.unique(in_units(table[positions], units), axis=0, return_inverse=True)
         key, place = np.unique(group * len(distinct) + rank.ravel(), return_inverse=True)
         counts = np.bincount(place.ravel(), counts)
@@ -116,6 +110,7 @@ class RegressionStarts:
         self._K = n_components
         self._batch: Batch = sample.batch
         self._weight = np.asarray(self._batch.weight)
+        self._unit = self._weight.sum() / len(sample.positions)  # the mean weight of a row
         self._batches = sample.batches(floats_per_row)
         alone = self._batch.lanes is None  # a row is a group of its own
         self._group = np.arange(len(self._weight)) if alone else lanes_of(self._batch)
@@ -191,16 +186,12 @@ class RegressionStarts:
 
     def _draw(self, rng, weight=None) -> np.ndarray:
         """Rows of as many groups, drawn by weight, as determine a regression."""
-        weight = np.array(self._weight if weight is None else weight)
-        drawn: list[int] = []
-        while len(drawn) < self._model.family.n_columns and weight.any():
-            cumulative = np.cumsum(weight)
-            index = np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right")
-            index = min(index, np.flatnonzero(weight)[-1])
-            same = np.flatnonzero(self._group == self._group[index])
-            drawn += same.tolist()
-            weight[same] = 0.0
-        return np.array(drawn)
+        of_groups = np.bincount(self._group, self._weight if weight is None else weight)
+        with np.errstate(divide="ignore"):  # those without weight come last
+            order = np.argsort(rng.exponential(size=len(of_groups)) / of_groups)
+        n_rows = np.cumsum(np.bincount(self._group)[order])
+        n_drawn = 1 + np.searchsorted(n_rows, self._model.family.n_columns)
+        return np.flatnonzero(np.isin(self._group, order[:n_drawn]))
 
     def _through(self, rows: np.ndarray) -> np.ndarray:
         """Coefficients (p,) of least squares of rough linear predictors on some rows."""
@@ -225,13 +216,13 @@ class RegressionStarts:
             half = -0.5 * np.log(2 * np.pi) - self._log_prob(coef).max(axis=0)
             dispersion *= max(2 * float(np.average(half, weights=self._weight)), family.floor)
         equal = np.full((self._K, len(self._weight)), 1.0 / self._K) * self._weight
-        coef[:, list(family.shared)] = coef[:, list(family.shared)].mean(axis=0)
-        return LatentPair(self._model.latent.start(self._batch, equal), RegressionParams(coef, dispersion))
+        params = family.nearest_legal(RegressionParams(coef, dispersion))
+        return LatentPair(self._model.latent.start(self._batch, equal), params)
 
     def _reseed(self, params: LatentPair, rng) -> LatentPair | None:
         """Regressions through badly explained rows for components that less than one row supports."""
         counts = self._model.expectation(params)(self._batch).stats.family.weight
-        lost = np.flatnonzero(counts < np.average(self._weight))
+        lost = np.flatnonzero(counts < self._unit)
         if not len(lost):
             return None
         coef = params.family.coef.copy()

@@ -295,7 +295,7 @@ def test_shortened_step_never_lowers_the_objective(size, ridge):
         safe = gate.shortened(stats, params, newton)
         rounding = 1e-12 * (1 + abs(before))
         assert expected(gate, safe, x, resp) >= before - rounding
-        np.testing.assert_array_equal(gate.shortened(stats, params, safe), safe)
+        assert gate.shortened(stats, params, safe) is None  # there is nothing shorter
         failed = expected(gate, newton, x, resp) < before - rounding
         lowered += failed
         if failed:
@@ -380,7 +380,7 @@ def test_one_component():
     np.testing.assert_array_equal(resp[0], weight)
     assert evidence == pytest.approx(weight @ log_prob[0])
     np.testing.assert_array_equal(GATE.maximize(stats, params), params)
-    np.testing.assert_array_equal(GATE.shortened(stats, params, params), params)
+    assert GATE.shortened(stats, params, params) is None
     assert GATE.n_parameters(params) == 0
     fit = fit_em(LatentModel(GATE, FAMILY), LatentPair(params, FAMILY.start(batch, weight[None])), (X, weight))
     mean = np.average(X[:, SEEN], axis=0, weights=weight)

@@ -75,6 +75,7 @@ def race(
     reserve: Sequence[Start] = (),
     n_agree: int = 2,
     sample: Any = None,
+    sample_model: EMModel | None = None,
     tol: float = 1e-4,
     max_iter: int = 1000,
     acceleration: str = "auto",
@@ -100,6 +101,8 @@ def race(
         How many starts must reach the best limit to make it trustworthy.
     sample : like ``data``, default=None
         Part of the data to run the race on; the finalists then finish on all of it.
+    sample_model : EMModel, default=None
+        What is fitted to the part, where that is not the same: a prior that weighs as much less.
     tol, max_iter, acceleration
         As in `emlearn.em.fit_em`.
     n_jobs : int, default=None
@@ -120,6 +123,7 @@ def race(
         raise ValueError("There is no start to race: give at least one.")
     batches = as_batches(data)
     ground = batches if sample is None else as_batches(sample)
+    ground_model = model if sample_model is None else sample_model
     settings = {"tol": tol, "max_iter": max_iter, "acceleration": acceleration}
     lock = threading.Lock()
 
@@ -141,7 +145,7 @@ def race(
         for wave in (starts, reserve):
             escalated = wave is reserve
             new = [
-                _Run(model, start, ground, settings, len(runs) + i, locked_report)
+                _Run(ground_model, start, ground, settings, len(runs) + i, locked_report)
                 for i, start in enumerate(wave)
             ]
             runs += new

@@ -97,9 +97,9 @@ class Regression(ExponentialFamily):
         dispersion = Positive() if self.response.has_dispersion else Fixed()
         return RegressionParams(coef, dispersion)  # type: ignore[arg-type]
 
-    def floats_per_row(self, n_components: int, n_rows: int) -> int:
-        """How many numbers an E-step works on per observation, of a batch with so many rows."""
-        return 2 * n_rows + n_components * (self.n_columns + 6)
+    def floats_per_row(self, n_components: int, n_read: int) -> int:
+        """How many numbers an E-step works on per observation, of which so many are read."""
+        return 2 * n_read + n_components * (self.n_columns + 4)
 
     def split(self, batch: Batch) -> tuple[FloatArray, FloatArray, FloatArray | float]:
         """Design (p, m), response (c, m) and offset (m,) of a batch."""
@@ -226,7 +226,10 @@ class Regression(ExponentialFamily):
         return failed._replace(coef=0.5 * (params.coef + failed.coef))
 
     def _newton_step(self, totals: RegressionTotals, params: RegressionParams) -> FloatArray:
-        """Change of the coefficients (K, p) by a Newton step, at the dispersions of ``params``."""
+        """Change of the coefficients (K, p) by a Newton step, at the dispersions of ``params``.
+
+        Of least norm: coefficients stay as they are in directions of which the design says nothing.
+        """
         gram, score = totals.gram, totals.score
         if self.penalty:
             gram = gram + np.diag(self.penalty)
@@ -280,7 +283,19 @@ class Regression(ExponentialFamily):
         """What as many rows as are always on a regression, and one more, gain by the noise that they lack."""
         dispersion = params.dispersion
         ratios = dispersion.max() / dispersion[self.resting(params)]
-        return float(0.5 * (self.n_columns + 1) * np.log(ratios).sum())
+        return float(0.5 * (self.n_own + 1) * np.log(ratios).sum())
+
+    @property
+    def n_own(self) -> int:
+        """Number of coefficients that each component has to itself."""
+        return self.n_columns - len(self.shared)
+
+    def nearest_legal(self, params: RegressionParams) -> RegressionParams:
+        """Parameters with shared coefficients made the same, and dispersions raised to their bounds."""
+        coef, shared = params.coef.copy(), list(self.shared)
+        coef[:, shared] = coef[:, shared].mean(axis=0)
+        least = max(self.floor, self.least_ratio * float(params.dispersion.max()))
+        return RegressionParams(coef, np.maximum(params.dispersion, least))
 
     def resting(self, params: RegressionParams) -> NDArray[np.bool_]:
         """Which dispersions rest on a bound from above: on the floor, or on the least ratio."""

@@ -146,11 +146,15 @@ class Counts(_AsGiven):
         return ((y >= 0) & (y == np.floor(y))).all(axis=1)
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
-        rate = self.mean(eta)
-        return Likelihood(y[0] * eta - rate, y[0] - rate, rate)
+        # About the rate that explains each count best: large counts would lose the digits of small differences.
+        near = np.maximum(y[0], 1.0)
+        away = np.minimum(eta, LARGEST) - np.log(near)
+        excess = near * np.expm1(away)
+        return Likelihood(y[0] * away - excess, y[0] - near - excess, near + excess)
 
     def base_measure(self, y: FloatArray) -> FloatArray:
-        return -special.gammaln(y[0] + 1.0)
+        near = np.maximum(y[0], 1.0)
+        return y[0] * np.log(near) - near - special.gammaln(y[0] + 1.0)
 
     def linear(self, y: FloatArray) -> FloatArray:
         return np.log(y[0] + 0.5)
@@ -162,7 +166,7 @@ class Counts(_AsGiven):
         return self.mean(eta)
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
-        return stats.poisson.cdf(y, self.mean(eta))
+        return special.pdtr(np.maximum(np.floor(y), -1.0), self.mean(eta))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         rate = self.mean(eta)
@@ -170,7 +174,9 @@ class Counts(_AsGiven):
         return np.where(rate < NORMAL, some, np.floor(rate + special.ndtri(q) * np.sqrt(rate)))
 
     def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
-        return rng.poisson(self.mean(eta)).astype(np.float64)
+        rate = self.mean(eta)
+        some = rng.poisson(np.minimum(rate, NORMAL)).astype(np.float64)
+        return np.where(rate < NORMAL, some, np.floor(rng.normal(rate, np.sqrt(rate))))
 
 
 @dataclass(frozen=True)
@@ -192,28 +198,34 @@ class Successes:
         return y if y.shape[1] == 1 else np.column_stack([y[:, 0], y.sum(axis=1)])
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
-        trials = y[1] if len(y) == 2 else 1.0
-        tail = np.exp(-np.abs(eta))
-        log_prob = np.log1p(tail)
-        log_prob += np.maximum(eta, 0.0)
-        log_prob *= -trials
-        log_prob += y[0] * eta
-        mean = np.where(eta >= 0, 1.0, tail)
-        tail += 1.0
-        mean /= tail
-        curvature = mean * (1.0 - mean) * trials
-        mean *= trials
-        return Likelihood(log_prob, y[0] - mean, curvature)
+        # About a probability near to what explains each row best, as for counts.
+        trials, best = self._trials(y), self._best(y)
+        away = eta - self.linear(y)
+        # log(1 + e^η) less the same at the best, which never overflows.
+        excess = np.maximum(away, 0.0) + np.log1p(
+            np.where(away > 0, 1.0 - best, best) * np.expm1(-np.abs(away))
+        )
+        mean = special.expit(eta)
+        curvature = trials * mean * special.expit(-eta)
+        return Likelihood(y[0] * away - trials * excess, y[0] - trials * mean, curvature)
 
-    def base_measure(self, y: FloatArray) -> FloatArray | float:
-        if len(y) == 1:
-            return 0.0
-        successes, trials = y
-        return -special.betaln(successes + 1.0, trials - successes + 1.0) - np.log1p(trials)
+    def base_measure(self, y: FloatArray) -> FloatArray:
+        trials, best = self._trials(y), self._best(y)
+        successes = y[0]
+        ways = -special.betaln(successes + 1.0, trials - successes + 1.0) - np.log1p(trials)
+        return ways + successes * np.log(best) + (trials - successes) * np.log1p(-best)
 
     def linear(self, y: FloatArray) -> FloatArray:
-        trials = y[1] if len(y) == 2 else 1.0
-        return np.log((y[0] + 0.5) / (trials - y[0] + 0.5))
+        best = self._best(y)
+        return np.log(best / (1.0 - best))
+
+    @staticmethod
+    def _trials(y: FloatArray) -> FloatArray | float:
+        return y[1] if len(y) == 2 else 1.0
+
+    def _best(self, y: FloatArray) -> FloatArray:
+        """Probability that about explains each row best, not 0 or 1."""
+        return (y[0] + 0.5) / (self._trials(y) + 1.0)
 
     def mean(self, eta: FloatArray) -> FloatArray:
         return special.expit(eta)

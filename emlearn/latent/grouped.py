@@ -69,6 +69,10 @@ class Grouped:
     def log_prior(self, params: Any) -> float:
         return float(self.latent.log_prior(params))
 
+    def floats_per_row(self, n_components: int) -> int:
+        """How many numbers an E-step works on per observation, beside those of the densities."""
+        return 2 * n_components + int(self.latent.floats_per_row(n_components))
+
     def n_parameters(self, params: Any) -> int:
         return int(self.latent.n_parameters(params))
 
@@ -91,6 +95,9 @@ def groups_of(batch: Batch) -> Batch:
     """The first observation of each group, of weight 1 if any observation of the group has weight."""
     assert batch.lanes is not None
     groups = batch.part("groups", slice(len(batch.lanes.lengths)))
-    if batch.weight is not None:
-        groups.weight = (np.bincount(lanes_of(batch), batch.weight) > 0).astype(np.float64)
+    weight = batch.weight
+    if weight is not None:
+        groups.weight = batch.once(
+            "groups with weight", lambda: (np.bincount(lanes_of(batch), weight) > 0).astype(np.float64)
+        )
     return groups

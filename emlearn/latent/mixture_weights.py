@@ -65,6 +65,10 @@ class MixtureWeights:
             return 0.0
         return float((self.concentration - 1.0) * np.log(params).sum())
 
+    def floats_per_row(self, n_components: int) -> int:
+        """How many numbers an E-step works on per observation, beside those of the densities."""
+        return 2 * n_components
+
     def n_parameters(self, params: FloatArray) -> int:
         """Number of free parameters."""
         return len(params) - 1

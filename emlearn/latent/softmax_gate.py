@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import helmert, solve
 
 from emlearn.em.algebra import weighted_gram
-from emlearn.em.batches import Batch
+from emlearn.em.batches import Affine, Batch
 from emlearn.em.spaces import Real
 from emlearn.latent.mixture_weights import posterior_of
 
@@ -49,14 +49,17 @@ class SoftmaxGate:
     Parameters
     ----------
     columns : tuple of int
-        The rows of ``batch.x`` that the gate sees. Their units should be about those of their spread.
-    ridge : float or tuple of floats, default=0.0
-        Penalty :math:`\frac12 \sum_j \text{ridge}_j \sum_k g_{kj}^2` on the slopes, the same for all or one for
-        each. Without it they run to infinity where features tell components apart without error.
+        The rows of ``batch.x`` that the gate sees.
+    ridge : float, default=0.0
+        Penalty :math:`\frac12 \text{ridge} \sum_k \lVert g_k \rVert^2` on the slopes. Without it they run to
+        infinity where features tell components apart without error.
+    units : Affine, default=None
+        The gate sees (x − shift) / scale of its columns, where these are not in units of their spread.
     """
 
     columns: tuple[int, ...]
-    ridge: float | tuple[float, ...] = 0.0
+    ridge: float = 0.0
+    units: Affine | None = None
     spaces = Real()
 
     def log_weights(self, params: FloatArray, batch: Batch) -> FloatArray:
@@ -92,6 +95,9 @@ class SoftmaxGate:
         def gather() -> FloatArray:
             z = np.empty((len(self.columns) + 1, batch.x.shape[1]))
             z[0], z[1:] = 1.0, batch.x[list(self.columns)]
+            if self.units is not None:
+                z[1:] -= self.units.shift[:, None]
+                z[1:] /= self.units.scale[:, None]
             return z
 
         return batch.once(("gate features", self.columns), gather)
@@ -108,16 +114,17 @@ class SoftmaxGate:
         """One Newton step."""
         return self._step(stats, params, safe=False)
 
-    def shortened(self, stats: GateStats, params: FloatArray, failed: FloatArray) -> FloatArray:
+    def shortened(self, stats: GateStats, params: FloatArray, failed: FloatArray) -> FloatArray | None:
         """The step that takes the curvature for its bound (Böhning, 1992): it never lowers the objective."""
-        return self._step(stats, params, safe=True)
+        step = self._step(stats, params, safe=True)
+        return None if np.array_equal(step, failed) else step
 
     def _step(self, stats: GateStats, params: FloatArray, *, safe: bool) -> FloatArray:
         """One step up the penalised expected log-likelihood, in coordinates where Böhning's bound is 1."""
         basis = _contrasts(len(params))
         position = basis.T @ params
-        penalty = np.zeros(params.shape[1])
-        penalty[1:] = self.ridge
+        penalty = np.full(params.shape[1], self.ridge)
+        penalty[0] = 0.0
         bound = 0.5 * stats.gram + np.diag(penalty)
         units = _whitener(bound)
         step = (basis.T @ stats.gradient - penalty * position) @ units
@@ -133,7 +140,29 @@ class SoftmaxGate:
 
     def log_prior(self, params: FloatArray) -> float:
         """Log of the normal density that the ridge amounts to, up to a constant."""
-        return -0.5 * float(np.sum(np.asarray(self.ridge) * params[:, 1:] ** 2))
+        return -0.5 * self.ridge * float(np.sum(params[:, 1:] ** 2))
+
+    def in_units(self, params: FloatArray, units: Affine) -> FloatArray:
+        """Parameters for the rows of ``batch.x`` before they were brought to ``units``."""
+        shift, scale = self._units_before(units)
+        slopes = params[:, 1:] / scale
+        return np.column_stack([params[:, 0] - slopes @ shift, slopes])
+
+    def from_units(self, params: FloatArray, units: Affine) -> FloatArray:
+        """The inverse of `in_units`."""
+        shift, scale = self._units_before(units)
+        return np.column_stack([params[:, 0] + params[:, 1:] @ shift, params[:, 1:] * scale])
+
+    def _units_before(self, units: Affine) -> Affine:
+        shift, scale = (part[list(self.columns)] for part in units)
+        if self.units is None:
+            return Affine(shift, scale)
+        return Affine(shift + scale * self.units.shift, scale * self.units.scale)
+
+    def floats_per_row(self, n_components: int) -> int:
+        """How many numbers an E-step works on per observation, beside those of the densities."""
+        n_pairs = n_components * (n_components - 1) // 2
+        return (n_pairs + 1) * (len(self.columns) + 1) + 4 * n_components
 
     def n_parameters(self, params: FloatArray) -> int:
         """Number of free parameters."""
