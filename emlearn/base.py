@@ -139,7 +139,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
                     f"{what} names {column!r}, which is no feature; X has {self.n_features_in_}, from 0 on."
                 )
         if len(set(numbers)) < len(numbers):
-            raise ValueError(f"{what} names a feature twice: {list(columns)}.")
+            raise ValueError(f"{what} names a feature twice: {columns.tolist()}.")
         return np.array(numbers, dtype=np.int_)
 
     def _check_weight(self, sample_weight, X):
@@ -223,10 +223,10 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
 
     def _warn_unless_converged(self, best, advice="reduce n_components"):
         if not best.converged:
-            gap = f"{best.gap:.3g}" if np.isfinite(best.gap) else "unknown number of"
+            gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "nobody knows how many"
             self._warn(
-                f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with a projected {gap} "
-                f"nats still to be gained. Increase max_iter, or {advice}."
+                f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with {gap} nats still to "
+                f"be gained. Increase max_iter, or {advice}."
             )
 
     @contextmanager

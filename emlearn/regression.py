@@ -65,6 +65,20 @@ def _of_rows(latent):
     return latent.latent if isinstance(latent, Grouped) else latent
 
 
+def _numbers(name, values, advice):
+    """Values as float64, perhaps not finite; of texts or dates an error with some advice."""
+    if np.asarray(values).dtype.kind in "mM":
+        raise ValueError(f"{name} must be numbers, but holds dates. {advice}")
+    try:
+        return check_array(
+            values, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name=name
+        )
+    except ValueError as error:
+        if np.asarray(values).dtype.kind not in "OUS":
+            raise
+        raise ValueError(f"{name} must be numbers, but not all of it are ({error}). {advice}") from error
+
+
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
     if offset is None or not response.has_dispersion:
@@ -108,10 +122,15 @@ class _RegressionMixture(EMMixin):
     __metadata_request__predict = {"offset": True}
     __metadata_request__predict_proba = {"offset": True}
     __metadata_request__score = {"offset": True}
-    # Of estimators for which these are not parameters.
-    shared_variance = False
-    min_variance_ratio = 0.0
     _portfolio = PORTFOLIO
+
+    @property
+    def _response(self):
+        return RESPONSES[self.family]
+
+    def _of_noise(self):
+        """Settings of the family that are about noise."""
+        return {"shared_dispersion": self.shared_variance, "least_ratio": self.min_variance_ratio}
 
     # -- fit ---------------------------------------------------------------------------------------------
 
@@ -125,8 +144,9 @@ class _RegressionMixture(EMMixin):
         ----------
         X : array-like of shape (n, d)
             Rows are observations. A memory-mapped array of floats is read batch by batch.
-        y : array-like of shape (n,), or of shape (n, 2) for successes and failures
-            Response of each row.
+        y : array-like of shape (n,), or (n, 2)
+            Response of each row, for a classifier its class. Two columns are numbers of successes and of
+            failures, with ``family="binomial"``.
         sample_weight : array-like of shape (n,), default=None
             How often each row counts.
         groups : array-like of shape (n,), default=None
@@ -148,7 +168,7 @@ class _RegressionMixture(EMMixin):
         """
         X = self._check_X(X, reset=True, allow_nan=False)
         shared, gated = self._shared_columns(), self._gated_columns()
-        response = RESPONSES[self.family]
+        response = self._response
         y = self._read_y(y, X, response, reset=True)
         weight = self._check_weight(sample_weight, X)
         y, offset = _less_offset(y, self._check_offset(offset, X), response)
@@ -189,15 +209,7 @@ class _RegressionMixture(EMMixin):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: it is the response."
             )
-        try:
-            y = check_array(y, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name="y")
-        except ValueError as error:
-            if np.asarray(y).dtype.kind not in "OUS":
-                raise
-            raise ValueError(
-                f"y must be {response.support}, but not all of it are numbers ({error}). For classes see "
-                "MixtureOfExpertsClassifier."
-            ) from error
+        y = _numbers("y", y, "For classes see MixtureOfExpertsClassifier.")
         check_consistent_length(X, y)
         if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
             y = column_or_1d(y, warn=True)[:, None]
@@ -217,14 +229,22 @@ class _RegressionMixture(EMMixin):
     def _check_offset(self, offset, X):
         if offset is None:
             return None
-        offset = check_array(np.atleast_1d(offset), ensure_2d=False, dtype=np.float64, input_name="offset")
-        if offset.shape != (len(X),):
-            raise ValueError(f"offset has shape {offset.shape}, but X has {len(X)} rows: give one per row.")
+        offset = _numbers("offset", offset, "Give one for each row.")
+        if np.shape(offset) not in ((len(X),), (len(X), 1)):
+            raise ValueError(
+                f"offset has shape {np.shape(offset)}, but X has {len(X)} rows: give one number for each row."
+            )
+        offset = column_or_1d(offset, warn=True)
+        row = int(np.argmax(~np.isfinite(offset)))
+        if not np.isfinite(offset[row]):
+            raise ValueError(
+                f"offset is {offset[row]} in row {row}. Leave out rows without one, as where exposure is 0."
+            )
         return offset
 
     def _shared_columns(self):
         """Features whose coefficients are shared."""
-        if self.shared_coef is None:
+        if self.shared_coef is None or not np.size(self.shared_coef):
             return np.empty(0, dtype=np.int_)
         return self._column_numbers(self.shared_coef, "shared_coef")
 
@@ -294,7 +314,7 @@ class _RegressionMixture(EMMixin):
         of_features = moments._replace(mean=mean[features], variance=variance[features])
         shift, scale = self._choose_units(of_features, EACH_ALONE)[0]
         shift_y, scale_y = 0.0, 1.0
-        if RESPONSES[self.family].has_dispersion:
+        if self._response.has_dispersion:
             shift_y, spread = mean[first + d], np.sqrt(variance[first + d])
             constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
             scale_y = (abs(shift_y) or 1.0) if constant else spread
@@ -321,13 +341,12 @@ class _RegressionMixture(EMMixin):
         penalty[:first] = 0.0
         penalty[shared + first] /= self.n_components  # each of the copies bears its share
         return Regression(
-            RESPONSES[self.family],
+            self._response,
             len(penalty),
             penalty=tuple(penalty.tolist()) if self.alpha else (),
             shared=tuple((shared + first).tolist()),
-            shared_dispersion=self.shared_variance,
-            least_ratio=self.min_variance_ratio,
             has_offset=has_offset,
+            **self._of_noise(),
         )
 
     def _sample(self, table, weight, lengths, units, rng):
@@ -462,11 +481,11 @@ class _RegressionMixture(EMMixin):
                 "lower it; else reduce n_components or set shared_variance=True."
             )
         run_away = ~lost & self._runs_away(summary, unit)
-        if run_away.any():
+        if run_away.any() and not self.alpha:
             self._warn(
-                f"Coefficients of {_components(run_away)} run away to infinity: there the "
-                "features tell the responses without error, or all responses are alike. Reduce n_components, "
-                f"or {'increase alpha' if self.alpha else 'set alpha > 0'} where slopes run away."
+                f"Coefficients of {_components(run_away)} run away to infinity: there the features tell the "
+                "responses without error, or all responses are alike. Set alpha > 0, which bounds slopes, or "
+                "reduce n_components."
             )
         if (~lost).sum() > 1:
             self._warn_of_gate(summary.misfit / unit)
@@ -482,15 +501,14 @@ class _RegressionMixture(EMMixin):
         if family.response.has_dispersion or not family.n_own:
             return np.zeros(self.n_components, dtype=bool)
         own = np.setdiff1d(np.arange(family.n_columns), family.shared)
-        penalty = np.array(family.penalty)[own] if family.penalty else np.zeros(len(own))
         least = np.full(self.n_components, np.inf)
         for k in range(self.n_components):
             values, vectors, size = spectrum(summary.expected[k][np.ix_(own, own)])
             there = values > NO_DIRECTION
             if there.any():
                 whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
-                curvature = summary.curvature[k][np.ix_(own, own)] + np.diag(penalty)
-                least[k] = np.linalg.eigvalsh(whitener.T @ curvature @ whitener)[0]
+                curvature = whitener.T @ summary.curvature[k][np.ix_(own, own)] @ whitener
+                least[k] = np.linalg.eigvalsh(curvature)[0]
         return least * summary.counts < NO_CURVATURE * unit
 
     def _warn_of_columns(self, gram):
@@ -501,11 +519,12 @@ class _RegressionMixture(EMMixin):
         empty = np.diag(gram) <= NO_DIRECTION * gram.max()
         involved = np.flatnonzero((absent.any(axis=1) | empty)[first:])
         if len(involved) and not self.alpha:
-            names = _some([self._column_name(j) for j in involved])
+            names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
+            listed = _some([repr(name) for name in names[involved].tolist()])
             self._warn(
-                f"The coefficients of {names} are not determined: these columns are constant or linear "
-                "combinations of one another. One choice of many is taken; predictions do not depend on it "
-                "where columns depend on one another as they did here. Leave columns out, or set alpha > 0."
+                f"The coefficients of columns {listed} are not determined: these columns are constant or "
+                "linear combinations of one another. One choice of many is taken; predictions do not depend on "
+                "it where columns depend on one another as they did here. Leave columns out, or set alpha > 0."
             )
 
     def _warn_of_gate(self, misfit):
@@ -575,7 +594,24 @@ class _RegressionMixture(EMMixin):
         """
         return self._map_rows(X, lambda *args: self._means(*args).T, offset=offset)
 
-    def _component_proba(self, X, y, groups, offset):
+    def component_proba(self, X, y=None, *, groups=None, offset=None):
+        """Probability of each component: prior weights, or responsibilities once y is known.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,), default=None
+            Responses, or classes; without them the probabilities are those of the mixture's weights, or of its
+            gate.
+        groups : array-like of shape (n,), default=None
+            Rows of one group share their component.
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        proba : ndarray of shape (n, K)
+            Rows sum to 1.
+        """
         if y is None:
             if groups is not None:
                 raise ValueError("groups say nothing without y: give y too.")
@@ -766,23 +802,20 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         return tuple(self._map_rows(X, moments, offset=offset).T.copy())
 
     def predict_proba(self, X, y=None, *, groups=None, offset=None):
-        """Probability of each component: prior weights, or responsibilities once y is known.
+        """Probability of each component: the same as `component_proba`.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         y : array-like of shape (n,), default=None
-            Responses; without them the probabilities are those of the mixture's weights, or of its gate.
         groups : array-like of shape (n,), default=None
-            Rows of one group share their component.
         offset : array-like of shape (n,), default=None
 
         Returns
         -------
         proba : ndarray of shape (n, K)
-            Rows sum to 1.
         """
-        return self._component_proba(X, y, groups, offset)
+        return self.component_proba(X, y, groups=groups, offset=offset)
 
     def predict_quantiles(self, X, q, *, offset=None):
         """Quantiles of the response: of the mixture, components and noise together.
@@ -885,6 +918,8 @@ class _Gated:
     def _gated_columns(self):
         if self.gate_features is None:
             return np.arange(self.n_features_in_)
+        if not np.size(self.gate_features):
+            return np.empty(0, dtype=np.int_)
         return self._column_numbers(self.gate_features, "gate_features")
 
     def _publish_latent(self):
@@ -1095,7 +1130,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
         has coefficients of its own, and one more.
     gate_features : array-like of int or str, default=None
-        Features, by number or name, that the gate sees; None for all.
+        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
+        on features.
     gate_alpha : float, default=1e-4
         Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
         squares, in nats. It keeps them finite where features separate the components.
@@ -1239,7 +1275,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         Number of components, K.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
-    alpha : float, default=0.0
+    alpha : float, default=1.0
         Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
         less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance
         of the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
@@ -1247,7 +1283,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     shared_coef : array-like of int or str, default=None
         Features, by number or name, whose coefficients are the same in all components.
     gate_features : array-like of int or str, default=None
-        Features, by number or name, that the gate sees; None for all.
+        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
+        on features.
     gate_alpha : float, default=1e-4
         Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
         squares, in nats. It keeps them finite where features separate the components.
@@ -1328,12 +1365,12 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     >>> X = rng.uniform(-2, 2, size=(400, 2))
     >>> steep = np.where(X[:, 0] < 0, 3.0, -3.0) * X[:, 1]  # what the second feature says depends on the first
     >>> y = np.where(rng.uniform(size=400) < 1 / (1 + np.exp(-steep)), "yes", "no")
-    >>> experts = MixtureOfExpertsClassifier(n_components=2, alpha=1.0, random_state=0).fit(X, y)
+    >>> experts = MixtureOfExpertsClassifier(n_components=2, random_state=0).fit(X, y)
     >>> experts.predict([[-1.0, 1.0], [1.0, 1.0]])
     array(['yes', 'no'], dtype='<U3')
     """
 
-    family = "binomial"
+    _response = RESPONSES["binomial"]
     _parameter_constraints: dict = {
         name: constraint
         for name, constraint in MixtureOfExperts._parameter_constraints.items()
@@ -1345,7 +1382,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         n_components=2,
         *,
         fit_intercept=True,
-        alpha=0.0,
+        alpha=1.0,
         shared_coef=None,
         gate_features=None,
         gate_alpha=1e-4,
@@ -1373,6 +1410,9 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         self.random_state = random_state
         self.verbose = verbose
 
+    def _of_noise(self):
+        return {}
+
     def _read_y(self, y, X, response, *, reset):
         """Whether each row is of the second class, (n, 1)."""
         if y is None:
@@ -1388,19 +1428,19 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         check_classification_targets(y)
         if reset:
             classes = np.unique(y)
-            if len(classes) != 2:
-                kind = "multiclass" if len(classes) > 2 else "one class"
+            if len(classes) == 1:
+                raise ValueError(f"y has only one class, {classes.tolist()[0]!r}: a classifier needs two.")
+            if len(classes) > 2:
                 raise ValueError(
-                    f"Only binary classification is supported. The type of the target is {kind}: y has "
-                    f"{len(classes)} classes. For more than two see OneVsRestClassifier."
+                    "Only binary classification is supported. The type of the target is multiclass: y has "
+                    f"{len(classes)} classes. See OneVsRestClassifier."
                 )
             self.classes_ = classes
         unknown = ~np.isin(y, self.classes_)
         if unknown.any():
             row = int(np.argmax(unknown))
-            raise ValueError(
-                f"y has the class {y[row]!r} in row {row}; the classes of the fit are {self.classes_.tolist()}."
-            )
+            known, other = self.classes_.tolist(), y[row : row + 1].tolist()[0]
+            raise ValueError(f"y has the class {other!r} in row {row}; the classes of the fit are {known}.")
         return (y == self.classes_[1]).astype(np.float64)[:, None]
 
     def _of_response(self, y):
@@ -1437,25 +1477,6 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         """
         second = self._mixture_mean(X, offset) > 0.5
         return self.classes_[second.astype(np.intp)]
-
-    def component_proba(self, X, y=None, *, groups=None, offset=None):
-        """Probability of each component: prior weights, or responsibilities once the class is known.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        y : array-like of shape (n,), default=None
-            Classes; without them the probabilities are those of the gate.
-        groups : array-like of shape (n,), default=None
-            Rows of one group share their component.
-        offset : array-like of shape (n,), default=None
-
-        Returns
-        -------
-        proba : ndarray of shape (n, K)
-            Rows sum to 1.
-        """
-        return self._component_proba(X, y, groups, offset)
 
     def score(self, X, y, sample_weight=None, *, offset=None):
         """Share of rows whose class is predicted.

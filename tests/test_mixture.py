@@ -252,7 +252,7 @@ def test_columns_by_name(X):
     known = pd.DataFrame({"eruptions": [2.0]})
     by_name, by_number = (fitted.conditional(known, columns=[column]) for column in ("eruptions", 0))
     np.testing.assert_array_equal(by_name.mean(), by_number.mean())
-    for columns, message in [(["x"], "no feature 'x'"), ([2], "no feature 2"), ([0, 0], "twice")]:
+    for columns, message in [(["x"], "columns names 'x',"), ([2], "columns names 2,"), ([0, 0], "twice")]:
         with pytest.raises(ValueError, match=message):
             fitted.marginal(columns)
     with pytest.raises(ValueError, match="all features"):

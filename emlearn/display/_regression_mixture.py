@@ -1,5 +1,7 @@
 """A mixture of regressions along one feature."""
 
+from collections import Counter
+
 import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
@@ -11,16 +13,19 @@ from emlearn.display._shared import (
     point_size,
     pyplot,
 )
+from emlearn.sequences import is_missing
 from emlearn.tables import is_frame, only_numbers
 
 GRID = 201
 JITTER = 0.04
 # An expert whose prior weight is below this, relative to its largest, says nothing there: its line ends.
 NO_WEIGHT = 0.01
+# Largest share of the height of axes for a legend in them.
+LEGEND_HEIGHT = 0.6
 
 
 class RegressionMixtureDisplay:
-    """Picture of a mixture of regressions, or of experts, along one of its features.
+    """Picture of a mixture of regressions, or of experts whose response is a number, along one of its features.
 
     The rows as points, coloured by their responsibilities, the mean response of each component as a line, that
     of the mixture dashed, and on request a band that holds most responses. Where prior weights depend on the
@@ -45,8 +50,8 @@ class RegressionMixtureDisplay:
         Prior weights there.
     band : ndarray of shape (m, 2), default=None
         Lower and upper ends of an interval there.
-    coverage : float, default=None
-        The probability of the response to be in it.
+    band_name : str, default="interval"
+        What the legend says of it.
     feature_name : str, default="x"
         Name of the feature.
     response_name : str, default="y"
@@ -94,7 +99,7 @@ class RegressionMixtureDisplay:
         means,
         prior,
         band=None,
-        coverage=None,
+        band_name="interval",
         feature_name="x",
         response_name="y",
     ):
@@ -106,7 +111,7 @@ class RegressionMixtureDisplay:
         self.means = means
         self.prior = prior
         self.band = band
-        self.coverage = coverage
+        self.band_name = band_name
         self.feature_name = feature_name
         self.response_name = response_name
 
@@ -127,12 +132,14 @@ class RegressionMixtureDisplay:
     ):
         """Draw a fitted mixture.
 
-        Lines are drawn with all other features, and the offset, at their means over the rows.
+        Lines are drawn with all other features, and the offset, at their means over the rows; columns that are
+        no numbers, or of pandas' type category, at their most frequent value. With an offset, counts and normal
+        responses are drawn as they would be at its mean.
 
         Parameters
         ----------
         estimator : MixtureOfLinearRegressions, MixtureOfExperts, or Pipeline that ends with one
-            Fitted. Through a pipeline, lines are drawn along a feature that goes into its first step.
+            Fitted; not a MixtureOfExpertsClassifier. Through a pipeline, lines are drawn along a feature that goes into its first step.
         X : array-like of shape (n, d)
             Rows to draw.
         y : array-like of shape (n,), or of shape (n, 2) for successes and failures
@@ -144,7 +151,8 @@ class RegressionMixtureDisplay:
         offset : array-like of shape (n,), default=None
             Offset of each row.
         interval : float, default=None
-            Draw a band that holds responses with this probability, as `predict_interval` has it.
+            Draw a band that holds responses with this probability, as `predict_interval` has it. There is none
+            for successes and failures, as shares vary the less the more trials a row has.
         ax : matplotlib Axes, default=None
             Where to draw; a new figure by default.
         gate_ax : matplotlib Axes, default=None
@@ -162,7 +170,7 @@ class RegressionMixtureDisplay:
         TypeError
             If the estimator is of another kind.
         ValueError
-            If there is no such feature, or none is named though there are several.
+            If there is no such feature, it holds no numbers, or none is named though there are several.
         """
         final = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         if not (hasattr(final, "predict_interval") and hasattr(final, "predict_components")):
@@ -171,36 +179,56 @@ class RegressionMixtureDisplay:
                 f"that end with one of them, not {type(final).__name__}."
             )
         check_is_fitted(final)
-        rows = np.asarray(only_numbers(X), dtype=np.float64)
-        names = _feature_names(estimator, X, rows)
+        columns = _columns(X)
+        names = _feature_names(estimator, X, len(columns))
         if feature is None and len(names) > 1:
             raise ValueError(f"X has {len(names)} features: give the one to draw along. They are {names}.")
         number = 0 if feature is None else feature_number(feature, names)
-        x = rows[:, number]
-        grid = np.linspace(np.nanmin(x), np.nanmax(x), GRID)
-        along = np.tile(np.nanmean(rows, axis=0), (GRID, 1))
-        along[:, number] = grid
+        x = columns[number]
+        if x.dtype == object:
+            raise ValueError(f"{names[number]!r} holds no numbers: give another feature to draw along.")
+        low, high = np.nanmin(x), np.nanmax(x)
+        if low == high:  # of one row, say
+            low, high = low - (0.1 * abs(low) or 1.0), high + (0.1 * abs(high) or 1.0)
+        grid = np.linspace(low, high, GRID)
+        along = [[_typical(column)] * GRID for column in columns]
+        along[number] = grid
         if is_frame(X):  # of pandas or polars
-            along = type(X)(dict(zip(X.columns, along.T, strict=True)))
+            along = type(X)(dict(zip(X.columns, along, strict=True)))
+        else:
+            along = np.array(along, dtype=np.result_type(*columns)).T
         if final is not estimator and len(estimator.steps) > 1:
             X, along = (estimator[:-1].transform(Z) for Z in (X, along))
-        at = None if offset is None else np.full(GRID, np.mean(offset))
-        responses = np.asarray(y, dtype=np.float64)
-        if responses.ndim == 2 and responses.shape[1] == 2:
-            trials = responses.sum(axis=1)
-            responses = responses[:, 0] / np.where(trials > 0, trials, np.nan)
+        resp = final.predict_proba(X, y, groups=groups, offset=offset)
+        response_name = str(getattr(y, "name", None) or "y")
+        y = np.asarray(y, dtype=np.float64)
+        of_trials = y.ndim == 2 and y.shape[1] == 2
+        if of_trials:
+            trials = y.sum(axis=1)
+            y = y[:, 0] / np.where(trials > 0, trials, np.nan)
+        y, at = y.ravel(), None
+        if offset is not None:
+            at = np.full(GRID, np.mean(offset))
+            if final.family != "binomial":
+                more = at[0] - np.asarray(offset)
+                y = y * np.exp(more) if final.family == "poisson" else y + more
+                response_name += " at the mean offset"
+        band, band_name = None, "interval"
+        if interval is not None and not of_trials:
+            band = final.predict_interval(along, interval, offset=at)
+            band_name = f"{100 * interval:.4g} % of responses" + ",\nother features fixed" * (len(names) > 1)
         display = cls(
             x=x,
-            y=responses.ravel(),
-            resp=final.predict_proba(X, y, groups=groups, offset=offset),
+            y=y,
+            resp=resp,
             weights=final.weights_,
             grid=grid,
             means=final.predict_components(along, offset=at),
             prior=final.predict_proba(along),
-            band=None if interval is None else final.predict_interval(along, interval, offset=at),
-            coverage=interval,
+            band=band,
+            band_name=band_name,
             feature_name=names[number],
-            response_name=str(getattr(y, "name", None) or "y"),
+            response_name=response_name,
         )
         return display.plot(ax=ax, gate_ax=gate_ax, **kwargs)
 
@@ -230,12 +258,12 @@ class RegressionMixtureDisplay:
         colors : sequence of K matplotlib colours, default=None
             Colours of the components.
         legend : bool, default=True
-            Whether to draw a legend: above the axes, or in them if ``ax`` is given.
+            Whether to draw a legend: above the axes, or in them if ``ax`` is given and has room for it.
         scatter_kwargs : dict, default=None
             For the points (`Axes.scatter`). Where all responses are 0 or 1 they are spread a little at random,
             so that they do not hide one another.
         line_kwargs : dict, default=None
-            For the components (`Axes.plot`).
+            For the components (`Line2D`).
         area_kwargs : dict, default=None
             For the prior weights (`Axes.stackplot`).
 
@@ -243,6 +271,8 @@ class RegressionMixtureDisplay:
         -------
         display : RegressionMixtureDisplay
         """
+        from matplotlib.lines import Line2D
+
         K = self.means.shape[1]
         colors = component_colors(colors, K)
         labels = component_labels(labels, self.weights)
@@ -260,22 +290,20 @@ class RegressionMixtureDisplay:
         there = self.prior >= NO_WEIGHT * self.prior.max(axis=0)
         for line, color, label in zip(np.where(there, self.means, np.nan).T, colors * 0.7, labels, strict=True):
             style = {"color": color, "lw": 2, "zorder": 3, **(line_kwargs or {})}
-            self.lines_ += ax.plot(self.grid, line, label=label, **style)
+            # A component may leave the rows where it has little weight. It does not extend the axes, or it
+            # would press the rows flat: the mixture mean does.
+            self.lines_.append(ax.add_artist(Line2D(self.grid, line, label=label, **style)))
         mean = (self.prior * self.means).sum(axis=1)
+        ax.update_datalim(np.column_stack([self.grid, mean]))
         self.mean_line_ = self.band_ = None
         if K > 1:
             style = {"color": "0.3", "lw": 1.2, "ls": "--", "zorder": 2.5, "label": "mixture mean"}
             (self.mean_line_,) = ax.plot(self.grid, mean, **style)
-        shown = [y, mean]
         if self.band is not None:
-            style = {"color": "0.88", "lw": 0, "zorder": 0}
-            style["label"] = f"{100 * self.coverage:.4g} % of responses"
+            style = {"color": "0.88", "lw": 0, "zorder": 0, "label": self.band_name}
             self.band_ = ax.fill_between(self.grid, *self.band.T, **style)
-            shown.append(self.band.ravel())
-        # A component may leave the rows where it has little weight: it is cut off, or it would press them flat.
-        low, high = np.nanmin(np.concatenate(shown)), np.nanmax(np.concatenate(shown))
-        margin = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-        ax.set(ylim=(low - margin, high + margin), ylabel=self.response_name)
+        ax.autoscale_view()
+        ax.set_ylabel(self.response_name)
         self.areas_ = []
         if gate_ax is not None:
             style = {"colors": list(colors), "lw": 0, "alpha": 0.85, **(area_kwargs or {})}
@@ -286,16 +314,53 @@ class RegressionMixtureDisplay:
             style = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": 2, "frameon": False}
             ax.legend(borderaxespad=0.3, **style)
         elif legend:
-            ax.legend()
+            _legend_within(ax)
         return self
 
 
-def _feature_names(estimator, X, rows):
+def _columns(X):
+    """Columns of X: numbers as floats, others, and those of pandas' type category, as objects."""
+    if is_frame(X):
+        columns = [X[[name]] for name in X.columns]
+    else:
+        table = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
+        columns = np.hsplit(table, table.shape[1])
+    return [_numbers(column) for column in columns]
+
+
+def _numbers(column):
+    if not is_frame(column) or str(next(iter(column.dtypes))) != "category":
+        try:
+            return np.asarray(only_numbers(column), dtype=np.float64).ravel()
+        except (TypeError, ValueError):
+            pass
+    return np.asarray(column, dtype=object).ravel()
+
+
+def _typical(column):
+    """Mean of numbers, most frequent value of others."""
+    if column.dtype != object:
+        return np.nanmean(column)
+    counts = Counter(value for value in column if not is_missing(value))
+    return max(counts, key=counts.get, default=None)
+
+
+def _feature_names(estimator, X, d):
     """Names of the columns of X, or else of the fit, or else numbers."""
     names = X.columns if is_frame(X) else getattr(estimator, "feature_names_in_", None)
-    if names is None or len(names) != rows.shape[1]:
-        names = [f"feature {j}" for j in range(rows.shape[1])]
+    if names is None or len(names) != d:
+        names = [f"feature {j}" for j in range(d)]
     return [str(name) for name in names]
+
+
+def _legend_within(ax):
+    """A legend in axes that others may surround: small enough to stay within, or none."""
+    for size in ("medium", "small", "x-small", "xx-small"):
+        legend = ax.legend(loc="best", fontsize=size, handlelength=1.5)
+        room, taken = ax.bbox, legend.get_window_extent()
+        if taken.width < 0.9 * room.width and taken.height < LEGEND_HEIGHT * room.height:
+            return
+    legend.remove()
 
 
 def _panels(gated):

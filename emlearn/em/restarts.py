@@ -10,6 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from emlearn.em.model import EMModel
 FIRST_STEPS = 10  # E-steps that each start gets at first
 N_FINALISTS = 3
 MAX_RESEEDED = 3
+# Gains that shrink more slowly than this, from one step to the next, are projected as if they did not.
+SLOWEST = 0.99
 # Fits whose projected limits are this close, in nats, are taken for the same maximum.
 SAME = 0.01
 # Of fits that are closer yet the first start is taken, so that rounding has no say in which.
@@ -203,12 +206,17 @@ def _distinct(ranked: list[_Run]) -> list[_Run]:
 
 
 def _displaced(runs: list[_Run], finalists: list[_Run]) -> list[_Run]:
-    """Runs that get their turn after all, since those ahead of them met at one place or on a constraint."""
-    arrived = _distinct([run for run in finalists if not run.is_spurious])
-    if len(arrived) > 1 or (arrived and len(finalists) > N_FINALISTS):
-        return []
+    """Runs that get their turn after all.
+
+    They stand higher already than the best that has arrived; or those ahead of them met at one place, or on
+    a constraint.
+    """
     others = [run for run in runs if run not in finalists and not run.is_spurious]
-    ranked = sorted(others, key=_Run.rank, reverse=True)
+    higher = [run for run in others if run.reached > finalists[0].value + SAME]
+    arrived = _distinct([run for run in finalists if not run.is_spurious])
+    if not higher and (len(arrived) > 1 or (arrived and len(finalists) > N_FINALISTS)):
+        return []
+    ranked = sorted(higher or others, key=_Run.rank, reverse=True)
     return [run for run in _distinct(arrived + ranked) if run not in arrived][:N_FINALISTS]
 
 
@@ -280,8 +288,18 @@ class _Run:
 
     @property
     def limit(self) -> float:
-        """Projected limit of the objective; where nothing can be projected, what is reached."""
-        return self.last.objective + (self.gap if np.isfinite(self.gap) else 0.0)
+        """Projected limit of the objective; where nothing can be projected, what is reached.
+
+        No rate beyond ``SLOWEST`` is believed: where parameters run away, gains hardly shrink from one step to
+        the next, and promise more than there is.
+        """
+        gains = [
+            here.objective - before.objective
+            for before, here in pairwise(self.history[-4:])
+            if not here.extrapolated
+        ]
+        most = gains[-1] * SLOWEST / (1 - SLOWEST) if gains else 0.0
+        return self.last.objective + (min(self.gap, most) if np.isfinite(self.gap) else 0.0)
 
     @property
     def is_spurious(self) -> bool:
@@ -292,6 +310,11 @@ class _Run:
     def value(self) -> float:
         """The limit, less what it may owe to luck: what runs are compared by."""
         return self.limit - self._model.handicap(self.last.params)
+
+    @property
+    def reached(self) -> float:
+        """What it is worth without going on."""
+        return self.last.objective - self._model.handicap(self.last.params)
 
     def rank(self) -> tuple[bool, float]:
         """Sorts spurious fits below all others, then by value."""

@@ -21,6 +21,8 @@ FloatArray = NDArray[np.float64]
 LEAST_SHARE = 1e-6
 # Directions in which the features spread less than this, relatively, are left alone: it may be rounding.
 COLLINEAR = 1e-12
+# Times that a Newton step is halved before a safe one is taken.
+N_HALVES = 4
 # The least that the curvature is taken for, relative to its bound.
 FLAT = 1e-10
 
@@ -115,9 +117,18 @@ class SoftmaxGate:
         return self._step(stats, params, safe=False)
 
     def shortened(self, stats: GateStats, params: FloatArray, failed: FloatArray) -> FloatArray | None:
-        """The step that takes the curvature for its bound (Böhning, 1992): it never lowers the objective."""
-        step = self._step(stats, params, safe=True)
-        return None if np.array_equal(step, failed) else step
+        """Half the Newton step, a quarter, ...; at last one that cannot fall (Böhning, 1992).
+
+        That one takes the curvature for its bound.
+        """
+        newton = self.maximize(stats, params)
+        if np.array_equal(newton, params):
+            return None
+        for half in 0.5 ** np.arange(N_HALVES):
+            if np.array_equal(failed, params + half * (newton - params)):
+                return params + 0.5 * half * (newton - params)
+        safe = self._step(stats, params, safe=True)
+        return None if np.array_equal(safe, failed) else safe
 
     def _step(self, stats: GateStats, params: FloatArray, *, safe: bool) -> FloatArray:
         """One step up the penalised expected log-likelihood, in coordinates where Böhning's bound is 1."""
