@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import NamedTuple
 
 import numpy as np
 from joblib import effective_n_jobs
@@ -27,37 +26,17 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
-from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram
 from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Regression
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
+from emlearn.regression_report import complaints, summarise
 from emlearn.regression_starts import GATED_PORTFOLIO, PORTFOLIO, GroupedSample, RegressionStarts
 from emlearn.sequences import is_missing, read_groups
 from emlearn.starts import SAMPLE_ROWS, Sample
 
 # Features are freed of their units one by one.
 EACH_ALONE = COVARIANCE_SHAPES["diag"].structure
-# Of the direction in which columns are collinear, entries that count.
-TAKES_PART = 1e-6
-# A gate that is wrong by less than this many rows in all separates the components.
-SEPARATED = 0.5
-# Curvature of the likelihood, in rows, below which coefficients of a component run away.
-NO_CURVATURE = 0.1
-# Names that a message lists.
-MOST_NAMES = 10
 BISECTIONS = 200
-
-
-def _some(names):
-    """Names for a message, the first ones if there are many."""
-    listed = ", ".join(str(name) for name in names[:MOST_NAMES])
-    return listed + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
-
-
-def _components(which):
-    """Components by number, for a message."""
-    numbers = np.flatnonzero(which)
-    return f"component{'s' if len(numbers) > 1 else ''} {_some(numbers)}"
 
 
 def _of_rows(latent):
@@ -84,17 +63,6 @@ def _less_offset(y, offset, response):
     if offset is None or not response.has_dispersion:
         return y, offset
     return y - offset[:, None], None
-
-
-class Summary(NamedTuple):
-    """Sums over the rows at the end of a fit."""
-
-    counts: np.ndarray  # (K,) Σ responsibilities
-    prior: np.ndarray  # (K,) Σ prior weights
-    curvature: np.ndarray  # (K, p, p) Σ responsibility · curvature · z zᵀ
-    expected: np.ndarray  # (K, p, p) the same for a curvature of 1 / (1 + η²)
-    design: np.ndarray  # (p, p) Σ z zᵀ
-    misfit: float  # Σ responsibility · (1 − prior weight)
 
 
 class _RegressionMixture(EMMixin):
@@ -404,7 +372,7 @@ class _RegressionMixture(EMMixin):
     def _publish(self, result, model, units, moments, data):
         """Fitted attributes, in the user's units, components sorted; then warnings."""
         with one_blas_thread():
-            summary = data.sum(self._summarise(model, result.best.params))
+            summary = data.sum(summarise(model, result.best.params))
         share = summary.prior / summary.prior.sum()
         latent, params = result.best.params
         order = np.lexsort((params.coef[:, 0], -np.round(share, 9)))
@@ -422,113 +390,12 @@ class _RegressionMixture(EMMixin):
         self._publish_latent()
         self.n_parameters_ = model.latent.n_parameters(latent) + model.family.n_parameters(params)
         self._publish_race(result, moments.weight, moments.weight * np.log(units.scale[-1]))
-        ordered = Summary(*(part[order] for part in summary[:4]), summary.design, summary.misfit)
-        self._warn_of(result, ordered, moments.weight / moments.n_rows)
+        for complaint in complaints(self, summary.reorder(order), moments.weight / moments.n_rows):
+            self._warn(complaint)
+        self._warn_unless_converged(result.best)
 
     def _publish_latent(self):
         """Attributes of how components are weighted."""
-
-    @staticmethod
-    def _summarise(model, params):
-        """What of a batch is told at the end of a fit, as a function."""
-        density = model.family.density(params.family)
-
-        def of_batch(batch):
-            prior = np.exp(model.latent.log_weights(params.latent, batch))
-            seen = density(batch)
-            eta = model.family.linear_predictor(params.family, batch)
-            resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
-            totals = seen.totals(resp)
-            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
-            return Summary(
-                totals.weight,
-                np.broadcast_to(prior, resp.shape) @ weight,
-                totals.gram,
-                weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
-                totals.design,
-                float((resp * (1.0 - prior)).sum()),
-            )
-
-        return of_batch
-
-    def _warn_of(self, result, summary, unit):
-        """Say what of the fit is not as it should be; ``unit`` is the mean weight of a row."""
-        self._warn_of_columns(summary.design)
-        family, params = self._model.family, self._params.family
-        lost = summary.counts < unit
-        if lost.any():
-            self._warn(
-                f"Less than one row supports {_components(lost)}: the fit has "
-                f"{int((~lost).sum())} components in effect. Reduce n_components."
-            )
-        few = ~lost & (summary.counts < family.n_own * unit)
-        if few.any() and not self.alpha:
-            self._warn(
-                f"Fewer rows than coefficients ({family.n_own}) support {_components(few)}: these are not "
-                "determined. Reduce n_components, or set alpha > 0."
-            )
-        resting = family.resting(params)
-        if resting.all():
-            self._warn(
-                "The fit leaves no noise: sigma_ is the least that floating point can bear. There are too many "
-                "features or components for the rows, or responses are constant or exactly linear in the "
-                "features."
-            )
-        elif resting.any():
-            self._warn(
-                f"The noise of {_components(resting)} is as small as "
-                f"min_variance_ratio={self.min_variance_ratio} allows. If there is truly so little noise, "
-                "lower it; else reduce n_components or set shared_variance=True."
-            )
-        run_away = ~lost & self._runs_away(summary, unit)
-        if run_away.any() and not self.alpha:
-            self._warn(
-                f"Coefficients of {_components(run_away)} run away to infinity: there the features tell the "
-                "responses without error, or all responses are alike. Set alpha > 0, which bounds slopes, or "
-                "reduce n_components."
-            )
-        if (~lost).sum() > 1:
-            self._warn_of_gate(summary.misfit / unit)
-        self._warn_unless_converged(result.best)
-
-    def _runs_away(self, summary, unit):
-        """Components whose own coefficients have hardly any curvature in some direction that the design has.
-
-        Where coefficients run away linear predictors do, and curvature vanishes as their exponential; it is
-        compared with what vanishes as their square.
-        """
-        family = self._model.family
-        if family.response.has_dispersion or not family.n_own:
-            return np.zeros(self.n_components, dtype=bool)
-        own = np.setdiff1d(np.arange(family.n_columns), family.shared)
-        least = np.full(self.n_components, np.inf)
-        for k in range(self.n_components):
-            values, vectors, size = spectrum(summary.expected[k][np.ix_(own, own)])
-            there = values > NO_DIRECTION
-            if there.any():
-                whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
-                curvature = whitener.T @ summary.curvature[k][np.ix_(own, own)] @ whitener
-                least[k] = np.linalg.eigvalsh(curvature)[0]
-        return least * summary.counts < NO_CURVATURE * unit
-
-    def _warn_of_columns(self, gram):
-        """Name columns of the design that others determine."""
-        first = int(self.fit_intercept)
-        values, vectors, _ = spectrum(gram)
-        absent = np.abs(vectors[:, values <= NO_DIRECTION]) > TAKES_PART
-        empty = np.diag(gram) <= NO_DIRECTION * gram.max()
-        involved = np.flatnonzero((absent.any(axis=1) | empty)[first:])
-        if len(involved) and not self.alpha:
-            names = getattr(self, "feature_names_in_", np.arange(self.n_features_in_))
-            listed = _some([repr(name) for name in names[involved].tolist()])
-            self._warn(
-                f"The coefficients of columns {listed} are not determined: these columns are constant or "
-                "linear combinations of one another. One choice of many is taken; predictions do not depend on "
-                "it where columns depend on one another as they did here. Leave columns out, or set alpha > 0."
-            )
-
-    def _warn_of_gate(self, misfit):
-        """Say if a gate separates the components."""
 
     # -- after fit ---------------------------------------------------------------------------------------
 
@@ -934,14 +801,6 @@ class _Gated:
 
     def _latent_in_new_units(self, latent, model, units):
         return _of_rows(model.latent).from_units(self._latent.in_units(latent, self._units), units)
-
-    def _warn_of_gate(self, misfit):
-        if misfit < SEPARATED:
-            self._warn(
-                "The gate tells the components apart without error (complete separation): its coefficients run "
-                f"away, and only gate_alpha={self.gate_alpha} bounds them. Increase gate_alpha, or give it "
-                "fewer gate_features."
-            )
 
 
 class MixtureOfLinearRegressions(_MixtureRegressor):

@@ -1,0 +1,162 @@
+"""What of a fitted mixture of regressions is not as it should be, in words."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram
+
+# Of the direction in which columns are collinear, entries that count.
+TAKES_PART = 1e-6
+# A gate that is wrong by less than this many rows in all separates the components.
+SEPARATED = 0.5
+# Curvature of the likelihood, in rows, below which coefficients of a component run away.
+NO_CURVATURE = 0.1
+# Names that a message lists.
+MOST_NAMES = 10
+
+
+class Summary(NamedTuple):
+    """Sums over the rows at the end of a fit."""
+
+    counts: np.ndarray  # (K,) Σ responsibilities
+    prior: np.ndarray  # (K,) Σ prior weights
+    curvature: np.ndarray  # (K, p, p) Σ responsibility · curvature · z zᵀ
+    expected: np.ndarray  # (K, p, p) the same for a curvature of 1 / (1 + η²)
+    design: np.ndarray  # (p, p) Σ z zᵀ
+    misfit: float  # Σ responsibility · (1 − prior weight)
+
+    def reorder(self, order):
+        """The summary with components in another order."""
+        return Summary(*(part[order] for part in self[:4]), self.design, self.misfit)
+
+
+def summarise(model, params):
+    """The summary of a batch, as a function of it."""
+    density = model.family.density(params.family)
+
+    def of_batch(batch):
+        prior = np.exp(model.latent.log_weights(params.latent, batch))
+        seen = density(batch)
+        eta = model.family.linear_predictor(params.family, batch)
+        resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
+        totals = seen.totals(resp)
+        weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+        return Summary(
+            totals.weight,
+            np.broadcast_to(prior, resp.shape) @ weight,
+            totals.gram,
+            weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
+            totals.design,
+            float((resp * (1.0 - prior)).sum()),
+        )
+
+    return of_batch
+
+
+def complaints(estimator, summary, unit):
+    """Messages for the user.
+
+    Parameters
+    ----------
+    estimator : mixture of regressions or experts
+        Fitted.
+    summary : Summary
+        Components in the order of the fitted attributes.
+    unit : float
+        Mean weight of a row.
+
+    Yields
+    ------
+    message : str
+    """
+    family, params = estimator._model.family, estimator._params.family
+    lost = summary.counts < unit
+    columns = undetermined(summary.design)[int(estimator.fit_intercept) :]
+    if columns.any() and not estimator.alpha:
+        names = getattr(estimator, "feature_names_in_", np.arange(estimator.n_features_in_))
+        listed = _some([repr(name) for name in names[columns].tolist()])
+        yield (
+            f"The coefficients of columns {listed} are not determined: these columns are constant or linear "
+            "combinations of one another. One choice of many is taken; predictions do not depend on it where "
+            "columns depend on one another as they did here. Leave columns out, or set alpha > 0."
+        )
+    if lost.any():
+        yield (
+            f"Less than one row supports {_components(lost)}: the fit has {int((~lost).sum())} components in "
+            "effect. Reduce n_components."
+        )
+    few = ~lost & (summary.counts < family.n_own * unit)
+    if few.any() and not estimator.alpha:
+        yield (
+            f"Fewer rows than coefficients ({family.n_own}) support {_components(few)}: these are not "
+            "determined. Reduce n_components, or set alpha > 0."
+        )
+    resting = family.resting(params)
+    if resting.all():
+        yield (
+            "The fit leaves no noise: sigma_ is the least that floating point can bear. There are too many "
+            "features or components for the rows, or responses are constant or exactly linear in the features."
+        )
+    elif resting.any():
+        yield (
+            f"The noise of {_components(resting)} is as small as "
+            f"min_variance_ratio={estimator.min_variance_ratio} allows. If there is truly so little noise, "
+            "lower it; else reduce n_components or set shared_variance=True."
+        )
+    away = ~lost & run_away(family, summary, unit)
+    if away.any() and not estimator.alpha:
+        yield (
+            f"Coefficients of {_components(away)} run away to infinity: there the features tell the responses "
+            "without error, or all responses are alike. Set alpha > 0, which bounds slopes, or reduce "
+            "n_components."
+        )
+    # With one component, or for want of others, any gate is right.
+    if hasattr(estimator, "gate_coef_") and (~lost).sum() > 1 and summary.misfit < SEPARATED * unit:
+        yield (
+            "The gate tells the components apart without error (complete separation): its coefficients run "
+            f"away, and only gate_alpha={estimator.gate_alpha} bounds them. Increase gate_alpha, or give it "
+            "fewer gate_features."
+        )
+
+
+def undetermined(design):
+    """Which columns of a design are constant 0, or linear combinations of others, from its cross-products."""
+    values, vectors, _ = spectrum(design)
+    absent = np.abs(vectors[:, values <= NO_DIRECTION]) > TAKES_PART
+    return absent.any(axis=1) | (np.diag(design) <= NO_DIRECTION * design.max())
+
+
+def run_away(family, summary, unit):
+    """Components whose own coefficients have hardly any curvature in some direction that their rows have.
+
+    Where coefficients run away linear predictors do, and curvature vanishes as their exponential; it is
+    compared with what vanishes as their square.
+    """
+    K, p = summary.curvature.shape[:2]
+    if family.response.has_dispersion or not family.n_own:
+        return np.zeros(K, dtype=bool)
+    own = np.setdiff1d(np.arange(p), family.shared)
+    least = np.full(K, np.inf)
+    for k in range(K):
+        values, vectors, size = spectrum(summary.expected[k][np.ix_(own, own)])
+        there = values > NO_DIRECTION
+        if there.any():
+            whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
+            curvature = whitener.T @ summary.curvature[k][np.ix_(own, own)] @ whitener
+            least[k] = np.linalg.eigvalsh(curvature)[0]
+    return least * summary.counts < NO_CURVATURE * unit
+
+
+def _some(names):
+    """Names for a message, the first ones if there are many."""
+    listed = ", ".join(str(name) for name in names[:MOST_NAMES])
+    return listed + (f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else "")
+
+
+def _components(which):
+    """Components by number, for a message."""
+    numbers = np.flatnonzero(which)
+    return f"component{'s' if len(numbers) > 1 else ''} {_some(numbers)}"
