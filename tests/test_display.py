@@ -5,9 +5,10 @@ import sys
 
 import numpy as np
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import PolynomialFeatures, StandardScaler
+from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardScaler
 
 from emlearn import (
     HMMEM,
@@ -336,7 +337,8 @@ def test_lines_are_what_is_predicted(regressions):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("feature 1", "y")
     texts = [text.get_text() for text in ax.get_legend().get_texts()]
     up, down = model.weights_
-    assert texts == [f"up ({up:.0%})", f"down ({down:.0%})", "mixture mean", "90 % of responses"]
+    band = "90 % of responses,\nother features fixed"
+    assert texts == [f"up ({up:.0%})", f"down ({down:.0%})", "mixture mean", band]
     np.testing.assert_allclose(display.scatter_.get_offsets(), np.column_stack([X[:, 1], y]))
     shown = display.scatter_.get_facecolors()[:, [0, 2]]
     np.testing.assert_allclose(shown, model.predict_proba(X, y), atol=1e-12)
@@ -399,7 +401,9 @@ def test_counts_shares_and_zeros(regressions):
     poisson = MixtureOfLinearRegressions(2, family="poisson", n_init=3, random_state=0)
     poisson.fit(X, counts, offset=offset)
     display = RegressionMixtureDisplay.from_estimator(poisson, X, counts, offset=offset)
-    np.testing.assert_array_equal(display.scatter_.get_offsets()[:, 1], counts)
+    at_mean = counts / exposure * np.exp(offset.mean())
+    np.testing.assert_allclose(display.scatter_.get_offsets()[:, 1], at_mean)
+    assert display.ax_.get_ylabel() == "y at the mean offset"
     np.testing.assert_allclose(display.resp, poisson.predict_proba(X, counts, offset=offset))
     for line, coef, intercept in zip(display.lines_, poisson.coef_, poisson.intercept_, strict=True):
         along, mean = line.get_data()
@@ -409,9 +413,15 @@ def test_counts_shares_and_zeros(regressions):
     trials = np.column_stack([shares, 10 - shares])
     trials[0] = 0
     binomial = fitted_regressions(X, trials, family="binomial")
-    drawn = RegressionMixtureDisplay.from_estimator(binomial, X, trials).scatter_.get_offsets()
+    display = RegressionMixtureDisplay.from_estimator(binomial, X, trials, interval=0.95)
+    drawn = display.scatter_.get_offsets()
     np.testing.assert_allclose(drawn[1:, 1], shares[1:] / 10)
     assert len(drawn) == len(X)
+    assert display.band_ is None  # shares of ten trials vary less than one trial
+
+    normal = fitted_regressions(X, y)
+    display = RegressionMixtureDisplay.from_estimator(normal, X, y + offset, offset=offset)
+    np.testing.assert_allclose(display.y, y + offset.mean())
 
     npreg = load_npreg()
     X, zeros, groups = npreg.data, npreg.yb, npreg.id2
@@ -443,6 +453,67 @@ def test_through_a_pipeline(regressions, library):
     assert display.ax_.get_xlabel() == ("time" if library else "feature 1")
     alone = make_pipeline(final)
     assert len(RegressionMixtureDisplay.from_estimator(alone.fit(X, y), X, y, feature=0).lines_) == 2
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars", "category", None])
+def test_columns_of_text_are_held_at_the_most_frequent(regressions, library):
+    X, y = regressions
+    south, north = (7, 3) if library == "category" else ("south", "north")  # numbers, but codes
+    zone = [south if i % 3 == 0 else north for i in range(len(X))]
+    make = pytest.importorskip("polars" if library == "polars" else "pandas").DataFrame
+    frame = make({"zone": zone, "cost": X[:, 0], "time": X[:, 1]})
+    if library == "category":
+        frame["zone"] = frame["zone"].astype("category")
+    rows = frame if library else frame.to_numpy()
+    encode = make_column_transformer((OneHotEncoder(drop="first"), [0]), (StandardScaler(), [1, 2]))
+    model = make_pipeline(encode, MixtureOfLinearRegressions(2, n_init=3, random_state=0)).fit(rows, y)
+    display = RegressionMixtureDisplay.from_estimator(model, rows, y, feature="time" if library else 2)
+    along = make({"zone": [north] * 201, "cost": np.full(201, X[:, 0].mean()), "time": display.grid})
+    along = along if library else along.to_numpy()
+    np.testing.assert_allclose(display.mean_line_.get_ydata(), model.predict(along))
+    name = "zone" if library else "feature 0"
+    with pytest.raises(ValueError, match=f"'{name}' holds no numbers: give another feature to draw along"):
+        RegressionMixtureDisplay.from_estimator(model, rows, y, feature=0)
+
+
+def test_limits_follow_the_rows(regressions):
+    """On a log scale too; a component that leaves the rows is cut off."""
+    X, y = regressions
+    counts = np.random.default_rng(0).poisson(np.exp(0.4 * y))
+    model = fitted_regressions(X[:, [1]], counts, family="poisson")
+    display = RegressionMixtureDisplay.from_estimator(model, X[:, [1]], counts, interval=0.95)
+    display.ax_.set_yscale("log")
+    low, high = display.ax_.get_ylim()
+    assert 0.1 < low < 1
+    assert counts.max() < high < 3 * counts.max()
+    display.means = display.means * [1, 100]
+    display.prior = np.tile([1 - 1e-6, 1e-6], (201, 1))
+    assert display.plot().ax_.get_ylim()[1] < 2 * counts.max()
+
+
+@pytest.mark.parametrize("value", [-2.0, 0.0])
+def test_one_row_has_lines(regressions, value):
+    X, y = regressions
+    model = fitted_regressions(X[:, [1]], y)
+    along = RegressionMixtureDisplay.from_estimator(model, [[value]], y[:1]).lines_[0].get_xdata()
+    assert along[0] < value < along[-1]
+
+
+@pytest.mark.parametrize("layout", [None, "constrained"])
+def test_legends_stay_within_axes_that_are_given(regressions, layout):
+    X, y = regressions
+    model = fitted_regressions(X, y)
+    for shape, drawn in [((1, 2), True), ((2, 3), True), ((6, 6), False)]:
+        figure, axes = plt.subplots(*shape, layout=layout)
+        ax = axes.flat[0]
+        RegressionMixtureDisplay.from_estimator(model, X, y, feature=1, interval=0.95, ax=ax)
+        figure.draw_without_rendering()
+        legend = ax.get_legend()
+        assert (legend is not None) == drawn
+        if drawn:
+            frame, room = legend.get_window_extent(), ax.bbox
+            assert room.x0 < frame.x0 < frame.x1 < room.x1
+            assert room.y0 < frame.y0 < frame.y1 < room.y1
 
 
 def test_name_of_the_response(regressions):

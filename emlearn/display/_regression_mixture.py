@@ -21,7 +21,7 @@ JITTER = 0.04
 # An expert whose prior weight is below this, relative to its largest, says nothing there: its line ends.
 NO_WEIGHT = 0.01
 # Largest share of the height of axes for a legend in them.
-LEGEND_HEIGHT = 0.6
+LEGEND_HEIGHT = 0.45
 
 
 class RegressionMixtureDisplay:
@@ -134,12 +134,13 @@ class RegressionMixtureDisplay:
 
         Lines are drawn with all other features, and the offset, at their means over the rows; columns that are
         no numbers, or of pandas' type category, at their most frequent value. With an offset, counts and normal
-        responses are drawn as they would be at its mean.
+        responses are drawn as they would be at its mean; a band is that of responses there.
 
         Parameters
         ----------
         estimator : MixtureOfLinearRegressions, MixtureOfExperts, or Pipeline that ends with one
-            Fitted; not a MixtureOfExpertsClassifier. Through a pipeline, lines are drawn along a feature that goes into its first step.
+            Fitted; not a MixtureOfExpertsClassifier. Through a pipeline, lines are drawn along a feature that
+            goes into its first step.
         X : array-like of shape (n, d)
             Rows to draw.
         y : array-like of shape (n,), or of shape (n, 2) for successes and failures
@@ -188,9 +189,8 @@ class RegressionMixtureDisplay:
         if x.dtype == object:
             raise ValueError(f"{names[number]!r} holds no numbers: give another feature to draw along.")
         low, high = np.nanmin(x), np.nanmax(x)
-        if low == high:  # of one row, say
-            low, high = low - (0.1 * abs(low) or 1.0), high + (0.1 * abs(high) or 1.0)
-        grid = np.linspace(low, high, GRID)
+        beyond = 0.0 if low < high else 0.1 * abs(low) or 1.0  # one row has no range
+        grid = np.linspace(low - beyond, high + beyond, GRID)
         along = [[_typical(column)] * GRID for column in columns]
         along[number] = grid
         if is_frame(X):  # of pandas or polars
@@ -289,7 +289,7 @@ class RegressionMixtureDisplay:
         self.lines_ = []
         there = self.prior >= NO_WEIGHT * self.prior.max(axis=0)
         for line, color, label in zip(np.where(there, self.means, np.nan).T, colors * 0.7, labels, strict=True):
-            style = {"color": color, "lw": 2, "zorder": 3, **(line_kwargs or {})}
+            style = {"color": color, "linewidth": 2, "zorder": 3, **(line_kwargs or {})}
             # A component may leave the rows where it has little weight. It does not extend the axes, or it
             # would press the rows flat: the mixture mean does.
             self.lines_.append(ax.add_artist(Line2D(self.grid, line, label=label, **style)))
@@ -355,8 +355,8 @@ def _feature_names(estimator, X, d):
 
 def _legend_within(ax):
     """A legend in axes that others may surround: small enough to stay within, or none."""
-    for size in ("medium", "small", "x-small", "xx-small"):
-        legend = ax.legend(loc="best", fontsize=size, handlelength=1.5)
+    for size in ("small", "x-small", "xx-small"):
+        legend = ax.legend(loc="best", fontsize=size, handlelength=1.5, labelspacing=0.3)
         room, taken = ax.bbox, legend.get_window_extent()
         if taken.width < 0.9 * room.width and taken.height < LEGEND_HEIGHT * room.height:
             return
