@@ -383,10 +383,11 @@ def run_optimum(args):
         shares.append(share)
         progress(f"optimum: {name}, {time.perf_counter() - begin:.0f} s")
     print(
-        f"Fits as they come, and with n_init=1, over {len(seeds)} seeds. Reached: the share of seeds whose value, "
-        f"the log-likelihood less\npenalties and handicap, is within {SAME_NATS:g} nats of the best of all these "
-        "fits. Short: what the worst lacks. E-steps: of all starts\nin sum, of each since components were last "
-        "placed anew. Resting: fits that rest on min_variance_ratio, as they come and\nfrom one start:\n"
+        f"Fits as they come, and with n_init=1, over {len(seeds)} seeds. Reached: the share of seeds whose "
+        "value, the log-likelihood\nless penalties and handicap, is within "
+        f"{SAME_NATS:g} nats of the best of all these fits. Short: what the worst lacks.\nE-steps: of all starts "
+        "in sum, of each since components were last placed anew. Resting: fits that rest on\n"
+        "min_variance_ratio, as they come and from one start:\n"
     )
     columns = [
         "data", "n × d", "best, nats", "reached", "short, nats", "E-steps, median", "95 %", "s",

@@ -1,8 +1,8 @@
 """Places for mixtures of regressions to start from.
 
 No kind wins everywhere. Random responsibilities find regressions that cross, bands of residuals those that run
-side by side, elemental sets what few rows show, annealing what needs time; k-means finds experts that live in
-different places.
+side by side, elemental sets what few rows show, annealing what needs time. Experts that live in different
+places are found by k-means and by regions drawn at random.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from emlearn.latent.grouped import lanes_of
 from emlearn.starts import Sample, draw_evenly, in_units
 
 # Kinds by turns.
-PORTFOLIO = ("random", "residual", "elemental", "random", "annealed", "residual")
+PORTFOLIO = ("random", "residual", "elemental", "random", "annealed", "elemental")
 # Experts differ in where they are, too.
-GATED_PORTFOLIO = ("random", "kmeans", "residual", "elemental", "kmeans", "annealed")
+GATED_PORTFOLIO = ("random", "kmeans", "elemental", "regions", "residual", "elemental", "annealed")
 # Shares of all weight that each cut between bands of residuals may move by, in bands.
 JITTER = 0.4
 
@@ -122,6 +122,7 @@ class RegressionStarts:
             "elemental": self._elemental,
             "residual": self._residual,
             "kmeans": self._kmeans,
+            "regions": self._regions,
             "annealed": self._annealed,
         }
         rng = np.random.RandomState(seed)
@@ -171,6 +172,14 @@ class RegressionStarts:
         with one_thread(), warnings.catch_warnings():  # starts have threads of their own
             warnings.simplefilter("ignore", ConvergenceWarning)  # points may coincide
             return self._from_labels(kmeans.fit_predict(points, sample_weight=self._weight))
+
+    def _regions(self, rng) -> LatentPair:
+        """Regions of the design, nearest to each of some rows, where columns count by chance."""
+        design, _, _ = self._model.family.split(self._batch)
+        points = design * rng.exponential(size=(len(design), 1)) ** 2
+        centres = points[:, [self._draw(rng)[0] for _ in range(self._K)]]
+        distances = (points**2).sum(axis=0) - 2 * centres.T @ points + (centres**2).sum(axis=0)[:, None]
+        return self._from_labels(distances.argmin(axis=0))
 
     def _elemental(self, rng) -> LatentPair:
         """Regressions through as few rows as determine them."""
