@@ -385,8 +385,8 @@ def run_optimum(args):
     print(
         f"Fits as they come, and with n_init=1, over {len(seeds)} seeds. Reached: the share of seeds whose "
         "value, the log-likelihood\nless penalties and handicap, is within "
-        f"{SAME_NATS:g} nats of the best of all these fits. Short: what the worst lacks.\nE-steps: of all starts "
-        "in sum, of each since components were last placed anew. Resting: fits that rest on\n"
+        f"{SAME_NATS:g} nats of the best of all these fits. Short: what the worst lacks.\nE-steps: of all "
+        "starts in sum, of each since components were last placed anew. Resting: fits that rest on\n"
         "min_variance_ratio, as they come and from one start:\n"
     )
     columns = [

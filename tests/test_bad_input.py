@@ -190,7 +190,7 @@ def test_max_iter_reached(X):
     assert not fitted.converged_
     assert "at max_iter=2" in message
     gap = f"a projected {fitted.gap_:.3g}" if np.isfinite(fitted.gap_) else "nobody knows how many"
-    assert f"projected {gap} nats still to be gained" in message
+    assert f"with {gap} nats still to be gained" in message
     assert "max_iter" in message
 
 

@@ -1,5 +1,6 @@
 """Laws of regressions as a family, of groups, of tables side by side, and of M-steps that may be shortened."""
 
+import warnings
 from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 from scipy.special import expit, logsumexp
 
+from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
 from emlearn.em import (
     Affine,
     Batch,
@@ -24,7 +26,7 @@ from emlearn.em import (
     race,
 )
 from emlearn.em.algebra import solve, spectrum, weighted_gram
-from emlearn.em.restarts import MAX_RESEEDED
+from emlearn.em.restarts import MAX_RESEEDED, SLOWEST
 from emlearn.em.spaces import SharedColumns
 from emlearn.em.trees import leaves
 from emlearn.families import RESPONSES, Poisson, PoissonParams, Regression, RegressionParams
@@ -584,6 +586,25 @@ def test_shortened_is_half_the_step(kind):
     np.testing.assert_allclose(shorter.coef, (params.coef + failed.coef) / 2)
 
 
+@pytest.mark.parametrize("shared", [(), (1,), (0, 1, 2)])
+@pytest.mark.parametrize("ratio", [0.0, 0.1, 1.0])
+def test_nearest_legal(shared, ratio):
+    family = regression("gaussian", shared=shared, least_ratio=ratio)
+    before = np.array([2.0, 1e-3, 0.0])
+    params = some_params("gaussian", np.random.RandomState(0), K=3)._replace(dispersion=before)
+    coef = params.coef.copy()
+    legal = family.nearest_legal(params)
+    own = np.setdiff1d(np.arange(P), shared)
+    np.testing.assert_array_equal(legal.coef[:, own], coef[:, own])
+    np.testing.assert_allclose(legal.coef[:, list(shared)], np.tile(coef[:, list(shared)].mean(axis=0), (3, 1)))
+    assert np.ptp(legal.coef[:, list(shared)], axis=0).sum() == 0.0
+    np.testing.assert_array_equal(legal.dispersion, np.maximum(before, max(2.0 * ratio, family.floor)))
+    again = family.nearest_legal(legal)
+    np.testing.assert_allclose(again.coef, legal.coef, rtol=1e-15)
+    np.testing.assert_array_equal(again.dispersion, legal.dispersion)
+    np.testing.assert_array_equal(params.coef, coef)  # the old ones stay
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_units_change_no_density(kind):
     """Parameters of standardised data, told in the user's units, give the same linear predictors."""
@@ -598,6 +619,51 @@ def test_units_change_no_density(kind):
     seen = family.density(params)(batch_of(inside)).log_prob - np.log(of_y[1])
     outside = family.density(family.in_units(params, units))(batch_of(X)).log_prob
     np.testing.assert_allclose(outside, seen, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("size", [18, 20, 22, 24, 26])
+@pytest.mark.parametrize("latent", ["weights", "gate"])
+def test_counts_of_any_size_keep_their_digits(latent, size):
+    rng = np.random.RandomState(0)
+    z = np.column_stack([np.ones(300), rng.normal(size=(300, 2))])
+    labels = rng.randint(2, size=300)
+    eta = (z * np.array([[size, 0.01, 0.0], [size - 0.3, -0.01, 0.005]])[labels]).sum(axis=1)
+    check_converges(latent, "poisson", z, rng.poisson(np.exp(eta))[:, None], labels)
+
+
+@pytest.mark.parametrize("trials", [1e5, 1e7, 1e9, 2e9])
+@pytest.mark.parametrize("latent", ["weights", "gate"])
+def test_trials_of_any_number_keep_their_digits(latent, trials):
+    rng = np.random.RandomState(0)
+    z = np.column_stack([np.ones(300), rng.normal(size=(300, 2))])
+    labels = rng.randint(2, size=300)
+    chance = expit((z * np.array([[1.0, 0.01, 0.0], [-0.3, -0.01, 0.005]])[labels]).sum(axis=1))
+    successes = rng.binomial(int(trials), chance)
+    check_converges(latent, "trials", z, np.column_stack([successes, np.full(300, trials)]), labels)
+
+
+def check_converges(latent, kind, z, y, labels):
+    """From near and from rough starts, without a fall that rounding would make."""
+    model, X = LatentModel(LATENTS[latent], regression(kind)), np.column_stack([z, y.astype(float)])
+    for doubt in (0.02, 0.3):
+        start = model.start(batch_of(X), (1 - doubt) * (labels == np.arange(K)[:, None]) + doubt / K)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", MonotonicityWarning)
+            fit = fit_em(model, start, X)
+        assert fit.converged
+        counts = model.expectation(fit.params)(batch_of(X)).stats.family.weight
+        np.testing.assert_allclose(np.sort(counts), np.sort(np.bincount(labels)), atol=1e-3)
+
+
+@pytest.mark.parametrize("y", [1e3, 1e8, 1e11])
+def test_differences_of_counts_keep_their_digits(y):
+    response, step = RESPONSES["poisson"], 1e-3 / np.sqrt(y)
+    eta = np.log(y) + step * np.array([[0.0], [1.0]])
+    here, ahead = response.observe(eta, np.array([[y]]), np.ones(1)).log_prob[:, 0]
+    assert ahead - here == pytest.approx(-0.5e-6, rel=1e-3, abs=y * 4e-16)
+    # The whole of a density is none the worse.
+    base = response.base_measure(np.array([[y]]))[0]
+    assert here + base == pytest.approx(stats.norm.logpdf(0, scale=np.sqrt(y)), abs=1 / y + 1e-14 * y)
 
 
 # -- the handicap ------------------------------------------------------------------------------------------
@@ -1000,6 +1066,64 @@ def test_reseed_at_most_a_few_times():
     there = fit_em(POISSONS, poissons(1.1, 4.0), COUNTS)
     assert result.best.history[0] == pytest.approx(there.history[0])
     assert start.history == result.best.history
+
+
+def test_a_race_on_a_sample_may_have_a_model_of_its_own():
+    """Half of all rows, and half the penalty: what wins there is fitted to all rows with all of it."""
+    X, labels, _ = rows("gaussian", n=200)
+    families = (regression("gaussian", penalty=3 * (ridge,)) for ridge in (40.0, 20.0))
+    model, half = (LatentModel(MixtureWeights(), family) for family in families)
+    resp = 0.8 * (labels == np.arange(K)[:, None]) + 0.1
+    starts = [Start("near", lambda: model.start(batch_of(X), resp)) for _ in range(2)]
+    result = race(model, starts, X, sample=X[::2], sample_model=half, tol=1e-10)
+    alone = fit_em(model, starts[0].make(), X, tol=1e-10)
+    assert result.best.objective == pytest.approx(alone.objective, abs=1e-8)
+    of_half = fit_em(half, starts[0].make(), X[::2], tol=1e-10)
+    assert result.restarts.starts[0].limit == pytest.approx(of_half.objective, abs=1e-8)
+
+
+# -- the race: what is projected -----------------------------------------------------------------------------
+
+
+def hard_data(name):
+    """An estimator, and rows and responses that do not make its race easy."""
+    rng = np.random.default_rng(3)
+    X = rng.normal(size=(600, 3))
+    logit = np.where(X[:, 0] > 0.2, 2 + 3 * X[:, 1], -1 - 2 * X[:, 1] + X[:, 2]) + 0.5 * rng.normal(size=600)
+    match name:
+        case "classes":
+            return MixtureOfExpertsClassifier(alpha=0.0), X, rng.uniform(size=600) < expit(logit)
+        case "classes apart":
+            return MixtureOfExpertsClassifier(alpha=0.0), X, logit > 0
+        case "few rows":
+            return MixtureOfExperts(family="binomial"), X[:60], (logit > 0)[:60]
+        case "regressions":
+            return MixtureOfLinearRegressions(3, shared_variance=True), X[:80], logit[:80]
+        case "experts":
+            return MixtureOfExperts(3, shared_variance=True), X[:150], logit[:150]
+        case _:
+            y = rng.poisson(np.exp(logit[:150] / 3))
+            return MixtureOfLinearRegressions(3, family="poisson"), X[:150], y
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # some run away
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["classes", "classes apart", "few rows", "regressions", "experts", "counts"])
+def test_no_start_stands_higher_than_the_winner(name, seed):
+    estimator, X, y = hard_data(name)
+    fitted = estimator.set_params(random_state=seed).fit(X, y)
+    starts = fitted.restarts_.starts
+    (best,) = (start for start in starts if start.status == "best")
+    sound = [start for start in starts if start.status in ("finished", "dropped")]
+    # Within 0.01 nats fits are the same. There is no handicap where variances are shared or none.
+    assert best.log_likelihood >= max(start.log_likelihood for start in sound) - 0.011
+    if name == "classes":
+        assert fitted.log_likelihood_ == pytest.approx(-228.91, abs=0.01)
+    # No rate beyond the slowest is believed.
+    for start in starts:
+        if start.status != "failed" and len(start.history) > 4:
+            most = np.max(np.diff(start.history[-4:])) * SLOWEST / (1 - SLOWEST)
+            assert start.limit - start.log_likelihood <= most * (1 + 1e-9) + 1e-9
 
 
 def test_reseed_recovers_a_lost_component():
