@@ -46,14 +46,17 @@ def _of_rows(latent):
 
 def _numbers(name, values, advice):
     """Values as float64, perhaps not finite; of texts or dates an error with some advice."""
-    if np.asarray(values).dtype.kind in "mM":
+    array = np.asarray(values)
+    if array.ndim == 0:
+        raise ValueError(f"{name} must be an array, but is {values!r}. {advice}")
+    if array.dtype.kind in "mM":
         raise ValueError(f"{name} must be numbers, but holds dates. {advice}")
     try:
         return check_array(
             values, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name=name
         )
     except ValueError as error:
-        if np.asarray(values).dtype.kind not in "OUS":
+        if array.dtype.kind not in "OUS":
             raise
         raise ValueError(f"{name} must be numbers, but not all of it are ({error}). {advice}") from error
 

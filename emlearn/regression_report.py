@@ -78,8 +78,9 @@ def complaints(estimator, summary, unit):
     if columns.any() and not estimator.alpha:
         names = getattr(estimator, "feature_names_in_", np.arange(estimator.n_features_in_))
         listed = _some([repr(name) for name in names[columns].tolist()])
+        which = "columns" if columns.sum() > 1 else "column"
         yield (
-            f"The coefficients of columns {listed} are not determined: these columns are constant or linear "
+            f"The coefficients of {which} {listed} are not determined: these columns are constant or linear "
             "combinations of one another. One choice of many is taken; predictions do not depend on it where "
             "columns depend on one another as they did here. Leave columns out, or set alpha > 0."
         )

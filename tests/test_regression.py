@@ -995,14 +995,7 @@ def test_warm_start(cls, kind):
 # -- large and other data ----------------------------------------------------------------------------------
 
 
-PENALTY_OF_ALL = pytest.mark.xfail(
-    strict=True, reason="a fit that needs no race takes the penalties of a sample, which are too small"
-)
-
-
-@pytest.mark.parametrize(
-    ("cls", "kind"), [CASES[1], CASES[3], pytest.param(*CASES[6], marks=PENALTY_OF_ALL)]
-)
+@pytest.mark.parametrize(("cls", "kind"), [CASES[1], CASES[3], CASES[6]])
 def test_more_rows_than_the_race_looks_at(cls, kind):
     X, y, _ = data(kind, n=30_000)
     fitted = make(cls, kind, n_init=2, tol=1e-4).fit(X, y)
@@ -1023,9 +1016,9 @@ def test_more_rows_than_the_race_looks_at(cls, kind):
     ("n_components", "options"),
     [
         (3, {"n_init": 2}),
-        pytest.param(1, {}, marks=PENALTY_OF_ALL),
-        pytest.param(3, {"n_init": 1}, marks=PENALTY_OF_ALL),
-        pytest.param(3, {"n_init": 2, "warm_start": True}, marks=PENALTY_OF_ALL),
+        (1, {}),
+        (3, {"n_init": 1}),
+        (3, {"n_init": 2, "warm_start": True}),
     ],
     ids=["race", "one component", "one start", "warm start"],
 )

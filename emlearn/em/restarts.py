@@ -126,7 +126,7 @@ def race(
         raise ValueError("There is no start to race: give at least one.")
     batches = as_batches(data)
     ground = batches if sample is None else as_batches(sample)
-    ground_model = model if sample_model is None else sample_model
+    ground_model = model if sample is None or sample_model is None else sample_model
     settings = {"tol": tol, "max_iter": max_iter, "acceleration": acceleration}
     lock = threading.Lock()
 

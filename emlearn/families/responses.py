@@ -18,8 +18,8 @@ FloatArray = NDArray[np.float64]
 
 # No rate is this large, in logarithms: beyond, an overlong Newton step would make 0 · inf of it.
 LARGEST = 150.0
-# Counts of this rate are normal to the last digit that matters.
-NORMAL = 1e9
+# Counts of this rate are normal, to within a count or two.
+NORMAL = 1e7
 
 
 class Likelihood(NamedTuple):
@@ -169,9 +169,12 @@ class Counts(_AsGiven):
         return special.pdtr(np.maximum(np.floor(y), -1.0), self.mean(eta))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
-        rate = self.mean(eta)
-        some = stats.poisson.ppf(q, np.minimum(rate, NORMAL))
-        return np.where(rate < NORMAL, some, np.floor(rate + special.ndtri(q) * np.sqrt(rate)))
+        rate, q = np.broadcast_arrays(self.mean(eta), q)
+        found = np.floor(rate + special.ndtri(q) * np.sqrt(rate))
+        some = rate < NORMAL
+        if some.any():
+            found[some] = stats.poisson.ppf(q[some], rate[some])
+        return found
 
     def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
         rate = self.mean(eta)

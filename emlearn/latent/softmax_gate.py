@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -124,9 +125,10 @@ class SoftmaxGate:
         newton = self.maximize(stats, params)
         if np.array_equal(newton, params):
             return None
-        for half in 0.5 ** np.arange(N_HALVES):
-            if np.array_equal(failed, params + half * (newton - params)):
-                return params + 0.5 * half * (newton - params)
+        steps = [newton, *(params + share * (newton - params) for share in 0.5 ** np.arange(1, N_HALVES + 1))]
+        for step, shorter in pairwise(steps):
+            if np.array_equal(failed, step):
+                return shorter
         safe = self._step(stats, params, safe=True)
         return None if np.array_equal(safe, failed) else safe
 
