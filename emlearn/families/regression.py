@@ -273,7 +273,7 @@ class Regression(ExponentialFamily):
         if not resting.any():
             return None
         moving = ~np.broadcast_to(resting, len(params.coef))
-        own = np.repeat(moving, self.n_columns - len(self.shared))
+        own = np.repeat(moving, self.n_own)
         return np.concatenate([own, np.repeat(moving.all(), len(self.shared)), ~resting])
 
     def admits(self, params: RegressionParams) -> bool:
@@ -314,8 +314,7 @@ class Regression(ExponentialFamily):
 
     def n_parameters(self, params: RegressionParams) -> int:
         """Number of free parameters."""
-        K, p = params.coef.shape
-        n_coef = K * (p - len(self.shared)) + len(self.shared)
+        n_coef = len(params.coef) * self.n_own + len(self.shared)
         return n_coef + self.response.has_dispersion * len(params.dispersion)
 
     def in_units(self, params: RegressionParams, units: Affine) -> RegressionParams:
