@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram
+from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram, whitener
 
 # Of the direction in which columns are collinear, entries that count.
 TAKES_PART = 1e-6
@@ -142,12 +142,9 @@ def run_away(family, summary, unit):
     own = np.setdiff1d(np.arange(p), family.shared)
     least = np.full(K, np.inf)
     for k in range(K):
-        values, vectors, size = spectrum(summary.expected[k][np.ix_(own, own)])
-        there = values > NO_DIRECTION
-        if there.any():
-            whitener = vectors[:, there] / np.sqrt(values[there]) / size[:, None]
-            curvature = whitener.T @ summary.curvature[k][np.ix_(own, own)] @ whitener
-            least[k] = np.linalg.eigvalsh(curvature)[0]
+        units = whitener(summary.expected[k][np.ix_(own, own)])
+        if units.size:
+            least[k] = np.linalg.eigvalsh(units.T @ summary.curvature[k][np.ix_(own, own)] @ units)[0]
     return least * summary.counts < NO_CURVATURE * unit
 
 

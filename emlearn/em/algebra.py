@@ -44,3 +44,11 @@ def solve(gram: FloatArray, right: FloatArray) -> FloatArray:
     along = np.where(told, along / np.where(told, values, 1.0), 0.0)
     solution: FloatArray = np.einsum("...ij,...j->...i", vectors, along) / size
     return solution
+
+
+def whitener(gram: FloatArray) -> FloatArray:
+    """W (p, r) with Wᵀ A W = 1, of a symmetric positive semidefinite A (p, p) of rank r."""
+    values, vectors, size = spectrum(gram)
+    told = values > NO_DIRECTION
+    white: FloatArray = vectors[:, told] / np.sqrt(values[told]) / size[:, None]
+    return white

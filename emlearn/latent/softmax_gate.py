@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import helmert, solve
 
-from emlearn.em.algebra import weighted_gram
+from emlearn.em.algebra import weighted_gram, whitener
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.spaces import Real
 from emlearn.latent.mixture_weights import posterior_of
@@ -20,8 +20,6 @@ FloatArray = NDArray[np.float64]
 
 # A component starts with no less than this share of the observations, even if it has none.
 LEAST_SHARE = 1e-6
-# Directions in which the features spread less than this, relatively, are left alone: it may be rounding.
-COLLINEAR = 1e-12
 # Times that a Newton step is halved before a safe one is taken.
 N_HALVES = 4
 # The least that the curvature is taken for, relative to its bound.
@@ -139,7 +137,7 @@ class SoftmaxGate:
         penalty = np.full(params.shape[1], self.ridge)
         penalty[0] = 0.0
         bound = 0.5 * stats.gram + np.diag(penalty)
-        units = _whitener(bound)
+        units = whitener(bound)
         step = (basis.T @ stats.gradient - penalty * position) @ units
         if not safe and step.size:
             first, second = _pairs(len(params))
@@ -192,15 +190,6 @@ def _pairs(n_components: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
 def _contrasts(n_components: int) -> FloatArray:
     """Orthonormal basis (K, K − 1) of what sums to 0 over components."""
     return np.ascontiguousarray(helmert(n_components).T, dtype=np.float64)
-
-
-def _whitener(matrix: FloatArray) -> FloatArray:
-    """W (d, r) with Wᵀ A W = 1, of a matrix A of rank r."""
-    scale = np.sqrt(np.diagonal(matrix))
-    scale = np.where(scale > 0, scale, 1.0)
-    values, vectors = np.linalg.eigh(matrix / np.outer(scale, scale))
-    spread = values > COLLINEAR * values[-1]
-    return vectors[:, spread] / np.sqrt(values[spread]) / scale[:, None]
 
 
 def _solve(curvature: FloatArray, gradient: FloatArray) -> FloatArray:
