@@ -177,7 +177,7 @@ class RegressionStarts:
         """Regions of the design, nearest to each of some rows, where columns count by chance."""
         design, _, _ = self._model.family.split(self._batch)
         points = design * rng.exponential(size=(len(design), 1)) ** 2
-        centres = points[:, [self._draw(rng)[0] for _ in range(self._K)]]
+        centres = points[:, [rng.choice(self._draw(rng)) for _ in range(self._K)]]
         distances = (points**2).sum(axis=0) - 2 * centres.T @ points + (centres**2).sum(axis=0)[:, None]
         return self._from_labels(distances.argmin(axis=0))
 
