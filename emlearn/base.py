@@ -223,7 +223,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
 
     def _warn_unless_converged(self, best, advice="reduce n_components"):
         if not best.converged:
-            gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "nobody knows how many"
+            gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "an unknown number of"
             self._warn(
                 f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with {gap} nats still to "
                 f"be gained. Increase max_iter, or {advice}."

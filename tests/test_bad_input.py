@@ -189,7 +189,7 @@ def test_max_iter_reached(X):
     fitted, (message,) = fit_and_warnings(mixture(3, max_iter=2, init_params="random"), X)
     assert not fitted.converged_
     assert "at max_iter=2" in message
-    gap = f"a projected {fitted.gap_:.3g}" if np.isfinite(fitted.gap_) else "nobody knows how many"
+    gap = f"a projected {fitted.gap_:.3g}" if np.isfinite(fitted.gap_) else "an unknown number of"
     assert f"with {gap} nats still to be gained" in message
     assert "max_iter" in message
 

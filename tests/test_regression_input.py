@@ -912,7 +912,7 @@ def test_max_iter_reached(kind):
     for max_iter in (1, 2, 7):  # of the second regressions have no idea
         estimator = make(kind, max_iter=max_iter, acceleration="none")
         messages = messages_of(estimator, X, y)
-        gap = f"a projected {estimator.gap_:.3g}" if np.isfinite(estimator.gap_) else "nobody knows how many"
+        gap = f"a projected {estimator.gap_:.3g}" if np.isfinite(estimator.gap_) else "an unknown number of"
         assert messages[-1] == (
             f"EM stopped short of tol=0.0001, at max_iter={max_iter}, with {gap} nats still to be gained. "
             "Increase max_iter, or reduce n_components."
