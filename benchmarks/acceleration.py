@@ -1,6 +1,6 @@
 """E-steps that each way of extrapolation takes, from the same start to the default tolerance.
 
-    python benchmarks/acceleration.py
+python benchmarks/acceleration.py
 """
 
 import numpy as np

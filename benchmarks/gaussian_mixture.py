@@ -205,9 +205,7 @@ class Rivals:
             units=self._units,
             n_threads=self._n_threads,
         )
-        iterates = em_iterates(
-            self._model, self._start, data, tol=1e-300, max_iter=n_iter, acceleration="none"
-        )
+        iterates = em_iterates(self._model, self._start, data, tol=1e-300, max_iter=n_iter, acceleration="none")
         with one_blas_thread():
             for done, iterate in enumerate(iterates):  # noqa: B007
                 pass
@@ -323,9 +321,7 @@ def iteration_summary(cells):
         ])  # fmt: skip
     lowest = np.min([cell.ratio for cell in cells])
     mean = geometric_mean([cell.ratio for cell in cells])
-    rows.append(
-        ["all cells", f"{mean:.1f}", f"{lowest:.1f}", str(LEAST_RATIO), verdict(lowest >= LEAST_RATIO)]
-    )
+    rows.append(["all cells", f"{mean:.1f}", f"{lowest:.1f}", str(LEAST_RATIO), verdict(lowest >= LEAST_RATIO)])
     worst = max(cell.difference for cell in cells)
     table = rst_table(["cells", "geometric mean", "lowest ratio", "target", "verdict"], rows)
     return (
@@ -621,9 +617,7 @@ PARTS = {"iteration": run_iteration, "quality": run_quality, "memory": run_memor
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: to try the script")
     parser.add_argument("--repeats", type=int, help="repeats (iteration, import) or seeds (quality)")

@@ -235,9 +235,7 @@ class Rivals:
 
         The last M-step is done as well, to tell how far it would go.
         """
-        data = Batches(
-            self._X, lengths=self._lengths, units=self._units, floats_per_row=self._floats_per_row
-        )
+        data = Batches(self._X, lengths=self._lengths, units=self._units, floats_per_row=self._floats_per_row)
         iterates = em_iterates(
             self._model, self._start, data, tol=1e-300, max_iter=n_iter - 1, acceleration="none"
         )
@@ -398,8 +396,8 @@ def run_iteration(args):
         progress(f"iteration: {' '.join(size.words())}")
         cells.append(time_cell(size, repeats, args.seed))
     print(
-        f"Gaussian emissions, one core each, best of {repeats}. hmmlearn's implementations: \"scaling\", and "
-        "\"log\", its\ndefault. Covariances are full; for one feature hmmlearn's are \"diag\", its default and "
+        f'Gaussian emissions, one core each, best of {repeats}. hmmlearn\'s implementations: "scaling", and '
+        '"log", its\ndefault. Covariances are full; for one feature hmmlearn\'s are "diag", its default and '
         "its fastest. Time of a\nwhole fit, with all set-up, by the number of iterations:\n"
     )
     print(rst_table(ITERATION_COLUMNS, [cell.row() for cell in cells]))
@@ -487,7 +485,7 @@ def run_decode(args):
     ]  # fmt: skip
     print(
         f"The estimators' own methods with ``lengths``, one core each, best of {repeats}; target: at least "
-        f"{DECODE_TARGET:g} in every cell,\nfor ``predict_proba`` against \"scaling\". Paths are equal:\n"
+        f'{DECODE_TARGET:g} in every cell,\nfor ``predict_proba`` against "scaling". Paths are equal:\n'
     )
     print(rst_table(columns, [row for row, _, _ in cells]))
     print("\nSummary:\n")
@@ -685,9 +683,7 @@ PARTS = {"iteration": run_iteration, "decode": run_decode, "quality": run_qualit
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: to try the script")
     parser.add_argument("--repeats", type=int, help="repeats (iteration, decode) or seeds (quality)")

@@ -254,6 +254,7 @@ def run_speed(args):
 
 # -- optimum ---------------------------------------------------------------------------------------------
 
+
 class Task(NamedTuple):
     """Data and the model for them."""
 

@@ -82,9 +82,7 @@ class SequenceSample:
     def batches(self, units, **settings):
         """The sample as data for the engine."""
         weight = None if (self.weight == 1.0).all() else self.weight
-        return Batches(
-            self.rows, weight, lengths=self.lengths, labels=self.labels, units=units, **settings
-        )
+        return Batches(self.rows, weight, lengths=self.lengths, labels=self.labels, units=units, **settings)
 
 
 def _draw_pieces(offsets, lengths, weight, seen, size, rng):

@@ -326,14 +326,10 @@ class HMMEM(DensityMixin, EMMixin):
         chain, given = bind_chain(self)
         if labels is not None:
             check_labels(labels, sequences, K, chain, given)
-        emissions = parse_emission(
-            self.emission, self.n_features_in_, getattr(self, "feature_names_in_", None)
-        )
+        emissions = parse_emission(self.emission, self.n_features_in_, getattr(self, "feature_names_in_", None))
         n_steps = self._n_steps(sequences.rows, row_weight)
         rng = check_random_state(self.random_state)
-        sample = SequenceSample.of(
-            sequences.rows, sequences.lengths, weight, labels, self._sample_size(), rng
-        )
+        sample = SequenceSample.of(sequences.rows, sequences.lengths, weight, labels, self._sample_size(), rng)
         family, units = self._bind_family(emissions, sequences, row_weight, sample)
         model = LatentModel(chain, family)
         starts = self._choose_starts(model, sample, units, given, labels, rng)
@@ -633,6 +629,7 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
         """
+
         def function(chain, log_prob, batch, seen):
             return (self._path(chain, log_prob, batch),)
 
@@ -655,6 +652,7 @@ class HMMEM(DensityMixin, EMMixin):
             log p(path, x), in nats. With ``algorithm="posterior"`` it is -inf where the states make up no
             possible path.
         """
+
         def function(chain, log_prob, batch, seen):
             given_state = log_prob.copy()
             path = self._path(chain, log_prob, batch)

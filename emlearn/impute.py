@@ -449,9 +449,7 @@ class EMImputer(TransformerMixin, EMMixin):
     def _publish(self, result, model, moments):
         params = result.best.params
         order = np.lexsort((model.family.mean(params.family)[:, 0], -np.round(params.latent, 9)))
-        params = params._replace(
-            latent=params.latent[order], family=model.family.reorder(params.family, order)
-        )
+        params = params._replace(latent=params.latent[order], family=model.family.reorder(params.family, order))
         entries = moments.entries[self._features]
         self.ridge_ = float(model.family.ridge)
         self.n_parameters_ = len(order) - 1 + model.family.n_parameters(params.family)

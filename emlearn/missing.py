@@ -181,9 +181,7 @@ class MissingPatterns(NamedTuple):
             return "  ".join([f"{lead:>{margin}}", *cells])
 
         lines = [head, line("rows", [names[j] for j in shown])]
-        lines += [
-            line(self.counts[p], ["." if self.observed[p, j] else "NA" for j in shown]) for p in rows
-        ]
+        lines += [line(self.counts[p], ["." if self.observed[p, j] else "NA" for j in shown]) for p in rows]
         lines.append(line("", self.n_missing[shown]) + "  missing")
         if len(rows) < P:
             left = _count(n - self.counts[rows].sum(), "row")

@@ -281,9 +281,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         shape = COVARIANCE_SHAPES[self.covariance_type]
         gaussian = IncompleteGaussian(shape, max(self.reg_covar, LEAST_FLOOR))
         everywhere = np.arange(len(constant))
-        return LatentModel(
-            MixtureWeights(), bind_floor(self, gaussian, sample.batch, constant, everywhere)
-        )
+        return LatentModel(MixtureWeights(), bind_floor(self, gaussian, sample.batch, constant, everywhere))
 
     def _last_params(self, model, units):
         """The last fit's parameters in new units."""

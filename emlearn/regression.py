@@ -52,9 +52,7 @@ def _numbers(name, values, advice):
     if array.dtype.kind in "mM":
         raise ValueError(f"{name} must be numbers, but holds dates. {advice}")
     try:
-        return check_array(
-            values, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name=name
-        )
+        return check_array(values, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name=name)
     except ValueError as error:
         if array.dtype.kind not in "OUS":
             raise
@@ -250,9 +248,7 @@ class _RegressionMixture(EMMixin):
         columns = gated + int(self.fit_intercept)
         of_gate = None
         if not self.fit_intercept:  # the design is not centred, but the gate has an intercept
-            of_columns = moments._replace(
-                mean=moments.mean[columns], variance=moments.variance[columns]
-            )
+            of_columns = moments._replace(mean=moments.mean[columns], variance=moments.variance[columns])
             shift, scale = self._choose_units(of_columns, EACH_ALONE)[0]
             of_gate = Affine(shift / units.scale[columns], scale / units.scale[columns])
         return SoftmaxGate(tuple(columns.tolist()), self.gate_alpha, of_gate)
@@ -302,9 +298,7 @@ class _RegressionMixture(EMMixin):
         more = table.shape[1] - len(units.shift)
         if more < 0:
             return Affine(units.shift[:-1], units.scale[:-1])
-        return Affine(
-            np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])]
-        )
+        return Affine(np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])])
 
     def _choose_family(self, shared, units, has_offset):
         first = int(self.fit_intercept)
@@ -617,9 +611,9 @@ class _RegressionMixture(EMMixin):
         """
         drawn = self._map_rows(
             X,
-            lambda batch, family: np.vstack(
-                [self._prior(batch), family.linear_predictor(self._params.family, batch)]
-            ).T,
+            lambda batch, family: (
+                np.vstack([self._prior(batch), family.linear_predictor(self._params.family, batch)]).T
+            ),
             offset=offset,
         )
         prior, eta = np.split(drawn, 2, axis=1)

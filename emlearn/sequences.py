@@ -348,9 +348,7 @@ def _check_entries(estimator, sequences, allow_nan):
         if sequences.form == "rows":
             in_X = row if sequences.order is None else sequences.order[row]
             place += f" (row {in_X} of X)"
-    raise ValueError(
-        f"Input X contains {kind} in {EMMixin._column_name(estimator, column)}, {place}. {advice}"
-    )
+    raise ValueError(f"Input X contains {kind} in {EMMixin._column_name(estimator, column)}, {place}. {advice}")
 
 
 # -- what goes with sequences ------------------------------------------------------------------------------

@@ -250,9 +250,7 @@ class GivenParams:
         if estimator.precisions_init is not None:
             structure, tied = COVARIANCE_SHAPES[estimator.covariance_type]
             stack = structure.identity(1 if tied else K, n_features).shape
-            given = _checked(
-                "precisions_init", estimator.precisions_init, stack[1:] if tied else stack
-            )
+            given = _checked("precisions_init", estimator.precisions_init, stack[1:] if tied else stack)
             precisions = structure.rescale(given.reshape(stack), units.scale)
             dense = structure.dense(precisions, n_features)
             for k, matrix in enumerate(dense):
@@ -386,9 +384,7 @@ class GaussianStarts:
         params = self._random_from_data(rng)
         for beta in (0.3, 0.5, 0.7, 0.85):
             warm = replace(self._model, beta=beta)
-            params = fit_em(
-                warm, params, self._batches, max_iter=5, acceleration="none"
-            ).params
+            params = fit_em(warm, params, self._batches, max_iter=5, acceleration="none").params
         return params
 
     def _posterior(self, model: LatentModel, params: LatentPair) -> np.ndarray:

@@ -167,9 +167,7 @@ def check_weights(model: EMModel, params: Any, data: Any) -> None:
     times = np.arange(len(rows)) % 4
     weighted = _e_step(model, params, rows, weights * times)
     repeated = _e_step(model, params, np.repeat(rows, times, axis=0), np.repeat(weights, times))
-    _compare(
-        "weights", "the E-step with weights", weighted, "that of repeated rows", repeated, weighted.weight
-    )
+    _compare("weights", "the E-step with weights", weighted, "that of repeated rows", repeated, weighted.weight)
 
 
 def check_row_order(model: EMModel, params: Any, data: Any) -> None:
@@ -344,9 +342,7 @@ def _at(model: EMModel, params: Any, data: Any) -> EStep:
     return e_step
 
 
-def _fit(
-    law: str, model: EMModel, params: Any, data: Any, tol: float, acceleration: str = "auto"
-) -> EMResult:
+def _fit(law: str, model: EMModel, params: Any, data: Any, tol: float, acceleration: str = "auto") -> EMResult:
     with warnings.catch_warnings():
         warnings.simplefilter("error", MonotonicityWarning)
         try:

@@ -499,9 +499,7 @@ def emitted(name, lengths, missing=0.0):
 def test_likelihood_of_families_is_the_sum_over_all_paths(name):
     seen, lengths = EMISSIONS[name], [6, 1, 3, 5, 1, 2]
     X = emitted(name, lengths, missing=0.3)
-    log_prob = np.array(
-        [[0.0 if np.isnan(x).all() else seen.log_density(x, k) for k in range(K)] for x in X]
-    )
+    log_prob = np.array([[0.0 if np.isnan(x).all() else seen.log_density(x, k) for k in range(K)] for x in X])
     weight = np.array([1.0, 0.5, 2.0, 1.5, 3.0, 0.7])
     expected = enumerate_paths(Problem(*CHAIN, log_prob, lengths, weight))
     model = LatentModel(MarkovChain(), seen.family)
@@ -879,9 +877,7 @@ def test_weight_2_is_the_sequence_twice_and_0_not_at_all():
     weighted = Problem(*problem.params, problem.log_prob, problem.lengths, times * 1.0)
     sequences = np.split(problem.log_prob, np.cumsum(problem.lengths)[:-1])
     chosen = np.repeat(np.arange(9), times)
-    repeated = Problem(
-        *problem.params, np.vstack([sequences[i] for i in chosen]), problem.lengths[chosen]
-    )
+    repeated = Problem(*problem.params, np.vstack([sequences[i] for i in chosen]), problem.lengths[chosen])
     found, expected = e_step(weighted), e_step(repeated)
     assert_same(found[:2], expected[:2])
 

@@ -42,9 +42,7 @@ def with_holes(X, rng, share=0.2, gaps=2):
 
 
 def random_params(rng, K=2, d=D, q=Q):
-    return FactorParams(
-        rng.normal(size=(K, d)), rng.normal(size=(K, d, q)), rng.uniform(0.2, 1.5, size=(K, d))
-    )
+    return FactorParams(rng.normal(size=(K, d)), rng.normal(size=(K, d, q)), rng.uniform(0.2, 1.5, size=(K, d)))
 
 
 def problem(n_components=2, ridge=0.0, share=0.2, n=150, d=D, q=Q, **settings):
@@ -646,7 +644,9 @@ def test_small_methods():
     np.testing.assert_array_equal(swapped.loadings[0], p.loadings[1])
     named = family.fields(p, (1, 2))
     assert {name: value.shape for name, value in named.items()} == {
-        "means": (1, 2, D), "loadings": (1, 2, D, Q), "noise": (1, 2, D)
+        "means": (1, 2, D),
+        "loadings": (1, 2, D, Q),
+        "noise": (1, 2, D),
     }
     assert not np.shares_memory(named["noise"], p.noise)
     moved = family.with_means(p, np.zeros((2, D)))

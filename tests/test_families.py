@@ -45,9 +45,10 @@ def batch_of(X, weight=None):
 def gaussian_rows(rng, n, d=3):
     """Two clusters, of correlated features."""
     centres = np.array([[-1.5, 0.0, 0.5], [1.5, 1.0, -0.5]])[:, :d]
-    return centres[np.arange(n) % 2] + rng.normal(size=(n, d)) @ np.array(
-        [[1.0, 0.4, 0.0], [0.0, 0.6, -0.3], [0.0, 0.0, 0.8]]
-    )[:d, :d]
+    return (
+        centres[np.arange(n) % 2]
+        + rng.normal(size=(n, d)) @ np.array([[1.0, 0.4, 0.0], [0.0, 0.6, -0.3], [0.0, 0.0, 0.8]])[:d, :d]
+    )
 
 
 def four_rows(rng, n):

@@ -308,9 +308,7 @@ def test_units_of_a_fit_with_gaps():
     n_seen = (~np.isnan(np.concatenate(X))).sum(axis=0)
     change = (n_seen * np.log(np.abs(a))).sum()
     assert after.log_likelihood_ + change == pytest.approx(before.log_likelihood_, abs=1e-4)
-    np.testing.assert_array_equal(
-        np.concatenate(after.predict(moved)), np.concatenate(before.predict(X))
-    )
+    np.testing.assert_array_equal(np.concatenate(after.predict(moved)), np.concatenate(before.predict(X)))
 
 
 def test_score_is_the_reported_likelihood(speed):

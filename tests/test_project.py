@@ -43,9 +43,7 @@ def test_import_leaves_optional_packages_alone():
         "import emlearn, emlearn.datasets\n"
         "print(*{'matplotlib', 'pandas', 'polars', 'dask'} & set(sys.modules) - before)"
     )
-    answer = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout.split() == []
 
 

@@ -797,9 +797,7 @@ def test_nested_models(cls, kind):
 def test_more_components_explain_no_less(cls, kind):
     X, y, _ = data(kind)
     penalty = {"gate_alpha": 1.0} if cls is not MixtureOfLinearRegressions else {}
-    values = [
-        make(cls, kind, K, tol=1e-6, n_init=10, **penalty).fit(X, y).lower_bounds_[-1] for K in (1, 2, 3)
-    ]
+    values = [make(cls, kind, K, tol=1e-6, n_init=10, **penalty).fit(X, y).lower_bounds_[-1] for K in (1, 2, 3)]
     assert np.all(np.diff(values) > -1e-8)
 
 

@@ -173,9 +173,7 @@ def test_laws_where_the_least_ratio_binds(latent):
     assert model.handicap(fit.params) == pytest.approx(0.5 * (P + 1) * np.log(1 / 0.8))
 
 
-@pytest.mark.parametrize(
-    "columns", [(), (0,), (2,), (0, 3), (3, 0), (0, 1, 2, 3)]
-)
+@pytest.mark.parametrize("columns", [(), (0,), (2,), (0, 3), (3, 0), (0, 1, 2, 3)])
 @pytest.mark.parametrize("n_rows", [1, 2, 5])
 def test_shared_columns_round_trip(columns, n_rows):
     space, rng = SharedColumns(columns), np.random.RandomState(0)

@@ -308,9 +308,7 @@ class AitkenStop:
 class _Point:
     """Parameters with their E-step, the EM image that comes with it, and coordinates."""
 
-    def __init__(
-        self, model: EMModel, params: Any, batches: Batches, *, extrapolated: bool = False
-    ):
+    def __init__(self, model: EMModel, params: Any, batches: Batches, *, extrapolated: bool = False):
         self._model = model
         self._batches = batches
         self._extrapolated = extrapolated
@@ -373,9 +371,7 @@ class _Point:
         return _Point(self._model, params, self._batches, extrapolated=True)
 
     def iterate(self, projection: Projection | None = None) -> Iterate:
-        base = Iterate(
-            self.params, self.objective, float(self.e_step.log_likelihood), self._extrapolated
-        )
+        base = Iterate(self.params, self.objective, float(self.e_step.log_likelihood), self._extrapolated)
         if projection is None:
             return base
         rate = projection.rate if projection.follows_plain else np.nan

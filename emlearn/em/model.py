@@ -214,9 +214,7 @@ class LatentModel(EMModel):
 
         def e_step(batch: Batch) -> EStep:
             seen = density(batch)
-            resp, latent_stats, evidence = self.latent.posterior(
-                params.latent, seen.log_prob, batch, self.beta
-            )
+            resp, latent_stats, evidence = self.latent.posterior(params.latent, seen.log_prob, batch, self.beta)
             stats = LatentPair(latent_stats, seen.totals(resp))
             return EStep(stats, evidence + seen.shared, batch.total_weight)
 
@@ -237,9 +235,7 @@ class LatentModel(EMModel):
             failed.latent if latent is None else latent, failed.family if family is None else family
         )
 
-    def start(
-        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
-    ) -> LatentPair:
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> LatentPair:
         """Starting parameters from weighted responsibilities (K, m); ``rng`` as in `Family.start`."""
         return LatentPair(self.latent.start(batch, resp), self.family.start(batch, resp, rng))
 

@@ -165,9 +165,7 @@ def race(
             if (replicated and not finalists[0].is_spurious) or not reserve:
                 break
         if not finalists:
-            raise ValueError(
-                f"All {len(runs)} starts failed; the first one with: {runs[0].message}"
-            )
+            raise ValueError(f"All {len(runs)} starts failed; the first one with: {runs[0].message}")
         best = min((run for run in finalists if run.equals(finalists[0])), key=lambda run: run.number)
         if ground is not batches:
             best = _finish_on_all(_distinct(finalists)[:N_FINALISTS], model, batches, settings, locked_report)

@@ -177,4 +177,3 @@ def unflatten(spaces: Tree, vector: FloatArray, like: Tree) -> Tree:
         return space.from_vector(part, value)
 
     return tree_map(take, spaces, like)
-

@@ -152,9 +152,7 @@ class ExponentialFamily:
 
         return observe
 
-    def start(
-        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
-    ) -> Any:
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         return self.maximize(resp @ self.statistics(batch).T)
 

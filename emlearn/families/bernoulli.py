@@ -48,9 +48,7 @@ class Bernoulli(ExponentialFamily):
         share = mean_or_kept(totals[:, 1:], totals[:, 0], kept)
         return BernoulliParams(np.minimum(share, 1.0))  # two sums of the same numbers may differ in rounding
 
-    def is_possible(
-        self, x: FloatArray, params: BernoulliParams | None = None
-    ) -> NDArray[np.bool_]:
+    def is_possible(self, x: FloatArray, params: BernoulliParams | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are 0 or 1; NaN counts as possible."""
         may_be_1 = may_be_0 = np.ones((len(x), 1), dtype=bool)
         if params is not None:

@@ -45,9 +45,7 @@ class Categorical(ExponentialFamily):
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
 
     def statistics(self, batch: Batch) -> FloatArray:
-        codes = [
-            x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)
-        ]
+        codes = [x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)]
         T = np.vstack([np.ones((1, batch.x.shape[1]), dtype=bool), *codes])
         return T.astype(np.float64)
 
@@ -57,9 +55,7 @@ class Categorical(ExponentialFamily):
         logs = [np.log(np.maximum(p, tiny)) for p in params.probabilities]
         return np.hstack([np.zeros((logs[0].shape[0], 1)), *logs])
 
-    def maximize(
-        self, totals: FloatArray, params: CategoricalParams | None = None
-    ) -> CategoricalParams:
+    def maximize(self, totals: FloatArray, params: CategoricalParams | None = None) -> CategoricalParams:
         ends = np.cumsum([1, *self.n_categories])
         probabilities = []
         for j, (a, b) in enumerate(pairwise(ends)):
@@ -70,9 +66,7 @@ class Categorical(ExponentialFamily):
                 probabilities.append(np.where(weight > 0, counts / weight, kept))
         return CategoricalParams(tuple(probabilities))
 
-    def is_possible(
-        self, x: FloatArray, params: CategoricalParams | None = None
-    ) -> NDArray[np.bool_]:
+    def is_possible(self, x: FloatArray, params: CategoricalParams | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are codes 0 ... n − 1; NaN counts as possible.
 
         With ``params``, a code to which no component gives a probability is not.

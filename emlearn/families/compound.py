@@ -103,9 +103,7 @@ class MixtureOf:
         members = self.family.shortened(totals.members, params.members, failed.members)
         return None if members is None else failed._replace(members=members)
 
-    def start(
-        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
-    ) -> MixtureParams:
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> MixtureParams:
         """Parameters from weighted responsibilities (K, m).
 
         Each component's observations are cut into M soft slices of about equal weight, along the direction
@@ -219,9 +217,7 @@ class MixtureOf:
         """Parameters brought within the family's constraints."""
         return params._replace(members=self.family.nearest_legal(params.members))
 
-    def sample(
-        self, params: MixtureParams, labels: NDArray[np.int_], rng: np.random.RandomState
-    ) -> FloatArray:
+    def sample(self, params: MixtureParams, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
         """One observation from the component of each label, (n, d)."""
         u = rng.uniform(size=(len(labels), 1))
         member = (np.cumsum(params.weights, axis=1)[labels, :-1] < u).sum(axis=1)

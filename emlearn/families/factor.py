@@ -113,9 +113,7 @@ class FactorGaussian(ExponentialFamily):
         def observe(batch: Batch) -> Observed:
             seen = _Seen.of(batch)
             log_prob, factors = posteriors(seen)
-            return Observed(
-                log_prob, 0.0, lambda resp: self._totals(params, seen, factors, resp), lambda: 0.0
-            )
+            return Observed(log_prob, 0.0, lambda resp: self._totals(params, seen, factors, resp), lambda: 0.0)
 
         return observe
 
@@ -247,9 +245,7 @@ class FactorGaussian(ExponentialFamily):
             total += log_det + np.sum((1 - leverage) / noise)
         return -0.5 * self.ridge * float(total)
 
-    def start(
-        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
-    ) -> FactorParams:
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> FactorParams:
         """Parameters from weighted responsibilities (K, m): probabilistic principal components.
 
         Means and variances are those of the available entries; for the directions a missing entry is at its
@@ -342,9 +338,7 @@ class FactorGaussian(ExponentialFamily):
         K, d, q = params.loadings.shape
         rest = direction.copy()
         tiny = np.finfo(np.float64).tiny
-        for own, loadings in zip(
-            rest[K * d : K * d * (1 + q)].reshape(K, d, q), params.loadings, strict=True
-        ):
+        for own, loadings in zip(rest[K * d : K * d * (1 + q)].reshape(K, d, q), params.loadings, strict=True):
             values, vectors = np.linalg.eigh(loadings.T @ loadings)
             twist = loadings.T @ own
             twist = vectors.T @ (twist - twist.T) @ vectors
@@ -381,9 +375,7 @@ class FactorGaussian(ExponentialFamily):
         """Parameters of the distribution of some features."""
         return FactorParams(*(leaf[:, columns] for leaf in params))
 
-    def sample(
-        self, params: FactorParams, labels: NDArray[np.int_], rng: np.random.RandomState
-    ) -> FloatArray:
+    def sample(self, params: FactorParams, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
         """One observation from the component of each label, (n, d)."""
         z = rng.standard_normal((len(labels), self.n_factors))
         out = rng.standard_normal((len(labels), params.means.shape[1]))

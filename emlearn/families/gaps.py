@@ -59,9 +59,7 @@ class WithGaps:
 
         return observe
 
-    def start(
-        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
-    ) -> Any:
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         present = _present(batch)
         if present is None:

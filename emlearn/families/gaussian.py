@@ -152,18 +152,14 @@ class Gaussian(ExponentialFamily):
         tightness = float(np.einsum("ci,ci->c", flat, flat).max())
         return GaussianForm(natural, quadratic, whitener, constant, tightness)
 
-    def _observe_quadratic(
-        self, params: GaussianParams, form: GaussianForm, batch: Batch
-    ) -> Observed:
+    def _observe_quadratic(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure, tied = self.shape
         means = params.means
         d = means.shape[1]
         T = batch.once((self.shape, "statistics"), lambda: self.statistics(batch))
         shared = 0.0
         if tied:
-            scatter = batch.once(
-                (structure, "scatter"), lambda: structure.moment(batch.x, batch.weight)
-            )
+            scatter = batch.once((structure, "scatter"), lambda: structure.moment(batch.x, batch.weight))
             shared = float(form.quadratic[0] @ scatter)
 
         def totals(resp: FloatArray) -> GaussianTotals:
@@ -188,9 +184,7 @@ class Gaussian(ExponentialFamily):
             np.subtract(batch.x, mean[:, None], out=centred)
             log_prob[k] = form.constant[c] - 0.5 * structure.distance(form.whitener[c], centred)
 
-        return Observed(
-            log_prob, 0.0, lambda resp: self._moments_about(params.means, batch, resp), lambda: 0.0
-        )
+        return Observed(log_prob, 0.0, lambda resp: self._moments_about(params.means, batch, resp), lambda: 0.0)
 
     def _moments_about(self, means: FloatArray, batch: Batch, resp: FloatArray) -> GaussianTotals:
         structure, tied = self.shape
@@ -208,16 +202,12 @@ class Gaussian(ExponentialFamily):
             second = second.sum(axis=0, keepdims=True)
         return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, second)
 
-    def start(
-        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
-    ) -> GaussianParams:
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m)."""
         means = mean_or_kept(resp @ batch.x.T, resp.sum(axis=1), None)
         structure, tied = self.shape
         standard = structure.identity(1 if tied else len(means), len(batch.x))
-        return self.maximize(
-            self._moments_about(means, batch, resp), GaussianParams(means, standard)
-        )
+        return self.maximize(self._moments_about(means, batch, resp), GaussianParams(means, standard))
 
     def maximize(  # type: ignore[override]
         self, totals: GaussianTotals, params: GaussianParams
@@ -260,9 +250,7 @@ class Gaussian(ExponentialFamily):
             return None
         moving = ~np.broadcast_to(resting, len(params.means))
         n_products = self.spaces.covariances.n_coordinates(params.covariances[:1])
-        return np.concatenate(
-            [np.repeat(moving, params.means.shape[1]), np.repeat(~resting, n_products)]
-        )
+        return np.concatenate([np.repeat(moving, params.means.shape[1]), np.repeat(~resting, n_products)])
 
     def admits(self, params: GaussianParams) -> bool:
         return not (self.shape.structure.n_at_floor(params.covariances, self.floor) > 0).any()

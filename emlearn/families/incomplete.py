@@ -117,9 +117,7 @@ class IncompleteGaussian(Gaussian):
             second[c] += given[c].noise(share)
         return GaussianTotals(resp.sum(axis=1), first, second)
 
-    def start(
-        self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
-    ) -> GaussianParams:
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m).
 
         Means are those of the available entries. For second moments a missing entry is at its mean, plus

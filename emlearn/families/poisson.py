@@ -48,9 +48,7 @@ class Poisson(ExponentialFamily):
         kept = None if params is None else params.rates
         return PoissonParams(mean_or_kept(totals[:, 1:], totals[:, 0], kept))
 
-    def is_possible(
-        self, x: FloatArray, params: PoissonParams | None = None
-    ) -> NDArray[np.bool_]:
+    def is_possible(self, x: FloatArray, params: PoissonParams | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are counts; NaN counts as possible."""
         possible = (x >= 0) & (x == np.floor(x))
         if params is not None:
@@ -79,8 +77,6 @@ class Poisson(ExponentialFamily):
         """Counts on a scale where their variance is about 1 (Anscombe, 1948), (d, m)."""
         return 2.0 * np.sqrt(batch.x + 0.375)
 
-    def sample(
-        self, params: PoissonParams, labels: NDArray[np.int_], rng: np.random.RandomState
-    ) -> FloatArray:
+    def sample(self, params: PoissonParams, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
         """One observation from the component of each label, (n, d)."""
         return rng.poisson(params.rates[labels]).astype(np.float64)

@@ -152,9 +152,7 @@ class MarkovChain:
         """Pass forward: filtered probabilities and one-step predictive log-densities."""
         return self._forward(params, np.ascontiguousarray(log_prob, dtype=np.float64), batch, 1.0)
 
-    def viterbi(
-        self, params: ChainParams, log_prob: FloatArray, batch: Batch
-    ) -> tuple[IntArray, FloatArray]:
+    def viterbi(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> tuple[IntArray, FloatArray]:
         """Most probable path (m,), and its log joint probability with what was seen, (n_lanes,)."""
         log_prob = np.ascontiguousarray(log_prob, dtype=np.float64)
         self._exclude(log_prob, batch)
@@ -180,9 +178,7 @@ class MarkovChain:
             path[columns] = _draw_in_logs(done.log_filtered, transition, uniform[columns])
         return path
 
-    def _forward(
-        self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float
-    ) -> Filtered:
+    def _forward(self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float) -> Filtered:
         lanes = _lanes(batch)
         self._exclude(log_prob, batch)
         K, m = log_prob.shape
@@ -323,9 +319,7 @@ class _Workspace(threading.local):
 _workspace = _Workspace()
 
 
-def _with_prior(
-    counts: FloatArray, concentration: float | FloatArray, probabilities: FloatArray
-) -> FloatArray:
+def _with_prior(counts: FloatArray, concentration: float | FloatArray, probabilities: FloatArray) -> FloatArray:
     """Counts with those of a Dirichlet prior; zeros of the structure get none."""
     if isinstance(concentration, float) and concentration == 1.0:
         return counts
