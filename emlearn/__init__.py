@@ -3,11 +3,9 @@
 from emlearn._show_versions import show_versions
 from emlearn._version import __version__
 from emlearn.hmm import HMMEM
-from emlearn.impute import EMImputer
+from emlearn.impute import EMImputer, MultipleImputation, pool
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
 from emlearn.mixture import GaussianMixtureEM
-from emlearn.multiple import MultipleImputation
-from emlearn.pooling import pool
 from emlearn.regression import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
 
 __all__ = [

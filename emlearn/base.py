@@ -14,10 +14,10 @@ from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_array
 
+from emlearn._input.tables import only_numbers
 from emlearn._sklearn_compat import CallbackSupportMixin, validate_data
 from emlearn._version import __version__
 from emlearn.em import Affine, race
-from emlearn.tables import only_numbers
 
 MOMENT_ROWS = 16384  # rows per step of the first pass
 INSIDE = ("emlearn.", "sklearn.", "joblib.")  # no warning points there

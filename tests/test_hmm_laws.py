@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from emlearn import HMMEM, GaussianMixtureEM
-from emlearn.chain_starts import PORTFOLIO, ChainStarts, SequenceSample
 from emlearn.em import Batches, LatentModel, LatentPair
 from emlearn.em.trees import leaves
 from emlearn.families import (
@@ -21,6 +20,7 @@ from emlearn.families import (
     Product,
     WithGaps,
 )
+from emlearn.hmm._starts import PORTFOLIO, ChainStarts, SequenceSample
 from emlearn.latent import ChainParams, MarkovChain, _chain_numpy, markov_chain
 
 COMPILED = markov_chain.kernel

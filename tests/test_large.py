@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from emlearn import GaussianMixtureEM
+from emlearn._sample import SAMPLE_ROWS
 from emlearn.em import LatentModel, LatentPair, Start, race
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
 from emlearn.latent import MixtureWeights
-from emlearn.starts import SAMPLE_ROWS
 
 N = 3 * (SAMPLE_ROWS // 2)
 

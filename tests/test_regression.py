@@ -13,12 +13,12 @@ from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRe
 from sklearn.metrics import accuracy_score, r2_score
 
 from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
+from emlearn._sample import Sample
 from emlearn.datasets import load_npreg, load_tone_perception
 from emlearn.em import Affine, LatentModel, LatentPair, Start, race
 from emlearn.families import RESPONSES, Regression
 from emlearn.latent import MixtureWeights
-from emlearn.regression_starts import GATED_PORTFOLIO, PORTFOLIO, RegressionStarts
-from emlearn.starts import Sample
+from emlearn.regression._starts import GATED_PORTFOLIO, PORTFOLIO, RegressionStarts
 
 # Kinds of responses; "trials" are binomial with two columns, "classes" those of the classifier.
 CASES = [

@@ -21,7 +21,8 @@ from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn.sequences import SequenceWise, check_sequence_weight, check_state_labels, read_sequences
+from emlearn._input.sequences import check_sequence_weight, check_state_labels, read_sequences
+from emlearn.sequences import SequenceWise
 
 LENGTHS = [3, 1, 4]
 N = sum(LENGTHS)

@@ -9,8 +9,8 @@ from emlearn.em import Affine, Batches, LatentModel, LatentPair
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
 from emlearn.families.factor import FactorParams
+from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
-from emlearn.sigma_points import sigma_points
 
 UNITS = Affine(np.array([1.0, -2.0, 0.5]), np.array([2.0, 0.5, 1.0]))
 

@@ -1,7 +1,7 @@
 """Pictures of fitted models. matplotlib is imported only when something is drawn."""
 
-from emlearn.display._chain import HMMDisplay
 from emlearn.display._convergence import ConvergenceDisplay
+from emlearn.display._hmm import HMMDisplay
 from emlearn.display._missing_patterns import MissingPatternDisplay
 from emlearn.display._mixture import MixtureDisplay
 from emlearn.display._overimpute import OverimputeDisplay

@@ -4,9 +4,9 @@ from numbers import Integral
 
 import numpy as np
 
+from emlearn._input.tables import shorten
 from emlearn.display._shared import percent, pyplot
 from emlearn.missing import missing_patterns
-from emlearn.tables import shorten
 
 
 class MissingPatternDisplay:

@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.sequences import is_missing
+from emlearn._input.tables import is_frame, only_numbers
 from emlearn.display._shared import (
     component_colors,
     component_labels,
@@ -13,8 +15,6 @@ from emlearn.display._shared import (
     point_size,
     pyplot,
 )
-from emlearn.sequences import is_missing
-from emlearn.tables import is_frame, only_numbers
 
 GRID = 201
 JITTER = 0.04

@@ -3,9 +3,7 @@
 from emlearn.families.base import Emission, ExponentialFamily, Numeric
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
-from emlearn.families.compound import MixtureOf, MixtureParams, MixtureTotals
 from emlearn.families.factor import FactorGaussian, FactorParams
-from emlearn.families.gaps import WithGaps
 from emlearn.families.gaussian import (
     COVARIANCE_SHAPES,
     Gaussian,
@@ -13,6 +11,8 @@ from emlearn.families.gaussian import (
     GaussianTotals,
 )
 from emlearn.families.incomplete import IncompleteGaussian
+from emlearn.families.missing_rows import WithGaps
+from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals

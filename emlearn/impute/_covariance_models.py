@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from emlearn.em import LatentPair
-from emlearn.emissions import LEAST_FLOOR
 from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
 from emlearn.families.covariance import Diagonal, Full
 from emlearn.families.gaussian import CovarianceShape
-from emlearn.starts import kinds_for
+from emlearn.hmm._emissions import LEAST_FLOOR
+from emlearn.mixture._starts import kinds_for
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, in_units
 from emlearn._sklearn_compat import (
     Interval,
     StrOptions,
@@ -22,7 +23,6 @@ from emlearn._sklearn_compat import (
     with_callbacks,
 )
 from emlearn.base import MOMENT_ROWS, EMMixin, all_or_nothing, find_bad_entry
-from emlearn.covariance_models import COVARIANCE_MODELS
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
@@ -39,9 +39,10 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.families.covariance import Diagonal
+from emlearn.impute._covariance_models import COVARIANCE_MODELS
+from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
-from emlearn.sigma_points import sigma_points
-from emlearn.starts import SAMPLE_ROWS, GaussianStarts, Sample, draw_evenly, in_units
+from emlearn.mixture._starts import GaussianStarts
 
 # Up to so many parameters the rate of convergence is found by E-steps of its own, on so many rows (it is a
 # property of the data, not of their number); with more it is what the last steps of the fit tell.

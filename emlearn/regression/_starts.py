@@ -15,11 +15,11 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._sample import Sample, draw_evenly, in_units
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
 from emlearn.em.algebra import solve, weighted_gram
 from emlearn.families import RegressionParams
 from emlearn.latent.grouped import lanes_of
-from emlearn.starts import Sample, draw_evenly, in_units
 
 # Kinds by turns.
 PORTFOLIO = ("random", "residual", "elemental", "random", "annealed", "elemental")

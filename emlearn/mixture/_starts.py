@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
+from emlearn._sample import Sample, in_units
+from emlearn.em import Batch, LatentModel, LatentPair, Start, fit_em, one_thread
 from emlearn.families import COVARIANCE_SHAPES, GaussianParams
 
-# Rows that a race looks at; more, where a model has many parameters.
-SAMPLE_ROWS = 20_000
 # Kinds by turns. Tied first and then freed finds what the others miss where features are many; the rest
 # share what it misses.
 PORTFOLIO = (
@@ -48,107 +47,6 @@ START_KINDS = {
 def kinds_for(init, shape):
     """Kinds of starts for a covariance shape, by turns: where one matrix is shared, "tied" is nothing new."""
     return tuple(kind for kind in START_KINDS[init] if not (shape.tied and kind == "tied"))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """Distinct rows of the data, or of a part of it, with their weights, in the engine's units.
-
-    Rows are in lexicographic order, equal ones merged and those without weight left out.
-    """
-
-    rows: np.ndarray  # (m, d)
-    weight: np.ndarray  # (m,)
-    positions: np.ndarray  # which rows of the data were drawn, before any were sorted or merged
-    counts: np.ndarray  # how often each of them counts
-
-    @classmethod
-    def of(cls, X, weight, units, size, rng):
-        """All rows of X if there are no more than ``size``, else an even part of them."""
-        positions, counts = draw_evenly(len(X), weight, size, rng)
-        rows = in_units(X[positions], units)
-        order = np.argsort(rows[:, 0], kind="stable")
-        first = rows[order, 0]
-        if np.any(first[1:] == first[:-1]) or np.isnan(first[-1]):
-            order = np.lexsort(rows.T[::-1])
-        rows = rows[order]
-        new = np.ones(len(rows), dtype=bool)
-        differ = rows[1:] != rows[:-1]
-        if np.isnan(rows).any():  # two that are missing are alike
-            differ &= ~(np.isnan(rows[1:]) & np.isnan(rows[:-1]))
-        new[1:] = differ.any(axis=1)
-        starts = np.flatnonzero(new)
-        merged = np.add.reduceat(counts[order], starts)
-        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts)
-
-    @cached_property
-    def batch(self):
-        """The whole sample as one batch."""
-        return Batch(np.ascontiguousarray(self.rows.T), self.weight)
-
-    @cached_property
-    def points(self):
-        """The rows with missing entries at the mean of the others, for what knows no missing ones, (m, d)."""
-        present = ~np.isnan(self.rows)
-        if present.all():
-            return self.rows
-        total = self.weight @ present
-        mean = self.weight @ np.where(present, self.rows, 0.0) / np.where(total > 0, total, 1.0)
-        return np.where(present, self.rows, mean)
-
-    @cached_property
-    def covariance(self):
-        """Covariance matrix of the points, (d, d)."""
-        centred = self.points - np.average(self.points, axis=0, weights=self.weight)
-        return (centred.T * self.weight) @ centred / self.weight.sum()
-
-    def draw(self, size, rng):
-        """Indices of ``size`` different rows drawn in proportion to weight."""
-        weight = self.weight.copy()
-        drawn = np.empty(size, dtype=np.int_)
-        for i in range(size):
-            cumulative = np.cumsum(weight)
-            index = np.searchsorted(cumulative, rng.uniform() * cumulative[-1], side="right")
-            drawn[i] = min(index, np.flatnonzero(weight)[-1])
-            weight[drawn[i]] = 0.0
-        return drawn
-
-    def batches(self, floats_per_row):
-        """The sample as data for the engine."""
-        return Batches(self.rows, self.weight, floats_per_row=floats_per_row)
-
-
-def in_units(X, units):
-    """Rows in the engine's units, as float64."""
-    return (np.asarray(X, dtype=np.float64) - units.shift) / units.scale
-
-
-def draw_evenly(n, weight, size, rng):
-    """Indices of about ``size`` of the rows with weight, and how often each counts.
-
-    All of them where there are no more than ``size``. Else rows that weigh more than a ``size``-th of the
-    whole are in, and of the others one is drawn from each of as many equal strata of the cumulative weights,
-    in the order of the rows.
-    """
-    if weight is None:
-        if n <= size:
-            return np.arange(n), np.ones(n)
-        levels = (np.arange(size) + rng.uniform(size=size)) / size
-        positions = np.unique((levels * n).astype(np.int_))
-        return positions, np.ones(len(positions))
-    if np.count_nonzero(weight) <= size:
-        positions = np.flatnonzero(weight)
-        return positions, weight[positions]
-    heavy = np.flatnonzero(weight > weight.sum() / size)
-    light = weight.copy()
-    light[heavy] = 0.0
-    levels = (np.arange(size) + rng.uniform(size=size)) / size * light.sum()
-    drawn = np.minimum(np.searchsorted(np.cumsum(light), levels, side="right"), np.flatnonzero(light)[-1])
-    positions, counts = np.unique(drawn, return_counts=True)
-    positions = np.concatenate([positions, heavy])
-    counts = np.concatenate([counts * (light.sum() / size), weight[heavy]])
-    order = np.argsort(positions)
-    return positions[order], counts[order] * (size / weight.sum())
 
 
 def choose_starts(estimator, model, sample, X, weight, units, rng):

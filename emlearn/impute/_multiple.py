@@ -16,11 +16,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
+from emlearn._input.tables import only_numbers
 from emlearn._sklearn_compat import Interval, _fit_context, validate_data
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
-from emlearn.impute import EMImputer
-from emlearn.tables import only_numbers
+from emlearn.impute._imputer import EMImputer
 
 FLOATS = [np.float64, np.float32]
 CONTAINERS = ("pandas", "polars")  # data frames that imputers can return

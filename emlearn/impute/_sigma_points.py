@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import helmert
 
+from emlearn._sample import in_units
 from emlearn.families.patterns import group_columns
-from emlearn.starts import in_units
 
 CHUNK_ROWS = 65_536
 # A pattern is worth summing up if it has this many times more rows than points, ...

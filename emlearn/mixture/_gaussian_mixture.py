@@ -12,6 +12,7 @@ from sklearn.base import DensityMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._sample import SAMPLE_ROWS, Sample
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn.base import EMMixin, all_or_nothing
 from emlearn.em import (
@@ -24,10 +25,10 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
-from emlearn.emissions import LEAST_FLOOR, bind_floor
 from emlearn.families import COVARIANCE_SHAPES, GaussianParams, IncompleteGaussian
+from emlearn.hmm._emissions import LEAST_FLOOR, bind_floor
 from emlearn.latent import MixtureWeights
-from emlearn.starts import SAMPLE_ROWS, START_KINDS, Sample, choose_starts
+from emlearn.mixture._starts import START_KINDS, choose_starts
 
 
 class ConditionalMixture(NamedTuple):

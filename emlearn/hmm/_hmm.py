@@ -12,16 +12,9 @@ from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn.base import EMMixin, _callers_level, all_or_nothing
-from emlearn.chain_settings import (
-    bind_chain,
-    check_allowed,
-    check_labels,
-    is_exchangeable,
-    read_array,
-)
-from emlearn.chain_starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
@@ -32,15 +25,17 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.trees import leaves, tree_map
-from emlearn.emissions import Part, bind_emission, is_scaled, parse_emission, parts_of
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, MixtureOf, WithGaps
-from emlearn.latent import ChainParams, stationary_distribution
-from emlearn.sequences import (
-    Sequences,
-    check_sequence_weight,
-    check_state_labels,
-    read_sequences,
+from emlearn.hmm._chain import (
+    bind_chain,
+    check_allowed,
+    check_labels,
+    is_exchangeable,
+    read_array,
 )
+from emlearn.hmm._emissions import Part, bind_emission, is_scaled, parse_emission, parts_of
+from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
+from emlearn.latent import ChainParams, stationary_distribution
 
 N_AGREE = 3  # starts that must meet at the best value, or as many again join
 

@@ -1,0 +1,1 @@
+"""What users hand over is read in one place."""

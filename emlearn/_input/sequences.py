@@ -1,0 +1,526 @@
+"""Sequences: the ways in which users hand them over, and their one normal form."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import sparse
+from sklearn.utils import check_array
+
+from emlearn._sklearn_compat import validate_data
+from emlearn.base import EMMixin, find_bad_entry, read_weights, refuse_weights
+
+FLOATS = [np.float64, np.float32]
+MANY_NAMES = 20  # an error does not list more names than this
+
+
+@dataclass(frozen=True, eq=False)
+class Sequences:
+    """Sequences in normal form, and the way back to the form in which they came.
+
+    Attributes
+    ----------
+    rows : ndarray of shape (n, d)
+        All rows, float64 or float32; those of one sequence are together, in order of time.
+    lengths : ndarray of shape (n_sequences,)
+        Number of rows of each sequence, at least 1.
+    order : ndarray of shape (n,) or None
+        Position of each row in the user's X; None if they are as they came.
+    form : {"list", "rows"}
+        Whether X was a list of sequences (or a 3-D array) or the rows of all of them.
+    """
+
+    rows: np.ndarray
+    lengths: np.ndarray
+    order: np.ndarray | None
+    form: str
+
+    @property
+    def n_sequences(self):
+        """Number of sequences."""
+        return len(self.lengths)
+
+    @property
+    def offsets(self):
+        """First row of each sequence, and at the end the number of rows; of shape (n_sequences + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.lengths)])
+
+    def locate(self, row):
+        """Sequence, and step within it, of a row of `rows`."""
+        sequence = int(np.searchsorted(np.cumsum(self.lengths), row, side="right"))
+        return sequence, int(row - self.lengths[:sequence].sum())
+
+    def per_row(self, values):
+        """Repeat what there is one of for each sequence, so that there is one for each row of `rows`."""
+        return np.repeat(values, self.lengths, axis=0)
+
+    def restore(self, values):
+        """Give values of shape (n, ...), one for each row of `rows`, the form in which X came.
+
+        Rows become an array in the order of X; a list becomes an object array (n_sequences,) of arrays
+        (T_i, ...).
+        """
+        if self.form == "list":
+            return _split(values, self.lengths)
+        if self.order is None:
+            return values
+        restored = np.empty_like(values)
+        restored[self.order] = values
+        return restored
+
+
+# -- reading -----------------------------------------------------------------------------------------------
+
+
+def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None, reset, allow_nan=True):
+    """Bring sequences, in whichever way they are given, into normal form.
+
+    Parameters
+    ----------
+    estimator : estimator instance
+        Where scikit-learn keeps `n_features_in_` and `feature_names_in_`, and who errors speak of.
+    X : list of array-likes, or array-like
+        - a list, tuple or 1-D object array of 2-D arrays or DataFrames, one for each sequence;
+        - a 3-D array (n_sequences, T, d), where rows of NaN at the end of a sequence are padding;
+        - the rows of all sequences, (n, d), with `groups`, `lengths` or `sequence_id`;
+        - rows alone: one sequence. A list of lists, or of 1-D arrays, of the same length is rows, as it is
+          in scikit-learn.
+    groups : array-like of shape (n,), default=None
+        Rows of the same group form a sequence, in the order in which they come. Sequences are in order of
+        first appearance.
+    lengths : array-like of int of shape (n_sequences,), default=None
+        Number of rows of each sequence; their sum is n.
+    sequence_id : str, default=None
+        Column, or index level, of a DataFrame that holds the groups; it is not a feature. A list or a 3-D
+        array has no need of it: there it is left out of frames that have such a column, and is ignored
+        otherwise.
+    reset : bool
+        Whether to set the estimator's feature names and number of features (fit), or to check them.
+    allow_nan : bool, default=True
+        Whether entries may be NaN. Infinity never passes.
+
+    Returns
+    -------
+    sequences : Sequences
+    """
+    marks = [name for name, mark in (("groups", groups), ("lengths", lengths)) if mark is not None]
+    gathered = _gather(X, sequence_id)
+    if gathered is not None and marks:
+        raise ValueError(
+            f"X holds one sequence per entry, which says already where each begins: drop {' and '.join(marks)}."
+        )
+    if len(marks) == 2:
+        raise ValueError("groups and lengths both say where sequences begin: drop lengths.")
+
+    order = None
+    if gathered is None:
+        if sequence_id is not None:
+            X, groups = _take_id(X, sequence_id, groups, marks)
+        X = _filled(X)
+        _check_columns(X)
+        rows = validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite=False)
+        if groups is not None:
+            lengths, order = read_groups(groups, len(rows))
+            rows = rows if order is None else rows[order]
+        else:
+            lengths = np.array([len(rows)]) if lengths is None else _read_lengths(lengths, len(rows))
+    elif _is_frame(gathered[0][0]):
+        # Names are checked on one frame: joining arrays is much cheaper than joining frames.
+        parts, lengths = gathered
+        _check_columns(parts[0])
+        validate_data(estimator, parts[0], reset=reset, skip_check_array=True)
+        rows = check_array(
+            np.concatenate([_frame_values(part) for part in parts]),
+            dtype=FLOATS, ensure_all_finite=False, estimator=estimator, input_name="X",
+        )  # fmt: skip
+    else:
+        parts, lengths = gathered
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        rows = validate_data(estimator, rows, reset=reset, dtype=FLOATS, ensure_all_finite=False)
+    form = "rows" if gathered is None else "list"
+    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form)
+    _check_entries(estimator, sequences, allow_nan)
+    return sequences
+
+
+def _filled(X):
+    """Masked entries as NaN, as which they are missing here."""
+    return X.astype(np.float64).filled(np.nan) if isinstance(X, np.ma.MaskedArray) else X
+
+
+# How the names of types begin that are no numbers, in pandas and polars.
+NO_NUMBERS = ("date", "time", "duration", "str", "utf8", "enum", "categorical")
+
+
+def _check_columns(X):
+    """Refuse columns of a frame that hold dates or texts, by name."""
+    if not _is_frame(X):
+        return
+    types = list(X.dtypes)
+    for name, kind in zip(X.columns, types, strict=True):
+        kind = getattr(getattr(kind, "categories", None), "dtype", kind)  # of a pandas Categorical
+        if str(kind).lower().startswith(NO_NUMBERS):
+            raise ValueError(
+                f"Column {str(name)!r} holds {kind}, not numbers: leave it out of X, or, if it says to which "
+                "sequence a row belongs, set sequence_id; make codes of categories, as by scikit-learn's "
+                "OrdinalEncoder."
+            )
+
+
+def _gather(X, sequence_id=None):
+    """Parts of X (2-D arrays or frames, each of one or more whole sequences) and lengths; None for rows."""
+    if getattr(X, "ndim", None) == 3 and not sparse.issparse(X):
+        rows, lengths = _cut_padding(
+            check_array(X, dtype=FLOATS, ensure_all_finite=False, allow_nd=True, input_name="X")
+        )
+        return [rows], lengths
+    in_array = isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
+    if not (in_array or isinstance(X, (list, tuple))):
+        return None
+    if len(X) == 0:
+        raise ValueError("X is an empty list: give at least one sequence.")
+    n_dim = _n_dim(X[0])
+    if n_dim == 0:
+        return None
+    if n_dim == 1 and not in_array:  # rows, as in scikit-learn, if they can be
+        shapes = {(_n_dim(item), len(item)) if _n_dim(item) else (0, 0) for item in X}
+        if len(shapes) == 1:
+            return None
+    return _check_items(X, sequence_id)
+
+
+def _check_items(items, sequence_id):
+    """Each sequence as a 2-D array or as a frame, all with the same features; and their lengths."""
+    framed = _is_frame(items[0])
+    first, parts, lengths = None, [], np.empty(len(items), dtype=np.intp)
+    for i, item in enumerate(items):
+        if _is_frame(item) != framed:
+            raise ValueError(
+                f"Sequence {i} is a {type(item).__name__}, but sequence 0 is a {type(items[0]).__name__}: "
+                "give all as DataFrames or none."
+            )
+        if framed:
+            if sequence_id is not None and sequence_id in list(item.columns):
+                item = _drop_column(item, sequence_id)
+            columns = list(item.columns)
+        else:
+            if sparse.issparse(item):
+                raise TypeError(f"Sequence {i} is sparse: give a dense array, as by its toarray().")
+            item = np.asarray(_filled(item))
+            if item.ndim != 2:
+                _refuse_dimensions(i, item)
+            columns = item.shape[1]
+        first = columns if first is None else first
+        if columns != first:
+            if framed:
+                raise ValueError(
+                    f"Sequence {i} has columns {_names(columns)}, but sequence 0 has {_names(first)}."
+                )
+            raise ValueError(f"Sequence {i} has {columns} features, but sequence 0 has {first}.")
+        if len(item) == 0:
+            raise ValueError(f"Sequence {i} is empty: leave it out, or give it at least one row.")
+        parts.append(item)
+        lengths[i] = len(item)
+    return parts, lengths
+
+
+def _refuse_dimensions(i, item):
+    if item.ndim == 1:
+        raise ValueError(
+            f"Sequence {i} is one-dimensional: a sequence has the shape (n_steps, n_features). "
+            "If it has a single feature, give its reshape(-1, 1)."
+        )
+    raise ValueError(f"Sequence {i} has the shape {item.shape} instead of (n_steps, n_features).")
+
+
+def _cut_padding(X):
+    """Rows and lengths of sequences (n_sequences, T, d), without the rows of NaN at their ends."""
+    n_sequences, n_steps, n_features = X.shape
+    if n_steps == 0:
+        raise ValueError(f"Sequence 0 is empty: X has the shape {X.shape}, without any steps.")
+    lengths = np.full(n_sequences, n_steps, dtype=np.intp)
+    padded = np.flatnonzero(np.isnan(X[:, -1]).all(axis=1)) if n_features else []
+    if len(padded) == 0:
+        return X.reshape(n_sequences * n_steps, n_features), lengths
+    seen = ~np.isnan(X[padded]).all(axis=2)
+    unseen = ~seen.any(axis=1)
+    if unseen.any():
+        raise ValueError(f"Sequence {padded[np.argmax(unseen)]} has nothing but NaN: leave it out.")
+    lengths[padded] = n_steps - np.argmax(seen[:, ::-1], axis=1)
+    return X[np.arange(n_steps) < lengths[:, None]], lengths
+
+
+def _take_id(X, sequence_id, groups, marks):
+    """Take the column or index level `sequence_id` out of a frame: what is left, and the groups."""
+    if not _is_frame(X):
+        if marks:  # these say it too, and `sequence_id` is for frames
+            return X, groups
+        raise ValueError(
+            f"sequence_id={sequence_id!r} names a column of a DataFrame, but X is a {type(X).__name__}: "
+            "give a DataFrame, or groups=."
+        )
+    columns, levels = list(X.columns), list(getattr(getattr(X, "index", None), "names", ()))
+    if sequence_id not in columns and sequence_id not in levels:
+        raise ValueError(
+            f"sequence_id={sequence_id!r} is not in X, which has the columns {_names(columns)}"
+            + (f" and the index levels {_names(levels)}." if any(n is not None for n in levels) else ".")
+        )
+    if marks:
+        raise ValueError(
+            f"sequence_id={sequence_id!r} and {marks[0]} both say where sequences begin: drop {marks[0]}, "
+            "or set sequence_id=None."
+        )
+    if columns == [sequence_id]:
+        raise ValueError(f"X has no column but sequence_id={sequence_id!r}: there are no features.")
+    if sequence_id in columns:
+        return _drop_column(X, sequence_id), X[sequence_id]
+    return X, X.index.get_level_values(sequence_id)
+
+
+def read_groups(groups, n_rows):
+    """Lengths, in order of first appearance, and the order that puts groups together (None: they are)."""
+    # A list of mixed types must not become an array of strings: NaN would be a name like any other.
+    groups = np.asarray(groups, dtype=object if isinstance(groups, (list, tuple)) else None)
+    if groups.shape != (n_rows,):
+        raise ValueError(f"groups has shape {groups.shape}, but X has {n_rows} rows: give one group per row.")
+    if groups.dtype.kind in "mM" and np.isnat(groups).any():
+        _refuse_group(np.argmax(np.isnat(groups)))
+    values = groups.tolist()
+    codes = {value: code for code, value in enumerate(dict.fromkeys(values))}
+    missing = [value for value in codes if is_missing(value)]
+    if missing:
+        _refuse_group(next(row for row, value in enumerate(values) if is_missing(value)))
+    codes = np.fromiter(map(codes.__getitem__, values), dtype=np.intp, count=n_rows)
+    together = (codes[1:] >= codes[:-1]).all()
+    return np.bincount(codes), None if together else np.argsort(codes, kind="stable")
+
+
+def _refuse_group(row):
+    raise ValueError(f"The group of row {row} is missing: say where the row belongs, or drop it.")
+
+
+def is_missing(value):
+    if value is None:
+        return True
+    try:
+        return bool(value != value)  # NaN, NaT
+    except TypeError:  # pandas.NA is neither true nor false
+        return True
+
+
+def _read_lengths(lengths, n_rows):
+    given = np.asarray(lengths)
+    if given.ndim != 1 or given.dtype.kind not in "iuf":
+        raise ValueError(f"lengths={lengths!r}: give a list of integers, one for each sequence.")
+    bad = (given < 1) | (given != np.floor(given)) | ~np.isfinite(given)
+    if bad.any():
+        place = int(np.argmax(bad))
+        raise ValueError(
+            f"lengths[{place}] is {given[place]}: the length of a sequence is an integer, 1 or more."
+        )
+    if given.sum() != n_rows:
+        raise ValueError(
+            f"lengths add up to {int(given.sum())}, but X has {n_rows} rows. If cross-validation has cut X, "
+            "lengths stayed whole: give a list of sequences, groups or sequence_id instead."
+        )
+    return given.astype(np.intp)
+
+
+def _check_entries(estimator, sequences, allow_nan):
+    """Refuse infinity, and NaN unless it is allowed, naming the place."""
+    bad = find_bad_entry(sequences.rows, allow_nan)
+    if bad is None:
+        return
+    row, column = bad
+    kind, advice = "infinity", "Remove or replace it."
+    if np.isnan(sequences.rows[row, column]):
+        kind = "NaN"
+        advice = f"{type(estimator).__name__} does not accept missing values: remove or impute them."
+    sequence, step = sequences.locate(row)
+    place = f"row {step}"
+    if sequences.n_sequences > 1:
+        place = f"sequence {sequence}, row {step}"
+        if sequences.form == "rows":
+            in_X = row if sequences.order is None else sequences.order[row]
+            place += f" (row {in_X} of X)"
+    raise ValueError(f"Input X contains {kind} in {EMMixin._column_name(estimator, column)}, {place}. {advice}")
+
+
+# -- what goes with sequences ------------------------------------------------------------------------------
+
+
+def check_sequence_weight(sample_weight, sequences):
+    """One weight for each sequence.
+
+    Parameters
+    ----------
+    sample_weight : float, array-like of shape (n_sequences,) or (n,), or None
+        A number is the weight of every sequence. For rows, a weight for each row is taken too if it is the
+        same throughout a sequence.
+    sequences : Sequences
+        What the weights belong to.
+
+    Returns
+    -------
+    weight : ndarray of shape (n_sequences,), float64, or None
+    """
+    if sample_weight is None:
+        return None
+    n_sequences, n_rows = sequences.n_sequences, len(sequences.rows)
+    weight = read_weights(sample_weight, n_sequences)
+    if sequences.form == "rows" and weight.shape == (n_rows,) and n_rows != n_sequences:
+        weight = weight if sequences.order is None else weight[sequences.order]
+        of_rows, weight = weight, weight[sequences.offsets[:-1]]
+        differs = of_rows != sequences.per_row(weight)
+        if differs.any():
+            sequence, step = sequences.locate(int(np.argmax(differs)))
+            raise ValueError(
+                f"sample_weight is {weight[sequence]:g} at the start of sequence {sequence} and "
+                f"{of_rows[np.argmax(differs)]:g} in its row {step}: a weight counts whole sequences."
+            )
+    if weight.shape != (n_sequences,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}, but X has {n_sequences} sequences"
+            + (f" in {n_rows} rows" if sequences.form == "rows" else "")
+            + ": give one weight per sequence."
+        )
+    refuse_weights(weight, "sequence")
+    return weight
+
+
+def check_state_labels(state_labels, sequences, n_states):
+    """Labels of states, where they are known.
+
+    Parameters
+    ----------
+    state_labels : array-like of shape (n,), list of array-likes, or None
+        States 0 to `n_states` - 1; -1 or NaN where they are not known. A list of sequences has a list of
+        labels, (T_i,) each; rows have one label each.
+    sequences : Sequences
+        What the labels belong to.
+    n_states : int
+        Number of states, K.
+
+    Returns
+    -------
+    labels : ndarray of shape (n,), intp, or None
+        In the order of ``sequences.rows``, -1 where they are not known.
+    """
+    if state_labels is None:
+        return None
+    n_rows = len(sequences.rows)
+    if sequences.form == "list":
+        n_given = len(state_labels) if hasattr(state_labels, "__len__") else 0
+        if n_given != sequences.n_sequences:
+            raise ValueError(
+                f"state_labels has {n_given} entries, but X has {sequences.n_sequences} sequences: "
+                "give one array of labels per sequence."
+            )
+        parts = [_label_values(part) for part in state_labels]
+        for i, (part, length) in enumerate(zip(parts, sequences.lengths, strict=True)):
+            if part.shape != (length,):
+                raise ValueError(
+                    f"state_labels[{i}] has shape {part.shape}, but sequence {i} has {length} rows: "
+                    "give one label per row."
+                )
+        labels = np.concatenate(parts)
+    else:
+        labels = _label_values(state_labels)
+        if labels.shape != (n_rows,):
+            raise ValueError(
+                f"state_labels has shape {labels.shape}, but X has {n_rows} rows: give one label per row."
+            )
+        labels = labels if sequences.order is None else labels[sequences.order]
+    if labels.dtype.kind == "f":
+        labels = np.where(np.isnan(labels), -1.0, labels)
+    bad = (labels < -1) | (labels >= n_states) | (labels != np.floor(labels))
+    if bad.any():
+        row = int(np.argmax(bad))
+        sequence, step = sequences.locate(row)
+        raise ValueError(
+            f"state_labels is {labels[row]} in sequence {sequence}, row {step}: a label is one of the states "
+            f"0 to {n_states - 1}, or -1 where the state is not known."
+        )
+    return labels.astype(np.intp)
+
+
+def _label_values(labels):
+    values = np.asarray(labels)
+    if values.dtype.kind in "iuf" or values.ndim == 0:
+        return values
+    return check_array(  # knows pandas.NA and None
+        labels, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=0,
+        input_name="state_labels",
+    )  # fmt: skip
+
+
+# -- helpers -----------------------------------------------------------------------------------------------
+
+
+def _is_frame(X):
+    """Whether X is a DataFrame, of pandas or polars."""
+    return hasattr(X, "columns") and hasattr(X, "to_numpy")
+
+
+def _is_pandas(frame):
+    return hasattr(frame, "iloc")
+
+
+def _n_dim(item):
+    """Number of dimensions, without making an array of nested lists."""
+    if isinstance(item, (list, tuple)):
+        return 1 + (_n_dim(item[0]) if len(item) else 0)
+    return len(getattr(item, "shape", ()))
+
+
+def _drop_column(frame, name):
+    return frame.drop(columns=[name]) if _is_pandas(frame) else frame.drop(name)
+
+
+def _frame_values(frame):
+    values = frame.to_numpy()
+    if values.dtype.kind in "fiub":
+        return values
+    return check_array(frame, dtype=FLOATS, ensure_all_finite=False, input_name="X")  # knows pandas.NA
+
+
+def _names(names):
+    listed = ", ".join(repr(name) for name in names[:MANY_NAMES])
+    return f"[{listed}]" if len(names) <= MANY_NAMES else f"[{listed}, ... ({len(names)} in all)]"
+
+
+def _join(parts):
+    """Rows of all parts: a frame of frames, an array of arrays."""
+    if len(parts) == 1:
+        return parts[0]
+    if not _is_frame(parts[0]):
+        return np.concatenate(parts)
+    if _is_pandas(parts[0]):
+        return sys.modules["pandas"].concat(parts)
+    return sys.modules["polars"].concat(parts, how="vertical_relaxed")
+
+
+def _split_rows(values, lengths):
+    """Split what a transformer made of rows, if it made one row of each."""
+    shape = values.shape if hasattr(values, "shape") else (len(values),)
+    if len(shape) != 2 or shape[0] != lengths.sum():
+        raise ValueError(
+            f"The transformer makes an array of shape {tuple(shape)} of {lengths.sum()} rows. SequenceWise "
+            "needs one row for each; what looks across rows (lags, differences, windows) must be applied to "
+            "the sequences one by one."
+        )
+    return _split(values, lengths)
+
+
+def _split(values, lengths):
+    """Object array of the values of each sequence."""
+    if sparse.issparse(values):
+        values = values.tocsr()
+    sliceable = values.iloc if hasattr(values, "iloc") else values
+    parts, start = np.empty(len(lengths), dtype=object), 0
+    for i, length in enumerate(lengths.tolist()):
+        parts[i] = sliceable[start : start + length]
+        start += length
+    return parts

@@ -1,0 +1,214 @@
+"""Which entries are missing together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_array
+
+from emlearn._input.tables import is_frame, only_numbers, shorten
+from emlearn.base import find_bad_entry
+from emlearn.families.patterns import group_columns
+
+SHOWN_PATTERNS, SHOWN_WIDTH = 20, 100  # of a table in print
+
+
+def _read(X):
+    """Rows as float64, NaN where an entry is missing, and the names of the features ("x0", ... without)."""
+    names = [str(name) for name in X.columns] if is_frame(X) else None
+    X = check_array(only_numbers(X), dtype=np.float64, ensure_all_finite=False)
+    names = _names(X.shape[1]) if names is None else names
+    bad = find_bad_entry(X)
+    if bad is not None:
+        raise ValueError(
+            f"X contains infinity in column {names[bad[1]]!r}, row {bad[0]}. Remove or replace it."
+        )
+    return X, names
+
+
+def _names(d):
+    return [f"x{i}" for i in range(d)]
+
+
+def _column_numbers(columns, names):
+    """Numbers of features from numbers or names."""
+    columns = np.atleast_1d(np.asarray(columns)).tolist()
+    if not columns:
+        raise ValueError("columns names no feature.")
+    numbers = []
+    for column in columns:
+        if isinstance(column, str) and column in names:
+            numbers.append(names.index(column))
+        elif type(column) is int and -len(names) <= column < len(names):
+            numbers.append(column % len(names))
+        else:
+            raise ValueError(
+                f"columns: there is no feature {column!r}; the features are {names}, counted from 0."
+            )
+    if len(set(numbers)) < len(numbers):
+        raise ValueError(f"columns names a feature twice: {columns}.")
+    return np.array(numbers)
+
+
+def _patterns_of(observed):
+    """Distinct rows (P, d) of ``observed``, their counts, and which of them each row is."""
+    rows, bounds = group_columns(~observed.T)
+    patterns, counts = observed[rows[bounds[:-1]]], np.diff(bounds)
+    missing = ~patterns
+    # The last key counts most: fewest missing, then most rows, then gaps in the later features.
+    order = np.lexsort((*missing.T[::-1], -counts, missing.sum(axis=1)))
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    which = np.empty_like(rows)
+    which[rows] = np.repeat(place, counts)
+    return patterns[order], counts[order], which
+
+
+# -- patterns ------------------------------------------------------------------------------------------------
+
+
+class MissingPatterns(NamedTuple):
+    """Patterns of missing entries, those with the fewest first, then those of the most rows.
+
+    Made by `missing_patterns`. Printed, it is a table: a line for each pattern with its number of rows,
+    and below each feature how many of its entries are missing.
+
+    Attributes
+    ----------
+    observed : ndarray of bool of shape (P, d)
+        Which features each pattern has.
+    counts : ndarray of int of shape (P,)
+        Number of rows of each pattern.
+    n_missing : ndarray of int of shape (d,)
+        Number of missing entries of each feature.
+    feature_names : list of d str
+        Names of the features; "x0", "x1", ... where X has none.
+    """
+
+    observed: np.ndarray  # (P, d)
+    counts: np.ndarray  # (P,)
+    n_missing: np.ndarray  # (d,)
+    feature_names: list[str]
+
+    def to_frame(self):
+        """The patterns as a table of pandas.
+
+        Returns
+        -------
+        frame : DataFrame of shape (P, d + 2)
+            ``n_rows``, a column of bool for each feature (True where it is observed), and ``n_missing``,
+            the number of features that the pattern lacks.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> from emlearn.missing import missing_patterns
+        >>> missing_patterns([[1.0, None], [2.0, 5.0], [3.0, 6.0]]).to_frame()
+           n_rows    x0     x1  n_missing
+        0       2  True   True          0
+        1       1  True  False          1
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas, which is not installed.") from error
+        frame = pd.DataFrame(self.observed, columns=self.feature_names)
+        frame.insert(0, "n_rows", self.counts, allow_duplicates=True)
+        lacking = np.count_nonzero(~self.observed, axis=1)
+        frame.insert(frame.shape[1], "n_missing", lacking, allow_duplicates=True)
+        return frame
+
+    def largest(self, n_patterns):
+        """Numbers of the patterns of the most rows.
+
+        Parameters
+        ----------
+        n_patterns : int
+            How many, at most.
+
+        Returns
+        -------
+        numbers : ndarray of int
+            In the order of the patterns.
+        """
+        return np.sort(np.argsort(-self.counts, kind="stable")[:n_patterns])
+
+    def __repr__(self):
+        n, P, d = self.counts.sum(), len(self.counts), len(self.feature_names)
+        total = self.n_missing.sum()
+        head = f"{_count(n, 'row')}, {_count(P, 'pattern')}, {total} of {n * d} entries missing"
+        head += f" ({total / (n * d):.1%})" if total else ""
+        rows = self.largest(SHOWN_PATTERNS)
+        names = [shorten(name, 12) for name in self.feature_names]
+        totals = [str(m) for m in self.n_missing]
+        widths = np.array([max(len(name), len(m), 2) for name, m in zip(names, totals, strict=True)])
+        margin = max(4, len(str(self.counts.max())))
+        room = SHOWN_WIDTH - margin - len("  missing")
+        # Where not all features fit, those with the most gaps are of interest.
+        by_interest = np.argsort(-self.n_missing, kind="stable")
+        fitting = np.count_nonzero(np.cumsum(widths[by_interest] + 2) <= room)
+        shown = np.sort(by_interest[:fitting])
+
+        def line(lead, cells):
+            cells = [f"{cell:>{widths[j]}}" for j, cell in zip(shown, cells, strict=True)]
+            return "  ".join([f"{lead:>{margin}}", *cells])
+
+        lines = [head, line("rows", [names[j] for j in shown])]
+        lines += [line(self.counts[p], ["." if self.observed[p, j] else "NA" for j in shown]) for p in rows]
+        lines.append(line("", self.n_missing[shown]) + "  missing")
+        if len(rows) < P:
+            left = _count(n - self.counts[rows].sum(), "row")
+            lines.append(f"and {_count(P - len(rows), 'other pattern')} of {left}")
+        if len(shown) < d:
+            lines.append(
+                f"and {_count(d - len(shown), 'more feature')}, "
+                f"{total - self.n_missing[shown].sum()} of their entries missing"
+            )
+        return "\n".join(lines)
+
+
+def _count(number, noun, nouns=None):
+    return f"{number} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def missing_patterns(X):
+    """Which entries are missing together, and in how many rows.
+
+    Parameters
+    ----------
+    X : array-like of shape (n, d)
+        Rows are observations; NaN, None and pandas' NA are missing entries.
+
+    Returns
+    -------
+    patterns : MissingPatterns
+        ``observed`` (P, d), ``counts`` (P,), ``n_missing`` (d,) and ``feature_names``.
+
+    Raises
+    ------
+    ValueError
+        If X has infinite entries, or columns that are no numbers.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_airquality
+    >>> from emlearn.missing import missing_patterns
+    >>> airquality = load_airquality(as_frame=True).frame
+    >>> missing_patterns(airquality)
+    153 rows, 4 patterns, 44 of 918 entries missing (4.8%)
+    rows  Ozone  Solar.R  Wind  Temp  Month  Day
+     111      .        .     .     .      .    .
+      35     NA        .     .     .      .    .
+       5      .       NA     .     .      .    .
+       2     NA       NA     .     .      .    .
+             37        7     0     0      0    0  missing
+    """
+    X, names = _read(X)
+    observed = ~np.isnan(X)
+    patterns, counts, _ = _patterns_of(observed)
+    return MissingPatterns(patterns, counts, np.count_nonzero(~observed, axis=0), names)

@@ -1,0 +1,445 @@
+"""Mixtures of experts: regressions whose weights depend on features."""
+
+from __future__ import annotations
+
+from numbers import Integral, Real
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils import check_consistent_length, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+
+from emlearn._input.sequences import is_missing
+from emlearn._sklearn_compat import Interval
+from emlearn.families import RESPONSES
+from emlearn.regression._base import _MixtureRegressor, _of_rows, _RegressionMixture
+from emlearn.regression._starts import GATED_PORTFOLIO
+
+
+class _Gated:
+    """What prior weights that depend on features add to a mixture."""
+
+    _portfolio = GATED_PORTFOLIO
+
+    def _gated_columns(self):
+        if self.gate_features is None:
+            return np.arange(self.n_features_in_)
+        if not np.size(self.gate_features):
+            return np.empty(0, dtype=np.int_)
+        return self._column_numbers(self.gate_features, "gate_features")
+
+    def _publish_latent(self):
+        gate = self._latent
+        params = gate.in_units(self._params.latent, self._units)
+        self.gate_features_ = np.array(gate.columns) - int(self.fit_intercept)
+        self.gate_coef_, self.gate_intercept_ = params[:, 1:].copy(), params[:, 0].copy()
+
+    def _has_same_latent(self, model):
+        first = int(self.fit_intercept)
+        return np.array_equal(np.array(_of_rows(model.latent).columns) - first, self.gate_features_)
+
+    def _latent_in_new_units(self, latent, model, units):
+        return _of_rows(model.latent).from_units(self._latent.in_units(latent, self._units), units)
+
+
+class MixtureOfExperts(_Gated, _MixtureRegressor):
+    r"""Regressions whose weights depend on the features: each expert has a say where it knows best.
+
+    .. math:: p(y \mid x) = \sum_k \pi_k(x) \, p(y \mid \beta_k^\top x + b_k + o, \sigma_k^2), \qquad
+        \pi_k(x) \propto e^{a_k + g_k^\top x}
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components, K.
+    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+        Distribution of the response given its component: normal noise about a linear regression; counts with
+        the logarithm as link; or successes with the logit, where y is 0 or 1 or has two columns, successes
+        and failures.
+    fit_intercept : bool, default=True
+        Whether regressions have intercepts.
+    alpha : float, default=0.0
+        Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance
+        of the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        PoissonRegressor, and 1 / C of its LogisticRegression.
+    shared_coef : array-like of int or str, default=None
+        Features, by number or name, whose coefficients are the same in all components.
+    shared_variance : bool, default=False
+        Whether all components have the same variance of the noise.
+    min_variance_ratio : float, default=1e-3
+        Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
+        bound: a component whose noise shrinks about few rows lifts it without end. 1e-3 lets standard
+        deviations differ by a factor of 32. A fit that rests on it warns, and is taken only if it is better
+        by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
+        has coefficients of its own, and one more.
+    gate_features : array-like of int or str, default=None
+        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
+        on features.
+    gate_alpha : float, default=1e-4
+        Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
+        squares, in nats. It keeps them finite where features separate the components.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
+        of convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, most of them for 10 iterations. If fewer than three reach the best value,
+        as many again join, unless it is 1.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` says. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (K, d)
+        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    intercept_ : ndarray of shape (K,)
+        Intercepts; 0 without.
+    sigma_ : ndarray of shape (K,)
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+    gate_coef_ : ndarray of shape (K, q)
+        Slopes of the gate, per unit of its features. Only differences between components matter: each column
+        sums to 0.
+    gate_intercept_ : ndarray of shape (K,)
+        Intercepts of the gate, of sum 0.
+    gate_features_ : ndarray of int of shape (q,)
+        The features that the gate sees.
+    weights_ : ndarray of shape (K,)
+        Means of the prior weights over the rows of the fit, largest first.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per unit of weight.
+    lower_bounds_ : list of float
+        Objective, log-likelihood less penalties, per unit of weight at each iteration of the best start.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total objective still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each start (kind, status, objective, projected limit, history, how often components
+        were placed anew), how many reached the best value, and whether a second round was needed. Values are
+        in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MixtureOfLinearRegressions : Weights are the same for all rows.
+    MixtureOfExpertsClassifier : The response is one of two classes.
+
+    References
+    ----------
+    Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural Comput. 3. Jordan &
+    Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural Comput. 6. Böhning (1992),
+    Multinomial logistic regression algorithm, Ann. Inst. Statist. Math. 44.
+
+    Examples
+    --------
+    >>> from emlearn import MixtureOfExperts
+    >>> from emlearn.datasets import load_tone_perception
+    >>> tones = load_tone_perception()
+    >>> experts = MixtureOfExperts(n_components=2, random_state=0).fit(tones.data, tones.target)
+    >>> experts.predict_proba([[1.5], [3.0]]).round(1)
+    array([[0.8, 0.2],
+           [0.6, 0.4]])
+    """
+
+    _parameter_constraints: dict = {
+        **_RegressionMixture._parameter_constraints,
+        "gate_features": ["array-like", str, Integral, None],
+        "gate_alpha": [Interval(Real, 0.0, None, closed="left")],
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        family="gaussian",
+        fit_intercept=True,
+        alpha=0.0,
+        shared_coef=None,
+        shared_variance=False,
+        min_variance_ratio=1e-3,
+        gate_features=None,
+        gate_alpha=1e-4,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        acceleration="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.family = family
+        self.fit_intercept = fit_intercept
+        self.alpha = alpha
+        self.shared_coef = shared_coef
+        self.shared_variance = shared_variance
+        self.min_variance_ratio = min_variance_ratio
+        self.gate_features = gate_features
+        self.gate_alpha = gate_alpha
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+
+class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
+    r"""Logistic regressions whose weights depend on the features, for two classes.
+
+    .. math:: P(\text{class 1} \mid x) = \sum_k \pi_k(x) \, \operatorname{expit}(\beta_k^\top x + b_k + o)
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components, K.
+    fit_intercept : bool, default=True
+        Whether regressions have intercepts.
+    alpha : float, default=1.0
+        Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance
+        of the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        PoissonRegressor, and 1 / C of its LogisticRegression.
+    shared_coef : array-like of int or str, default=None
+        Features, by number or name, whose coefficients are the same in all components.
+    gate_features : array-like of int or str, default=None
+        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
+        on features.
+    gate_alpha : float, default=1e-4
+        Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
+        squares, in nats. It keeps them finite where features separate the components.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
+        of convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, most of them for 10 iterations. If fewer than three reach the best value,
+        as many again join, unless it is 1.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` says. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (2,)
+        The classes; `coef_` are of the log-odds of the second.
+    coef_ : ndarray of shape (K, d)
+        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    intercept_ : ndarray of shape (K,)
+        Intercepts; 0 without.
+    gate_coef_ : ndarray of shape (K, q)
+        Slopes of the gate, per unit of its features. Only differences between components matter: each column
+        sums to 0.
+    gate_intercept_ : ndarray of shape (K,)
+        Intercepts of the gate, of sum 0.
+    gate_features_ : ndarray of int of shape (q,)
+        The features that the gate sees.
+    weights_ : ndarray of shape (K,)
+        Means of the prior weights over the rows of the fit, largest first.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per unit of weight.
+    lower_bounds_ : list of float
+        Objective, log-likelihood less penalties, per unit of weight at each iteration of the best start.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total objective still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each start (kind, status, objective, projected limit, history, how often components
+        were placed anew), how many reached the best value, and whether a second round was needed. Values are
+        in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MixtureOfExperts : The response is a number.
+
+    Notes
+    -----
+    For more classes than two, scikit-learn's OneVsRestClassifier makes one of these for each.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emlearn import MixtureOfExpertsClassifier
+    >>> rng = np.random.RandomState(0)
+    >>> X = rng.uniform(-2, 2, size=(400, 2))
+    >>> steep = np.where(X[:, 0] < 0, 3.0, -3.0) * X[:, 1]  # what the second feature says depends on the first
+    >>> y = np.where(rng.uniform(size=400) < 1 / (1 + np.exp(-steep)), "yes", "no")
+    >>> experts = MixtureOfExpertsClassifier(n_components=2, random_state=0).fit(X, y)
+    >>> experts.predict([[-1.0, 1.0], [1.0, 1.0]])
+    array(['yes', 'no'], dtype='<U3')
+    """
+
+    _response = RESPONSES["binomial"]
+    _parameter_constraints: dict = {
+        name: constraint
+        for name, constraint in MixtureOfExperts._parameter_constraints.items()
+        if name not in ("family", "shared_variance", "min_variance_ratio")
+    }
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        fit_intercept=True,
+        alpha=1.0,
+        shared_coef=None,
+        gate_features=None,
+        gate_alpha=1e-4,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        acceleration="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.fit_intercept = fit_intercept
+        self.alpha = alpha
+        self.shared_coef = shared_coef
+        self.gate_features = gate_features
+        self.gate_alpha = gate_alpha
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _of_noise(self):
+        return {}
+
+    def _read_y(self, y, X, response, *, reset):
+        """Whether each row is of the second class, (n, 1)."""
+        if y is None:
+            return super()._read_y(y, X, response, reset=reset)
+        check_consistent_length(X, y)
+        # Before a list of mixed types becomes an array of texts, in which NaN is a word like any other.
+        labels = list(y) if isinstance(y, (list, tuple)) else np.asarray(y).ravel().tolist()
+        y = column_or_1d(y, warn=True)
+        for row, label in enumerate(labels):
+            if is_missing(label) or label in (np.inf, -np.inf):
+                what = "NaN" if is_missing(label) else "infinity"
+                raise ValueError(f"Input y contains {what} in row {row}. Leave out rows without a class.")
+        check_classification_targets(y)
+        if reset:
+            classes = np.unique(y)
+            if len(classes) == 1:
+                raise ValueError(f"y has only one class, {classes.tolist()[0]!r}: a classifier needs two.")
+            if len(classes) > 2:
+                raise ValueError(
+                    "Only binary classification is supported. The type of the target is multiclass: y has "
+                    f"{len(classes)} classes. See OneVsRestClassifier."
+                )
+            self.classes_ = classes
+        unknown = ~np.isin(y, self.classes_)
+        if unknown.any():
+            row = int(np.argmax(unknown))
+            known, other = self.classes_.tolist(), y[row : row + 1].tolist()[0]
+            raise ValueError(f"y has the class {other!r} in row {row}; the classes of the fit are {known}.")
+        return (y == self.classes_[1]).astype(np.float64)[:, None]
+
+    def _of_response(self, y):
+        return self.classes_[y.astype(np.intp)]
+
+    def predict_proba(self, X, *, offset=None):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+            Added to the log-odds of the second class, component by component.
+
+        Returns
+        -------
+        proba : ndarray of shape (n, 2)
+            In the order of ``classes_``.
+        """
+        second = self._mixture_mean(X, offset)
+        return np.column_stack([1.0 - second, second])
+
+    def predict(self, X, *, offset=None):
+        """The more probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+        """
+        second = self._mixture_mean(X, offset) > 0.5
+        return self.classes_[second.astype(np.intp)]
+
+    def score(self, X, y, sample_weight=None, *, offset=None):
+        """Share of rows whose class is predicted.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,)
+        sample_weight : array-like of shape (n,), default=None
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        score : float
+        """
+        return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.classifier_tags.multi_class = False
+        return tags

@@ -1,0 +1,159 @@
+"""Mixtures of regressions whose weights are the same for all rows."""
+
+from __future__ import annotations
+
+from emlearn.regression._base import _MixtureRegressor, _RegressionMixture
+
+
+class MixtureOfLinearRegressions(_MixtureRegressor):
+    r"""Regressions of sub-populations: each row follows one of K, and which is hidden.
+
+    .. math:: p(y \mid x) = \sum_k w_k \, p(y \mid \beta_k^\top x + b_k + o, \sigma_k^2)
+
+    Clusterwise or latent class regression: linear, or with ``family`` a generalised linear model in each
+    component. Weights of components do not depend on x; those of `MixtureOfExperts` do.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of components, K.
+    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+        Distribution of the response given its component: normal noise about a linear regression; counts with
+        the logarithm as link; or successes with the logit, where y is 0 or 1 or has two columns, successes
+        and failures.
+    fit_intercept : bool, default=True
+        Whether regressions have intercepts.
+    alpha : float, default=0.0
+        Ridge on the coefficients of each component, not on intercepts: the fit maximises the log-likelihood
+        less :math:`\tfrac12 \alpha \sum_k \lVert \beta_k \rVert^2 / \phi_k`, with :math:`\phi_k` the variance
+        of the noise, or 1. For one component this is `alpha` of scikit-learn's Ridge, n times that of its
+        PoissonRegressor, and 1 / C of its LogisticRegression.
+    shared_coef : array-like of int or str, default=None
+        Features, by number or name, whose coefficients are the same in all components.
+    shared_variance : bool, default=False
+        Whether all components have the same variance of the noise.
+    min_variance_ratio : float, default=1e-3
+        Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
+        bound: a component whose noise shrinks about few rows lifts it without end. 1e-3 lets standard
+        deviations differ by a factor of 32. A fit that rests on it warns, and is taken only if it is better
+        by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
+        has coefficients of its own, and one more.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
+        of convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start.
+    n_init : int, default=30
+        Number of starts that race, most of them for 10 iterations. If fewer than three reach the best value,
+        as many again join, unless it is 1.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` says. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts, and the draws of `sample`.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    coef_ : ndarray of shape (K, d)
+        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    intercept_ : ndarray of shape (K,)
+        Intercepts; 0 without.
+    sigma_ : ndarray of shape (K,)
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+    weights_ : ndarray of shape (K,)
+        Weights of the components, largest first: with groups the shares of groups.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    log_likelihood_ : float
+        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats.
+    lower_bound_ : float
+        The same per unit of weight.
+    lower_bounds_ : list of float
+        Objective, log-likelihood less penalties, per unit of weight at each iteration of the best start.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total objective still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each start (kind, status, objective, projected limit, history, how often components
+        were placed anew), how many reached the best value, and whether a second round was needed. Values are
+        in standardised units.
+    n_parameters_ : int
+        Number of free parameters.
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    MixtureOfExperts : Weights depend on features.
+
+    Notes
+    -----
+    Features, and normal responses, are standardised inside: units of measurement do not matter. Each M-step is
+    weighted least squares, or one Newton step; with ``shared_coef`` and several variances it is conditional on
+    these. None lowers the objective.
+
+    References
+    ----------
+    DeSarbo & Cron (1988), A maximum likelihood methodology for clusterwise linear regression, J. Classif. 5.
+    Wedel & DeSarbo (1995), A mixture likelihood approach for generalized linear models, J. Classif. 12.
+    Hathaway (1985), A constrained formulation of maximum-likelihood estimation for normal mixture
+    distributions, Ann. Statist. 13.
+
+    Examples
+    --------
+    >>> from emlearn import MixtureOfLinearRegressions
+    >>> from emlearn.datasets import load_tone_perception
+    >>> tones = load_tone_perception()
+    >>> mixture = MixtureOfLinearRegressions(n_components=2, random_state=0).fit(tones.data, tones.target)
+    >>> mixture.coef_.round(3).ravel(), mixture.intercept_.round(3)
+    (array([0.043, 0.992]), array([ 1.916, -0.019]))
+    >>> mixture.predict([[2.0], [3.0]]).round(2)
+    array([1.99, 2.32])
+    """
+
+    _parameter_constraints: dict = _RegressionMixture._parameter_constraints
+
+    def __init__(
+        self,
+        n_components=2,
+        *,
+        family="gaussian",
+        fit_intercept=True,
+        alpha=0.0,
+        shared_coef=None,
+        shared_variance=False,
+        min_variance_ratio=1e-3,
+        tol=1e-4,
+        max_iter=1000,
+        n_init=30,
+        acceleration="auto",
+        warm_start=False,
+        n_jobs=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.n_components = n_components
+        self.family = family
+        self.fit_intercept = fit_intercept
+        self.alpha = alpha
+        self.shared_coef = shared_coef
+        self.shared_variance = shared_variance
+        self.min_variance_ratio = min_variance_ratio
+        self.tol = tol
+        self.max_iter = max_iter
+        self.n_init = n_init
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
