@@ -24,8 +24,8 @@ from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
-from emlearn import regression as module
 from emlearn.families import RESPONSES
+from emlearn.regression import _starts as module
 
 ESTIMATORS = [MixtureOfLinearRegressions, MixtureOfExperts, MixtureOfExpertsClassifier]
 REGRESSORS = ESTIMATORS[:2]

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from emlearn import EMImputer
-from emlearn import sigma_points as module
 from emlearn.em import Affine, Batches, LatentModel, LatentPair
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
 from emlearn.families.factor import FactorParams
+from emlearn.impute import _sigma_points as module
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
 
