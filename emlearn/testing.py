@@ -277,8 +277,8 @@ def check_gradient(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4)
     _require("gradient", fit.converged, f"the fit does not converge in {fit.n_iter} iterations")
     vector = model.flatten(fit.params)
     moving = np.isfinite(vector)
-    free = model.movable(fit.params)
-    moving &= True if free is None else free
+    resting = model.resting(fit.params)
+    moving &= True if resting is None else ~resting
 
     def objective(at: FloatArray) -> float:
         there = model.unflatten(at, fit.params)

@@ -15,6 +15,7 @@ from emlearn.em.acceleration import ACCELERATIONS
 from emlearn.em.batches import Batches, as_batches, one_blas_thread
 from emlearn.em.model import EMModel, EStep
 from emlearn.em.spaces import FloatArray
+from emlearn.em.trees import leaves
 
 # Relative to the objective and the total weight: a gain below this cannot be told from rounding.
 NOISE = 1e-14
@@ -342,7 +343,7 @@ class _Point:
         for n_steps in range(1, MAX_SHORTENED):
             if not after.is_below(self, 100 * NOISE):
                 return after, n_steps
-            params = self._model.shortened(self.e_step.stats, self.params, after.params)
+            params = self._model.shortened(self.e_step.stats, self.params, n_steps)
             if params is None:
                 return after, n_steps
             after = _Point(self._model, params, self._batches)
@@ -352,8 +353,8 @@ class _Point:
     def movable(self) -> NDArray[np.bool_]:
         """Coordinates that may be extrapolated: not on a boundary, where the map is not smooth."""
         finite = np.isfinite(self.vector)
-        moving = self._model.movable(self.params)
-        return finite if moving is None else finite & moving
+        resting = self._model.resting(self.params)
+        return finite if resting is None else finite & ~resting
 
     def differences(self, before: _Point) -> tuple[FloatArray, FloatArray]:
         """The EM step that led here from ``before``, and the one that leads on; 0 where not movable."""
@@ -364,9 +365,12 @@ class _Point:
         return (u, v) if moving.all() else (np.where(moving, u, 0.0), np.where(moving, v, 0.0))
 
     def move_to(self, vector: FloatArray) -> _Point | None:
-        """The point at other coordinates, as far as they may move; None if it is not a legal one."""
+        """The point at other coordinates, as far as they may move; None if that is not a legal one."""
         params = self._model.unflatten(np.where(self.movable, vector, self.vector), self.params)
-        if not self._model.admits(params):
+        if not all(np.all(np.isfinite(leaf)) for leaf in leaves(params)):
+            return None
+        resting = self._model.resting(params)
+        if resting is not None and (resting & self.movable).any():
             return None
         return _Point(self._model, params, self._batches, extrapolated=True)
 

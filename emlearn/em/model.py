@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
+from emlearn.em.parametric import Composite, Parametric
 from emlearn.em.spaces import Real, flatten, unflatten
-from emlearn.em.trees import Tree, leaves, tree_map
+from emlearn.em.trees import Tree, tree_map
 
 FloatArray = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ class EStep(NamedTuple):
     weight: float  # Σ weight
 
 
-class EMModel:
+class EMModel(Parametric):
     """Base of every model. A model of your own needs `expectation` and `maximize`.
 
     Models hold neither data nor state. Parameters and statistics are NamedTuples of arrays or floats.
@@ -42,11 +43,6 @@ class EMModel:
     """
 
     spaces: Any = None
-
-    @property
-    def rounding(self) -> float:
-        """Relative error that floating point may leave in a sum of log-likelihoods."""
-        return 1e-10
 
     def expectation(self, params: Any) -> Callable[[Batch], EStep]:
         """E-step at ``params``, as a function of a batch.
@@ -61,34 +57,6 @@ class EMModel:
         The old ``params`` serve partial (GEM) steps and components that no observation supports.
         """
         raise NotImplementedError
-
-    def shortened(self, stats: Any, params: Any, failed: Any) -> Any:
-        """What to take for ``failed``, an M-step that lowered the objective; None where there is nothing else.
-
-        For partial M-steps (GEM), as one Newton step is: asked for again and again, the answers must in the
-        end come so close to ``params``, or be so safe, that the objective does not fall.
-        """
-        return None
-
-    def log_prior(self, params: Any) -> float:
-        """Log prior density of the parameters, up to a constant; 0 for maximum likelihood."""
-        return 0.0
-
-    def movable(self, params: Any) -> NDArray[np.bool_] | None:
-        """Which coordinates may be extrapolated; None for all."""
-        return None
-
-    def admits(self, params: Any) -> bool:
-        """Whether an extrapolated point is a legal one."""
-        return all(np.all(np.isfinite(leaf)) for leaf in leaves(params))
-
-    def is_spurious(self, params: Any) -> bool:
-        """Whether the likelihood here owes its height to a constraint and not to the data."""
-        return False
-
-    def handicap(self, params: Any) -> float:
-        """Nats by which a fit here must be better than others, for what it may owe to luck."""
-        return 0.0
 
     def flatten(self, params: Any) -> FloatArray:
         """Unconstrained coordinates of the parameters."""
@@ -111,68 +79,49 @@ class Observed(NamedTuple):
     shared_log_prob: Callable[[], FloatArray | float]  # that term per observation (m,), or a constant
 
 
-class Family(Protocol):
-    """Densities of what is seen, one for each of K components."""
+class Family(Parametric):
+    """Densities of what is seen, one for each of K components.
 
-    spaces: Any
+    A family of your own needs `density`, `maximize`, `start` and ``spaces``; the bases in `emlearn.families` ask
+    for less.
+    """
 
     def density(self, params: Any) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
-        ...
+        raise NotImplementedError
 
     def maximize(self, totals: Any, params: Any) -> Any:
         """Parameters from Σ r T(x)."""
-        ...
-
-    def shortened(self, totals: Any, params: Any, failed: Any) -> Any:
-        """A shorter step than ``failed``, which lowered the objective; None where `maximize` is exact."""
-        ...
+        raise NotImplementedError
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m), where there are none yet.
 
         With ``rng`` a family that responsibilities do not determine draws what they leave open.
         """
-        ...
-
-    def log_prior(self, params: Any) -> float: ...
-
-    def movable(self, params: Any) -> Any: ...
-
-    def admits(self, params: Any) -> bool: ...
-
-    @property
-    def rounding(self) -> float: ...
-
-    def is_spurious(self, params: Any) -> bool: ...
-
-    def handicap(self, params: Any) -> float: ...
+        raise NotImplementedError
 
 
-class LatentStructure(Protocol):
-    """What is hidden, and how it is distributed."""
-
-    spaces: Any
+class LatentStructure(Parametric):
+    """What is hidden, and how it is distributed. One of your own needs all that stands here, and ``spaces``."""
 
     def posterior(
-        self, params: Any, log_prob: FloatArray, batch: Batch, beta: float
+        self, params: Any, log_prob: FloatArray, batch: Batch, beta: float = 1.0
     ) -> tuple[FloatArray, Tree, float]:
         """Weighted responsibilities (K, m), statistics, and Σ weight · log evidence.
 
         ``log_prob`` may be overwritten. ``beta`` multiplies the joint log-probabilities; the evidence is
         then :math:`\\beta^{-1} \\log \\sum_k e^{\\beta \\log p(x, k)}`, the objective of annealed EM.
         """
-        ...
+        raise NotImplementedError
 
     def start(self, batch: Batch, resp: FloatArray) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
-        ...
+        raise NotImplementedError
 
-    def maximize(self, stats: Any, params: Any) -> Any: ...
-
-    def shortened(self, stats: Any, params: Any, failed: Any) -> Any: ...
-
-    def log_prior(self, params: Any) -> float: ...
+    def maximize(self, stats: Any, params: Any) -> Any:
+        """Parameters from expected statistics."""
+        raise NotImplementedError
 
 
 class LatentPair(NamedTuple):
@@ -183,7 +132,7 @@ class LatentPair(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LatentModel(EMModel):
+class LatentModel(Composite, EMModel):
     """A latent structure times a family of densities.
 
     Parameters
@@ -202,12 +151,12 @@ class LatentModel(EMModel):
     beta: float = 1.0
 
     @property
-    def spaces(self) -> Any:
-        return LatentPair(self.latent.spaces, self.family.spaces)
+    def _parts(self) -> tuple[Any, ...]:
+        return self.latent, self.family
 
     @property
-    def rounding(self) -> float:
-        return self.family.rounding
+    def spaces(self) -> Any:
+        return LatentPair(self.latent.spaces, self.family.spaces)
 
     def expectation(self, params: LatentPair) -> Callable[[Batch], EStep]:
         density = self.family.density(params.family)
@@ -226,34 +175,6 @@ class LatentModel(EMModel):
             self.family.maximize(stats.family, params.family),
         )
 
-    def shortened(self, stats: LatentPair, params: LatentPair, failed: LatentPair) -> Any:
-        latent = self.latent.shortened(stats.latent, params.latent, failed.latent)
-        family = self.family.shortened(stats.family, params.family, failed.family)
-        if latent is None and family is None:
-            return None
-        return LatentPair(
-            failed.latent if latent is None else latent, failed.family if family is None else family
-        )
-
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> LatentPair:
         """Starting parameters from weighted responsibilities (K, m); ``rng`` as in `Family.start`."""
         return LatentPair(self.latent.start(batch, resp), self.family.start(batch, resp, rng))
-
-    def log_prior(self, params: LatentPair) -> float:
-        return self.latent.log_prior(params.latent) + self.family.log_prior(params.family)
-
-    def movable(self, params: LatentPair) -> NDArray[np.bool_] | None:
-        moving = self.family.movable(params.family)
-        if moving is None:
-            return None
-        fixed = flatten(self.latent.spaces, params.latent).size
-        return np.concatenate([np.ones(fixed, dtype=bool), moving])
-
-    def admits(self, params: LatentPair) -> bool:
-        return super().admits(params) and self.family.admits(params.family)
-
-    def is_spurious(self, params: LatentPair) -> bool:
-        return self.family.is_spurious(params.family)
-
-    def handicap(self, params: LatentPair) -> float:
-        return self.family.handicap(params.family)

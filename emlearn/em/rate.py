@@ -7,7 +7,6 @@ Rubin, 1977).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,7 +28,6 @@ def em_rate(
     params: Any,
     data: Any,
     *,
-    without_flat: Callable[[FloatArray], FloatArray] | None = None,
     max_steps: int = 25,
     tol: float = 1e-3,
 ) -> float:
@@ -42,9 +40,6 @@ def em_rate(
         Parameters at, or close to, a maximum.
     data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
         What `emlearn.em.fit_em` takes.
-    without_flat : callable, default=None
-        Takes out of a direction, in the coordinates of ``model.flatten``, what the objective does not change
-        along, as turns of factors. That does not count.
     max_steps : int, default=25
         Largest number of E-steps beside the first.
     tol : float, default=1e-3
@@ -70,9 +65,10 @@ def em_rate(
     batches = as_batches(data)
     here = model.flatten(params)
     moving = np.isfinite(here)
-    allowed = model.movable(params)
-    if allowed is not None:
-        moving &= allowed
+    resting = model.resting(params)
+    if resting is not None:
+        moving &= ~resting
+    without_flat = model.without_flat(params)
 
     def image(vector: FloatArray) -> FloatArray:
         at = model.unflatten(vector, params)

@@ -300,19 +300,25 @@ class _Run:
         return self.last.objective + (min(self.gap, most) if np.isfinite(self.gap) else 0.0)
 
     @property
+    def _handicap(self) -> float:
+        """Nats to subtract before runs are compared; those with an infinite handicap are so with each other."""
+        handicap = self._model.handicap(self.last.params)
+        return handicap if np.isfinite(handicap) else 0.0
+
+    @property
     def is_spurious(self) -> bool:
-        """Whether it rests on a constraint, or failed."""
-        return bool(self.message) or self._model.is_spurious(self.last.params)
+        """Whether it owes its height to a constraint, or failed."""
+        return bool(self.message) or np.isinf(self._model.handicap(self.last.params))
 
     @property
     def value(self) -> float:
         """The limit, less what it may owe to luck: what runs are compared by."""
-        return self.limit - self._model.handicap(self.last.params)
+        return self.limit - self._handicap
 
     @property
     def reached(self) -> float:
         """What it is worth without going on."""
-        return self.last.objective - self._model.handicap(self.last.params)
+        return self.last.objective - self._handicap
 
     def rank(self) -> tuple[bool, float]:
         """Sorts spurious fits below all others, then by value."""

@@ -160,6 +160,12 @@ class PositiveDefinite:
         return int(np.size(like)) * (d + 1) // (2 * d)
 
 
+def n_coordinates(spaces: Tree, params: Tree) -> int:
+    """Number of coordinates of a tree of parameters."""
+    pairs = zip(leaves(spaces), leaves(params), strict=True)
+    return sum(space.n_coordinates(value) for space, value in pairs)
+
+
 def flatten(spaces: Tree, params: Tree) -> FloatArray:
     """Coordinates of a tree of parameters as one vector."""
     pairs = zip(leaves(spaces), leaves(params), strict=True)

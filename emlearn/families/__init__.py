@@ -1,6 +1,6 @@
 """Families of densities: what is seen, given what is hidden."""
 
-from emlearn.families.base import Emission, ExponentialFamily, Numeric
+from emlearn.families.base import Emission, ExponentialFamily, Numeric, Sketch, WrappedFamily
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.factor import FactorGaussian, FactorParams
@@ -11,12 +11,14 @@ from emlearn.families.gaussian import (
     GaussianTotals,
 )
 from emlearn.families.incomplete import IncompleteGaussian
-from emlearn.families.missing_rows import WithGaps
+from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
 from emlearn.families.responses import RESPONSES, Response
+
+WithGaps = MissingRows  # its name until 0.2
 
 __all__ = [
     "COVARIANCE_SHAPES",
@@ -33,6 +35,7 @@ __all__ = [
     "GaussianParams",
     "GaussianTotals",
     "IncompleteGaussian",
+    "MissingRows",
     "MixtureOf",
     "MixtureParams",
     "MixtureTotals",
@@ -44,5 +47,7 @@ __all__ = [
     "RegressionParams",
     "RegressionTotals",
     "Response",
+    "Sketch",
     "WithGaps",
+    "WrappedFamily",
 ]

@@ -9,96 +9,38 @@ statistics of all components are one more.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, cast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Family, Observed
+from emlearn.em.parametric import Wrapper
 from emlearn.em.trees import tree_map
 
 FloatArray = NDArray[np.float64]
 
 
-class Emission(Family, Protocol):
-    """What every family here offers beside what the engine asks of it."""
+class Sketch(NamedTuple):
+    """What a family may want to know of the data before a fit."""
 
-    @property
-    def support(self) -> str:
-        """What the observations must be, in words."""
-        ...
+    some: Batch  # rows, in the engine's units: all of them, or an even part
+    most: FloatArray  # (d,) largest value of each feature, over all rows that count
+    n_rows: int  # how many rows count
+    names: tuple[str, ...]  # of the features, for messages
 
-    @property
-    def marginalises(self) -> bool:
-        """Whether entries of an observation may be missing."""
-        ...
-
-    def n_parameters(self, params: Any) -> int:
-        """Number of free parameters."""
-        ...
-
-    def sample(self, params: Any, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
-        """One observation from the component of each label, (n, d)."""
-        ...
-
-    def embedding(self, batch: Batch) -> FloatArray:
-        """The observations as points for clustering, (f, m), never NaN; not to be written to."""
-        ...
-
-    def in_units(self, params: Any, units: Affine) -> Any:
-        """Parameters of the data before it was brought to ``units``."""
-        ...
-
-    def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
-        """Which entries of x (d, m) the family has a density for; NaN counts as possible."""
-        ...
-
-    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
-        """Parameters with the components in another order."""
-        ...
-
-    def fields(self, params: Any, lead: tuple[int, ...]) -> dict[str, Any]:
-        """Copies of the parameters by name, the axis of components in the shape ``lead``."""
-        ...
-
-    def with_means(self, params: Any, means: FloatArray) -> Any:
-        """Parameters with the means (K, d) moved, all else as it is."""
-        ...
-
-    def nearest_legal(self, params: Any) -> Any:
-        """Parameters brought within the family's constraints."""
-        ...
+    def of(self, columns: Sequence[int]) -> Sketch:
+        """The sketch of some of the features."""
+        chosen = list(columns)
+        some = self.some.part(("columns", *chosen), slice(None), chosen)
+        return Sketch(some, self.most[chosen], self.n_rows, tuple(self.names[j] for j in chosen))
 
 
-class Numeric(Protocol):
-    """A family whose observations are numbers, and not codes."""
-
-    def mean(self, params: Any) -> FloatArray:
-        """Mean of each component, (K, d)."""
-        ...
-
-    def covariance(self, params: Any) -> FloatArray:
-        """Covariance matrix of each component, (K, d, d)."""
-        ...
-
-
-class Completion(NamedTuple):
-    """What observations say of their own missing entries, component by component."""
-
-    log_prob: FloatArray  # (K, m) log-density of what is observed
-    mean: Callable[[int], FloatArray]  # k -> (d, m), missing entries at their conditional means
-    variance: Callable[[int], FloatArray]  # k -> (d, m) their conditional variances, 0 elsewhere
-
-
-def numeric(family: Emission) -> Numeric:
-    """``family``, of which it is known, or for the caller to find out, that it has moments."""
-    return cast(Numeric, family)
-
-
-class ExponentialFamily:
-    """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`.
+class Emission(Family):
+    """What every family here offers beside what the engine asks of it.
 
     Attributes
     ----------
@@ -108,82 +50,37 @@ class ExponentialFamily:
         Whether entries of an observation may be missing.
     """
 
-    support = "finite numbers"
-    marginalises = False
+    support: str = "finite numbers"
+    marginalises: bool = False
 
-    @property
-    def spaces(self) -> Any:
-        """For each parameter the space it lives in (`emlearn.em.spaces`)."""
+    def n_parameters(self, params: Any) -> int:
+        """Number of free parameters."""
         raise NotImplementedError
 
-    def statistics(self, batch: Batch) -> FloatArray:
-        """Sufficient statistics T(x) of shape (F, m), the first row 1."""
+    def sample(self, params: Any, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
+        """One observation from the component of each label, (n, d)."""
         raise NotImplementedError
-
-    def natural(self, params: Any) -> FloatArray:
-        """Natural parameters of shape (K, F), the first column −A."""
-        raise NotImplementedError
-
-    def maximize(self, totals: FloatArray, params: Any = None) -> Any:
-        """Parameters from totals Σ r T(x) of shape (K, F)."""
-        raise NotImplementedError
-
-    def shortened(self, totals: Any, params: Any, failed: Any) -> Any:
-        """A shorter step than ``failed``, which lowered the objective; None where `maximize` is exact."""
-        return None
-
-    def base_measure(self, batch: Batch) -> FloatArray | float:
-        """Log base measure h(x), per observation (m,), or 0."""
-        return 0.0
-
-    def density(self, params: Any) -> Callable[[Batch], Observed]:
-        """Log-densities and statistics at ``params``, as a function of a batch."""
-        natural = self.natural(params)
-
-        def observe(batch: Batch) -> Observed:
-            T = batch.once((self, "statistics"), lambda: self.statistics(batch))
-            shared = batch.once((self, "base"), lambda: batch.sum(self.base_measure(batch)))
-            return Observed(
-                log_prob=linear_forms(natural, T),
-                shared=shared,
-                totals=lambda resp: resp @ T.T,
-                shared_log_prob=lambda: self.base_measure(batch),
-            )
-
-        return observe
-
-    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
-        """Parameters from weighted responsibilities (K, m)."""
-        return self.maximize(resp @ self.statistics(batch).T)
-
-    def log_prior(self, params: Any) -> float:
-        """Log prior of the parameters; 0 for maximum likelihood."""
-        return 0.0
-
-    def movable(self, params: Any) -> NDArray[np.bool_] | None:
-        """Coordinates that extrapolation may move; None for all."""
-        return None
-
-    @property
-    def rounding(self) -> float:
-        """Relative error that floating point may leave in a sum of log-densities."""
-        return 1e-10
-
-    def admits(self, params: Any) -> bool:
-        """Whether the parameters obey the family's constraints."""
-        return True
-
-    def is_spurious(self, params: Any) -> bool:
-        """Whether a component rests on a constraint that keeps the likelihood bounded."""
-        return False
-
-    def handicap(self, params: Any) -> float:
-        """Nats by which a fit here must be better than others, for what it may owe to luck."""
-        return 0.0
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), never NaN; not to be written to."""
-        return self.statistics(batch)[1:]
+        raise NotImplementedError
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether observations are numbers, with `mean` and `covariance`, and not codes."""
+        return isinstance(self, Numeric)
+
+    def bound_to(self, sketch: Sketch) -> Emission:
+        """The family, knowing of the data what it has to: number of categories, what lies on the floor, ..."""
+        return self
+
+    def forced_columns(self) -> NDArray[np.bool_] | None:
+        """Features (d,) that the data force onto a constraint, being constant or collinear; None for none."""
+        return None
+
+    def units(self, variances: FloatArray) -> FloatArray:
+        """Scale (d,) that each feature can be freed of, from variances; NaN for counts and codes, that have none."""
+        return np.full(len(variances), np.nan)
 
     def in_units(self, params: Any, units: Affine) -> Any:
         """Parameters of the data before it was brought to ``units``.
@@ -216,6 +113,155 @@ class ExponentialFamily:
     def nearest_legal(self, params: Any) -> Any:
         """Parameters brought within the family's constraints."""
         return params
+
+
+@runtime_checkable
+class Numeric(Protocol):
+    """A family whose observations are numbers, and not codes."""
+
+    def mean(self, params: Any) -> FloatArray:
+        """Mean of each component, (K, d)."""
+        ...
+
+    def covariance(self, params: Any) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d)."""
+        ...
+
+
+class Completion(NamedTuple):
+    """What observations say of their own missing entries, component by component."""
+
+    log_prob: FloatArray  # (K, m) log-density of what is observed
+    mean: Callable[[int], FloatArray]  # k -> (d, m), missing entries at their conditional means
+    variance: Callable[[int], FloatArray]  # k -> (d, m) their conditional variances, 0 elsewhere
+
+
+def numeric(family: Emission) -> Numeric:
+    """``family``, of which it is known, or for the caller to find out, that it has moments."""
+    return cast(Numeric, family)
+
+
+@dataclass(frozen=True)
+class WrappedFamily(Wrapper, Emission):
+    """A family that is another one but for what a subclass says otherwise, with the parameters of that.
+
+    Parameters
+    ----------
+    family : Emission
+        The other one.
+    """
+
+    family: Emission
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
+        return (self.family,)
+
+    @property
+    def support(self) -> str:  # type: ignore[override]
+        return self.family.support
+
+    @property
+    def marginalises(self) -> bool:  # type: ignore[override]
+        return self.family.marginalises
+
+    @property
+    def has_moments(self) -> bool:
+        return self.family.has_moments
+
+    def density(self, params: Any) -> Callable[[Batch], Observed]:
+        return self.family.density(params)
+
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
+        return self.family.start(batch, resp, rng)
+
+    def bound_to(self, sketch: Sketch) -> Emission:
+        return replace(self, family=self.family.bound_to(sketch))
+
+    def n_parameters(self, params: Any) -> int:
+        return self.family.n_parameters(params)
+
+    def sample(self, params: Any, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
+        return self.family.sample(params, labels, rng)
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        return self.family.embedding(batch)
+
+    def forced_columns(self) -> NDArray[np.bool_] | None:
+        return self.family.forced_columns()
+
+    def units(self, variances: FloatArray) -> FloatArray:
+        return self.family.units(variances)
+
+    def in_units(self, params: Any, units: Affine) -> Any:
+        return self.family.in_units(params, units)
+
+    def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
+        return self.family.is_possible(x, params)
+
+    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
+        return self.family.reorder(params, order)
+
+    def fields(self, params: Any, lead: tuple[int, ...]) -> dict[str, Any]:
+        return self.family.fields(params, lead)
+
+    def with_means(self, params: Any, means: FloatArray) -> Any:
+        return self.family.with_means(params, means)
+
+    def nearest_legal(self, params: Any) -> Any:
+        return self.family.nearest_legal(params)
+
+    def mean(self, params: Any) -> FloatArray:
+        """Mean of each component, (K, d)."""
+        return numeric(self.family).mean(params)
+
+    def covariance(self, params: Any) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d)."""
+        return numeric(self.family).covariance(params)
+
+
+class ExponentialFamily(Emission):
+    """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`."""
+
+    def statistics(self, batch: Batch) -> FloatArray:
+        """Sufficient statistics T(x) of shape (F, m), the first row 1."""
+        raise NotImplementedError
+
+    def natural(self, params: Any) -> FloatArray:
+        """Natural parameters of shape (K, F), the first column −A."""
+        raise NotImplementedError
+
+    def maximize(self, totals: FloatArray, params: Any = None) -> Any:
+        """Parameters from totals Σ r T(x) of shape (K, F)."""
+        raise NotImplementedError
+
+    def base_measure(self, batch: Batch) -> FloatArray | float:
+        """Log base measure h(x), per observation (m,), or 0."""
+        return 0.0
+
+    def density(self, params: Any) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
+        natural = self.natural(params)
+
+        def observe(batch: Batch) -> Observed:
+            T = batch.once((self, "statistics"), lambda: self.statistics(batch))
+            shared = batch.once((self, "base"), lambda: batch.sum(self.base_measure(batch)))
+            return Observed(
+                log_prob=linear_forms(natural, T),
+                shared=shared,
+                totals=lambda resp: resp @ T.T,
+                shared_log_prob=lambda: self.base_measure(batch),
+            )
+
+        return observe
+
+    def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
+        """Parameters from weighted responsibilities (K, m)."""
+        return self.maximize(resp @ self.statistics(batch).T)
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """The observations as points for clustering, (f, m), never NaN; not to be written to."""
+        return self.statistics(batch)[1:]
 
 
 def linear_forms(natural: FloatArray, T: FloatArray) -> FloatArray:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -281,23 +281,20 @@ class FactorGaussian(ExponentialFamily):
             loadings[noisiest, lacking] = np.sqrt(LEAST_FACTOR * params.noise[k, noisiest])
         return params
 
-    def movable(self, params: FactorParams) -> NDArray[np.bool_] | None:
+    def resting(self, params: FactorParams) -> NDArray[np.bool_] | None:
         resting = self._rests(params)
         if not resting.any():
             return None
-        free = np.ones(params.means.size + params.loadings.size, dtype=bool)
-        return np.concatenate([free, ~resting.ravel()])
-
-    def admits(self, params: FactorParams) -> bool:
-        return bool((params.noise >= self.floor * (1 - EXP_LOG_ERROR)).all())
+        free = np.zeros(params.means.size + params.loadings.size, dtype=bool)
+        return np.concatenate([free, resting.ravel()])
 
     @property
     def rounding(self) -> float:
         # Second moments carry errors of eps, which a noise at the floor turns into eps / floor.
         return max(1e-10, 10 * float(np.finfo(np.float64).eps) / self.floor)
 
-    def is_spurious(self, params: FactorParams) -> bool:
-        return bool(self.spurious(params).any())
+    def handicap(self, params: FactorParams) -> float:
+        return np.inf if self.spurious(params).any() else 0.0
 
     def spurious(self, params: FactorParams) -> NDArray[np.bool_]:
         """Which components have more noises on the floor than they have factors, (K,)."""
@@ -329,6 +326,9 @@ class FactorGaussian(ExponentialFamily):
             return batch.x
         weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
         return np.where(missing, available_mean(batch.x, weight[None, :], 0.0).T, batch.x)
+
+    def without_flat(self, params: FactorParams) -> Callable[[FloatArray], FloatArray]:
+        return partial(self.without_turns, params)
 
     def without_turns(self, params: FactorParams, direction: FloatArray) -> FloatArray:
         """The part of a direction of the coordinates that turns no factors into each other.

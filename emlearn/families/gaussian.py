@@ -244,24 +244,21 @@ class Gaussian(ExponentialFamily):
         traces = [structure.distance(own, np.eye(d)).sum() for own in whitener]
         return float(self.ridge * (structure.log_det(whitener, d).sum() - 0.5 * np.sum(traces)))
 
-    def movable(self, params: GaussianParams) -> NDArray[np.bool_] | None:
-        resting = self._n_at_floor(params) > 0
+    def resting(self, params: GaussianParams) -> NDArray[np.bool_] | None:
+        resting = self.spurious(params)
         if not resting.any():
             return None
-        moving = ~np.broadcast_to(resting, len(params.means))
+        of_means = np.broadcast_to(resting, len(params.means))
         n_products = self.spaces.covariances.n_coordinates(params.covariances[:1])
-        return np.concatenate([np.repeat(moving, params.means.shape[1]), np.repeat(~resting, n_products)])
-
-    def admits(self, params: GaussianParams) -> bool:
-        return not (self.shape.structure.n_at_floor(params.covariances, self.floor) > 0).any()
+        return np.concatenate([np.repeat(of_means, params.means.shape[1]), np.repeat(resting, n_products)])
 
     @property
     def rounding(self) -> float:
         # Covariances carry errors of eps, which a least eigenvalue at the floor turns into eps / floor.
         return max(1e-10, 10 * float(np.finfo(np.float64).eps) / self.floor)
 
-    def is_spurious(self, params: GaussianParams) -> bool:
-        return bool(self.spurious(params).any())
+    def handicap(self, params: GaussianParams) -> float:
+        return np.inf if self.spurious(params).any() else 0.0
 
     def spurious(self, params: GaussianParams) -> NDArray[np.bool_]:
         """Which covariance matrices rest on the floor without being forced to by the data, (C,)."""

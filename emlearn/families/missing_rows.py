@@ -7,16 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from emlearn.em.batches import Affine, Batch, IntArray
+from emlearn.em.batches import Batch, IntArray
 from emlearn.em.model import Observed
 from emlearn.em.trees import leaves
-from emlearn.families.base import Emission, FloatArray, numeric
+from emlearn.families.base import Emission, FloatArray, WrappedFamily
 
 
 @dataclass(frozen=True)
-class WithGaps:
+class MissingRows(WrappedFamily):
     """A family that may miss whole observations: columns of the batch that are NaN throughout.
 
     A missing observation has the density 1 under every component and adds nothing to the statistics. The
@@ -81,99 +80,6 @@ class WithGaps:
         if present.size:
             out[:, present] = points
         return out
-
-    # From here on, the family itself.
-
-    @property
-    def support(self) -> str:
-        """What the observations must be, in words."""
-        return self.family.support
-
-    @property
-    def marginalises(self) -> bool:
-        """Whether entries of an observation may be missing."""
-        return self.family.marginalises
-
-    @property
-    def spaces(self) -> Any:
-        return self.family.spaces
-
-    def maximize(self, totals: Any, params: Any) -> Any:
-        """Parameters from Σ r T(x)."""
-        return self.family.maximize(totals, params)
-
-    def shortened(self, totals: Any, params: Any, failed: Any) -> Any:
-        """A shorter step than ``failed``; None where `maximize` is exact."""
-        return self.family.shortened(totals, params, failed)
-
-    def log_prior(self, params: Any) -> float:
-        """Log prior of the parameters; 0 for maximum likelihood."""
-        return self.family.log_prior(params)
-
-    def movable(self, params: Any) -> NDArray[np.bool_] | None:
-        """Coordinates that extrapolation may move; None for all."""
-        return self.family.movable(params)
-
-    def admits(self, params: Any) -> bool:
-        """Whether the parameters obey the family's constraints."""
-        return self.family.admits(params)
-
-    @property
-    def rounding(self) -> float:
-        """Relative error that floating point may leave in a sum of log-densities."""
-        return self.family.rounding
-
-    def is_spurious(self, params: Any) -> bool:
-        """Whether a component rests on a constraint that keeps the likelihood bounded."""
-        return self.family.is_spurious(params)
-
-    def handicap(self, params: Any) -> float:
-        """Nats by which a fit here must be better than others, for what it may owe to luck."""
-        return self.family.handicap(params)
-
-    def n_parameters(self, params: Any) -> int:
-        """Number of free parameters."""
-        return self.family.n_parameters(params)
-
-    def sample(self, params: Any, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
-        """One observation from the component of each label, (n, d); none is missing."""
-        return self.family.sample(params, labels, rng)
-
-    def in_units(self, params: Any, units: Affine) -> Any:
-        """Parameters of the data before it was brought to ``units``."""
-        return self.family.in_units(params, units)
-
-    def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
-        """Which entries of x (d, m) the family has a density for; NaN counts as possible."""
-        return self.family.is_possible(x, params)
-
-    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
-        """Parameters with the components in another order."""
-        return self.family.reorder(params, order)
-
-    def fields(self, params: Any, lead: tuple[int, ...]) -> dict[str, Any]:
-        """Copies of the parameters by name, the axis of components in the shape ``lead``."""
-        return self.family.fields(params, lead)
-
-    def with_means(self, params: Any, means: FloatArray) -> Any:
-        """Parameters with the means (K, d) moved, all else as it is."""
-        return self.family.with_means(params, means)
-
-    def nearest_legal(self, params: Any) -> Any:
-        """Parameters brought within the family's constraints."""
-        return self.family.nearest_legal(params)
-
-    # Properties, so that `hasattr` is true where it is of the family itself.
-
-    @property
-    def mean(self) -> Callable[[Any], FloatArray]:
-        """Mean of each component, (K, d), as a function of the parameters."""
-        return numeric(self.family).mean
-
-    @property
-    def covariance(self) -> Callable[[Any], FloatArray]:
-        """Covariance matrix of each component, (K, d, d), as a function of the parameters."""
-        return numeric(self.family).covariance
 
 
 def _present(batch: Batch) -> IntArray | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
+from emlearn.em.parametric import Composite, Leaf
 from emlearn.em.spaces import Simplex
-from emlearn.families.base import Emission, FloatArray, numeric
+from emlearn.families.base import Emission, FloatArray, Sketch, numeric
 
 # Points that spread this little, relative to all points, have no direction of their own.
 NO_SPREAD = 1e-12
@@ -35,7 +36,7 @@ class MixtureTotals(NamedTuple):
 
 
 @dataclass(frozen=True)
-class MixtureOf:
+class MixtureOf(Composite, Emission):
     """Components that are mixtures of members of a family.
 
     Which member an observation is of is hidden too, but given the component it depends on nothing else: it
@@ -53,12 +54,16 @@ class MixtureOf:
     n_components: int
 
     @property
-    def support(self) -> str:
+    def _parts(self) -> tuple[Any, ...]:
+        return Leaf(Simplex()), self.family
+
+    @property
+    def support(self) -> str:  # type: ignore[override]
         """What the observations must be, in words."""
         return self.family.support
 
     @property
-    def marginalises(self) -> bool:
+    def marginalises(self) -> bool:  # type: ignore[override]
         """Whether entries of an observation may be missing."""
         return self.family.marginalises
 
@@ -98,11 +103,6 @@ class MixtureOf:
             _shares(totals.weight, params.weights), self.family.maximize(totals.members, params.members)
         )
 
-    def shortened(self, totals: MixtureTotals, params: MixtureParams, failed: MixtureParams) -> Any:
-        """A shorter step than ``failed``; None where `maximize` is exact."""
-        members = self.family.shortened(totals.members, params.members, failed.members)
-        return None if members is None else failed._replace(members=members)
-
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> MixtureParams:
         """Parameters from weighted responsibilities (K, m).
 
@@ -128,60 +128,35 @@ class MixtureOf:
             _shares(joint.sum(axis=2), uniform), self.family.start(batch, joint.reshape(K * M, -1))
         )
 
-    def log_prior(self, params: MixtureParams) -> float:
-        """Log prior of the parameters; 0 for maximum likelihood."""
-        return self.family.log_prior(params.members)
-
-    def movable(self, params: MixtureParams) -> NDArray[np.bool_] | None:
-        """Coordinates that extrapolation may move; None for all."""
-        moving = self.family.movable(params.members)
-        if moving is None:
-            return None
-        return np.concatenate([np.ones(params.weights.size, dtype=bool), moving])
-
-    def admits(self, params: MixtureParams) -> bool:
-        """Whether the parameters obey the family's constraints."""
-        return self.family.admits(params.members)
-
-    @property
-    def rounding(self) -> float:
-        """Relative error that floating point may leave in a sum of log-densities."""
-        return self.family.rounding
-
-    def is_spurious(self, params: MixtureParams) -> bool:
-        """Whether a member rests on a constraint that keeps the likelihood bounded."""
-        return self.family.is_spurious(params.members)
-
-    def handicap(self, params: Any) -> float:
-        """Nats by which a fit here must be better than others, for what it may owe to luck."""
-        return self.family.handicap(params.members)
-
     def n_parameters(self, params: MixtureParams) -> int:
         """Number of free parameters."""
         K, M = params.weights.shape
         return K * (M - 1) + self.family.n_parameters(params.members)
 
-    # Properties, so that `hasattr` is true where it is of the family itself.
-
     @property
-    def mean(self) -> Callable[[MixtureParams], FloatArray]:
-        """Mean of each component, (K, d), as a function of the parameters."""
-        of_members = numeric(self.family).mean
-        return lambda params: _average(params.weights, of_members(params.members))
+    def has_moments(self) -> bool:
+        return self.family.has_moments
 
-    @property
-    def covariance(self) -> Callable[[MixtureParams], FloatArray]:
-        """Covariance matrix of each component, (K, d, d), as a function of the parameters."""
+    def mean(self, params: MixtureParams) -> FloatArray:
+        """Mean of each component, (K, d)."""
+        return _average(params.weights, numeric(self.family).mean(params.members))
+
+    def covariance(self, params: MixtureParams) -> FloatArray:
+        """Covariance matrix of each component, (K, d, d)."""
         inner = numeric(self.family)
-        within, between = inner.covariance, inner.mean
+        means = inner.mean(params.members)
+        centred = means - np.repeat(_average(params.weights, means), self.n_components, axis=0)
+        products = centred[:, :, None] * centred[:, None, :]
+        return _average(params.weights, inner.covariance(params.members) + products)
 
-        def covariance(params: MixtureParams) -> FloatArray:
-            means = between(params.members)
-            centred = means - np.repeat(_average(params.weights, means), self.n_components, axis=0)
-            products = centred[:, :, None] * centred[:, None, :]
-            return _average(params.weights, within(params.members) + products)
+    def bound_to(self, sketch: Sketch) -> MixtureOf:
+        return replace(self, family=self.family.bound_to(sketch))
 
-        return covariance
+    def forced_columns(self) -> NDArray[np.bool_] | None:
+        return self.family.forced_columns()
+
+    def units(self, variances: FloatArray) -> FloatArray:
+        return self.family.units(variances)
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), never NaN; not to be written to."""

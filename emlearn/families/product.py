@@ -11,13 +11,13 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
-from emlearn.em.spaces import flatten
+from emlearn.em.parametric import Composite
 from emlearn.em.trees import leaves
-from emlearn.families.base import Emission, FloatArray, numeric
+from emlearn.families.base import Emission, FloatArray, Sketch, numeric
 
 
 @dataclass(frozen=True)
-class Product:
+class Product(Composite, Emission):
     """Families that are independent given the component, each for some of the features.
 
     The parameters are a tuple of the parts' parameters, and so are the statistics.
@@ -39,6 +39,10 @@ class Product:
     def families(self) -> tuple[Emission, ...]:
         """The family of each part."""
         return tuple(family for _, family in self.parts)
+
+    @property
+    def _parts(self) -> tuple[Any, ...]:
+        return self.families
 
     @property
     def n_features(self) -> int:
@@ -73,14 +77,6 @@ class Product:
         parts = zip(self.families, totals, params, strict=True)
         return tuple(family.maximize(t, p) for family, t, p in parts)
 
-    def shortened(self, totals: tuple[Any, ...], params: tuple[Any, ...], failed: tuple[Any, ...]) -> Any:
-        """A shorter step than ``failed``; None where `maximize` is exact."""
-        parts = zip(self.families, totals, params, failed, strict=True)
-        shorter = [(family.shortened(t, p, f), f) for family, t, p, f in parts]
-        if all(params is None for params, _ in shorter):
-            return None
-        return tuple(kept if params is None else params for params, kept in shorter)
-
     def start(
         self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
     ) -> tuple[Any, ...]:
@@ -91,44 +87,13 @@ class Product:
     support = "what the parts take"
 
     @property
-    def marginalises(self) -> bool:
+    def marginalises(self) -> bool:  # type: ignore[override]
         """Whether entries of an observation may be missing."""
         return all(family.marginalises for family in self.families)
 
     @property
     def spaces(self) -> Any:
         return tuple(family.spaces for family in self.families)
-
-    def log_prior(self, params: tuple[Any, ...]) -> float:
-        """Log prior of the parameters; 0 for maximum likelihood."""
-        return sum(family.log_prior(p) for family, p in zip(self.families, params, strict=True))
-
-    def movable(self, params: tuple[Any, ...]) -> NDArray[np.bool_] | None:
-        """Coordinates that extrapolation may move; None for all."""
-        moving = [family.movable(p) for family, p in zip(self.families, params, strict=True)]
-        if all(part is None for part in moving):
-            return None
-        sizes = [flatten(family.spaces, p).size for family, p in zip(self.families, params, strict=True)]
-        return np.concatenate(
-            [np.ones(n, dtype=bool) if part is None else part for n, part in zip(sizes, moving, strict=True)]
-        )
-
-    def admits(self, params: tuple[Any, ...]) -> bool:
-        """Whether the parameters obey the families' constraints."""
-        return all(family.admits(p) for family, p in zip(self.families, params, strict=True))
-
-    @property
-    def rounding(self) -> float:
-        """Relative error that floating point may leave in a sum of log-densities."""
-        return max(family.rounding for family in self.families)
-
-    def is_spurious(self, params: tuple[Any, ...]) -> bool:
-        """Whether a component of a part rests on a constraint that keeps the likelihood bounded."""
-        return any(family.is_spurious(p) for family, p in zip(self.families, params, strict=True))
-
-    def handicap(self, params: Any) -> float:
-        """Nats by which a fit here must be better than others, for what it may owe to luck."""
-        return sum(family.handicap(p) for family, p in zip(self.families, params, strict=True))
 
     def n_parameters(self, params: tuple[Any, ...]) -> int:
         """Number of free parameters."""
@@ -138,7 +103,7 @@ class Product:
         """Mean of each component, (K, d); NaN in the columns of families of codes, that have none."""
         mean = np.full((_n_components(params), self.n_features), np.nan)
         for (columns, family), p in zip(self.parts, params, strict=True):
-            if hasattr(family, "mean"):
+            if family.has_moments:
                 mean[:, columns] = numeric(family).mean(p)
         return mean
 
@@ -147,7 +112,7 @@ class Product:
         covariance = np.zeros((_n_components(params), self.n_features, self.n_features))
         for (columns, family), p in zip(self.parts, params, strict=True):
             index = np.array(columns)
-            if hasattr(family, "covariance"):
+            if family.has_moments:
                 covariance[:, index[:, None], index] = numeric(family).covariance(p)
             else:
                 covariance[:, index] = covariance[:, :, index] = np.nan
@@ -164,6 +129,23 @@ class Product:
             family.in_units(p, Affine(units.shift[list(columns)], units.scale[list(columns)]))
             for (columns, family), p in zip(self.parts, params, strict=True)
         )
+
+    def units(self, variances: FloatArray) -> FloatArray:
+        scales = np.empty(self.n_features)
+        for columns, family in self.parts:
+            scales[list(columns)] = family.units(variances[list(columns)])
+        return scales
+
+    def bound_to(self, sketch: Sketch) -> Product:
+        return Product(tuple((columns, family.bound_to(sketch.of(columns))) for columns, family in self.parts))
+
+    def forced_columns(self) -> NDArray[np.bool_] | None:
+        forced = np.zeros(self.n_features, dtype=bool)
+        for columns, family in self.parts:
+            of_part = family.forced_columns()
+            if of_part is not None:
+                forced[list(columns)] = of_part
+        return forced if forced.any() else None
 
     def is_possible(self, x: FloatArray, params: tuple[Any, ...] | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) the families have a density for; NaN counts as possible."""
@@ -186,7 +168,7 @@ class Product:
     def with_means(self, params: tuple[Any, ...], means: FloatArray) -> tuple[Any, ...]:
         """Parameters with the means (K, d) moved where the families have any."""
         return tuple(
-            family.with_means(p, means[:, list(columns)]) if hasattr(family, "mean") else p
+            family.with_means(p, means[:, list(columns)]) if family.has_moments else p
             for (columns, family), p in zip(self.parts, params, strict=True)
         )
 

@@ -218,12 +218,15 @@ class Regression(ExponentialFamily):
         return best
 
     def shortened(
-        self, totals: RegressionTotals, params: RegressionParams, failed: RegressionParams
+        self, totals: RegressionTotals, params: RegressionParams, attempt: int
     ) -> RegressionParams | None:
-        """Half the step; None for normal responses, for which `maximize` is exact."""
+        """Half the step, a quarter, ...; None for normal responses, for which `maximize` is exact."""
         if self.response.has_dispersion:
             return None
-        return failed._replace(coef=0.5 * (params.coef + failed.coef))
+        coef = self.maximize(totals, params).coef
+        for _ in range(attempt):
+            coef = 0.5 * (params.coef + coef)
+        return params._replace(coef=coef)
 
     def _newton_step(self, totals: RegressionTotals, params: RegressionParams) -> FloatArray:
         """Change of the coefficients (K, p) by a Newton step, at the dispersions of ``params``.
@@ -268,21 +271,20 @@ class Regression(ExponentialFamily):
         """Log prior density of the coefficients, up to a constant."""
         return float(-0.5 * np.sum(self._ridge(params.coef) / params.dispersion))
 
-    def movable(self, params: RegressionParams) -> NDArray[np.bool_] | None:
-        resting = self.resting(params)
-        if not resting.any():
+    def resting(self, params: RegressionParams) -> NDArray[np.bool_] | None:
+        # A bound on ratios ties dispersions to one another: where one rests on it, none may be moved alone.
+        at_bound = self.at_bound(params)
+        if not at_bound.any():
             return None
-        moving = ~np.broadcast_to(resting, len(params.coef))
-        own = np.repeat(moving, self.n_own)
-        return np.concatenate([own, np.repeat(moving.all(), len(self.shared)), ~resting])
-
-    def admits(self, params: RegressionParams) -> bool:
-        return not self.resting(params).any()
+        of_component = np.broadcast_to(at_bound, len(params.coef))
+        own = np.repeat(of_component, self.n_own)
+        shared = np.repeat(of_component.any(), len(self.shared))
+        return np.concatenate([own, shared, np.ones(len(at_bound), dtype=bool)])
 
     def handicap(self, params: RegressionParams) -> float:
         """What as many rows as are always on a regression, and one more, gain by the noise that they lack."""
         dispersion = params.dispersion
-        ratios = dispersion.max() / dispersion[self.resting(params)]
+        ratios = dispersion.max() / dispersion[self.at_bound(params)]
         return float(0.5 * (self.n_own + 1) * np.log(ratios).sum())
 
     @property
@@ -297,7 +299,7 @@ class Regression(ExponentialFamily):
         least = max(self.floor, self.least_ratio * float(params.dispersion.max()))
         return RegressionParams(coef, np.maximum(params.dispersion, least))
 
-    def resting(self, params: RegressionParams) -> NDArray[np.bool_]:
+    def at_bound(self, params: RegressionParams) -> NDArray[np.bool_]:
         """Which dispersions rest on a bound from above: on the floor, or on the least ratio."""
         dispersion = params.dispersion
         if not self.response.has_dispersion:

@@ -512,7 +512,7 @@ class HMMEM(DensityMixin, EMMixin):
     def _sorted_states(self, family, chain, emitted, units):
         """States by their means, or by how often they are visited where there are none."""
         keys = []
-        if hasattr(family, "mean"):
+        if family.has_moments:
             means = family.mean(emitted)
             keys = [column for column in means.T if not np.isnan(column).any()]
         if not keys:
@@ -541,7 +541,7 @@ class HMMEM(DensityMixin, EMMixin):
         parts = parts_of(self._model.family, self.n_features_in_)
         forced = any(getattr(inner, "n_forced", 0) for _, inner, _ in parts)
         too_few = forced and n_steps <= self.n_components * self.n_features_in_
-        if self._model.family.is_spurious(self._params.family) and not too_few:
+        if np.isinf(self._model.family.handicap(self._params.family)) and not too_few:
             self._warn(
                 f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "
                 "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
@@ -763,7 +763,7 @@ class HMMEM(DensityMixin, EMMixin):
     def _moments_of(self, proba, emitted):
         """Mean (..., d) and covariance (..., d, d) of mixtures of the states, in units of X."""
         family, d = self._model.family, self.n_features_in_
-        if not hasattr(family, "mean"):
+        if not family.has_moments:
             nothing = np.full((*proba.shape[:-1], d), np.nan)
             return nothing, np.full((*nothing.shape, d), np.nan)
         if self._units is not None:

@@ -50,11 +50,7 @@ class ShapeModel:
 
     def is_singular(self, model, params):
         """Whether the likelihood owes its height to the floor."""
-        return model.is_spurious(params)
-
-    def without_flat(self, model, params):
-        """What takes flat directions out of a direction of the coordinates; None where there are none."""
-        return None
+        return np.isinf(model.handicap(params))
 
 
 @dataclass(frozen=True)
@@ -81,16 +77,6 @@ class FactorModel:
     def is_singular(self, model, params):
         """Whether the likelihood owes its height to the floor."""
         return False
-
-    def without_flat(self, model, params):
-        """What takes turns of the factors out of a direction of the coordinates."""
-        K = len(params.latent)
-
-        def without_turns(direction):
-            family = model.family.without_turns(params.family, direction[K:])
-            return np.concatenate([direction[:K], family])
-
-        return without_turns
 
 
 COVARIANCE_MODELS = {

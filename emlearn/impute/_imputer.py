@@ -382,7 +382,6 @@ class EMImputer(TransformerMixin, EMMixin):
                 model,
                 self._params,
                 self._batches(Z[few], counts, n_threads=1),
-                without_flat=form.without_flat(model, self._params),
                 tol=1e-4,
             )
         self._warn_unless_converged(result.best, advice="raise ridge")

@@ -9,12 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
+from emlearn.em.model import LatentStructure
+from emlearn.em.parametric import Wrapper
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Grouped:
+class Grouped(Wrapper, LatentStructure):
     r"""All observations of a group belong to the same component.
 
     Groups are the sequences of a batch (`Lanes`); order within them does not matter. A group counts once,
@@ -31,8 +33,8 @@ class Grouped:
     latent: Any
 
     @property
-    def spaces(self) -> Any:
-        return self.latent.spaces
+    def _parts(self) -> tuple[Any, ...]:
+        return (self.latent,)
 
     def posterior(
         self, params: Any, log_prob: FloatArray, batch: Batch, beta: float = 1.0
@@ -59,15 +61,6 @@ class Grouped:
         total = shares.sum(axis=0)
         shares /= np.where(total > 0, total, 1.0)
         return self.latent.start(groups, shares if groups.weight is None else shares * groups.weight)
-
-    def maximize(self, stats: Any, params: Any) -> Any:
-        return self.latent.maximize(stats, params)
-
-    def shortened(self, stats: Any, params: Any, failed: Any) -> Any:
-        return self.latent.shortened(stats, params, failed)
-
-    def log_prior(self, params: Any) -> float:
-        return float(self.latent.log_prior(params))
 
     def floats_per_row(self, n_components: int) -> int:
         """How many numbers an E-step works on per observation, beside those of the densities."""

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch, FloatArray, IntArray, Lanes
+from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Fixed, Simplex
 from emlearn.latent import _chain_numpy
 
@@ -79,7 +80,7 @@ class Filtered(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class MarkovChain:
+class MarkovChain(LatentStructure):
     r"""The first state is drawn from :math:`\pi`, each next one from a row of the transition matrix A.
 
     The E-step is the forward–backward algorithm, scaled step by step instead of in logarithms: log-densities
@@ -249,9 +250,6 @@ class MarkovChain:
         even = allowed / allowed.sum(axis=1, keepdims=True)
         start = 0.9 * first / first.sum() + 0.1 / K
         return ChainParams(start, 0.95 * transition + 0.05 * even)
-
-    def shortened(self, stats: ChainStats, params: ChainParams, failed: ChainParams) -> None:
-        """The M-step is exact."""
 
     def maximize(self, stats: ChainStats, params: ChainParams) -> ChainParams:
         counts = _with_prior(stats.pairs, self.concentration, params.transition)

@@ -8,13 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
+from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Simplex
 
 FloatArray = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class MixtureWeights:
+class MixtureWeights(LatentStructure):
     r"""Each observation belongs to component k with probability :math:`w_k`, independently.
 
     The parameters are the weights, an array of shape (K,); the statistics are the expected counts (K,).
@@ -56,9 +57,6 @@ class MixtureWeights:
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
         counts = stats + (self.concentration - 1.0)
         return counts / counts.sum()
-
-    def shortened(self, stats: FloatArray, params: FloatArray, failed: FloatArray) -> None:
-        """None: the M-step is exact."""
 
     def log_prior(self, params: FloatArray) -> float:
         if self.concentration == 1.0:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from scipy.linalg import helmert, solve
 
 from emlearn.em.algebra import weighted_gram, whitener
 from emlearn.em.batches import Affine, Batch
+from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Real
 from emlearn.latent.mixture_weights import posterior_of
 
@@ -35,7 +35,7 @@ class GateStats(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SoftmaxGate:
+class SoftmaxGate(LatentStructure):
     r"""Each observation belongs to component k with a probability that its features tell.
 
     .. math:: \pi_k(x) = \frac{e^{a_k + g_k \cdot x}}{\sum_l e^{a_l + g_l \cdot x}}
@@ -115,20 +115,14 @@ class SoftmaxGate:
         """One Newton step."""
         return self._step(stats, params, safe=False)
 
-    def shortened(self, stats: GateStats, params: FloatArray, failed: FloatArray) -> FloatArray | None:
+    def shortened(self, stats: GateStats, params: FloatArray, attempt: int) -> FloatArray | None:
         """Half the Newton step, a quarter, ...; at last one that cannot fall (Böhning, 1992).
 
         That one takes the curvature for its bound.
         """
-        newton = self.maximize(stats, params)
-        if np.array_equal(newton, params):
-            return None
-        steps = [newton, *(params + share * (newton - params) for share in 0.5 ** np.arange(1, N_HALVES + 1))]
-        for step, shorter in pairwise(steps):
-            if np.array_equal(failed, step):
-                return shorter
-        safe = self._step(stats, params, safe=True)
-        return None if np.array_equal(safe, failed) else safe
+        if attempt <= N_HALVES:
+            return params + 0.5**attempt * (self.maximize(stats, params) - params)
+        return self._step(stats, params, safe=True) if attempt == N_HALVES + 1 else None
 
     def _step(self, stats: GateStats, params: FloatArray, *, safe: bool) -> FloatArray:
         """One step up the penalised expected log-likelihood, in coordinates where Böhning's bound is 1."""

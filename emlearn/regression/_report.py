@@ -95,7 +95,7 @@ def complaints(estimator, summary, unit):
             f"Fewer rows than coefficients ({family.n_own}) support {_components(few)}: these are not "
             "determined. Reduce n_components, or set alpha > 0."
         )
-    resting = family.resting(params)
+    resting = family.at_bound(params)
     if resting.all():
         yield (
             "The fit leaves no noise: sigma_ is the least that floating point can bear. There are too many "
