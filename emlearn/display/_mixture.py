@@ -6,7 +6,6 @@ import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn.display._shared import axes_of, component_colors, component_labels, point_size
-from emlearn.families import COVARIANCE_SHAPES
 
 CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 181)) for f in (np.cos, np.sin)])  # (2, 181)
 
@@ -95,16 +94,14 @@ class MixtureDisplay:
         check_is_fitted(estimator)
         index = _feature_numbers(estimator, features)
         part = estimator.marginal(index)
-        structure, tied = COVARIANCE_SHAPES[estimator.covariance_type]
-        covariances = part.covariances_[None] if tied else part.covariances_
-        dense = structure.dense(np.asarray(covariances, dtype=np.float64), len(index))
+        family = part._model.family
         names = getattr(part, "feature_names_in_", [f"feature {i}" for i in index])
         display = cls(
             resp=estimator.predict_proba(X),
             X=np.asarray(X)[:, index].astype(np.float64),
             weights=part.weights_,
             means=part.means_,
-            covariances=np.broadcast_to(dense, (len(part.weights_), len(index), len(index))),
+            covariances=family.covariance(family.in_units(part._params.family, part._units)),
             feature_names=[str(name) for name in names],
         )
         return display.plot(ax=ax, **kwargs)

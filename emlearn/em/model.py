@@ -82,8 +82,7 @@ class Observed(NamedTuple):
 class Family(Parametric):
     """Densities of what is seen, one for each of K components.
 
-    A family of your own needs `density`, `maximize`, `start` and ``spaces``; the bases in `emlearn.families` ask
-    for less.
+    One of your own needs `density`, `maximize`, `start`, ``spaces``; bases in `emlearn.families` ask for less.
     """
 
     def density(self, params: Any) -> Callable[[Batch], Observed]:

@@ -135,10 +135,26 @@ def _lower_triangle(d: int) -> tuple[Any, Any, Any]:
 
 
 class PositiveDefinite:
-    """Stacks of symmetric positive definite matrices; coordinates are log-Cholesky factors."""
+    """Stacks of symmetric positive definite matrices; coordinates are log-Cholesky factors.
+
+    Parameters
+    ----------
+    fixed : ndarray of shape (d, f), default=None
+        Orthonormal eigenvectors of every matrix that are not to be moved: they have no coordinates.
+    """
+
+    def __init__(self, fixed: FloatArray | None = None):
+        self._rest = None  # (d, d − f) a basis of the other directions
+        if fixed is not None and fixed.size:
+            self._rest = np.linalg.svd(fixed)[0][:, fixed.shape[1] :]
 
     def to_vector(self, value: Any) -> FloatArray:
+        return self._coordinates(value if self._rest is None else self._rest.T @ value @ self._rest)
+
+    def _coordinates(self, value: FloatArray) -> FloatArray:
         d = value.shape[-1]
+        if d == 0:
+            return np.empty(0)
         if d == 1:
             return 0.5 * np.log(value).ravel()
         factor = np.linalg.cholesky(value)
@@ -147,17 +163,25 @@ class PositiveDefinite:
         return np.ravel(factor[..., rows, columns])
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
-        d = np.shape(like)[-1]
+        if self._rest is None:
+            return self._matrices(vector, np.shape(like))
+        inside = self._rest.T @ like @ self._rest
+        change = self._matrices(vector, inside.shape) - inside
+        return like + self._rest @ change @ self._rest.T
+
+    def _matrices(self, vector: FloatArray, shape: tuple[int, ...]) -> FloatArray:
+        d = shape[-1]
         rows, columns, diagonal = _lower_triangle(d)
-        factor = np.zeros(np.shape(like))
+        factor = np.zeros(shape)
         factor[..., rows, columns] = vector.reshape(*factor.shape[:-2], rows.size)
         with np.errstate(over="ignore", invalid="ignore"):
             factor[..., diagonal, diagonal] = np.exp(factor[..., diagonal, diagonal])
             return factor @ np.swapaxes(factor, -1, -2)
 
     def n_coordinates(self, like: Any) -> int:
-        d = np.shape(like)[-1]
-        return int(np.size(like)) * (d + 1) // (2 * d)
+        n_matrices = int(np.prod(np.shape(like)[:-2]))
+        d = np.shape(like)[-1] if self._rest is None else self._rest.shape[1]
+        return n_matrices * d * (d + 1) // 2
 
 
 def n_coordinates(spaces: Tree, params: Tree) -> int:

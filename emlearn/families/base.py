@@ -79,7 +79,7 @@ class Emission(Family):
         return None
 
     def units(self, variances: FloatArray) -> FloatArray:
-        """Scale (d,) that each feature can be freed of, from variances; NaN for counts and codes, that have none."""
+        """Scale (d,) that features can be freed of, from their variances; NaN for counts and codes."""
         return np.full(len(variances), np.nan)
 
     def in_units(self, params: Any, units: Affine) -> Any:

@@ -9,7 +9,7 @@ a full matrix, the diagonal, or the trace. A *whitener* W is a square root of th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, Protocol
@@ -32,93 +32,167 @@ FEW = 4
 SHARED = 8
 
 
-class Structure(Protocol):
-    """Form of a covariance matrix of d features."""
+@dataclass(frozen=True)
+class Structure:
+    """Form of the covariance matrices of K components over d features, and what of it they share.
 
-    space: Any
+    What is said of one matrix at a time is of C matrices, K or the one that all share.
+
+    Parameters
+    ----------
+    shared : bool, default=False
+        Whether all components have the same matrix.
+    """
+
+    shared: bool = False
+
+    # -- what is shared ----------------------------------------------------------------------------------
+
+    @property
+    def pooled(self) -> Structure | None:
+        """The structure in which components share what is a matrix each here; None where they do."""
+        return None if self.shared else replace(self, shared=True)
+
+    @property
+    def of_some(self) -> Structure:
+        """The structure of the covariances of some of the features."""
+        return self
+
+    def which(self, n_components: int) -> NDArray[np.int_]:
+        """The matrix of each component, (K,)."""
+        return np.zeros(n_components, dtype=np.int_) if self.shared else np.arange(n_components)
+
+    def pool(self, of_components: FloatArray) -> FloatArray:
+        """Sums (C, ...) over the components that share a matrix."""
+        return of_components.sum(axis=0, keepdims=True) if self.shared else of_components
+
+    def maximize(
+        self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
+    ) -> FloatArray:
+        """Covariances of greatest likelihood, eigenvalues at least ``floor``.
+
+        Raising the eigenvalues of the unconstrained maximum to the floor gives the constrained maximum.
+
+        Parameters
+        ----------
+        products : ndarray of shape (C, F2)
+            Σ r · products of x − μ.
+        weight : ndarray of shape (C,)
+            Σ r. What has no weight stays as it was.
+        kept : ndarray of shape (C, ...)
+            Covariances as they were, legal ones.
+        d : int
+        floor : float
+        """
+        empty = weight <= 0
+        mean = products / np.where(empty, 1.0, weight)[:, None]
+        covariance = self.raise_to(self.covariance(mean, d), floor)
+        if empty.any():
+            covariance[empty] = kept[empty]
+        return covariance
+
+    def nearest(self, covariance: FloatArray, floor: float) -> FloatArray:
+        """Covariances of this structure, eigenvalues at least ``floor``, nearest to given ones."""
+        return self.raise_to(covariance, floor)
+
+    def n_free(self, n_components: int, d: int) -> int:
+        """Number of free parameters."""
+        return (1 if self.shared else n_components) * self.n_products(d)
+
+    def space(self, forced: FloatArray | None = None) -> Any:
+        """Where the covariances live; eigenvalues along the directions ``forced`` (d, f) are not to move."""
+        raise NotImplementedError
+
+    def coordinates_of(self, matrices: NDArray[np.bool_], n_coordinates: int) -> NDArray[np.bool_]:
+        """Which coordinates in `space` some of the matrices, (C,), depend on."""
+        return np.repeat(matrices, n_coordinates // len(matrices))
+
+    # -- matrix by matrix --------------------------------------------------------------------------------
 
     def n_products(self, d: int) -> int:
         """Number of distinct products, F2; also the number of free parameters of one matrix."""
-        ...
+        raise NotImplementedError
 
     def squares(self, x: FloatArray) -> FloatArray:
         """Products of each column of x (d, m) with itself, (F2, m)."""
-        ...
-
-    def products(self, a: FloatArray, b: FloatArray) -> FloatArray:
-        """Symmetrised products of the rows of a and b, both (K, d), as (K, F2)."""
-        ...
-
-    def moment(self, x: FloatArray, weight: FloatArray | None) -> FloatArray:
-        """Σ weight · squares over the columns of x (d, m), as (F2,)."""
-        ...
-
-    def covariance(self, mean_products: FloatArray, d: int, floor: float) -> FloatArray:
-        """Covariances (C, ...) from mean products (C, F2), eigenvalues at least ``floor``.
-
-        Raising the eigenvalues of the unconstrained maximum to the floor gives the constrained maximum.
-        """
-        ...
-
-    def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
-        """Covariances with eigenvalues below ``floor`` raised to it."""
-        ...
-
-    def invert(self, precision: FloatArray) -> FloatArray:
-        """Covariances from precisions."""
-        ...
-
-    def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
-        """How many eigenvalues of each matrix rest on the floor or lie below, (C,)."""
-        ...
-
-    def whitener(self, covariance: FloatArray) -> FloatArray:
-        """W with Σ⁻¹ = W Wᵀ, of the shape of ``covariance``."""
-        ...
-
-    def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
-        """log |W|, (C,)."""
-        ...
-
-    def coefficients(self, whitener: FloatArray, d: int) -> FloatArray:
-        """Coefficients (C, F2) of −½ xᵀ Σ⁻¹ x on the squares of x."""
-        ...
-
-    def apply_precision(self, whitener: FloatArray, means: FloatArray) -> FloatArray:
-        """Σ⁻¹ μ for each row of means (K, d)."""
-        ...
-
-    def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:
-        """Squared Mahalanobis lengths (m,) of the columns of ``centred`` (d, m), for one matrix."""
-        ...
+        raise NotImplementedError
 
     def write_squares(self, x: FloatArray, out: FloatArray) -> None:
         """`squares` into an array that is there already."""
-        ...
+        out[...] = self.squares(x)
+
+    def products(self, a: FloatArray, b: FloatArray) -> FloatArray:
+        """Symmetrised products of the rows of a and b, both (K, d), as (K, F2)."""
+        raise NotImplementedError
+
+    def moment(self, x: FloatArray, weight: FloatArray | None) -> FloatArray:
+        """Σ weight · squares over the columns of x (d, m), as (F2,)."""
+        raise NotImplementedError
+
+    def covariance(self, mean_products: FloatArray, d: int) -> FloatArray:
+        """Covariances of d features from mean products (C, F2)."""
+        raise NotImplementedError
+
+    def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
+        """Covariances with eigenvalues below ``floor`` raised to it."""
+        raise NotImplementedError
+
+    def invert(self, precision: FloatArray) -> FloatArray:
+        """Covariances from precisions."""
+        raise NotImplementedError
+
+    def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
+        """How many eigenvalues of each matrix rest on the floor or lie below, (C,)."""
+        raise NotImplementedError
+
+    def low_directions(self, covariance: FloatArray, d: int, floor: float) -> FloatArray:
+        """Orthonormal directions (d, f) in which the first matrix is no larger than ``floor``."""
+        values, vectors = np.linalg.eigh(self.dense(covariance[:1], d)[0])
+        return np.asarray(vectors[:, values <= floor])
+
+    def whitener(self, covariance: FloatArray) -> FloatArray:
+        """W with Σ⁻¹ = W Wᵀ, of the shape of ``covariance``."""
+        raise NotImplementedError
+
+    def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
+        """log |W|, (C,)."""
+        raise NotImplementedError
+
+    def coefficients(self, whitener: FloatArray, d: int) -> FloatArray:
+        """Coefficients (C, F2) of −½ xᵀ Σ⁻¹ x on the squares of x."""
+        raise NotImplementedError
+
+    def apply_precision(self, whitener: FloatArray, means: FloatArray) -> FloatArray:
+        """Σ⁻¹ μ for each row of means (K, d)."""
+        raise NotImplementedError
+
+    def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:
+        """Squared Mahalanobis lengths (m,) of the columns of ``centred`` (d, m), for one matrix."""
+        raise NotImplementedError
 
     def units(self, variances: FloatArray) -> FloatArray:
         """Scale of each feature that this structure can be freed of, from their variances (d,)."""
-        ...
+        return np.sqrt(variances)
 
     def rescale(self, covariance: FloatArray, scale: FloatArray) -> FloatArray:
         """Covariances of features multiplied by ``scale`` (d,)."""
-        ...
+        raise NotImplementedError
 
     def dense(self, covariance: FloatArray, d: int) -> FloatArray:
         """Covariances as full matrices (C, d, d)."""
-        ...
+        raise NotImplementedError
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         """Covariances of some of the features."""
-        ...
+        raise NotImplementedError
 
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
         """What one matrix, by its whitener, says of missing entries given the others."""
-        ...
+        raise NotImplementedError
 
-    def identity(self, n: int, d: int) -> FloatArray:
-        """A stack of n identity matrices."""
-        ...
+    def identity(self, n_components: int, d: int) -> FloatArray:
+        """Identity matrices for so many components."""
+        raise NotImplementedError
 
 
 class Given(Protocol):
@@ -153,10 +227,11 @@ def _triangle(d: int) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.in
 
 
 @dataclass(frozen=True)
-class Full:
+class Full(Structure):
     """Any covariance matrix, (C, d, d). Of one feature it is a number, and no algebra is needed."""
 
-    space = PositiveDefinite()
+    def space(self, forced: FloatArray | None = None) -> Any:
+        return PositiveDefinite(forced)
 
     def n_products(self, d: int) -> int:
         return d * (d + 1) // 2
@@ -168,7 +243,6 @@ class Full:
         return out
 
     def write_squares(self, x: FloatArray, out: FloatArray) -> None:
-        """`squares` into an array that is there already."""
         start = 0
         for i in range(len(x)):
             stop = start + len(x) - i
@@ -190,8 +264,8 @@ class Full:
         rows, columns, _ = _triangle(x.shape[0])
         return (root @ root.T)[rows, columns]
 
-    def covariance(self, mean_products: FloatArray, d: int, floor: float) -> FloatArray:
-        return self.raise_to(mean_products[:, _triangle(d)[2]], floor)
+    def covariance(self, mean_products: FloatArray, d: int) -> FloatArray:
+        return np.asarray(mean_products[:, _triangle(d)[2]])
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
         if not self.n_at_floor(covariance, floor).any():
@@ -249,9 +323,6 @@ class Full:
             distance += np.einsum("im,im->m", white, white)
         return distance
 
-    def units(self, variances: FloatArray) -> FloatArray:
-        return np.sqrt(variances)
-
     def rescale(self, covariance: FloatArray, scale: FloatArray) -> FloatArray:
         return covariance * np.outer(scale, scale)
 
@@ -264,8 +335,8 @@ class Full:
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
         return _GivenCorrelated(whitener, gaps, places)
 
-    def identity(self, n: int, d: int) -> FloatArray:
-        return np.tile(np.eye(d), (n, 1, 1))
+    def identity(self, n_components: int, d: int) -> FloatArray:
+        return np.tile(np.eye(d), (1 if self.shared else n_components, 1, 1))
 
 
 class _GivenCorrelated:
@@ -404,16 +475,11 @@ class _GivenUncorrelated:
         return self._gaps.missing * self._variances[:, None]
 
 
-class _Uncorrelated:
+class _Uncorrelated(Structure):
     """What structures without correlations share; their arrays are variances, their whiteners 1 / sd."""
 
-    space = Positive()
-
-    def write_squares(self, x: FloatArray, out: FloatArray) -> None:
-        out[...] = self.squares(x)
-
-    def squares(self, x: FloatArray) -> FloatArray:
-        raise NotImplementedError
+    def space(self, forced: FloatArray | None = None) -> Any:
+        return Positive()
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
         return np.maximum(covariance, floor)
@@ -425,7 +491,7 @@ class _Uncorrelated:
         return 1.0 / np.sqrt(covariance)
 
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
-        return _GivenUncorrelated(self, whitener, gaps)  # type: ignore[arg-type]
+        return _GivenUncorrelated(self, whitener, gaps)
 
 
 @dataclass(frozen=True)
@@ -446,8 +512,8 @@ class Diagonal(_Uncorrelated):
             return np.einsum("im,im->i", x, x)
         return (x * x) @ weight
 
-    def covariance(self, mean_products: FloatArray, d: int, floor: float) -> FloatArray:
-        return np.maximum(mean_products, floor)
+    def covariance(self, mean_products: FloatArray, d: int) -> FloatArray:
+        return mean_products
 
     def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
         return np.sum(covariance <= floor, axis=1)
@@ -465,9 +531,6 @@ class Diagonal(_Uncorrelated):
         white = whitener[:, None] * centred
         return np.einsum("im,im->m", white, white)
 
-    def units(self, variances: FloatArray) -> FloatArray:
-        return np.sqrt(variances)
-
     def rescale(self, covariance: FloatArray, scale: FloatArray) -> FloatArray:
         return covariance * scale**2
 
@@ -477,8 +540,8 @@ class Diagonal(_Uncorrelated):
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns]
 
-    def identity(self, n: int, d: int) -> FloatArray:
-        return np.ones((n, d))
+    def identity(self, n_components: int, d: int) -> FloatArray:
+        return np.ones((1 if self.shared else n_components, d))
 
 
 @dataclass(frozen=True)
@@ -498,11 +561,11 @@ class Spherical(_Uncorrelated):
         squares = self.squares(x)
         return squares.sum(axis=1) if weight is None else squares @ weight
 
-    def covariance(self, mean_products: FloatArray, d: int, floor: float) -> FloatArray:
-        return np.maximum(mean_products[:, 0] / d, floor)
+    def covariance(self, mean_products: FloatArray, d: int) -> FloatArray:
+        return mean_products[:, 0] / d
 
     def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
-        return (covariance <= floor).astype(np.int_)
+        return (covariance <= floor).astype(np.int_)  # a multiple of all, which goes there as one
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
         return d * np.log(whitener)
@@ -529,5 +592,5 @@ class Spherical(_Uncorrelated):
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance
 
-    def identity(self, n: int, d: int) -> FloatArray:
-        return np.ones(n)
+    def identity(self, n_components: int, d: int) -> FloatArray:
+        return np.ones(1 if self.shared else n_components)

@@ -363,6 +363,9 @@ class FactorGaussian(ExponentialFamily):
             params.noise * units.scale**2,
         )
 
+    def units(self, variances: FloatArray) -> FloatArray:
+        return np.sqrt(variances)
+
     def with_means(self, params: FactorParams, means: FloatArray) -> FactorParams:
         """Parameters with the means (K, d) moved, all else as it is."""
         return params._replace(means=means)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,17 +16,23 @@ from emlearn.em.spaces import Real
 from emlearn.families.base import (
     ExponentialFamily,
     FloatArray,
+    Sketch,
     available_mean,
     linear_forms,
     mean_or_kept,
 )
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
+from emlearn.families.shared_forms import EqualForm, EqualShape, EqualVolume
 
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
 CANCELLATION = 1e-10
 # With this many times more features than components, and 10 at least, whitening costs less than products.
 WHITEN_RATIO = 5
-# Eigenvalues this much above the floor, relatively, count as resting on it.
+# Floors below this are more than floating point can bear.
+LEAST_FLOOR = 1e-9
+# Entries of directions that the data force onto the floor, squared, that count.
+TAKES_PART = 1e-3
+# Eigenvalues this much above the floor, relatively, count as resting on it, and below it as beyond it.
 FLOOR_SLACK = 1e-6
 # A responsibility below this, relative to the largest, is lost in rounding when second moments are summed.
 NO_SHARE = 1e-20
@@ -37,7 +44,7 @@ class GaussianParams(NamedTuple):
     """Parameters of K components over d features."""
 
     means: FloatArray  # (K, d)
-    covariances: FloatArray  # (C, d, d), (C, d) or (C,); C is K, or 1 when tied
+    covariances: FloatArray  # (C, d, d), (C, d) or (C,); C is K, or 1 where all share one
 
 
 class GaussianTotals(NamedTuple):
@@ -45,23 +52,19 @@ class GaussianTotals(NamedTuple):
 
     weight: FloatArray  # (K,) Σ r
     first: FloatArray  # (K, d) Σ r (x − μ)
-    second: FloatArray  # (C, F2) Σ r · products of (x − μ); one row, the sum over k, when tied
+    second: FloatArray  # (C, F2) Σ r · products of x − μ, summed over those that share a matrix
 
 
-class CovarianceShape(NamedTuple):
-    """A form of covariance matrix, each component's own or shared by all."""
-
-    structure: Structure
-    tied: bool
-
-
-COVARIANCE_SHAPES = {
-    "full": CovarianceShape(Full(), tied=False),
-    "tied": CovarianceShape(Full(), tied=True),
-    "diag": CovarianceShape(Diagonal(), tied=False),
-    "spherical": CovarianceShape(Spherical(), tied=False),
-    "tied_diag": CovarianceShape(Diagonal(), tied=True),
-    "tied_spherical": CovarianceShape(Spherical(), tied=True),
+COVARIANCE_SHAPES: dict[str, Structure] = {
+    "full": Full(),
+    "tied": Full(shared=True),
+    "diag": Diagonal(),
+    "spherical": Spherical(),
+    "tied_diag": Diagonal(shared=True),
+    "tied_spherical": Spherical(shared=True),
+    "VEI": EqualShape(),
+    "EVI": EqualVolume(),
+    "VEE": EqualForm(),
 }
 
 
@@ -71,13 +74,13 @@ class Gaussian(ExponentialFamily):
 
     Parameters
     ----------
-    shape : CovarianceShape
-        One of ``COVARIANCE_SHAPES``.
+    structure : Structure
+        Form of the covariance matrices, one of ``COVARIANCE_SHAPES``.
     floor : float, default=1e-6
         Least eigenvalue of a covariance matrix, in the units of the data that the family sees.
-    n_forced : int, default=0
-        Number of eigenvalues of every matrix that the data force onto the floor (constant or collinear
-        features). A component with more of them there is spurious.
+    forced : ndarray of shape (d, f), default=None
+        Orthonormal directions in which the data force every matrix onto the floor, features being constant or
+        collinear. A component with more eigenvalues there is spurious. `bound_to` finds them.
     ridge : float, default=0.0
         Prior on each covariance matrix, worth as many observations of uncorrelated features of variance 1:
         :math:`-\tfrac12 \text{ridge} (\log |\Sigma| + \operatorname{tr} \Sigma^{-1})`. 0 is maximum likelihood.
@@ -92,22 +95,43 @@ class Gaussian(ExponentialFamily):
     :math:`\sum x x^\top` does not change between iterations, so that an E-step is linear in x.
     """
 
-    shape: CovarianceShape
+    structure: Structure
     floor: float = 1e-6
-    n_forced: int = 0
+    forced: FloatArray | None = field(default=None, compare=False)
     ridge: float = 0.0
 
-    @property
+    @cached_property
     def spaces(self) -> Any:
-        return GaussianParams(Real(), self.shape.structure.space)  # type: ignore[arg-type]
+        return GaussianParams(Real(), self.structure.space(self.forced))  # type: ignore[arg-type]
+
+    @property
+    def n_forced(self) -> int:
+        """Number of eigenvalues of every matrix that the data force onto the floor."""
+        return 0 if self.forced is None else self.forced.shape[1]
+
+    def bound_to(self, sketch: Sketch) -> Gaussian:
+        """The family, knowing what the data force onto its floor."""
+        batch = sketch.some
+        batch = batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
+        d = len(batch.x)
+        everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
+        whole = self.start(batch, everyone).covariances
+        forced = self.structure.low_directions(whole, d, self.floor * (1 + FLOOR_SLACK))
+        return replace(self, forced=forced if forced.size else None)
+
+    def forced_columns(self) -> NDArray[np.bool_] | None:
+        if self.forced is None:
+            return None
+        taking_part: NDArray[np.bool_] = np.sum(self.forced**2, axis=1) > TAKES_PART
+        return taking_part
 
     def statistics(self, batch: Batch) -> FloatArray:
-        structure, tied = self.shape
+        structure = self.structure
         d, m = batch.x.shape
-        T = np.empty((1 + d + (0 if tied else structure.n_products(d)), m))
+        T = np.empty((1 + d + (0 if structure.shared else structure.n_products(d)), m))
         T[0] = 1.0
         T[1 : d + 1] = batch.x
-        if not tied:
+        if not structure.shared:
             structure.write_squares(batch.x, T[d + 1 :])
         return T
 
@@ -125,7 +149,7 @@ class Gaussian(ExponentialFamily):
         return self._observe_quadratic(params, form, batch)
 
     def _always_whitens(self, n_components: int, d: int) -> bool:
-        if self.shape.tied or not isinstance(self.shape.structure, Full):
+        if self.structure.shared or not isinstance(self.structure, Full):
             return False
         return d >= max(10, WHITEN_RATIO * n_components)
 
@@ -133,32 +157,32 @@ class Gaussian(ExponentialFamily):
         """How many numbers an E-step works on per observation."""
         if self._always_whitens(n_components, d):
             return 3 * d + 2 * n_components
-        n_squares = 0 if self.shape.tied else self.shape.structure.n_products(d)
+        n_squares = 0 if self.structure.shared else self.structure.n_products(d)
         return 1 + d + n_squares + 2 * n_components
 
     def _linearise(self, params: GaussianParams) -> GaussianForm:
-        structure, tied = self.shape
+        structure = self.structure
         d = params.means.shape[1]
         whitener = structure.whitener(params.covariances)
         constant = structure.log_det(whitener, d) - 0.5 * d * np.log(2 * np.pi)
         linear = structure.apply_precision(whitener, params.means)
         at_zero = constant - 0.5 * np.einsum("ki,ki->k", params.means, linear)
         quadratic = structure.coefficients(whitener, d)
-        natural = np.empty((len(linear), 1 + d + (0 if tied else quadratic.shape[1])))
+        natural = np.empty((len(linear), 1 + d + (0 if structure.shared else quadratic.shape[1])))
         natural[:, 0], natural[:, 1 : d + 1] = at_zero, linear
-        if not tied:
+        if not structure.shared:
             natural[:, d + 1 :] = quadratic
         flat = whitener.reshape(len(whitener), -1)
         tightness = float(np.einsum("ci,ci->c", flat, flat).max())
         return GaussianForm(natural, quadratic, whitener, constant, tightness)
 
     def _observe_quadratic(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
-        structure, tied = self.shape
+        structure = self.structure
         means = params.means
         d = means.shape[1]
-        T = batch.once((self.shape, "statistics"), lambda: self.statistics(batch))
+        T = batch.once((structure, "statistics"), lambda: self.statistics(batch))
         shared = 0.0
-        if tied:
+        if structure.shared:
             scatter = batch.once((structure, "scatter"), lambda: structure.moment(batch.x, batch.weight))
             shared = float(form.quadratic[0] @ scatter)
 
@@ -167,27 +191,27 @@ class Gaussian(ExponentialFamily):
             weight, sums = raw[:, 0], raw[:, 1 : d + 1]
             # Σ r (x − μ)(x − μ)ᵀ = Σ r x xᵀ − 2 μ Σ r xᵀ + w μ μᵀ, symmetrised.
             shift = structure.products(means, weight[:, None] * means - 2 * sums)
-            second = scatter + shift.sum(axis=0) if tied else raw[:, d + 1 :] + shift
-            return GaussianTotals(weight, sums - weight[:, None] * means, np.atleast_2d(second))
+            second = structure.pool(shift) + (scatter if structure.shared else raw[:, d + 1 :])
+            return GaussianTotals(weight, sums - weight[:, None] * means, second)
 
         def shared_log_prob() -> FloatArray | float:
-            return form.quadratic[0] @ structure.squares(batch.x) if tied else 0.0
+            return form.quadratic[0] @ structure.squares(batch.x) if structure.shared else 0.0
 
         return Observed(linear_forms(form.natural, T), shared, totals, shared_log_prob)
 
     def _observe_whitened(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
-        structure, tied = self.shape
+        structure = self.structure
         log_prob = np.empty((len(params.means), batch.x.shape[1]))
         centred = np.empty_like(batch.x)
-        for k, mean in enumerate(params.means):
-            c = 0 if tied else k
+        for k, c in enumerate(structure.which(len(log_prob))):
+            mean = params.means[k]
             np.subtract(batch.x, mean[:, None], out=centred)
             log_prob[k] = form.constant[c] - 0.5 * structure.distance(form.whitener[c], centred)
 
         return Observed(log_prob, 0.0, lambda resp: self._moments_about(params.means, batch, resp), lambda: 0.0)
 
     def _moments_about(self, means: FloatArray, batch: Batch, resp: FloatArray) -> GaussianTotals:
-        structure, tied = self.shape
+        structure = self.structure
         weight = resp.sum(axis=1)
         second = np.empty((len(means), structure.n_products(means.shape[1])))
         for k, mean in enumerate(means):
@@ -198,59 +222,49 @@ class Gaussian(ExponentialFamily):
             centred = x - mean[:, None]
             centred *= np.sqrt(share)
             second[k] = structure.moment(centred, None)
-        if tied:
-            second = second.sum(axis=0, keepdims=True)
-        return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, second)
+        return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, structure.pool(second))
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m)."""
         means = mean_or_kept(resp @ batch.x.T, resp.sum(axis=1), None)
-        structure, tied = self.shape
-        standard = structure.identity(1 if tied else len(means), len(batch.x))
+        standard = self.structure.identity(len(means), len(batch.x))
         return self.maximize(self._moments_about(means, batch, resp), GaussianParams(means, standard))
 
     def maximize(  # type: ignore[override]
         self, totals: GaussianTotals, params: GaussianParams
     ) -> GaussianParams:
-        structure, tied = self.shape
-        d = totals.first.shape[1]
-        weight, step = totals.weight, totals.first
-        empty = weight <= NO_WEIGHT * weight.sum()
-        some_empty = bool(empty.any())
-        if some_empty:
-            if empty.all():
-                return params
-            weight = np.where(empty, 1.0, weight)
-            step = np.where(empty[:, None], 0.0, step)
-        step = step / weight[:, None]
-        spread = structure.products(step, step) * totals.weight[:, None]
-        if tied:
-            spread, weight = spread.sum(axis=0, keepdims=True), totals.weight.sum(keepdims=True)
-        within = totals.second - spread
+        structure, d = self.structure, totals.first.shape[1]
+        empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
+        if empty.all():
+            return params
+        step = totals.first / np.where(empty, 1.0, totals.weight)[:, None]
+        step[empty] = 0.0
+        within = totals.second - structure.pool(structure.products(step, step) * totals.weight[:, None])
+        weight = structure.pool(np.where(empty, 0.0, totals.weight))
         if self.ridge:
             within += self.ridge * structure.moment(np.eye(d), None)
-            weight = weight + self.ridge
-        covariances = structure.covariance(within / weight[:, None], d, self.floor)
-        if not tied and some_empty:
-            covariances[empty] = params.covariances[empty]
+            weight = np.where(weight > 0, weight + self.ridge, 0.0)
+        covariances = structure.maximize(within, weight, params.covariances, d, self.floor)
         return GaussianParams(params.means + step, covariances)
 
     def log_prior(self, params: GaussianParams) -> float:
         """Log prior density of the covariance matrices, up to a constant."""
         if not self.ridge:
             return 0.0
-        structure, d = self.shape.structure, params.means.shape[1]
+        structure, d = self.structure, params.means.shape[1]
         whitener = structure.whitener(params.covariances)
         traces = [structure.distance(own, np.eye(d)).sum() for own in whitener]
         return float(self.ridge * (structure.log_det(whitener, d).sum() - 0.5 * np.sum(traces)))
 
     def resting(self, params: GaussianParams) -> NDArray[np.bool_] | None:
-        resting = self.spurious(params)
+        beyond = self.structure.n_at_floor(params.covariances, self.floor * (1 - FLOOR_SLACK)) > 0
+        resting = self.spurious(params) | beyond
         if not resting.any():
             return None
-        of_means = np.broadcast_to(resting, len(params.means))
-        n_products = self.spaces.covariances.n_coordinates(params.covariances[:1])
-        return np.concatenate([np.repeat(of_means, params.means.shape[1]), np.repeat(resting, n_products)])
+        K, d = params.means.shape
+        n_coordinates = self.spaces.covariances.n_coordinates(params.covariances)
+        of_covariances = self.structure.coordinates_of(resting, n_coordinates)
+        return np.concatenate([np.repeat(resting[self.structure.which(K)], d), of_covariances])
 
     @property
     def rounding(self) -> float:
@@ -266,7 +280,7 @@ class Gaussian(ExponentialFamily):
 
     def _n_at_floor(self, params: GaussianParams) -> NDArray[np.int_]:
         floor = self.floor * (1 + FLOOR_SLACK)
-        return self.shape.structure.n_at_floor(params.covariances, floor)
+        return self.structure.n_at_floor(params.covariances, floor)
 
     def mean(self, params: GaussianParams) -> FloatArray:
         """Mean of each component, (K, d)."""
@@ -275,7 +289,7 @@ class Gaussian(ExponentialFamily):
     def covariance(self, params: GaussianParams) -> FloatArray:
         """Covariance matrix of each component, (K, d, d)."""
         K, d = params.means.shape
-        dense = self.shape.structure.dense(params.covariances, d)
+        dense = self.structure.dense(params.covariances, d)
         return np.broadcast_to(dense, (K, d, d)).copy()
 
     def embedding(self, batch: Batch) -> FloatArray:
@@ -289,24 +303,24 @@ class Gaussian(ExponentialFamily):
     def n_parameters(self, params: GaussianParams) -> int:
         """Number of free parameters."""
         K, d = params.means.shape
-        return K * d + len(params.covariances) * self.shape.structure.n_products(d)
+        return K * d + self.structure.n_free(K, d)
 
     def in_units(self, params: GaussianParams, units: Affine) -> GaussianParams:
         """Parameters of the data before it was brought to ``units``."""
         return GaussianParams(
             params.means * units.scale + units.shift,
-            self.shape.structure.rescale(params.covariances, units.scale),
+            self.structure.rescale(params.covariances, units.scale),
         )
 
     def reorder(self, params: GaussianParams, order: NDArray[np.int_]) -> GaussianParams:
         """Parameters with the components in another order."""
-        covariances = params.covariances if self.shape.tied else params.covariances[order]
+        covariances = params.covariances if self.structure.shared else params.covariances[order]
         return GaussianParams(params.means[order], covariances)
 
     def fields(self, params: GaussianParams, lead: tuple[int, ...]) -> dict[str, Any]:
         """Copies of the means (lead, d) and of the covariances (lead, ...), or the one that is shared."""
         means, covariances = params
-        if self.shape.tied:
+        if self.structure.shared:
             covariances = covariances[0].copy()
         else:
             covariances = covariances.reshape(*lead, *covariances.shape[1:]).copy()
@@ -316,37 +330,26 @@ class Gaussian(ExponentialFamily):
         """Parameters with the means (K, d) moved, all else as it is."""
         return params._replace(means=means)
 
+    def units(self, variances: FloatArray) -> FloatArray:
+        return self.structure.units(variances)
+
     def nearest_legal(self, params: GaussianParams) -> GaussianParams:
         """Parameters with eigenvalues below the floor raised to it."""
-        return params._replace(covariances=self.shape.structure.raise_to(params.covariances, self.floor))
+        return params._replace(covariances=self.structure.nearest(params.covariances, self.floor))
 
     def marginal(self, params: GaussianParams, columns: NDArray[np.int_]) -> GaussianParams:
         """Parameters of the distribution of some features."""
-        covariances = self.shape.structure.marginal(params.covariances, columns)
+        covariances = self.structure.marginal(params.covariances, columns)
         return GaussianParams(params.means[:, columns], covariances)
-
-    def conditional(
-        self, params: GaussianParams, known: NDArray[np.int_], x: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
-        """Means (n, K, q) and covariances (K, q, q) of the other features, given the ``known`` x (n, p)."""
-        K, d = params.means.shape
-        others = np.setdiff1d(np.arange(d), known)
-        dense = self.shape.structure.dense(params.covariances, d)
-        covariances = np.broadcast_to(dense, (K, d, d))
-        cross = covariances[:, known[:, None], others]
-        slopes = np.linalg.solve(covariances[:, known[:, None], known], cross).swapaxes(1, 2)
-        centred = x[:, None, :] - params.means[:, known]
-        means = params.means[:, others] + np.einsum("kqp,nkp->nkq", slopes, centred)
-        return means, covariances[:, others[:, None], others] - slopes @ cross
 
     def sample(
         self, params: GaussianParams, labels: NDArray[np.int_], rng: np.random.RandomState
     ) -> FloatArray:
         """One observation from the component of each label, (n, d)."""
         d = params.means.shape[1]
-        roots = np.linalg.cholesky(self.shape.structure.dense(params.covariances, d))
+        roots = np.linalg.cholesky(self.structure.dense(params.covariances, d))
         noise = rng.standard_normal((len(labels), d))
-        index = np.zeros_like(labels) if self.shape.tied else labels
+        index = self.structure.which(len(params.means))[labels]
         out = params.means[labels]
         for c in np.unique(index):
             out[index == c] += noise[index == c] @ roots[c].T

@@ -79,7 +79,7 @@ class IncompleteGaussian(Gaussian):
         self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps
     ) -> tuple[FloatArray, list[FloatArray], list[Given]]:
         """Log-densities, the centred batch with missing entries filled, per component, and how."""
-        structure, tied = self.shape
+        structure = self.structure
         reach = batch.once("reach", lambda: np.nansum(batch.x**2, axis=0).max())
         precise = form.cancels(reach)
         places = batch.once("places", gaps.places)
@@ -88,9 +88,9 @@ class IncompleteGaussian(Gaussian):
         log_prob = np.empty((len(params.means), batch.x.shape[1]))
         volume = -0.5 * np.log(2 * np.pi) * gaps.n_observed
         filled = []
-        for k, mean in enumerate(params.means):
-            of_k = given[0 if tied else k]
-            centred = zeroed - mean[:, None]
+        for k, c in enumerate(structure.which(len(log_prob))):
+            of_k = given[c]
+            centred = zeroed - params.means[k][:, None]
             log_prob[k] = of_k.fill(centred, precise)
             log_prob[k] *= -0.5
             log_prob[k] += of_k.log_det
@@ -101,7 +101,7 @@ class IncompleteGaussian(Gaussian):
     def _expected_totals(
         self, filled: list[FloatArray], given: list[Given], resp: FloatArray
     ) -> GaussianTotals:
-        structure, tied = self.shape
+        structure = self.structure
         first = np.array([centred @ share for centred, share in zip(filled, resp, strict=True)])
         second = np.array(
             [
@@ -109,11 +109,8 @@ class IncompleteGaussian(Gaussian):
                 for centred, share in zip(filled, resp, strict=True)
             ]
         )
-        if tied:
-            second, shares = second.sum(axis=0, keepdims=True), resp.sum(axis=0, keepdims=True)
-        else:
-            shares = resp
-        for c, share in enumerate(shares):
+        second = structure.pool(second)
+        for c, share in enumerate(structure.pool(resp)):
             second[c] += given[c].noise(share)
         return GaussianTotals(resp.sum(axis=1), first, second)
 
@@ -126,7 +123,7 @@ class IncompleteGaussian(Gaussian):
         gaps = find_gaps(batch)
         if gaps is None:
             return super().start(batch, resp)
-        structure, tied = self.shape
+        structure = self.structure
         d = len(batch.x)
         resp = resp * (gaps.n_observed > 0)
         overall = resp.sum(axis=0, keepdims=True)
@@ -140,10 +137,5 @@ class IncompleteGaussian(Gaussian):
             centred[gaps.missing] = 0.0
             noise = np.diag(np.sqrt(own * (gaps.missing @ resp[k])))
             second[k] = structure.moment(centred, resp[k]) + structure.moment(noise, None)
-        if tied:
-            second = second.sum(axis=0, keepdims=True)
-        standard = structure.identity(1 if tied else len(means), d)
-        return self.maximize(
-            GaussianTotals(resp.sum(axis=1), np.zeros_like(means), second),
-            GaussianParams(means, standard),
-        )
+        totals = GaussianTotals(resp.sum(axis=1), np.zeros_like(means), structure.pool(second))
+        return self.maximize(totals, GaussianParams(means, structure.identity(len(means), d)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from numbers import Integral
 
 import numpy as np
@@ -19,9 +19,8 @@ from emlearn.families import (
     Product,
     WithGaps,
 )
-from emlearn.families.gaussian import FLOOR_SLACK
-
-LEAST_FLOOR = 1e-9  # the least relative variance that floating point can bear
+from emlearn.families.base import Sketch
+from emlearn.families.gaussian import LEAST_FLOOR
 
 
 @dataclass(frozen=True)
@@ -169,7 +168,7 @@ def _bind(part, family):
     if isinstance(family, MixtureOf):
         return MixtureOf(_bind(part, family.family), family.n_components)
     if isinstance(family, Gaussian):
-        return _bound(part, IncompleteGaussian(family.shape, family.floor, family.n_forced))
+        return _bound(part, IncompleteGaussian(family.structure, family.floor, family.forced))
     if isinstance(family, Categorical) and len(family.n_categories) != len(part.columns):
         raise ValueError(
             f"emission={family} is for {len(family.n_categories)} columns, but X has {len(part.columns)} for "
@@ -206,21 +205,17 @@ def bind_floor(estimator, gaussian, batch, constant, columns):
     -------
     gaussian : Gaussian
     """
-    structure = gaussian.shape.structure
-    batch = batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
-    everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
-    whole = gaussian.start(batch, everyone).covariances
-    n_forced = int(structure.n_at_floor(whole, gaussian.floor * (1 + FLOOR_SLACK))[0])
-    if not n_forced:
+    names = tuple(estimator._column_name(column) for column in columns)
+    gaussian = gaussian.bound_to(Sketch(batch, np.nanmax(batch.x, axis=1), batch.x.shape[1], names))
+    forced = gaussian.forced_columns()
+    if forced is None:
         return gaussian
-    _, vectors = np.linalg.eigh(structure.dense(whole, len(constant))[0])
-    along = (vectors[:, :n_forced] ** 2).sum(axis=1)
-    names = [estimator._column_name(columns[j]) for j in np.flatnonzero(constant | (along > 1e-3))]
-    listed = ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
+    named = [names[j] for j in np.flatnonzero(constant | forced)]
+    listed = ", ".join(named[:10]) + (f" and {len(named) - 10} more" if named[10:] else "")
     n_distinct = len(np.unique(batch.x, axis=1).T)
     estimator._warn(
         f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(constant)} "
         "columns), or nearly so beside an outlier or such a floor: covariances rest on the floor set by "
         f"reg_covar={gaussian.floor:g}."
     )
-    return replace(gaussian, n_forced=max(n_forced, gaussian.n_forced))
+    return gaussian

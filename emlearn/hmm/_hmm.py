@@ -384,7 +384,7 @@ class HMMEM(DensityMixin, EMMixin):
         shift, scale, constant = np.zeros(d), np.ones(d), np.zeros(d, dtype=bool)
         for columns, what in emissions:
             if is_scaled(what):
-                structure = _shape_of(what, self.covariance_type).structure
+                structure = _shape_of(what, self.covariance_type)
                 own = moments._replace(mean=moments.mean[columns], variance=moments.variance[columns])
                 (shift[columns], scale[columns]), constant[columns] = self._choose_units(own, structure)
         units = Affine(shift, scale)
@@ -946,4 +946,4 @@ def _shape_of(what, covariance_type):
     """Covariance shape of a Gaussian emission."""
     if isinstance(what, (MixtureOf, WithGaps)):
         return _shape_of(what.family, covariance_type)
-    return what.shape if isinstance(what, Gaussian) else COVARIANCE_SHAPES[covariance_type]
+    return what.structure if isinstance(what, Gaussian) else COVARIANCE_SHAPES[covariance_type]

@@ -8,8 +8,7 @@ import numpy as np
 
 from emlearn.em import LatentPair
 from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
-from emlearn.families.covariance import Diagonal, Full
-from emlearn.families.gaussian import CovarianceShape
+from emlearn.families.covariance import Diagonal, Full, Structure
 from emlearn.hmm._emissions import LEAST_FLOOR
 from emlearn.mixture._starts import kinds_for
 
@@ -18,12 +17,7 @@ from emlearn.mixture._starts import kinds_for
 class ShapeModel:
     """Covariance matrices of one of the shapes."""
 
-    shape: CovarianceShape
-
-    @property
-    def structure(self):
-        """The structure that units are chosen for."""
-        return self.shape.structure
+    structure: Structure
 
     @property
     def has_correlations(self):
@@ -33,11 +27,11 @@ class ShapeModel:
     @property
     def kinds(self):
         """Kinds of starts to race."""
-        return kinds_for("auto", self.shape)
+        return kinds_for("auto", self.structure)
 
     def family(self, n_factors, n_features, ridge):
         """The family of densities."""
-        return IncompleteGaussian(self.shape, floor=LEAST_FLOOR, ridge=ridge)
+        return IncompleteGaussian(self.structure, floor=LEAST_FLOOR, ridge=ridge)
 
     def n_parameters(self, n_factors, d):
         """Parameters of a component, about."""
@@ -80,6 +74,6 @@ class FactorModel:
 
 
 COVARIANCE_MODELS = {
-    **{name: ShapeModel(shape) for name, shape in COVARIANCE_SHAPES.items()},
+    **{name: ShapeModel(structure) for name, structure in COVARIANCE_SHAPES.items()},
     "factor": FactorModel(),
 }

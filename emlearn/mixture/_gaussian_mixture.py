@@ -245,7 +245,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         X = self._check_X(X, reset=True)
         weight = self._check_weight(sample_weight, X)
         d = X.shape[1]
-        structure = COVARIANCE_SHAPES[self.covariance_type].structure
+        structure = COVARIANCE_SHAPES[self.covariance_type]
         moments = self._moments(X, weight)
         if not moments.entries.all():
             column = self._column_name(int(np.argmin(moments.entries)))
@@ -288,7 +288,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """The last fit's parameters in new units."""
         weights, family = self._params
         shape = COVARIANCE_SHAPES[self.covariance_type]
-        expected = shape.structure.identity(1 if shape.tied else self.n_components, len(units.scale)).shape
+        expected = shape.identity(self.n_components, len(units.scale)).shape
         if family.means.shape != (self.n_components, len(units.scale)) or (
             family.covariances.shape != expected
         ):
@@ -298,21 +298,21 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             )
         inverse = Affine(-units.shift / units.scale, 1 / units.scale)
         family = model.family.in_units(model.family.in_units(family, self._units), inverse)
-        raised = shape.structure.raise_to(family.covariances, model.family.floor)
-        return LatentPair(weights, family._replace(covariances=raised))
+        return LatentPair(weights, model.family.nearest_legal(family))
 
     def _publish(self, result, model, units, moments, dtype):
         """Fitted attributes, in the user's units, components sorted."""
         weights, (means, covariances) = result.best.params
         order = np.lexsort((means[:, 0], -np.round(weights, 9)))
-        if not model.family.shape.tied:
+        if not model.family.structure.shared:
             covariances = covariances[order]
         params = LatentPair(weights[order], GaussianParams(means[order], covariances))
         self._set_params(model, params, units, dtype)
         self._publish_race(result, moments.weight, moments.entries @ np.log(units.scale))
 
     def _set_params(self, model, params, units, dtype):
-        structure, tied = model.family.shape
+        structure = model.family.structure
+        tied = structure.shared
         self._model, self._params, self._units = model, params, units
         family = model.family.in_units(params.family, units)
         whitener = structure.whitener(family.covariances)
@@ -330,8 +330,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         # With so few rows every full matrix is singular, and the data's own warning has said so.
         too_few = model.family.n_forced and n_distinct <= self.means_.size
         if resting.any() and not too_few:
-            of = "the shared covariance" if model.family.shape.tied else "components"
-            which = "" if model.family.shape.tied else f" {np.flatnonzero(resting).tolist()}"
+            of = "the shared covariance" if model.family.structure.shared else "components"
+            which = "" if model.family.structure.shared else f" {np.flatnonzero(resting).tolist()}"
             self._warn(
                 f"Every start collapsed: {of}{which} on the variance floor (reg_covar={self.reg_covar}). "
                 "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "

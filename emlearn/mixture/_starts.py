@@ -44,9 +44,9 @@ START_KINDS = {
 }
 
 
-def kinds_for(init, shape):
-    """Kinds of starts for a covariance shape, by turns: where one matrix is shared, "tied" is nothing new."""
-    return tuple(kind for kind in START_KINDS[init] if not (shape.tied and kind == "tied"))
+def kinds_for(init, structure):
+    """Kinds of starts for a covariance structure, by turns: where all is shared, "tied" is nothing new."""
+    return tuple(kind for kind in START_KINDS[init] if not (structure.pooled is None and kind == "tied"))
 
 
 def choose_starts(estimator, model, sample, X, weight, units, rng):
@@ -80,7 +80,7 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
     if given.means is not None:
         return [given.override(Start("given", lambda: make.at(given.means)))]
     if isinstance(init, str):
-        kinds = kinds_for(init, model.family.shape)
+        kinds = kinds_for(init, model.family.structure)
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init if n_init > 1 else 1)
         return [
             given.override(make.start(kinds[i % n_init % len(kinds)], seed)) for i, seed in enumerate(seeds)
@@ -146,9 +146,11 @@ class GivenParams:
             means = _checked("means_init", estimator.means_init, (K, n_features))
             means = (means - units.shift) / units.scale
         if estimator.precisions_init is not None:
-            structure, tied = COVARIANCE_SHAPES[estimator.covariance_type]
-            stack = structure.identity(1 if tied else K, n_features).shape
-            given = _checked("precisions_init", estimator.precisions_init, stack[1:] if tied else stack)
+            structure = COVARIANCE_SHAPES[estimator.covariance_type]
+            stack = structure.identity(K, n_features).shape
+            given = _checked(
+                "precisions_init", estimator.precisions_init, stack[1:] if structure.shared else stack
+            )
             precisions = structure.rescale(given.reshape(stack), units.scale)
             dense = structure.dense(precisions, n_features)
             for k, matrix in enumerate(dense):
@@ -156,7 +158,7 @@ class GivenParams:
                     raise ValueError(f"precisions_init must be symmetric; matrix {k} is not.")
                 if np.linalg.eigvalsh(matrix).min() <= 0:
                     raise ValueError(f"precisions_init must be positive definite; matrix {k} is not.")
-            covariances = structure.raise_to(structure.invert(precisions), floor)
+            covariances = structure.nearest(structure.invert(precisions), floor)
         return cls(weights, means, covariances)
 
     @property
@@ -231,7 +233,7 @@ class GaussianStarts:
         params = self.everything()
         covariances = params.family.covariances * self._K ** (-2.0 / d)
         floor = self._model.family.floor
-        structure = self._model.family.shape.structure
+        structure = self._model.family.structure
         if structure.n_at_floor(covariances, floor).any():
             covariances = params.family.covariances
         return LatentPair(np.full(self._K, 1.0 / self._K), GaussianParams(means, covariances))
@@ -271,8 +273,8 @@ class GaussianStarts:
 
     def _tied(self, rng) -> LatentPair:
         """Fit one covariance matrix for all components first, then free them."""
-        shape = COVARIANCE_SHAPES["tied"]._replace(structure=self._model.family.shape.structure)
-        tied = replace(self._model, family=replace(self._model.family, shape=shape))
+        family = self._model.family
+        tied = replace(self._model, family=replace(family, structure=family.structure.pooled))
         begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
         fit = fit_em(tied, begin, self._batches, max_iter=100, tol=0.1)
         return self.from_resp(self._posterior(tied, fit.params))

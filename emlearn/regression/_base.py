@@ -34,7 +34,7 @@ from emlearn.regression._report import complaints, summarise
 from emlearn.regression._starts import PORTFOLIO, GroupedSample, RegressionStarts
 
 # Features are freed of their units one by one.
-EACH_ALONE = COVARIANCE_SHAPES["diag"].structure
+EACH_ALONE = COVARIANCE_SHAPES["diag"]
 BISECTIONS = 200
 
 
