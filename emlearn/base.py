@@ -18,6 +18,8 @@ from emlearn._input.tables import only_numbers
 from emlearn._sklearn_compat import CallbackSupportMixin, validate_data
 from emlearn._version import __version__
 from emlearn.em import Affine, race
+from emlearn.families.base import Sketch
+from emlearn.families.gaussian import LEAST_FLOOR
 
 MOMENT_ROWS = 16384  # rows per step of the first pass
 INSIDE = ("emlearn.", "sklearn.", "joblib.")  # no warning points there
@@ -191,14 +193,15 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         variance = scatter / np.where(total > 0, total, 1.0)
         return Moments(weight_of_all, total, mean, variance, n_rows)
 
-    def _choose_units(self, moments, structure):
-        """Shift and scale that free the fit of the units of measurement."""
+    def _choose_units(self, moments, family):
+        """Shift and scale that free the fit of units of measurement, and which features are constant."""
         # A constant column has no scale of its own: its size serves, so that a change of unit still cancels.
         eps = np.finfo(np.float64).eps
         constant = np.sqrt(moments.variance) <= 4 * eps * np.abs(moments.mean)
         size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
-        scale = structure.units(np.where(constant, 0.0, moments.variance))
-        scale = np.where(scale > 0, scale, size)
+        scale = family.units(np.where(constant, 0.0, moments.variance))
+        has_unit = ~np.isnan(scale)
+        scale = np.where(has_unit, np.where(scale > 0, scale, size), 1.0)
         beyond = ~((scale > 1e-150) & (scale < 1e150))
         if beyond.any():
             column = int(np.argmax(beyond))
@@ -206,7 +209,33 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
                 f"{self._column_name(column)} has a scale of {scale[column]:.3g}, whose square is beyond "
                 "floating point. Give it in another unit."
             )
-        return Affine(moments.mean, scale), constant
+        return Affine(np.where(has_unit, moments.mean, 0.0), scale), constant
+
+    def _bound(self, family, some, most, n_rows):
+        """A family bound to the data; warns of what they force onto its floor.
+
+        Parameters
+        ----------
+        family : Emission
+        some : Batch
+            Rows, in the engine's units.
+        most : ndarray of shape (d,)
+            Largest value of each feature.
+        n_rows : int
+            How many rows count.
+        """
+        names = tuple(map(self._column_name, range(len(most))))
+        family = family.bound_to(Sketch(some, most, n_rows, names))
+        forced = [names[j] for j in sorted(family.forced_columns())]
+        if forced:
+            listed = ", ".join(forced[:10]) + (f" and {len(forced) - 10} more" if forced[10:] else "")
+            n_distinct = len(np.unique(some.x[:, ~np.isnan(some.x).all(axis=0)], axis=1).T)
+            self._warn(
+                f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(most)} "
+                "columns), or nearly so beside an outlier or such a floor: covariances rest on the floor set "
+                f"by reg_covar={max(self.reg_covar, LEAST_FLOOR):g}."
+            )
+        return family
 
     def _warn(self, message, category=ConvergenceWarning):
         warnings.warn(message, category, stacklevel=_callers_level())

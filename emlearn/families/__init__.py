@@ -3,6 +3,7 @@
 from emlearn.families.base import Emission, ExponentialFamily, Numeric, Sketch, WrappedFamily
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
+from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.factor import FactorGaussian, FactorParams
 from emlearn.families.gaussian import (
     COVARIANCE_SHAPES,
@@ -10,7 +11,6 @@ from emlearn.families.gaussian import (
     GaussianParams,
     GaussianTotals,
 )
-from emlearn.families.incomplete import IncompleteGaussian
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
 from emlearn.families.poisson import Poisson, PoissonParams
@@ -18,10 +18,13 @@ from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
 from emlearn.families.responses import RESPONSES, Response
 
-WithGaps = MissingRows  # its name until 0.2
+# Names of before.
+IncompleteGaussian = Gaussian
+WithGaps = MissingRows
 
 __all__ = [
     "COVARIANCE_SHAPES",
+    "COVARIANCE_TYPES",
     "RESPONSES",
     "Bernoulli",
     "BernoulliParams",
@@ -50,4 +53,5 @@ __all__ = [
     "Sketch",
     "WithGaps",
     "WrappedFamily",
+    "gaussian_family",
 ]

@@ -48,10 +48,13 @@ class Emission(Family):
         What the observations must be, in words.
     marginalises : bool
         Whether entries of an observation may be missing.
+    is_unimodal : bool
+        Whether the likelihood of one component has one maximum, so that one start is enough.
     """
 
     support: str = "finite numbers"
     marginalises: bool = False
+    is_unimodal: bool = True
 
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
@@ -74,9 +77,9 @@ class Emission(Family):
         """The family, knowing of the data what it has to: number of categories, what lies on the floor, ..."""
         return self
 
-    def forced_columns(self) -> NDArray[np.bool_] | None:
-        """Features (d,) that the data force onto a constraint, being constant or collinear; None for none."""
-        return None
+    def forced_columns(self) -> tuple[int, ...]:
+        """Features that the data, once bound to them, force onto a constraint: constant or collinear ones."""
+        return ()
 
     def units(self, variances: FloatArray) -> FloatArray:
         """Scale (d,) that features can be freed of, from their variances; NaN for counts and codes."""
@@ -166,6 +169,10 @@ class WrappedFamily(Wrapper, Emission):
         return self.family.marginalises
 
     @property
+    def is_unimodal(self) -> bool:  # type: ignore[override]
+        return self.family.is_unimodal
+
+    @property
     def has_moments(self) -> bool:
         return self.family.has_moments
 
@@ -187,7 +194,7 @@ class WrappedFamily(Wrapper, Emission):
     def embedding(self, batch: Batch) -> FloatArray:
         return self.family.embedding(batch)
 
-    def forced_columns(self) -> NDArray[np.bool_] | None:
+    def forced_columns(self) -> tuple[int, ...]:
         return self.family.forced_columns()
 
     def units(self, variances: FloatArray) -> FloatArray:
@@ -287,6 +294,18 @@ def available_mean(x: FloatArray, weight: FloatArray, otherwise: FloatArray | fl
     mean = np.empty_like(total)
     mean[...] = otherwise
     return np.divide(weight @ np.where(present, x, 0.0).T, total, out=mean, where=total > 0)
+
+
+def conditional_moments(
+    means: FloatArray, covariances: FloatArray, known: NDArray[np.int_], x: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """Means (n, K, q) and covariances (K, q, q) of Gaussians' other features, given the ``known`` x (n, p)."""
+    others = np.setdiff1d(np.arange(means.shape[1]), known)
+    cross = covariances[:, known[:, None], others]
+    slopes = np.linalg.solve(covariances[:, known[:, None], known], cross).swapaxes(1, 2)
+    centred = x[:, None, :] - means[:, known]
+    conditional = means[:, others] + np.einsum("kqp,nkp->nkq", slopes, centred)
+    return conditional, covariances[:, others[:, None], others] - slopes @ cross
 
 
 def diagonal(variances: FloatArray) -> FloatArray:

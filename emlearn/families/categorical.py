@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Simplex
-from emlearn.families.base import ExponentialFamily, FloatArray
+from emlearn.families.base import ExponentialFamily, FloatArray, Sketch
+
+# A code beyond this, and beyond the number of rows, is no code.
+MOST_CODES = 100
 
 
 class CategoricalParams(NamedTuple):
@@ -28,11 +31,28 @@ class Categorical(ExponentialFamily):
 
     Parameters
     ----------
-    n_categories : tuple of int
-        Number of categories of each variable; observations are codes 0 ... n − 1.
+    n_categories : tuple of int, default=()
+        Number of categories of each variable; observations are codes 0 ... n − 1. Empty: as the data have.
     """
 
-    n_categories: tuple[int, ...]
+    n_categories: tuple[int, ...] = ()
+
+    def bound_to(self, sketch: Sketch) -> Categorical:
+        """The family with as many categories as there are codes, where it does not say how many."""
+        d = len(sketch.most)
+        if self.n_categories:
+            if len(self.n_categories) != d:
+                raise ValueError(
+                    f"emission={self} is for {len(self.n_categories)} columns, but X has {d} for it."
+                )
+            return self
+        j = int(np.argmax(sketch.most))
+        if sketch.most[j] > max(sketch.n_rows, MOST_CODES):
+            raise ValueError(
+                f"Categories must be the codes 0, 1, 2, ..., but {sketch.names[j]} has {sketch.most[j]:g} in "
+                f"{sketch.n_rows} rows: recode it, as by scikit-learn's OrdinalEncoder."
+            )
+        return Categorical(tuple(int(max(code, 0)) + 1 for code in sketch.most))
 
     @property
     def support(self) -> str:  # type: ignore[override]

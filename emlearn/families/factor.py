@@ -21,7 +21,7 @@ expansion to accelerate EM: the PX-EM algorithm, Biometrika 85).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -33,7 +33,8 @@ from sklearn.utils.extmath import randomized_svd
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Positive, Real
-from emlearn.families.base import Completion, ExponentialFamily, FloatArray, available_mean
+from emlearn.families.base import Completion, ExponentialFamily, FloatArray, Sketch, available_mean
+from emlearn.families.covariance import Full
 from emlearn.families.gaussian import FLOOR_SLACK, NO_WEIGHT
 from emlearn.families.patterns import group_columns
 
@@ -87,6 +88,8 @@ class FactorGaussian(ExponentialFamily):
     ridge : float, default=0.0
         Prior on each covariance matrix, worth as many observations of uncorrelated features of variance 1:
         :math:`-\tfrac12 \text{ridge} (\log |\Sigma| + \operatorname{tr} \Sigma^{-1})`. 0 is maximum likelihood.
+    forced : tuple of int, default=()
+        Features whose noise the data force onto the floor, being constant. `bound_to` finds them.
 
     Notes
     -----
@@ -99,6 +102,7 @@ class FactorGaussian(ExponentialFamily):
     n_factors: int
     floor: float = 1e-6
     ridge: float = 0.0
+    forced: tuple[int, ...] = ()
 
     marginalises = True
 
@@ -281,6 +285,17 @@ class FactorGaussian(ExponentialFamily):
             loadings[noisiest, lacking] = np.sqrt(LEAST_FACTOR * params.noise[k, noisiest])
         return params
 
+    def bound_to(self, sketch: Sketch) -> FactorGaussian:
+        """The family with no more factors than features, knowing which features are constant."""
+        x = sketch.some.x
+        weight = np.ones((1, x.shape[1])) if sketch.some.weight is None else sketch.some.weight[None, :]
+        variance = available_mean((x - available_mean(x, weight, 0.0).T) ** 2, weight, 1.0)[0]
+        forced = tuple(np.flatnonzero(variance <= self.floor).tolist())
+        return replace(self, n_factors=min(self.n_factors, len(x)), forced=forced)
+
+    def forced_columns(self) -> tuple[int, ...]:
+        return self.forced
+
     def resting(self, params: FactorParams) -> NDArray[np.bool_] | None:
         resting = self._rests(params)
         if not resting.any():
@@ -298,7 +313,7 @@ class FactorGaussian(ExponentialFamily):
 
     def spurious(self, params: FactorParams) -> NDArray[np.bool_]:
         """Which components have more noises on the floor than they have factors, (K,)."""
-        return self._rests(params).sum(axis=1) > self.n_factors
+        return self._rests(params).sum(axis=1) > self.n_factors + len(self.forced)
 
     def _rests(self, params: FactorParams) -> NDArray[np.bool_]:
         return params.noise <= self.floor * (1 + FLOOR_SLACK)
@@ -346,6 +361,35 @@ class FactorGaussian(ExponentialFamily):
             own -= loadings @ (vectors @ twist @ vectors.T)
         return rest
 
+    def size(self, d: int) -> int:
+        """Number of parameters of a component of d features, turns of the factors included."""
+        return d + min(self.n_factors, d) * d
+
+    @property
+    def pooled(self) -> None:
+        """None: there is no family of these in which components share a matrix."""
+        return None
+
+    def shrunk(self, params: FactorParams, factor: float) -> FactorParams:
+        """Parameters with covariances multiplied by ``factor``, noise as far as the floor."""
+        noise = np.maximum(factor * params.noise, self.floor)
+        return params._replace(loadings=np.sqrt(factor) * params.loadings, noise=noise)
+
+    def fields(self, params: FactorParams, lead: tuple[int, ...]) -> dict[str, Any]:
+        """Copies of the means, covariances, loadings and variances of the noise, by name."""
+        means, loadings, noise = params
+        named = {
+            "means": means,
+            "covariances": self.covariance(params),
+            "loadings": loadings,
+            "noise_variances": noise,
+        }
+        return {name: value.reshape(*lead, *value.shape[1:]).copy() for name, value in named.items()}
+
+    def precisions_cholesky(self, params: FactorParams) -> FloatArray:
+        """Square roots of the precisions, upper triangular, (K, d, d)."""
+        return Full().whitener(self.covariance(params))
+
     def n_parameters(self, params: FactorParams) -> int:
         """Number of free parameters.
 
@@ -373,6 +417,15 @@ class FactorGaussian(ExponentialFamily):
     def nearest_legal(self, params: FactorParams) -> FactorParams:
         """Parameters with noises below the floor raised to it."""
         return params._replace(noise=np.maximum(params.noise, self.floor))
+
+    @property
+    def of_some(self) -> FactorGaussian:
+        """The family of some of the features."""
+        return replace(self, forced=())
+
+    def has_form_of(self, other: Any) -> bool:
+        """Whether parameters of the other family are parameters of this one."""
+        return isinstance(other, FactorGaussian) and other.n_factors == self.n_factors
 
     def marginal(self, params: FactorParams, columns: NDArray[np.int_]) -> FactorParams:
         """Parameters of the distribution of some features."""

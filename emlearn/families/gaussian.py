@@ -14,6 +14,7 @@ from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
 from emlearn.families.base import (
+    Completion,
     ExponentialFamily,
     FloatArray,
     Sketch,
@@ -22,6 +23,8 @@ from emlearn.families.base import (
     mean_or_kept,
 )
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
+from emlearn.families.incomplete import Filled, available_moments, fill
+from emlearn.families.patterns import Gaps, find_gaps
 from emlearn.families.shared_forms import EqualForm, EqualShape, EqualVolume
 
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
@@ -72,6 +75,9 @@ COVARIANCE_SHAPES: dict[str, Structure] = {
 class Gaussian(ExponentialFamily):
     r"""Gaussian components.
 
+    Missing entries, NaN, are integrated out. Observations of which all is missing have the density 1 under
+    every component and add nothing to the statistics.
+
     Parameters
     ----------
     structure : Structure
@@ -100,6 +106,8 @@ class Gaussian(ExponentialFamily):
     forced: FloatArray | None = field(default=None, compare=False)
     ridge: float = 0.0
 
+    marginalises = True
+
     @cached_property
     def spaces(self) -> Any:
         return GaussianParams(Real(), self.structure.space(self.forced))  # type: ignore[arg-type]
@@ -119,11 +127,10 @@ class Gaussian(ExponentialFamily):
         forced = self.structure.low_directions(whole, d, self.floor * (1 + FLOOR_SLACK))
         return replace(self, forced=forced if forced.size else None)
 
-    def forced_columns(self) -> NDArray[np.bool_] | None:
+    def forced_columns(self) -> tuple[int, ...]:
         if self.forced is None:
-            return None
-        taking_part: NDArray[np.bool_] = np.sum(self.forced**2, axis=1) > TAKES_PART
-        return taking_part
+            return ()
+        return tuple(np.flatnonzero(np.sum(self.forced**2, axis=1) > TAKES_PART).tolist())
 
     def statistics(self, batch: Batch) -> FloatArray:
         structure = self.structure
@@ -139,10 +146,51 @@ class Gaussian(ExponentialFamily):
         return self._linearise(params).natural
 
     def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
         form = self._linearise(params)
-        return lambda batch: self._observe(params, form, batch)
+
+        def observe(batch: Batch) -> Observed:
+            gaps = find_gaps(batch)
+            if gaps is None:
+                return self._observe(params, form, batch)
+            filled = self._fill(params, form, batch, gaps)
+
+            def totals(resp: FloatArray) -> GaussianTotals:
+                if gaps.empty.size:
+                    resp = resp.copy()
+                    resp[:, gaps.empty] = 0.0
+                return GaussianTotals(resp.sum(axis=1), *filled.moments(self.structure, resp))
+
+            return Observed(filled.log_prob, 0.0, totals, lambda: 0.0)
+
+        return observe
+
+    def completion(self, params: GaussianParams) -> Callable[[Batch], Completion]:
+        """Conditional moments of missing entries at ``params``, as a function of a batch."""
+        form = self._linearise(params)
+
+        def complete(batch: Batch) -> Completion:
+            gaps = find_gaps(batch)
+            if gaps is None:
+                seen = self._observe(params, form, batch)
+                log_prob = seen.log_prob + seen.shared_log_prob()
+                return Completion(log_prob, lambda _: batch.x, lambda _: np.zeros_like(batch.x))
+            log_prob, centred, given = self._fill(params, form, batch, gaps)
+            matrix = self.structure.which(len(centred))
+            return Completion(
+                log_prob,
+                lambda k: np.where(gaps.missing, centred[k] + params.means[k][:, None], batch.x),
+                lambda k: given[matrix[k]].variance(),
+            )
+
+        return complete
+
+    def _fill(self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps) -> Filled:
+        reach = batch.once("reach of what is seen", lambda: np.nansum(batch.x**2, axis=0).max())
+        return fill(self.structure, params.means, form.whitener, form.cancels(reach), batch, gaps)
 
     def _observe(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
+        """A batch of which nothing is missing."""
         reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
         if self._always_whitens(*params.means.shape) or form.cancels(reach):
             return self._observe_whitened(params, form, batch)
@@ -226,6 +274,12 @@ class Gaussian(ExponentialFamily):
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m)."""
+        gaps = find_gaps(batch)
+        if gaps is not None:
+            weight, means, second = available_moments(self.structure, batch, resp, gaps)
+            standard = self.structure.identity(len(means), len(batch.x))
+            totals = GaussianTotals(weight, np.zeros_like(means), second)
+            return self.maximize(totals, GaussianParams(means, standard))
         means = mean_or_kept(resp @ batch.x.T, resp.sum(axis=1), None)
         standard = self.structure.identity(len(means), len(batch.x))
         return self.maximize(self._moments_about(means, batch, resp), GaussianParams(means, standard))
@@ -300,6 +354,27 @@ class Gaussian(ExponentialFamily):
         weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
         return np.where(missing, available_mean(batch.x, weight[None, :], 0.0).T, batch.x)
 
+    def size(self, d: int) -> int:
+        """Number of parameters of a component of d features."""
+        return d + self.structure.n_products(d)
+
+    @property
+    def pooled(self) -> Gaussian | None:
+        """The family in which components share what is a matrix each here; None where they do."""
+        structure = self.structure.pooled
+        return None if structure is None else replace(self, structure=structure)
+
+    def shrunk(self, params: GaussianParams, factor: float) -> GaussianParams:
+        """Parameters with covariances multiplied by ``factor``, unless that brings some to the floor."""
+        covariances = params.covariances * factor
+        at_floor = self.structure.n_at_floor(covariances, self.floor).any()
+        return params if at_floor else params._replace(covariances=covariances)
+
+    def precisions_cholesky(self, params: GaussianParams) -> FloatArray:
+        """Square roots of the precisions, of the shape of the covariances in `fields`."""
+        whitener = self.structure.whitener(params.covariances)
+        return whitener[0] if self.structure.shared else whitener
+
     def n_parameters(self, params: GaussianParams) -> int:
         """Number of free parameters."""
         K, d = params.means.shape
@@ -336,6 +411,15 @@ class Gaussian(ExponentialFamily):
     def nearest_legal(self, params: GaussianParams) -> GaussianParams:
         """Parameters with eigenvalues below the floor raised to it."""
         return params._replace(covariances=self.structure.nearest(params.covariances, self.floor))
+
+    @property
+    def of_some(self) -> Gaussian:
+        """The family of some of the features."""
+        return replace(self, structure=self.structure.of_some, forced=None)
+
+    def has_form_of(self, other: Any) -> bool:
+        """Whether parameters of the other family are parameters of this one."""
+        return isinstance(other, Gaussian) and other.structure == self.structure
 
     def marginal(self, params: GaussianParams, columns: NDArray[np.int_]) -> GaussianParams:
         """Parameters of the distribution of some features."""

@@ -133,6 +133,8 @@ class MixtureOf(Composite, Emission):
         K, M = params.weights.shape
         return K * (M - 1) + self.family.n_parameters(params.members)
 
+    is_unimodal = False
+
     @property
     def has_moments(self) -> bool:
         return self.family.has_moments
@@ -152,7 +154,7 @@ class MixtureOf(Composite, Emission):
     def bound_to(self, sketch: Sketch) -> MixtureOf:
         return replace(self, family=self.family.bound_to(sketch))
 
-    def forced_columns(self) -> NDArray[np.bool_] | None:
+    def forced_columns(self) -> tuple[int, ...]:
         return self.family.forced_columns()
 
     def units(self, variances: FloatArray) -> FloatArray:

@@ -92,6 +92,10 @@ class Product(Composite, Emission):
         return all(family.marginalises for family in self.families)
 
     @property
+    def is_unimodal(self) -> bool:  # type: ignore[override]
+        return all(family.is_unimodal for family in self.families)
+
+    @property
     def spaces(self) -> Any:
         return tuple(family.spaces for family in self.families)
 
@@ -139,13 +143,8 @@ class Product(Composite, Emission):
     def bound_to(self, sketch: Sketch) -> Product:
         return Product(tuple((columns, family.bound_to(sketch.of(columns))) for columns, family in self.parts))
 
-    def forced_columns(self) -> NDArray[np.bool_] | None:
-        forced = np.zeros(self.n_features, dtype=bool)
-        for columns, family in self.parts:
-            of_part = family.forced_columns()
-            if of_part is not None:
-                forced[list(columns)] = of_part
-        return forced if forced.any() else None
+    def forced_columns(self) -> tuple[int, ...]:
+        return tuple(columns[j] for columns, family in self.parts for j in family.forced_columns())
 
     def is_possible(self, x: FloatArray, params: tuple[Any, ...] | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) the families have a density for; NaN counts as possible."""

@@ -25,7 +25,7 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import COVARIANCE_SHAPES, Gaussian, MixtureOf, WithGaps
+from emlearn.families import COVARIANCE_TYPES
 from emlearn.hmm._chain import (
     bind_chain,
     check_allowed,
@@ -33,7 +33,7 @@ from emlearn.hmm._chain import (
     is_exchangeable,
     read_array,
 )
-from emlearn.hmm._emissions import Part, bind_emission, is_scaled, parse_emission, parts_of
+from emlearn.hmm._emissions import emission_family, parts_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.latent import ChainParams, stationary_distribution
 
@@ -62,8 +62,10 @@ class HMMEM(DensityMixin, EMMixin):
         word belong together, and parts are independent given the state. A family object brings its own
         covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     covariance_type : str, default="full"
-        Form of Gaussian covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
-        "tied_spherical".
+        Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
+        "tied_diag" or "tied_spherical", mclust's letters, or "factor".
+    n_factors : int, default=10
+        Number of factors, where `covariance_type` is "factor"; no more than there are features count.
     n_mixtures : int, default=2
         Number of Gaussians in each state, for "gmm".
     startprob : {"free", "stationary", "uniform"} or array-like of shape (K,), default="free"
@@ -203,7 +205,8 @@ class HMMEM(DensityMixin, EMMixin):
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "emission": [str, dict, object],
-        "covariance_type": [StrOptions(set(COVARIANCE_SHAPES))],
+        "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
+        "n_factors": [Interval(Integral, 1, None, closed="left")],
         "n_mixtures": [Interval(Integral, 1, None, closed="left")],
         "startprob": [StrOptions({"free", "stationary", "uniform"}), "array-like"],
         "transition": [StrOptions({"full", "left-right"}), "array-like"],
@@ -232,6 +235,7 @@ class HMMEM(DensityMixin, EMMixin):
         *,
         emission="gaussian",
         covariance_type="full",
+        n_factors=10,
         n_mixtures=2,
         startprob="free",
         transition="full",
@@ -256,6 +260,7 @@ class HMMEM(DensityMixin, EMMixin):
         self.n_components = n_components
         self.emission = emission
         self.covariance_type = covariance_type
+        self.n_factors = n_factors
         self.n_mixtures = n_mixtures
         self.startprob = startprob
         self.transition = transition
@@ -321,11 +326,11 @@ class HMMEM(DensityMixin, EMMixin):
         chain, given = bind_chain(self)
         if labels is not None:
             check_labels(labels, sequences, K, chain, given)
-        emissions = parse_emission(self.emission, self.n_features_in_, getattr(self, "feature_names_in_", None))
+        emission = emission_family(self, self.n_features_in_, getattr(self, "feature_names_in_", None))
         n_steps = self._n_steps(sequences.rows, row_weight)
         rng = check_random_state(self.random_state)
         sample = SequenceSample.of(sequences.rows, sequences.lengths, weight, labels, self._sample_size(), rng)
-        family, units = self._bind_family(emissions, sequences, row_weight, sample)
+        family, units = self._bind_family(emission, sequences, row_weight, sample)
         model = LatentModel(chain, family)
         starts = self._choose_starts(model, sample, units, given, labels, rng)
         settings = {"units": units, "floats_per_row": self._floats_per_row()}
@@ -374,29 +379,15 @@ class HMMEM(DensityMixin, EMMixin):
             )
         return float(_total(seen, row_weight))
 
-    def _bind_family(self, emissions, sequences, row_weight, sample):
+    def _bind_family(self, family, sequences, row_weight, sample):
         """The family of the emissions, bound to the data, and the engine's units."""
-        rows, d = sequences.rows, self.n_features_in_
-        moments = self._moments(rows, row_weight)
-        scaled = np.zeros(d, dtype=bool)
-        for columns, what in emissions:
-            scaled[columns] = is_scaled(what)
-        shift, scale, constant = np.zeros(d), np.ones(d), np.zeros(d, dtype=bool)
-        for columns, what in emissions:
-            if is_scaled(what):
-                structure = _shape_of(what, self.covariance_type)
-                own = moments._replace(mean=moments.mean[columns], variance=moments.variance[columns])
-                (shift[columns], scale[columns]), constant[columns] = self._choose_units(own, structure)
-        units = Affine(shift, scale)
+        rows = sequences.rows
+        units, _ = self._choose_units(self._moments(rows, row_weight), family)
         (some,) = sample.batches(units, rows=len(sample.rows))
-        parts = []
-        for columns, what in emissions:
-            of_part = some.part(("columns", *columns), slice(None), columns)
-            counted = rows if row_weight is None else rows[row_weight > 0]
-            parts.append((Part(self, columns, counted[:, columns], of_part, constant[columns]), what))
-        family = bind_emission(parts)
+        counted = rows if row_weight is None else rows[row_weight > 0]
+        family = self._bound(family, some, np.nanmax(counted, axis=0), len(counted))
         self._check_rows(sequences, family, row_weight=row_weight)
-        return family, units if scaled.any() else None
+        return family, units
 
     def _check_rows(self, sequences, family, params=None, row_weight=None):
         """Refuse observations for which the emission has no density; those without weight are absent."""
@@ -439,8 +430,7 @@ class HMMEM(DensityMixin, EMMixin):
         if self.warm_start and hasattr(self, "_params"):
             last = self._last_params(model, units, given, make.everything())
             return [Start("warm", lambda: last)]
-        parts = parts_of(model.family, self.n_features_in_)
-        if self.n_components == 1 and not any(isinstance(inner, MixtureOf) for _, inner, _ in parts):
+        if self.n_components == 1 and model.family.is_unimodal:
             starts = [Start("all", make.everything)]
         elif means is not None:
             everything = make.everything()
@@ -490,7 +480,8 @@ class HMMEM(DensityMixin, EMMixin):
     def _making(self):
         """What the form of the parameters depends on."""
         emission = repr(sorted(self.emission.items(), key=str)) if isinstance(self.emission, dict) else None
-        return emission or repr(self.emission), self.covariance_type, self.n_mixtures, self.n_features_in_
+        form = self.covariance_type, self.n_factors, self.n_mixtures, self.n_features_in_
+        return emission or repr(self.emission), *form
 
     def _publish(self, result, model, units, n_steps, volume, labels, n_sequences):
         """Fitted attributes, in the user's units, states sorted."""
@@ -538,9 +529,7 @@ class HMMEM(DensityMixin, EMMixin):
     def _warn_of(self, best, n_steps):
         """Say what of the fit is not as it should be."""
         # With so few steps every covariance is singular, and the data's own warning has said so.
-        parts = parts_of(self._model.family, self.n_features_in_)
-        forced = any(getattr(inner, "n_forced", 0) for _, inner, _ in parts)
-        too_few = forced and n_steps <= self.n_components * self.n_features_in_
+        too_few = self._model.family.forced_columns() and n_steps <= self.n_components * self.n_features_in_
         if np.isinf(self._model.family.handicap(self._params.family)) and not too_few:
             self._warn(
                 f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "
@@ -940,10 +929,3 @@ def _total(values, weight):
         return np.sum(values)
     counts = weight > 0  # without weight, -inf is nothing
     return np.broadcast_to(values, weight.shape)[counts] @ weight[counts]
-
-
-def _shape_of(what, covariance_type):
-    """Covariance shape of a Gaussian emission."""
-    if isinstance(what, (MixtureOf, WithGaps)):
-        return _shape_of(what.family, covariance_type)
-    return what.structure if isinstance(what, Gaussian) else COVARIANCE_SHAPES[covariance_type]

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from emlearn.em import LatentPair
-from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, GaussianParams, IncompleteGaussian
+from emlearn.families import COVARIANCE_SHAPES, FactorGaussian, Gaussian, GaussianParams
 from emlearn.families.covariance import Diagonal, Full, Structure
-from emlearn.hmm._emissions import LEAST_FLOOR
+from emlearn.families.gaussian import LEAST_FLOOR
 from emlearn.mixture._starts import kinds_for
 
 
@@ -27,11 +27,11 @@ class ShapeModel:
     @property
     def kinds(self):
         """Kinds of starts to race."""
-        return kinds_for("auto", self.structure)
+        return kinds_for("auto", Gaussian(self.structure))
 
     def family(self, n_factors, n_features, ridge):
         """The family of densities."""
-        return IncompleteGaussian(self.structure, floor=LEAST_FLOOR, ridge=ridge)
+        return Gaussian(self.structure, floor=LEAST_FLOOR, ridge=ridge)
 
     def n_parameters(self, n_factors, d):
         """Parameters of a component, about."""

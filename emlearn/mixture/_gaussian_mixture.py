@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -25,8 +26,8 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
-from emlearn.families import COVARIANCE_SHAPES, GaussianParams, IncompleteGaussian
-from emlearn.hmm._emissions import LEAST_FLOOR, bind_floor
+from emlearn.families import COVARIANCE_TYPES, gaussian_family
+from emlearn.families.base import conditional_moments
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._starts import START_KINDS, choose_starts
 
@@ -51,9 +52,14 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     n_components : int, default=1
         Number of components, K.
     covariance_type : str, default="full"
-        Form of the covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
-        "tied_spherical". "full", "diag" (no correlations) and "spherical" (one variance for
-        all features) give each component its own; the tied forms share one.
+        Form of the covariance matrices. "full", "diag" (no correlations) and "spherical" (one variance for
+        all features) give each component its own; "tied", "tied_diag" and "tied_spherical" share one. "factor"
+        is a mixture of factor analysers: `n_factors` factors plus noise of each feature's own, for wide data.
+        mclust's letters do as well: VVV (full), EEE (tied), VVI (diag), VII (spherical), EEI (tied_diag), EII
+        (tied_spherical), and VEI, EVI, VEE, whose components share the shape but not the volume of
+        uncorrelated features, the volume but not the shape, or all but the volume.
+    n_factors : int, default=10
+        Number of factors, q, where `covariance_type` is "factor"; no more than there are features count.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
         the rate of convergence. It does not depend on the number of rows.
@@ -100,10 +106,13 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Means, in the units of X.
     covariances_ : ndarray
         Covariances, in squared units of X: (K, d, d) for "full", (d, d) for "tied", (K, d) for "diag",
-        (K,) for "spherical", (d,) for "tied_diag", () for "tied_spherical".
+        (K,) for "spherical", (d,) for "tied_diag", () for "tied_spherical"; (K, d, d) for "factor" and VEE,
+        (K, d) for VEI and EVI.
     precisions_cholesky_ : ndarray
         Square roots of the precisions, of the shape of `covariances_`; matrices are upper triangular,
         :math:`\Sigma^{-1} = U U^\top`.
+    loadings_, noise_variances_ : ndarray of shape (K, d, q), (K, d)
+        Loadings of the factors, and variances of the noise, in units of X. Only for "factor".
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding.
     n_iter_ : int
@@ -163,7 +172,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(COVARIANCE_SHAPES))],
+        "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
+        "n_factors": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
         "max_iter": [Interval(Integral, 1, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
@@ -184,6 +194,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         n_components=1,
         *,
         covariance_type="full",
+        n_factors=10,
         tol=1e-4,
         max_iter=1000,
         reg_covar=1e-6,
@@ -200,6 +211,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     ):
         self.n_components = n_components
         self.covariance_type = covariance_type
+        self.n_factors = n_factors
         self.tol = tol
         self.max_iter = max_iter
         self.reg_covar = reg_covar
@@ -245,17 +257,17 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         X = self._check_X(X, reset=True)
         weight = self._check_weight(sample_weight, X)
         d = X.shape[1]
-        structure = COVARIANCE_SHAPES[self.covariance_type]
+        family = gaussian_family(self.covariance_type, floor=self.reg_covar, n_factors=self.n_factors)
         moments = self._moments(X, weight)
         if not moments.entries.all():
             column = self._column_name(int(np.argmin(moments.entries)))
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
-        units, constant = self._choose_units(moments, structure)
+        units, _ = self._choose_units(moments, family)
         rng = check_random_state(self.random_state)
-        n_parameters = self.n_components * (1 + d + structure.n_products(d))
+        n_parameters = self.n_components * (1 + family.size(d))
         sample = Sample.of(X, weight, units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
         self._check_distinct_rows(moments.n_rows, sample)
-        model = self._bind_model(sample, constant)
+        model = self._bind_model(family, sample)
         if self.warm_start and hasattr(self, "_params"):
             last = self._last_params(model, units)
             starts = [Start("warm", lambda: last)]
@@ -277,21 +289,16 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """Fit the mixture and return the most probable component of each row, (n,)."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def _bind_model(self, sample, constant):
-        """The model, its floor knowing of what the data force onto it."""
-        shape = COVARIANCE_SHAPES[self.covariance_type]
-        gaussian = IncompleteGaussian(shape, max(self.reg_covar, LEAST_FLOOR))
-        everywhere = np.arange(len(constant))
-        return LatentModel(MixtureWeights(), bind_floor(self, gaussian, sample.batch, constant, everywhere))
+    def _bind_model(self, family, sample):
+        """The model, its family knowing of what the data force onto its floor."""
+        most = np.nanmax(sample.rows, axis=0)
+        return LatentModel(MixtureWeights(), self._bound(family, sample.batch, most, len(sample.rows)))
 
     def _last_params(self, model, units):
         """The last fit's parameters in new units."""
         weights, family = self._params
-        shape = COVARIANCE_SHAPES[self.covariance_type]
-        expected = shape.identity(self.n_components, len(units.scale)).shape
-        if family.means.shape != (self.n_components, len(units.scale)) or (
-            family.covariances.shape != expected
-        ):
+        same = self.n_components == len(weights) and family.means.shape[1] == len(units.scale)
+        if not (same and model.family.has_form_of(self._model.family)):
             raise ValueError(
                 "warm_start=True continues the last fit, but that had other features, another "
                 "n_components or another covariance_type. Set warm_start=False."
@@ -302,25 +309,20 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
 
     def _publish(self, result, model, units, moments, dtype):
         """Fitted attributes, in the user's units, components sorted."""
-        weights, (means, covariances) = result.best.params
-        order = np.lexsort((means[:, 0], -np.round(weights, 9)))
-        if not model.family.structure.shared:
-            covariances = covariances[order]
-        params = LatentPair(weights[order], GaussianParams(means[order], covariances))
+        weights, family = result.best.params
+        order = np.lexsort((family.means[:, 0], -np.round(weights, 9)))
+        params = LatentPair(weights[order], model.family.reorder(family, order))
         self._set_params(model, params, units, dtype)
         self._publish_race(result, moments.weight, moments.entries @ np.log(units.scale))
 
     def _set_params(self, model, params, units, dtype):
-        structure = model.family.structure
-        tied = structure.shared
         self._model, self._params, self._units = model, params, units
         family = model.family.in_units(params.family, units)
-        whitener = structure.whitener(family.covariances)
+        K = len(params.latent)
         self.weights_ = params.latent.astype(dtype)
-        self.means_ = family.means.astype(dtype)
-        self.covariances_ = (family.covariances[0] if tied else family.covariances).astype(dtype)
-        self.precisions_cholesky_ = (whitener[0] if tied else whitener).astype(dtype)
-        K = self.means_.shape[0]
+        fields = model.family.fields(family, (K,))
+        for name, value in {**fields, "precisions_cholesky": model.family.precisions_cholesky(family)}.items():
+            setattr(self, name + "_", value.astype(dtype))
         self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
 
     def _warn_of(self, best, model, n_distinct):
@@ -328,10 +330,11 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         empty = np.flatnonzero(self._params.latent == 0)
         resting = model.family.spurious(self._params.family)
         # With so few rows every full matrix is singular, and the data's own warning has said so.
-        too_few = model.family.n_forced and n_distinct <= self.means_.size
+        too_few = model.family.forced_columns() and n_distinct <= self.means_.size
         if resting.any() and not too_few:
-            of = "the shared covariance" if model.family.structure.shared else "components"
-            which = "" if model.family.structure.shared else f" {np.flatnonzero(resting).tolist()}"
+            shared = len(resting) < self.n_components
+            of = "the shared covariance" if shared else "components"
+            which = "" if shared else f" {np.flatnonzero(resting).tolist()}"
             self._warn(
                 f"Every start collapsed: {of}{which} on the variance floor (reg_covar={self.reg_covar}). "
                 "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
@@ -535,7 +538,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_[index]
         units = Affine(self._units.shift[index], self._units.scale[index])
-        mixture._set_params(self._model, LatentPair(weights, part), units, self.means_.dtype)
+        model = replace(self._model, family=self._model.family.of_some)
+        mixture._set_params(model, LatentPair(weights, part), units, self.means_.dtype)
         return mixture
 
     def conditional(self, X_known, columns):
@@ -583,7 +587,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         z = (X_known - centre[known]) / scale[known]
         seen = family.density(family.marginal(params, known))(Batch(np.ascontiguousarray(z.T)))
         resp, _ = self._model.latent.resp(weights, seen.log_prob)
-        means, covariances = family.conditional(params, known, z)
+        means, covariances = conditional_moments(family.mean(params), family.covariance(params), known, z)
         return ConditionalMixture(
             resp.T,
             means * scale[others] + centre[others],

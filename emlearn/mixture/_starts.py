@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._sample import Sample, in_units
 from emlearn.em import Batch, LatentModel, LatentPair, Start, fit_em, one_thread
-from emlearn.families import COVARIANCE_SHAPES, GaussianParams
+from emlearn.families.covariance_types import STRUCTURES
 
 # Kinds by turns. Tied first and then freed finds what the others miss where features are many; the rest
 # share what it misses.
@@ -44,9 +44,9 @@ START_KINDS = {
 }
 
 
-def kinds_for(init, structure):
-    """Kinds of starts for a covariance structure, by turns: where all is shared, "tied" is nothing new."""
-    return tuple(kind for kind in START_KINDS[init] if not (structure.pooled is None and kind == "tied"))
+def kinds_for(init, family):
+    """Kinds of starts for a family, by turns; none is "tied" where nothing is left to be pooled."""
+    return tuple(kind for kind in START_KINDS[init] if kind != "tied" or family.pooled is not None)
 
 
 def choose_starts(estimator, model, sample, X, weight, units, rng):
@@ -80,7 +80,7 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
     if given.means is not None:
         return [given.override(Start("given", lambda: make.at(given.means)))]
     if isinstance(init, str):
-        kinds = kinds_for(init, model.family.structure)
+        kinds = kinds_for(init, model.family)
         seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init if n_init > 1 else 1)
         return [
             given.override(make.start(kinds[i % n_init % len(kinds)], seed)) for i, seed in enumerate(seeds)
@@ -146,7 +146,11 @@ class GivenParams:
             means = _checked("means_init", estimator.means_init, (K, n_features))
             means = (means - units.shift) / units.scale
         if estimator.precisions_init is not None:
-            structure = COVARIANCE_SHAPES[estimator.covariance_type]
+            structure = STRUCTURES.get(estimator.covariance_type)
+            if structure is None:
+                raise ValueError(
+                    f"precisions_init means nothing with covariance_type={estimator.covariance_type!r}: drop it."
+                )
             stack = structure.identity(K, n_features).shape
             given = _checked(
                 "precisions_init", estimator.precisions_init, stack[1:] if structure.shared else stack
@@ -171,12 +175,11 @@ class GivenParams:
 
         def make():
             params = start.make()
+            family = {"means": self.means, "covariances": self.covariances}
+            family = {name: value for name, value in family.items() if value is not None}
             return LatentPair(
                 params.latent if self.weights is None else self.weights,
-                GaussianParams(
-                    params.family.means if self.means is None else self.means,
-                    params.family.covariances if self.covariances is None else self.covariances,
-                ),
+                params.family._replace(**family),
             )
 
         return Start(start.kind, make)
@@ -229,14 +232,9 @@ class GaussianStarts:
 
     def at(self, means: np.ndarray) -> LatentPair:
         """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
-        d = means.shape[1]
-        params = self.everything()
-        covariances = params.family.covariances * self._K ** (-2.0 / d)
-        floor = self._model.family.floor
-        structure = self._model.family.structure
-        if structure.n_at_floor(covariances, floor).any():
-            covariances = params.family.covariances
-        return LatentPair(np.full(self._K, 1.0 / self._K), GaussianParams(means, covariances))
+        family = self._model.family
+        shrunk = family.shrunk(self.everything().family, self._K ** (-2.0 / means.shape[1]))
+        return LatentPair(np.full(self._K, 1.0 / self._K), family.with_means(shrunk, means))
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
         """Parameters from responsibilities (K, m)."""
@@ -273,8 +271,7 @@ class GaussianStarts:
 
     def _tied(self, rng) -> LatentPair:
         """Fit one covariance matrix for all components first, then free them."""
-        family = self._model.family
-        tied = replace(self._model, family=replace(family, structure=family.structure.pooled))
+        tied = replace(self._model, family=self._model.family.pooled)
         begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
         fit = fit_em(tied, begin, self._batches, max_iter=100, tol=0.1)
         return self.from_resp(self._posterior(tied, fit.params))

@@ -27,14 +27,14 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
-from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Regression
+from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
 from emlearn.regression._starts import PORTFOLIO, GroupedSample, RegressionStarts
 
 # Features are freed of their units one by one.
-EACH_ALONE = COVARIANCE_SHAPES["diag"]
+EACH_ALONE = Gaussian(COVARIANCE_SHAPES["diag"])
 BISECTIONS = 200
 
 
