@@ -17,6 +17,10 @@ from emlearn.em.trees import Tree, leaves, tree_map
 FloatArray = NDArray[np.float64]
 
 
+# What is less of an axis than this lies in the span of those before it.
+NO_STEP = 1e-7
+
+
 class Space(Protocol):
     """A set of arrays with unconstrained coordinates."""
 
@@ -134,6 +138,18 @@ def _lower_triangle(d: int) -> tuple[Any, Any, Any]:
     return *np.tril_indices(d), np.arange(d)
 
 
+def _beside(directions: FloatArray) -> FloatArray:
+    """Orthonormal basis (d, d − f) of what is orthogonal to ``directions`` (d, f): axes, as far as they are."""
+    basis = directions
+    for axis in np.eye(len(directions)):
+        for _ in range(2):  # once more, for what rounding left
+            axis = axis - basis @ (axis @ basis)
+        length = np.linalg.norm(axis)
+        if length > NO_STEP:
+            basis = np.column_stack([basis, axis / length])
+    return np.ascontiguousarray(basis[:, directions.shape[1] :])
+
+
 class PositiveDefinite:
     """Stacks of symmetric positive definite matrices; coordinates are log-Cholesky factors.
 
@@ -144,9 +160,7 @@ class PositiveDefinite:
     """
 
     def __init__(self, fixed: FloatArray | None = None):
-        self._rest = None  # (d, d − f) a basis of the other directions
-        if fixed is not None and fixed.size:
-            self._rest = np.linalg.svd(fixed)[0][:, fixed.shape[1] :]
+        self._rest = None if fixed is None else _beside(fixed)  # (d, d − f)
 
     def to_vector(self, value: Any) -> FloatArray:
         return self._coordinates(value if self._rest is None else self._rest.T @ value @ self._rest)

@@ -370,8 +370,9 @@ class FactorGaussian(ExponentialFamily):
         """None: there is no family of these in which components share a matrix."""
         return None
 
-    def shrunk(self, params: FactorParams, factor: float) -> FactorParams:
-        """Parameters with covariances multiplied by ``factor``, noise as far as the floor."""
+    def shrunk(self, params: FactorParams, share: float) -> FactorParams:
+        """Parameters with covariances of a ``share`` of the volume, noise as far as the floor."""
+        factor = share ** (2.0 / params.means.shape[1])
         noise = np.maximum(factor * params.noise, self.floor)
         return params._replace(loadings=np.sqrt(factor) * params.loadings, noise=noise)
 

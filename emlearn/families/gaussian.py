@@ -364,11 +364,13 @@ class Gaussian(ExponentialFamily):
         structure = self.structure.pooled
         return None if structure is None else replace(self, structure=structure)
 
-    def shrunk(self, params: GaussianParams, factor: float) -> GaussianParams:
-        """Parameters with covariances multiplied by ``factor``, unless that brings some to the floor."""
-        covariances = params.covariances * factor
-        at_floor = self.structure.n_at_floor(covariances, self.floor).any()
-        return params if at_floor else params._replace(covariances=covariances)
+    def shrunk(self, params: GaussianParams, share: float) -> GaussianParams:
+        """Parameters with covariances of a ``share`` of the volume, unless that brings some to the floor."""
+        n_free = params.means.shape[1] - self.n_forced
+        covariances = params.covariances * share ** (2.0 / max(n_free, 1))
+        if (self.structure.n_at_floor(covariances, self.floor) > self.n_forced).any():
+            return params
+        return params._replace(covariances=self.structure.nearest(covariances, self.floor))
 
     def precisions_cholesky(self, params: GaussianParams) -> FloatArray:
         """Square roots of the precisions, of the shape of the covariances in `fields`."""

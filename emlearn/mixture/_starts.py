@@ -149,7 +149,7 @@ class GivenParams:
             structure = STRUCTURES.get(estimator.covariance_type)
             if structure is None:
                 raise ValueError(
-                    f"precisions_init means nothing with covariance_type={estimator.covariance_type!r}: drop it."
+                    f"drop precisions_init: covariance_type={estimator.covariance_type!r} has no use for it."
                 )
             stack = structure.identity(K, n_features).shape
             given = _checked(
@@ -233,7 +233,7 @@ class GaussianStarts:
     def at(self, means: np.ndarray) -> LatentPair:
         """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
         family = self._model.family
-        shrunk = family.shrunk(self.everything().family, self._K ** (-2.0 / means.shape[1]))
+        shrunk = family.shrunk(self.everything().family, 1.0 / self._K)
         return LatentPair(np.full(self._K, 1.0 / self._K), family.with_means(shrunk, means))
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
