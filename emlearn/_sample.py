@@ -24,6 +24,7 @@ class Sample:
     weight: np.ndarray  # (m,)
     positions: np.ndarray  # which rows of the data were drawn, before any were sorted or merged
     counts: np.ndarray  # how often each of them counts
+    is_whole: bool  # whether no row with weight is left out
 
     @classmethod
     def of(cls, X, weight, units, size, rng):
@@ -42,7 +43,8 @@ class Sample:
         new[1:] = differ.any(axis=1)
         starts = np.flatnonzero(new)
         merged = np.add.reduceat(counts[order], starts)
-        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts)
+        is_whole = len(positions) == (len(X) if weight is None else np.count_nonzero(weight))
+        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts, is_whole)
 
     @cached_property
     def batch(self):
@@ -79,6 +81,31 @@ class Sample:
     def batches(self, floats_per_row):
         """The sample as data for the engine."""
         return Batches(self.rows, self.weight, floats_per_row=floats_per_row)
+
+
+def ground(sample, starts, everything, **cut):
+    """Data for the engine, and the part of them to race on; None where that is all, or there is no race.
+
+    Parameters
+    ----------
+    sample : Sample
+        Rows, or sequences, to start from.
+    starts : list of Start
+    everything : callable
+        Makes data of all rows, of which the sample is a part.
+    **cut
+        How data are cut into batches, for either.
+    """
+    part = sample.batches(**cut)
+    if sample.is_whole:
+        return part, None
+    return everything(**cut), part if len(starts) > 1 else None
+
+
+def portfolio(make, kinds, n_init, rng):
+    """``n_init`` starts of some kinds by turns, and as many in reserve; of a single one there is no reserve."""
+    seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init if n_init > 1 else 1)
+    return [make(kinds[i % n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
 
 
 def in_units(X, units):

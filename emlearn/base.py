@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 import warnings
+from collections.abc import Callable
 from contextlib import contextmanager
 from numbers import Real
 from typing import NamedTuple
@@ -17,7 +18,7 @@ from sklearn.utils import check_array
 from emlearn._input.tables import only_numbers
 from emlearn._sklearn_compat import CallbackSupportMixin, validate_data
 from emlearn._version import __version__
-from emlearn.em import Affine, race
+from emlearn.em import Affine, Batches, EMModel, LatentPair, Start, race
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
 
@@ -33,6 +34,23 @@ class Moments(NamedTuple):
     mean: np.ndarray  # (d,)
     variance: np.ndarray  # (d,)
     n_rows: int
+
+
+class Plan(NamedTuple):
+    """What a fit is about, in the engine's units."""
+
+    model: EMModel
+    units: Affine
+    starts: list[Start]  # those beyond n_init are in reserve
+    data: Batches
+    part: Batches | None  # of the data, to race on; None for all
+    size: float  # what lower_bound_ is per
+    log_volume: float  # of the user's unit, of all data
+    n_distinct: int = 0  # observations that are not alike, as far as starts look
+    n_agree: int = 2  # how many starts must meet
+    part_model: EMModel | None = None  # what is fitted to the part, where that is not the same
+    rate_data: Batches | None = None  # on which to find the rate of EM
+    raised: Callable[[float], Plan] | None = None  # the plan with another ridge
 
 
 def _callers_level():
@@ -250,14 +268,6 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
                 "Reduce n_components."
             )
 
-    def _warn_unless_converged(self, best, advice="reduce n_components"):
-        if not best.converged:
-            gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "an unknown number of"
-            self._warn(
-                f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with {gap} nats still to "
-                f"be gained. Increase max_iter, or {advice}."
-            )
-
     @contextmanager
     def _progress(self, X, y):
         """A report for the race: scikit-learn's callbacks (fit → start → iteration) and ``verbose``."""
@@ -284,17 +294,72 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
             start.call_on_fit_task_end(estimator=self, X=X, y=y)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
 
-    def _race(self, model, starts, data, sample, X, y, *, n_agree=2, sample_model=None):
+    # -- the fit -----------------------------------------------------------------------------------------
+
+    def _fit(self, plan, X, y):
+        """Race the starts of a plan, and take what comes out."""
+        result = self._race(plan, X, y)
+        instead = self._plan_instead(plan, result.best)
+        if instead is not None:
+            plan, result = instead, self._race(instead, X, y)
+        self._take(plan.model, self._order(plan, result.best.params), plan.units)
+        self._publish_race(plan, result)
+        for complaint in self._complaints(plan, result.best):
+            self._warn(complaint)
+        return self
+
+    def _plan_instead(self, plan, best):
+        """Another plan, where the best fit of this one will not do; None where it does."""
+        return None
+
+    def _order(self, plan, params):
+        """Parameters with components sorted: by weight, the largest first, of equals by the first mean."""
+        family = plan.model.family
+        order = np.lexsort((family.mean(params.family)[:, 0], -np.round(params.latent, 9)))
+        return LatentPair(params.latent[order], family.reorder(params.family, order))
+
+    def _take(self, model, params, units):
+        """Take parameters in the engine's units, and publish what follows from them."""
+        raise NotImplementedError
+
+    def _complaints(self, plan, best):
+        """What of the fit is not as it should be, in sentences."""
+        yield from self._unless_converged(best)
+
+    def _unless_converged(self, best, advice="reduce n_components"):
+        if not best.converged:
+            gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "an unknown number of"
+            yield (
+                f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with {gap} nats still to "
+                f"be gained. Increase max_iter, or {advice}."
+            )
+
+    def _warm_start(self, model, units, fits, latent=None):
+        """The last fit's parameters in new units as the only start.
+
+        ``fits`` says whether they are parameters of the model; ``latent`` takes the place of what is hidden's.
+        """
+        if not fits:
+            raise ValueError(
+                "warm_start=True continues the last fit, but that had other features, another n_components or "
+                f"another {self._form}. Set warm_start=False."
+            )
+        family = self._model.family.in_units(self._params.family, self._units)
+        family = model.family.nearest_legal(model.family.in_units(family, units.inverse))
+        last = LatentPair(self._params.latent if latent is None else latent, family)
+        return [Start("warm", lambda: last)]
+
+    def _race(self, plan, X, y):
         """The race of the starts, those beyond ``n_init`` in reserve, with progress and print-out."""
         with self._progress(X, y) as report:
             result = race(
-                model,
-                starts[: self.n_init],
-                data,
-                reserve=starts[self.n_init :],
-                n_agree=n_agree,
-                sample=sample,
-                sample_model=sample_model,
+                plan.model,
+                plan.starts[: self.n_init],
+                plan.data,
+                reserve=plan.starts[self.n_init :],
+                n_agree=plan.n_agree,
+                sample=plan.part,
+                sample_model=plan.part_model,
                 tol=self.tol,
                 max_iter=self.max_iter,
                 acceleration=self.acceleration,
@@ -304,14 +369,14 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         self._print_race(result)
         return result
 
-    def _publish_race(self, result, size, log_volume):
-        """Attributes of how the fit went: totals per ``size``, and less ``log_volume``, of the user's units."""
+    def _publish_race(self, plan, result):
+        """Attributes of how the fit went, in the user's units."""
         best = result.best
         self.converged_ = best.converged
         self.n_iter_ = best.n_iter
-        self.log_likelihood_ = best.log_likelihood - log_volume
-        self.lower_bounds_ = [(value - log_volume) / size for value in best.history]
-        self.lower_bound_ = self.log_likelihood_ / size
+        self.log_likelihood_ = best.log_likelihood - plan.log_volume
+        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
+        self.lower_bound_ = self.log_likelihood_ / plan.size
         self.extrapolated_ = list(best.extrapolated)
         self.gap_ = best.gap
         self.restarts_ = result.restarts

@@ -36,6 +36,11 @@ class Affine(NamedTuple):
     shift: FloatArray  # (d,)
     scale: FloatArray  # (d,)
 
+    @property
+    def inverse(self) -> Affine:
+        """The map back, from the engine's units to the user's."""
+        return Affine(-self.shift / self.scale, 1 / self.scale)
+
 
 class SideBySide:
     """Columns of several arrays as one table, of which no more is put together than the rows asked for.

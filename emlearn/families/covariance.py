@@ -46,6 +46,8 @@ class Structure:
 
     shared: bool = False
 
+    correlates = False  # whether each pair of features has an entry of its own
+
     # -- what is shared ----------------------------------------------------------------------------------
 
     @property
@@ -229,6 +231,8 @@ def _triangle(d: int) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.in
 @dataclass(frozen=True)
 class Full(Structure):
     """Any covariance matrix, (C, d, d). Of one feature it is a number, and no algebra is needed."""
+
+    correlates = True
 
     def space(self, forced: FloatArray | None = None) -> Any:
         return PositiveDefinite(forced)

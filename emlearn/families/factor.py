@@ -361,6 +361,12 @@ class FactorGaussian(ExponentialFamily):
             own -= loadings @ (vectors @ twist @ vectors.T)
         return rest
 
+    has_correlations = False  # not one for each pair of features
+
+    def standard(self, n_components: int, d: int) -> None:
+        """None: EM never leaves loadings of 0, whatever the data."""
+        return None
+
     def size(self, d: int) -> int:
         """Number of parameters of a component of d features, turns of the factors included."""
         return d + min(self.n_factors, d) * d

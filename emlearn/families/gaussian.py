@@ -354,6 +354,15 @@ class Gaussian(ExponentialFamily):
         weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
         return np.where(missing, available_mean(batch.x, weight[None, :], 0.0).T, batch.x)
 
+    @property
+    def has_correlations(self) -> bool:
+        """Whether each pair of features has a parameter of its own."""
+        return self.structure.correlates
+
+    def standard(self, n_components: int, d: int) -> GaussianParams:
+        """Standard normal components: what EM may begin from where there is one, whatever the data."""
+        return GaussianParams(np.zeros((n_components, d)), self.structure.identity(n_components, d))
+
     def size(self, d: int) -> int:
         """Number of parameters of a component of d features."""
         return d + self.structure.n_products(d)

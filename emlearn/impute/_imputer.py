@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, in_units
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, in_units, portfolio
 from emlearn._sklearn_compat import (
     Interval,
     StrOptions,
@@ -22,7 +23,7 @@ from emlearn._sklearn_compat import (
     _fit_context,
     with_callbacks,
 )
-from emlearn.base import MOMENT_ROWS, EMMixin, all_or_nothing, find_bad_entry
+from emlearn.base import EMMixin, Plan, all_or_nothing, find_bad_entry
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
@@ -35,21 +36,19 @@ from emlearn.em import (
     Restarts,
     Start,
     em_rate,
-    fit_em,
     one_blas_thread,
 )
-from emlearn.families.covariance import Diagonal
-from emlearn.impute._covariance_models import COVARIANCE_MODELS
+from emlearn.families import COVARIANCE_TYPES, gaussian_family
+from emlearn.impute._draws import draw, redrawn
+from emlearn.impute._report import complaints_of_columns, of_few_rows, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
-from emlearn.mixture._starts import GaussianStarts
+from emlearn.mixture._starts import GaussianStarts, kinds_for
 
 # Up to so many parameters the rate of convergence is found by E-steps of its own, on so many rows (it is a
 # property of the data, not of their number); with more it is what the last steps of the fit tell.
 FEW_PARAMETERS = 50
 RATE_ROWS = 1000
-# With more features than this, a full covariance from no more rows than features is worth a warning.
-FEW_FEATURES = 10
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
 RAISED_TO = 1e-6
 
@@ -189,7 +188,7 @@ class EMImputer(TransformerMixin, EMMixin):
     _parameter_constraints: dict = {
         "missing_values": "no_validation",
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "covariance_type": [StrOptions(set(COVARIANCE_MODELS))],
+        "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "ridge": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
@@ -287,29 +286,27 @@ class EMImputer(TransformerMixin, EMMixin):
         moments = self._moments(X, weight)
         if not moments.entries.any():
             raise ValueError("Every entry of X is missing: there is nothing to learn from.")
-        _, constant = self._choose_units(moments, Diagonal())
-        empty = moments.entries == 0
-        features = np.flatnonzero(~constant & ~empty)
-
-        self._features = features
-        self._empty = empty
-        self._available_mean = np.where(empty, np.nan, moments.mean)
-        self._fitted_to = moments
-        self.missing_fraction_ = np.maximum(1.0 - moments.entries / moments.weight, 0.0)
+        self._choose_features(moments)
         self.indicator_ = None
         if self.add_indicator:
             counted = X if weight is None else X[weight > 0]
             self.indicator_ = MissingIndicator(error_on_new=False).fit(counted)
-        self._fit_model(X, y, weight, moments)
-        left_out = "left out of the output. Set keep_empty_features=True to keep them, filled with 0."
-        self._warn_of_columns(
-            empty, f"without any entry: {'filled with 0.' if self.keep_empty_features else left_out}"
-        )
-        self._warn_of_columns(constant & ~empty, "constant: filled with that value, of no use for the others.")
-        if self._form.has_correlations:
-            self._warn_of_strangers(X, weight, moments)
-            self._warn_of_few_rows(moments)
+        if len(self._features):
+            self._fit(self._plan(self._modelled(X), weight, float(self.ridge)), X, y)
+        else:
+            self._fit_nothing()
+        for complaint in complaints_of_columns(self, X, weight):
+            self._warn(complaint, UserWarning)
         return self
+
+    def _choose_features(self, moments):
+        """Which features are modelled: those that vary."""
+        _, constant = self._choose_units(moments, gaussian_family("diag"))
+        self._empty = moments.entries == 0
+        self._features = np.flatnonzero(~constant & ~self._empty)
+        self._available_mean = np.where(self._empty, np.nan, moments.mean)
+        self._fitted_to = moments
+        self.missing_fraction_ = np.maximum(1.0 - moments.entries / moments.weight, 0.0)
 
     def _read(self, X, *, reset):
         """X as floats, NaN where an entry is missing."""
@@ -354,126 +351,116 @@ class EMImputer(TransformerMixin, EMMixin):
             )
         return limits
 
-    def _fit_model(self, X, y, weight, moments):
-        """Fit the distribution of the features that vary, and publish it."""
-        features, form = self._features, self._form
-        scale = form.structure.units(moments.variance[features])
-        self._units = Affine(moments.mean[features], scale)
-        if not len(features):
-            self._publish_nothing()
-            return
-        Z = self._modelled(X)
-        rng = check_random_state(self.random_state)
-        least = RAISED_TO * moments.weight
-        for ridge in dict.fromkeys((float(self.ridge), max(float(self.ridge), least))):
-            model = self._bind_model(ridge)
-            prepare = self._start_one if self.n_components == 1 else self._start_many
-            starts, data, ground = prepare(model, Z, weight, moments.n_rows, rng)
-            result = self._race(model, starts, data, ground, X, y)
-            if not form.is_singular(model, result.best.params):
-                break
-            if ridge < least:
-                self._warn_of_raise(model, result.best.params.family, least)
-        self._publish(result, model, moments)
-        self.fraction_missing_information_ = result.best.secants.rate
-        if self.n_parameters_ <= FEW_PARAMETERS:
-            few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
-            self.fraction_missing_information_ = em_rate(
-                model,
-                self._params,
-                self._batches(Z[few], counts, n_threads=1),
-                tol=1e-4,
-            )
-        self._warn_unless_converged(result.best, advice="raise ridge")
-
-    @property
-    def _form(self):
-        return COVARIANCE_MODELS[self.covariance_type]
-
     def _modelled(self, X):
         """The features that vary; without a copy where all do."""
         return X if len(self._features) == X.shape[1] else X[:, self._features]
 
-    def _bind_model(self, ridge):
-        family = self._form.family(self.n_factors, len(self._features), ridge)
-        return LatentModel(MixtureWeights(), family)
+    def _plan(self, Z, weight, ridge):
+        """How to fit the features that vary, in the user's units."""
+        moments, features, K = self._fitted_to, self._features, self.n_components
+        family = gaussian_family(
+            self.covariance_type, ridge=ridge, n_factors=min(self.n_factors, len(features))
+        )
+        units = Affine(moments.mean[features], family.units(moments.variance[features]))
+        model = LatentModel(MixtureWeights(), family)
+        rng = check_random_state(self.random_state)
+        ways = self._way_of_one if K == 1 else self._ways_of_many
+        starts, data, part = ways(model, Z, weight, units, rng)
+        few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
+        entries = moments.entries[features]
+        return Plan(
+            model,
+            units,
+            starts,
+            data,
+            part,
+            size=entries.sum(),
+            log_volume=entries @ np.log(units.scale),
+            rate_data=self._batches(Z[few], counts, model=model, units=units, n_threads=1),
+            raised=partial(self._plan, Z, weight),
+        )
 
-    def _start_one(self, model, Z, weight, n_rows, rng):
-        """The one sensible start of one component, from the entries that are there; and the data."""
+    def _way_of_one(self, model, Z, weight, units, rng):
+        """The one sensible start of one component, and the data."""
 
-        def some():
+        def from_some():  # from the entries that are there
             positions, counts = draw_evenly(len(Z), weight, SAMPLE_ROWS, rng)
-            return Batch(np.ascontiguousarray(in_units(Z[positions], self._units).T), counts)
+            rows = Batch(np.ascontiguousarray(in_units(Z[positions], units).T), counts)
+            return model.start(rows, counts[None, :])
 
-        start = Start("all", lambda: self._form.first(model, Z.shape[1], some))
-        return [start], self._data_of_one(model, Z, weight), None
+        standard = model.family.standard(1, Z.shape[1])
+        make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
+        return [Start("all", make)], self._data_of_one(model, Z, weight, units), None
 
-    def _data_of_one(self, model, Z, weight):
+    def _data_of_one(self, model, Z, weight, units):
         """Data for one component, of which points do as well as rows."""
-        points = sigma_points(Z, weight, self._units)
+        points = sigma_points(Z, weight, units)
         if points is None:
-            return self._batches(Z, weight, model=model)
+            return self._batches(Z, weight, model=model, units=units)
         n_threads = effective_n_jobs(self.n_jobs)
         return Batches(*points, floats_per_row=self._floats_per_row(model), n_threads=n_threads)
 
-    def _start_many(self, model, Z, weight, n_rows, rng):
-        """Starts for the race and its reserve, the data, and the part of them to race on."""
-        form = self._form
-        n_parameters = self.n_components * form.n_parameters(self.n_factors, Z.shape[1])
-        size = max(SAMPLE_ROWS, 10 * n_parameters)
-        sample = Sample.of(Z, weight, self._units, size, rng)
-        self._check_distinct_rows(n_rows, sample)
+    def _ways_of_many(self, model, Z, weight, units, rng):
+        """Starts for the race, the data, and the part of them to race on."""
+        size = max(SAMPLE_ROWS, 10 * self.n_components * model.family.size(Z.shape[1]))
+        sample = Sample.of(Z, weight, units, size, rng)
+        self._check_distinct_rows(self._fitted_to.n_rows, sample)
         make = GaussianStarts(model, self.n_components, sample)
-        kinds = form.kinds
-        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
-        starts = [make.start(kinds[i % self.n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
-        part = sample.batches(self._floats_per_row(model))
-        if len(sample.positions) == n_rows:
-            return starts, part, None
-        return starts, self._batches(Z, weight, model=model), part
+        starts = portfolio(make.start, kinds_for("auto", model.family), self.n_init, rng)
+        everything = partial(Batches, Z, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
+        return starts, *ground(sample, starts, everything, floats_per_row=self._floats_per_row(model))
 
     def _floats_per_row(self, model):
         return model.family.floats_per_row(self.n_components, len(self._features))
 
-    def _batches(self, Z, weight=None, *, model=None, n_threads=None):
+    def _batches(self, Z, weight=None, *, model=None, units=None, n_threads=None):
         """Rows of the modelled features, in the user's units, as data for the engine."""
-        model = self._model if model is None else model
         return Batches(
             Z,
             weight,
-            floats_per_row=self._floats_per_row(model),
-            units=self._units,
+            floats_per_row=self._floats_per_row(self._model if model is None else model),
+            units=self._units if units is None else units,
             n_threads=effective_n_jobs(self.n_jobs) if n_threads is None else n_threads,
         )
 
-    def _publish(self, result, model, moments):
-        params = result.best.params
-        order = np.lexsort((model.family.mean(params.family)[:, 0], -np.round(params.latent, 9)))
-        params = params._replace(latent=params.latent[order], family=model.family.reorder(params.family, order))
-        entries = moments.entries[self._features]
-        self.ridge_ = float(model.family.ridge)
-        self.n_parameters_ = len(order) - 1 + model.family.n_parameters(params.family)
-        self._model = model
-        self._take(params)
-        self._publish_race(result, entries.sum(), entries @ np.log(self._units.scale))
+    def _plan_instead(self, plan, best):
+        """A fit with more ridge, where one with less would rest on its constraints."""
+        least = RAISED_TO * self._fitted_to.weight
+        if plan.model.family.ridge >= least or np.isfinite(plan.model.handicap(best.params)):
+            return None
+        self._warn(of_raised_ridge(self, plan.model.family.covariance(best.params.family), least))
+        return plan.raised(least)
 
-    def _publish_nothing(self):
-        """Attributes of a fit where no feature varies."""
+    def _publish_race(self, plan, result):
+        super()._publish_race(plan, result)
+        if plan.model is None:
+            self.fraction_missing_information_ = 0.0
+        elif self.n_parameters_ > FEW_PARAMETERS:
+            self.fraction_missing_information_ = result.best.secants.rate
+        else:
+            self.fraction_missing_information_ = em_rate(plan.model, self._params, plan.rate_data, tol=1e-4)
+
+    def _complaints(self, plan, best):
+        yield from self._unless_converged(best, advice="raise ridge")
+        yield from of_few_rows(self, plan.model.family)
+
+    def _fit_nothing(self):
+        """The fit where no feature varies."""
+        plan = Plan(None, Affine(np.empty(0), np.empty(0)), [], None, None, size=1.0, log_volume=0.0)
         best = EMResult(None, 0.0, 0.0, True, n_iter=0, gap=0.0, history=(0.0,), extrapolated=(False,))
-        self.ridge_ = float(self.ridge)
-        self.n_parameters_ = 0
-        self.fraction_missing_information_ = 0.0
-        self._take(LatentPair(np.ones(1), None))
-        self._publish_race(RaceResult(best, Restarts((), 0, False)), 1.0, 0.0)
+        self._take(None, LatentPair(np.ones(1), None), plan.units)
+        self.ridge_, self.n_parameters_ = float(self.ridge), 0
+        self._publish_race(plan, RaceResult(best, Restarts((), 0, False)))
 
-    def _take(self, params):
-        """Take parameters in the engine's units, and publish what follows from them."""
-        self._params = params
+    def _take(self, model, params, units):
+        self._model, self._params, self._units = model, params, units
         self.weights_ = params.latent.copy()
         self.means_ = np.tile(self._available_mean, (len(params.latent), 1))
         if len(self._features):
-            means = self._model.family.mean(self._model.family.in_units(params.family, self._units))
-            self.means_[:, self._features] = means
+            family = model.family
+            self.means_[:, self._features] = family.mean(family.in_units(params.family, units))
+            self.ridge_ = float(family.ridge)
+            self.n_parameters_ = len(params.latent) - 1 + family.n_parameters(params.family)
         self.mean_ = params.latent @ self.means_
 
     @property
@@ -515,7 +502,7 @@ class EMImputer(TransformerMixin, EMMixin):
         check_is_fitted(self)
         X = self._read(X, reset=False)
         if self.sample_posterior:
-            filled = self._draw(X, check_random_state(self.random_state))
+            filled = self._fill(X, draw(self, X, check_random_state(self.random_state)))
         else:
             filled = self._fill(X, self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
         filled = self._without_empty(filled)
@@ -728,12 +715,7 @@ class EMImputer(TransformerMixin, EMMixin):
             raise ValueError(f"n_imputations={n_imputations}: ask for one at least, a whole number.")
         rows = self._read(X if X_fit is None else X_fit, reset=False)
         weight = self._check_weight(sample_weight, rows)
-        moments, expected = self._moments(rows, weight), self._fitted_to
-        same_rows = len(moments.entries) == len(expected.entries) and np.allclose(
-            moments.entries, expected.entries
-        )
-        slack = 1e-6 * np.sqrt(expected.variance) + 1e-9 * np.abs(expected.mean)
-        if not (same_rows and (np.abs(moments.mean - expected.mean) <= slack).all()):
+        if not self._was_fitted_to(rows, weight):
             raise ValueError(
                 f"{'X is' if X_fit is None else 'X_fit is'} not what the imputer was fitted to, or not with "
                 "the same sample_weight: parameters are drawn from these. Give the rows of fit as X_fit where "
@@ -745,40 +727,21 @@ class EMImputer(TransformerMixin, EMMixin):
         fitted = copy.copy(self)  # which a lazy draw finds as it is now
 
         def complete(seed):
-            return fitted._redrawn(Z, weight, seed).transform(X)
+            return redrawn(fitted, Z, weight, seed).transform(X)
 
         if lazy:
             return map(complete, seeds)
         with one_blas_thread():
             return Parallel(n_jobs=self.n_jobs, require="sharedmem")(delayed(complete)(seed) for seed in seeds)
 
-    def _redrawn(self, Z, weight, seed):
-        """A copy with parameters drawn by the Bayesian bootstrap of the rows Z, which draws imputations."""
-        rng = np.random.RandomState(seed)
-        drawn = copy.copy(self)
-        drawn.set_params(sample_posterior=True, random_state=rng.randint(np.iinfo(np.int32).max), n_jobs=1)
-        if not len(self._features):
-            return drawn
-        # Gamma variates: those of a row of weight 2 are the sum of those of the row twice.
-        shares = rng.standard_exponential(len(Z)) if weight is None else rng.standard_gamma(weight)
-        total = len(Z) if weight is None else weight.sum()
-        if not shares.any():
-            raise ValueError(
-                f"sample_weight sums to {total:g}: a weight says how often a row counts, and all of these are "
-                "less than one row. Give larger weights."
-            )
-        shares *= total / shares.sum()
-        alone = len(self.weights_) == 1
-        fit = fit_em(
-            self._model,
-            self._params,
-            drawn._data_of_one(self._model, Z, shares) if alone else drawn._batches(Z, shares),
-            tol=self.tol,
-            max_iter=self.max_iter,
-            acceleration=self.acceleration,
-        )
-        drawn._take(fit.params)
-        return drawn
+    def _was_fitted_to(self, rows, weight):
+        """Whether these are the rows and weights of the fit, as far as their moments tell."""
+        moments, expected = self._moments(rows, weight), self._fitted_to
+        if len(moments.entries) != len(expected.entries):
+            return False
+        slack = 1e-6 * np.sqrt(expected.variance) + 1e-9 * np.abs(expected.mean)
+        same_mean = np.abs(moments.mean - expected.mean) <= slack
+        return np.allclose(moments.entries, expected.entries) and same_mean.all()
 
     # -- what these share --------------------------------------------------------------------------------
 
@@ -855,94 +818,6 @@ class EMImputer(TransformerMixin, EMMixin):
             return log_density - ~missing @ log_scale
 
         return np.concatenate(self._complete(Z, of_batch))
-
-    def _draw(self, X, rng):
-        """X with its missing entries drawn."""
-        Z = self._modelled(X)
-        incomplete = np.flatnonzero(np.isnan(Z).any(axis=1))
-        if not len(incomplete):
-            return self._fill(X, np.empty(0))
-        Z = Z[incomplete].astype(np.float64)
-        resp = np.concatenate(self._complete(Z, lambda done, resp, *_: resp.T))
-        return self._fill(X, self._draw_rows(Z, resp, rng)[np.isnan(Z)])
-
-    def _draw_rows(self, Z, resp, rng):
-        """Rows Z with their missing entries drawn given the observed.
-
-        A row drawn whole misses its own conditional mean by as much as a draw given what is observed misses
-        that one (Matheron's rule), so that no conditional covariance is ever factored; and means being linear
-        in what is observed, one of the difference serves.
-        """
-        labels = (resp.cumsum(axis=1) < rng.uniform(size=(len(Z), 1))).sum(axis=1)
-        labels = np.minimum(labels, resp.shape[1] - 1)
-        whole = self._model.family.sample(self._params.family, labels, rng)
-        whole = whole * self._units.scale + self._units.shift
-        centre = self.means_[:, self._features][labels]
-        off = self._conditional_mean(Z - whole + centre, labels) - centre
-        return np.where(np.isnan(Z), whole + off, Z)
-
-    def _conditional_mean(self, Z, labels):
-        """Rows Z with missing entries at their means in the component that each row belongs to."""
-        family = self._params.family
-        mean = np.empty_like(Z)
-        for k in np.unique(labels):
-            alone = np.ones(1), self._model.family.reorder(family, np.array([k]))
-            of_k = self._complete(Z[labels == k], lambda done, *_: done.mean(0).T, alone)
-            mean[labels == k] = np.concatenate(of_k) * self._units.scale + self._units.shift
-        return mean
-
-    # -- warnings ----------------------------------------------------------------------------------------
-
-    def _warn_of_columns(self, which, what):
-        if which.any():
-            self._warn(f"X has {self._listed(np.flatnonzero(which))} {what}", UserWarning)
-
-    def _listed(self, columns):
-        names = [self._column_name(j) for j in columns]
-        return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if names[10:] else "")
-
-    def _warn_of_raise(self, model, params, ridge):
-        """Say that the covariance is singular without a ridge, and along which features."""
-        along = np.zeros(len(self._features))
-        for covariance in model.family.covariance(params):
-            values, vectors = np.linalg.eigh(covariance)
-            along += (vectors[:, values < RAISED_TO] ** 2).sum(axis=1)
-        self._warn(
-            f"With ridge={self.ridge:g} the covariance is singular along "
-            f"{self._listed(self._features[along > 1e-3])}: linearly dependent, or too few rows. The fit was "
-            f"done again with ridge={ridge:.3g}."
-        )
-
-    def _warn_of_strangers(self, X, weight, moments):
-        """Say which features no row has both of."""
-        entries = moments.entries[self._features]
-        if len(entries) < 2 or np.sort(entries)[:2].sum() > moments.weight:
-            return  # the rarest two must meet
-        together = 0.0
-        for start in range(0, len(X), MOMENT_ROWS):
-            seen = ~np.isnan(X[start : start + MOMENT_ROWS][:, self._features])
-            if weight is not None:
-                seen = seen[weight[start : start + MOMENT_ROWS] > 0]
-            together = together + seen.T.astype(np.float32) @ seen.astype(np.float32)
-        pairs = np.argwhere(np.triu(together == 0))
-        if len(pairs):
-            named = [" and ".join(self._column_name(self._features[j]) for j in pair) for pair in pairs[:5]]
-            more = f" and {len(pairs) - 5} more pairs" if pairs[5:].size else ""
-            self._warn(
-                f"No row has both {'; '.join(named)}{more}: their correlation cannot be learnt but through "
-                "other features and the ridge.",
-                UserWarning,
-            )
-
-    def _warn_of_few_rows(self, moments):
-        """Say that a full covariance is too much for so few rows, where there is something to impute."""
-        d = len(self._features)
-        gaps = moments.entries[self._features].min(initial=moments.weight) < moments.weight
-        if gaps and d > FEW_FEATURES and moments.n_rows <= d:
-            self._warn(
-                f"{moments.n_rows} rows do not determine a full covariance of {d} features: what is imputed "
-                f"rests on ridge={self.ridge_:g}, and intervals are too narrow. Use covariance_type='factor'."
-            )
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

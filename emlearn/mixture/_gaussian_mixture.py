@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -13,9 +14,9 @@ from sklearn.base import DensityMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn._sample import SAMPLE_ROWS, Sample
+from emlearn._sample import SAMPLE_ROWS, Sample, ground
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
-from emlearn.base import EMMixin, all_or_nothing
+from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
@@ -23,7 +24,6 @@ from emlearn.em import (
     Batches,
     LatentModel,
     LatentPair,
-    Start,
     one_blas_thread,
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
@@ -255,7 +255,13 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             starting value or weight is not a legal one.
         """
         X = self._check_X(X, reset=True)
-        weight = self._check_weight(sample_weight, X)
+        return self._fit(self._plan(X, self._check_weight(sample_weight, X)), X, y)
+
+    def fit_predict(self, X, y=None, sample_weight=None):
+        """Fit the mixture and return the most probable component of each row, (n,)."""
+        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+
+    def _plan(self, X, weight):
         d = X.shape[1]
         family = gaussian_family(self.covariance_type, floor=self.reg_covar, n_factors=self.n_factors)
         moments = self._moments(X, weight)
@@ -264,85 +270,58 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         units, _ = self._choose_units(moments, family)
         rng = check_random_state(self.random_state)
-        n_parameters = self.n_components * (1 + family.size(d))
-        sample = Sample.of(X, weight, units, max(SAMPLE_ROWS, 10 * n_parameters), rng)
+        size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
+        sample = Sample.of(X, weight, units, size, rng)
         self._check_distinct_rows(moments.n_rows, sample)
-        model = self._bind_model(family, sample)
+        family = self._bound(family, sample.batch, np.nanmax(sample.rows, axis=0), len(sample.rows))
+        model = LatentModel(MixtureWeights(), family)
+        starts = self._starts(model, sample, X, weight, units, rng)
+        everything = partial(Batches, X, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
+        cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
+        data, part = ground(sample, starts, everything, **cut)
+        log_volume = moments.entries @ np.log(units.scale)
+        self._dtype = X.dtype
+        return Plan(model, units, starts, data, part, moments.weight, log_volume, len(sample.rows))
+
+    def _starts(self, model, sample, X, weight, units, rng):
         if self.warm_start and hasattr(self, "_params"):
-            last = self._last_params(model, units)
-            starts = [Start("warm", lambda: last)]
-        else:
-            starts = choose_starts(self, model, sample, X, weight, units, rng)
+            return self._warm_start(model, units, self._fits_last(model, len(units.scale)))
+        return choose_starts(self, model, sample, X, weight, units, rng)
 
-        floats_per_row = model.family.floats_per_row(self.n_components, d)
-        data, part = sample.batches(floats_per_row), None
-        if len(sample.positions) < moments.n_rows:
-            part = data if len(starts) > 1 else None  # one start has no race to run
-            n_threads = effective_n_jobs(self.n_jobs)
-            data = Batches(X, weight, floats_per_row=floats_per_row, units=units, n_threads=n_threads)
-        result = self._race(model, starts, data, part, X, y)
-        self._publish(result, model, units, moments, X.dtype)
-        self._warn_of(result.best, model, len(sample.rows))
-        return self
+    _form = "covariance_type"
 
-    def fit_predict(self, X, y=None, sample_weight=None):
-        """Fit the mixture and return the most probable component of each row, (n,)."""
-        return self.fit(X, y, sample_weight=sample_weight).predict(X)
-
-    def _bind_model(self, family, sample):
-        """The model, its family knowing of what the data force onto its floor."""
-        most = np.nanmax(sample.rows, axis=0)
-        return LatentModel(MixtureWeights(), self._bound(family, sample.batch, most, len(sample.rows)))
-
-    def _last_params(self, model, units):
-        """The last fit's parameters in new units."""
+    def _fits_last(self, model, d):
+        """Whether the last fit's parameters are some of the model's."""
         weights, family = self._params
-        same = self.n_components == len(weights) and family.means.shape[1] == len(units.scale)
-        if not (same and model.family.has_form_of(self._model.family)):
-            raise ValueError(
-                "warm_start=True continues the last fit, but that had other features, another "
-                "n_components or another covariance_type. Set warm_start=False."
-            )
-        inverse = Affine(-units.shift / units.scale, 1 / units.scale)
-        family = model.family.in_units(model.family.in_units(family, self._units), inverse)
-        return LatentPair(weights, model.family.nearest_legal(family))
+        same_size = len(weights) == self.n_components and family.means.shape[1] == d
+        return same_size and model.family.has_form_of(self._model.family)
 
-    def _publish(self, result, model, units, moments, dtype):
-        """Fitted attributes, in the user's units, components sorted."""
-        weights, family = result.best.params
-        order = np.lexsort((family.means[:, 0], -np.round(weights, 9)))
-        params = LatentPair(weights[order], model.family.reorder(family, order))
-        self._set_params(model, params, units, dtype)
-        self._publish_race(result, moments.weight, moments.entries @ np.log(units.scale))
-
-    def _set_params(self, model, params, units, dtype):
+    def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
-        family = model.family.in_units(params.family, units)
-        K = len(params.latent)
-        self.weights_ = params.latent.astype(dtype)
-        fields = model.family.fields(family, (K,))
-        for name, value in {**fields, "precisions_cholesky": model.family.precisions_cholesky(family)}.items():
-            setattr(self, name + "_", value.astype(dtype))
+        own, K = model.family.in_units(params.family, units), len(params.latent)
+        fields = {"weights": params.latent, **model.family.fields(own, (K,))}
+        fields["precisions_cholesky"] = model.family.precisions_cholesky(own)
+        for name, value in fields.items():
+            setattr(self, name + "_", value.astype(self._dtype))
         self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
 
-    def _warn_of(self, best, model, n_distinct):
-        """Say what of the fit is not as it should be."""
-        empty = np.flatnonzero(self._params.latent == 0)
-        resting = model.family.spurious(self._params.family)
+    def _complaints(self, plan, best):
+        family = plan.model.family
+        resting = family.spurious(self._params.family)
         # With so few rows every full matrix is singular, and the data's own warning has said so.
-        too_few = model.family.forced_columns() and n_distinct <= self.means_.size
+        too_few = family.forced_columns() and plan.n_distinct <= self.means_.size
         if resting.any() and not too_few:
             shared = len(resting) < self.n_components
-            of = "the shared covariance" if shared else "components"
-            which = "" if shared else f" {np.flatnonzero(resting).tolist()}"
-            self._warn(
-                f"Every start collapsed: {of}{which} on the variance floor (reg_covar={self.reg_covar}). "
+            which = "the shared covariance" if shared else f"components {np.flatnonzero(resting).tolist()}"
+            yield (
+                f"Every start collapsed: {which} on the variance floor (reg_covar={self.reg_covar}). "
                 "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
                 "if components are truly that narrow, lower reg_covar."
             )
+        empty = np.flatnonzero(self._params.latent == 0)
         if len(empty):
-            self._warn(f"No row supports components {empty.tolist()}. Reduce n_components.")
-        self._warn_unless_converged(best)
+            yield f"No row supports components {empty.tolist()}. Reduce n_components."
+        yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
 
@@ -539,7 +518,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             mixture.feature_names_in_ = self.feature_names_in_[index]
         units = Affine(self._units.shift[index], self._units.scale[index])
         model = replace(self._model, family=self._model.family.of_some)
-        mixture._set_params(model, LatentPair(weights, part), units, self.means_.dtype)
+        mixture._dtype = self._dtype
+        mixture._take(model, LatentPair(weights, part), units)
         return mixture
 
     def conditional(self, X_known, columns):

@@ -15,7 +15,7 @@ import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
-from emlearn._sample import Sample, in_units
+from emlearn._sample import Sample, in_units, portfolio
 from emlearn.em import Batch, LatentModel, LatentPair, Start, fit_em, one_thread
 from emlearn.families.covariance_types import STRUCTURES
 
@@ -81,10 +81,7 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
         return [given.override(Start("given", lambda: make.at(given.means)))]
     if isinstance(init, str):
         kinds = kinds_for(init, model.family)
-        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init if n_init > 1 else 1)
-        return [
-            given.override(make.start(kinds[i % n_init % len(kinds)], seed)) for i, seed in enumerate(seeds)
-        ]
+        return [given.override(start) for start in portfolio(make.start, kinds, n_init, rng)]
     if callable(init):
         drawn = X[sample.positions]
         batch = Batch(np.ascontiguousarray(in_units(drawn, units).T))

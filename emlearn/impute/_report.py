@@ -1,0 +1,81 @@
+"""What of data and of a fitted imputer is not as it should be, in sentences."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emlearn.base import MOMENT_ROWS
+
+# With more features than this, a full covariance from no more rows than features is worth a warning.
+FEW_FEATURES = 10
+# Columns and pairs of them that a message lists.
+MOST_COLUMNS, MOST_PAIRS = 10, 5
+# Entries of singular directions, squared, that count.
+TAKES_PART = 1e-3
+
+
+def complaints_of_columns(imputer, X, weight):
+    """Complaints of columns without entries, of constant ones, and of pairs that no row has both of."""
+    empty = imputer._empty
+    constant = np.setdiff1d(np.flatnonzero(~empty), imputer._features)
+    if empty.any():
+        what = "left out of the output. Set keep_empty_features=True to keep them, filled with 0."
+        what = "filled with 0." if imputer.keep_empty_features else what
+        yield f"X has {_listed(imputer, np.flatnonzero(empty))} without any entry: {what}"
+    if len(constant):
+        listed = _listed(imputer, constant)
+        yield f"X has {listed} constant: filled with that value, of no use for the others."
+    if len(imputer._features) and imputer._model.family.has_correlations:
+        yield from _of_strangers(imputer, X, weight)
+
+
+def of_raised_ridge(imputer, covariances, ridge):
+    """The complaint that covariances (K, d, d) are singular without more ridge, and along which features."""
+    along = np.zeros(len(imputer._features))
+    for covariance in covariances:
+        values, vectors = np.linalg.eigh(covariance)
+        along += (vectors[:, values < 1e-6] ** 2).sum(axis=1)
+    return (
+        f"With ridge={imputer.ridge:g} the covariance is singular along "
+        f"{_listed(imputer, imputer._features[along > TAKES_PART])}: linearly dependent, or too few rows. The "
+        f"fit was done again with ridge={ridge:.3g}."
+    )
+
+
+def of_few_rows(imputer, family):
+    """Complaints that a full covariance is too much for so few rows, where there is something to impute."""
+    moments, d = imputer._fitted_to, len(imputer._features)
+    gaps = moments.entries[imputer._features].min(initial=moments.weight) < moments.weight
+    if family.has_correlations and gaps and d > FEW_FEATURES and moments.n_rows <= d:
+        yield (
+            f"{moments.n_rows} rows do not determine a full covariance of {d} features: what is imputed "
+            f"rests on ridge={imputer.ridge_:g}, and intervals are too narrow. Use covariance_type='factor'."
+        )
+
+
+def _of_strangers(imputer, X, weight):
+    """Complaints of features that no row has both of."""
+    features, moments = imputer._features, imputer._fitted_to
+    entries = moments.entries[features]
+    if len(entries) < 2 or np.sort(entries)[:2].sum() > moments.weight:
+        return  # the rarest two must meet
+    together = 0.0
+    for start in range(0, len(X), MOMENT_ROWS):
+        seen = ~np.isnan(X[start : start + MOMENT_ROWS][:, features])
+        if weight is not None:
+            seen = seen[weight[start : start + MOMENT_ROWS] > 0]
+        together = together + seen.T.astype(np.float32) @ seen.astype(np.float32)
+    pairs = np.argwhere(np.triu(together == 0))
+    if len(pairs):
+        named = [" and ".join(imputer._column_name(features[j]) for j in pair) for pair in pairs[:MOST_PAIRS]]
+        more = f" and {len(pairs) - MOST_PAIRS} more pairs" if pairs[MOST_PAIRS:].size else ""
+        yield (
+            f"No row has both {'; '.join(named)}{more}: their correlation cannot be learnt but through "
+            "other features and the ridge."
+        )
+
+
+def _listed(imputer, columns):
+    names = [imputer._column_name(j) for j in columns]
+    more = f" and {len(names) - MOST_COLUMNS} more" if names[MOST_COLUMNS:] else ""
+    return ", ".join(names[:MOST_COLUMNS]) + more
