@@ -40,7 +40,7 @@ from emlearn.em import (
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
 from emlearn.impute._draws import draw, redrawn
-from emlearn.impute._report import complaints_of_columns, of_few_rows, of_raised_ridge
+from emlearn.impute._report import RAISED_TO, complaints_of_columns, of_few_rows, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._starts import GaussianStarts, kinds_for
@@ -49,8 +49,6 @@ from emlearn.mixture._starts import GaussianStarts, kinds_for
 # property of the data, not of their number); with more it is what the last steps of the fit tell.
 FEW_PARAMETERS = 50
 RATE_ROWS = 1000
-# Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
-RAISED_TO = 1e-6
 
 
 class EMImputer(TransformerMixin, EMMixin):

@@ -20,6 +20,7 @@ from emlearn._input.tables import only_numbers
 from emlearn._sklearn_compat import Interval, _fit_context, validate_data
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
+from emlearn.impute._draws import redrawn
 from emlearn.impute._imputer import EMImputer
 
 FLOATS = [np.float64, np.float32]
@@ -203,7 +204,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         given = {} if weight is None else {"sample_weight": weight}
 
         def fit_one(imputation_seed, model_seed):
-            drawn = joint._redrawn(Z, weight, imputation_seed)
+            drawn = redrawn(joint, Z, weight, imputation_seed)
             completed = np.delete(drawn.transform(entries), of_targets, axis=1)
             model = clone(self.estimator)
             _set_seeds(model, np.random.RandomState(model_seed))
@@ -404,17 +405,24 @@ def _as_columns(y, weight, of_classes):
     return Y @ (axes[some].T / size[some])
 
 
+class _JointImputer(EMImputer):
+    """An imputer of features with the columns of a target beside them, which messages call y."""
+
+    _of_features = None  # the imputer of the features alone, which has read them
+
+    def _column_name(self, column):
+        alone = self._of_features
+        return alone._column_name(column) if column < alone.n_features_in_ else "y"
+
+
 def _fit_joint(imputer, entries, weight):
     """An imputer of X, with columns of the target beside it, as ``imputer``, which has read X, is to be one."""
-    d = imputer.n_features_in_
-    unlimited = np.full(entries.shape[1] - d, np.inf)
+    unlimited = np.full(entries.shape[1] - imputer.n_features_in_, np.inf)
     least, most = np.hstack([imputer._check_limits(), [-unlimited, unlimited]])
-    joint = clone(imputer).set_output(transform="default")
+    joint = _JointImputer(**imputer.get_params(deep=False)).set_output(transform="default")
     joint.set_params(missing_values=np.nan, sample_posterior=True, min_value=least, max_value=most)
-    joint._column_name = lambda j: imputer._column_name(j) if j < d else "y"  # in warnings
-    joint.fit(entries, sample_weight=weight)
-    del joint._column_name
-    return joint
+    joint._of_features = imputer
+    return joint.fit(entries, sample_weight=weight)
 
 
 def _without_targets(joint, imputer):
@@ -422,13 +430,15 @@ def _without_targets(joint, imputer):
     d = imputer.n_features_in_
     own = np.flatnonzero(joint._features < d)
     alone = copy.copy(imputer)
-    vars(alone).update({**vars(joint), **vars(imputer)})
+    of_fit = vars(joint).keys() - vars(imputer).keys() - {"_of_features"}
+    vars(alone).update({name: getattr(joint, name) for name in of_fit})
     alone._features = joint._features[own]
-    alone._units = Affine(*(values[own] for values in joint._units))
     for name in ("_empty", "_available_mean", "missing_fraction_"):
         setattr(alone, name, getattr(joint, name)[:d])
     family = joint._params.family
     if len(own):
         family = joint._model.family.marginal(family, own)
-    alone._take(joint._params._replace(family=family))
+    units = Affine(*(values[own] for values in joint._units))
+    alone._take(joint._model, joint._params._replace(family=family), units)
+    alone.n_parameters_ = joint.n_parameters_
     return alone

@@ -8,6 +8,8 @@ from emlearn.base import MOMENT_ROWS
 
 # With more features than this, a full covariance from no more rows than features is worth a warning.
 FEW_FEATURES = 10
+# Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
+RAISED_TO = 1e-6
 # Columns and pairs of them that a message lists.
 MOST_COLUMNS, MOST_PAIRS = 10, 5
 # Entries of singular directions, squared, that count.
@@ -34,7 +36,7 @@ def of_raised_ridge(imputer, covariances, ridge):
     along = np.zeros(len(imputer._features))
     for covariance in covariances:
         values, vectors = np.linalg.eigh(covariance)
-        along += (vectors[:, values < 1e-6] ** 2).sum(axis=1)
+        along += (vectors[:, values < RAISED_TO] ** 2).sum(axis=1)
     return (
         f"With ridge={imputer.ridge:g} the covariance is singular along "
         f"{_listed(imputer, imputer._features[along > TAKES_PART])}: linearly dependent, or too few rows. The "
