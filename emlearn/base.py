@@ -47,6 +47,7 @@ class Plan(NamedTuple):
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
     n_distinct: int = 0  # observations that are not alike, as far as starts look
+    exchangeable: bool = True  # whether nothing but their estimates tells components apart
     n_agree: int = 2  # how many starts must meet
     part_model: EMModel | None = None  # what is fitted to the part, where that is not the same
     rate_data: Batches | None = None  # on which to find the rate of EM
@@ -302,7 +303,12 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
-        self._take(plan.model, self._order(plan, result.best.params), plan.units)
+        params = result.best.params
+        if plan.exchangeable:
+            order = self._order(plan, params)
+            latent, family = plan.model.latent, plan.model.family
+            params = LatentPair(latent.reorder(params.latent, order), family.reorder(params.family, order))
+        self._take(plan.model, params, plan.units)
         self._publish_race(plan, result)
         for complaint in self._complaints(plan, result.best):
             self._warn(complaint)
@@ -313,10 +319,8 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         return None
 
     def _order(self, plan, params):
-        """Parameters with components sorted: by weight, the largest first, of equals by the first mean."""
-        family = plan.model.family
-        order = np.lexsort((family.mean(params.family)[:, 0], -np.round(params.latent, 9)))
-        return LatentPair(params.latent[order], family.reorder(params.family, order))
+        """The order of components: by weight, the largest first, of equals by the first mean."""
+        return np.lexsort((plan.model.family.mean(params.family)[:, 0], -np.round(params.latent, 9)))
 
     def _take(self, model, params, units):
         """Take parameters in the engine's units, and publish what follows from them."""

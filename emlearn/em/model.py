@@ -122,6 +122,10 @@ class LatentStructure(Parametric):
         """Parameters from expected statistics."""
         raise NotImplementedError
 
+    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
+        """Parameters with the components in another order."""
+        return tree_map(lambda leaf: leaf[order], params)
+
 
 class LatentPair(NamedTuple):
     """Something of the latent structure beside the same thing of the family."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from numbers import Integral, Real
 from typing import NamedTuple
 
@@ -13,11 +14,11 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
+from emlearn._sample import ground, portfolio
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
-from emlearn.base import EMMixin, _callers_level, all_or_nothing
+from emlearn.base import EMMixin, Plan, _callers_level, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
-    Affine,
     Batches,
     LatentModel,
     LatentPair,
@@ -35,7 +36,7 @@ from emlearn.hmm._chain import (
 )
 from emlearn.hmm._emissions import emission_family, parts_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
-from emlearn.latent import ChainParams, stationary_distribution
+from emlearn.latent import stationary_distribution
 
 N_AGREE = 3  # starts that must meet at the best value, or as many again join
 
@@ -315,41 +316,46 @@ class HMMEM(DensityMixin, EMMixin):
         ValueError
             If X, a weight, a label or a parameter is not a legal one; the message names the place.
         """
-        K = self.n_components
         sequences = self._read(X, groups, lengths, reset=True)
         _check_ignored(y, sequences)
         weight = check_sequence_weight(sample_weight, sequences)
-        labels = check_state_labels(state_labels, sequences, K)
+        labels = check_state_labels(state_labels, sequences, self.n_components)
+        return self._fit(self._plan(sequences, weight, labels), X, y)
+
+    def _plan(self, sequences, weight, labels):
         if labels is not None and (labels < 0).all():
             labels = None
         row_weight = None if weight is None else sequences.per_row(weight)
         chain, given = bind_chain(self)
         if labels is not None:
-            check_labels(labels, sequences, K, chain, given)
+            check_labels(labels, sequences, self.n_components, chain, given)
         emission = emission_family(self, self.n_features_in_, getattr(self, "feature_names_in_", None))
         n_steps = self._n_steps(sequences.rows, row_weight)
         rng = check_random_state(self.random_state)
-        sample = SequenceSample.of(sequences.rows, sequences.lengths, weight, labels, self._sample_size(), rng)
+        rows, of_all = sequences.rows, sequences.lengths
+        sample = SequenceSample.of(rows, of_all, weight, labels, self._sample_size(), rng)
         family, units = self._bind_family(emission, sequences, row_weight, sample)
         model = LatentModel(chain, family)
-        starts = self._choose_starts(model, sample, units, given, labels, rng)
-        settings = {"units": units, "floats_per_row": self._floats_per_row()}
-        data, part = sample.batches(**settings), None
-        if not sample.is_whole:
-            part = data if len(starts) > 1 else None  # one start has no race to run
-            data = Batches(
-                sequences.rows,
-                weight,
-                lengths=sequences.lengths,
-                labels=labels,
-                n_threads=effective_n_jobs(self.n_jobs),
-                **settings,
-            )
-        result = self._race(model, starts, data, part, X, y, n_agree=N_AGREE)
-        volume = _total(self._log_volume(sequences.rows, units), row_weight)
-        self._publish(result, model, units, n_steps, volume, labels, sequences.n_sequences)
-        self._warn_of(result.best, n_steps)
-        return self
+        exchangeable = is_exchangeable(self, labels)
+        starts = self._starts(model, sample, units, given, exchangeable, rng)
+        n_threads = effective_n_jobs(self.n_jobs)
+        everything = partial(Batches, rows, weight, lengths=of_all, labels=labels, n_threads=n_threads)
+        cut = {"units": units, "floats_per_row": self._floats_per_row()}
+        data, part = ground(sample, starts, everything, **cut)
+        volume = _total(self._log_volume(rows, units), row_weight)
+        self.n_sequences_ = sequences.n_sequences
+        return Plan(
+            model,
+            units,
+            starts,
+            data,
+            part,
+            size=n_steps,
+            log_volume=volume,
+            n_distinct=n_steps,
+            exchangeable=exchangeable,
+            n_agree=N_AGREE,
+        )
 
     def _read(self, X, groups, lengths, *, reset):
         return read_sequences(
@@ -416,7 +422,8 @@ class HMMEM(DensityMixin, EMMixin):
         sequence, step = sequences.locate(row)
         return f"{self._column_name(column)}, sequence {sequence}, step {step}"
 
-    def _choose_starts(self, model, sample, units, given, labels, rng):
+    def _starts(self, model, sample, units, given, exchangeable, rng):
+        """Starts for the race and its reserve; or one, where there is only one to make."""
         means = self._given_means(units)
         make = ChainStarts(
             model,
@@ -424,12 +431,11 @@ class HMMEM(DensityMixin, EMMixin):
             sample,
             units,
             ordered=model.latent.allowed is not None and not np.tril(model.latent.allowed, -1).any(),
-            exchangeable=is_exchangeable(self, labels),
+            exchangeable=exchangeable,
             floats_per_row=self._floats_per_row(),
         )
         if self.warm_start and hasattr(self, "_params"):
-            last = self._last_params(model, units, given, make.everything())
-            return [Start("warm", lambda: last)]
+            return self._last(model, units, given, make.everything().family)
         if self.n_components == 1 and model.family.is_unimodal:
             starts = [Start("all", make.everything)]
         elif means is not None:
@@ -440,10 +446,7 @@ class HMMEM(DensityMixin, EMMixin):
                 raise ValueError(f"means_init: {error}") from error
             starts = [Start("given", lambda: everything._replace(family=moved))]
         else:
-            n = 2 * self.n_init if self.n_init > 1 else 1
-            seeds = rng.randint(np.iinfo(np.int32).max, size=n)
-            kinds = make.kinds(self.n_init) * 2
-            starts = [make.start(kind, seed) for kind, seed in zip(kinds, seeds, strict=False)]
+            starts = portfolio(make.start, make.kinds, self.n_init, rng)
         return [given_start(start, given) for start in starts]
 
     def _given_means(self, units):
@@ -455,27 +458,21 @@ class HMMEM(DensityMixin, EMMixin):
             raise ValueError(f"means_init has shape {means.shape}; expected {shape}.")
         if not np.isfinite(means).all():
             raise ValueError("means_init has NaN or infinite entries.")
-        return means if units is None else (means - units.shift) / units.scale
+        return (means - units.shift) / units.scale
 
-    def _last_params(self, model, units, given, some_start):
-        """The last fit's parameters in new units."""
+    _form = "emission or covariance_type"
+
+    def _last(self, model, units, given, some):
+        """The last fit's parameters in new units, of the form of ``some``, as the only start."""
         chain, emitted = self._params
-        if len(chain.start) != self.n_components or self._made_with != self._making():
-            raise ValueError(
-                "warm_start=True continues the last fit, but that had other features, another n_components, "
-                "emission or covariance_type. Set warm_start=False."
-            )
-        check_allowed("The last fit's transmat_", chain.transition, model.latent.allowed)
+        fits = len(chain.start) == self.n_components and self._made_with == self._making()
+        if fits and [leaf.shape for leaf in leaves(emitted)] != [leaf.shape for leaf in leaves(some)]:
+            raise ValueError("warm_start=True continues the last fit, but X has other categories now.")
+        if fits:
+            check_allowed("The last fit's transmat_", chain.transition, model.latent.allowed)
         if model.latent.fixed_start:
             chain = chain._replace(start=given.start)
-        family = model.family
-        shapes = [[leaf.shape for leaf in leaves(params)] for params in (emitted, some_start.family)]
-        if shapes[0] != shapes[1]:
-            raise ValueError("warm_start=True continues the last fit, but X has other categories now.")
-        if self._units is not None:
-            emitted = family.in_units(emitted, self._units)
-            emitted = family.in_units(emitted, Affine(-units.shift / units.scale, 1 / units.scale))
-        return LatentPair(chain, family.nearest_legal(emitted))
+        return self._warm_start(model, units, fits, latent=chain)
 
     def _making(self):
         """What the form of the parameters depends on."""
@@ -483,36 +480,30 @@ class HMMEM(DensityMixin, EMMixin):
         form = self.covariance_type, self.n_factors, self.n_mixtures, self.n_features_in_
         return emission or repr(self.emission), *form
 
-    def _publish(self, result, model, units, n_steps, volume, labels, n_sequences):
-        """Fitted attributes, in the user's units, states sorted."""
-        chain, emitted = result.best.params
-        chain = ChainParams(model.latent.start_of(chain), chain.transition)
-        if is_exchangeable(self, labels):
-            order = self._sorted_states(model.family, chain, emitted, units)
-            chain = ChainParams(chain.start[order], chain.transition[np.ix_(order, order)])
-            emitted = model.family.reorder(emitted, order)
+    def _order(self, plan, params):
+        """The order of states: by their means, or by how often they are visited where there are none."""
+        keys = []
+        if plan.model.family.has_moments:
+            means = plan.model.family.mean(params.family)
+            keys = [column for column in means.T if not np.isnan(column).any()]
+        if not keys:
+            chain = params.latent
+            visits = stationary_distribution(chain.transition, plan.model.latent.start_of(chain))
+            keys = [-np.round(visits, 9)]
+        return np.lexsort(keys[::-1])
+
+    def _take(self, model, params, units):
+        chain, emitted = params
+        chain = chain._replace(start=model.latent.start_of(chain))
         self._model, self._params, self._units = model, LatentPair(chain, emitted), units
         self._made_with = self._making()
         self.startprob_, self.transmat_ = chain.start.copy(), chain.transition.copy()
         self.stationary_distribution_ = stationary_distribution(chain.transition, chain.start)
-        self._publish_emission(model.family, emitted, units)
+        self._take_emission(model.family, model.family.in_units(emitted, units))
         self.n_parameters_ = model.latent.n_parameters(chain) + model.family.n_parameters(emitted)
-        self.n_sequences_ = n_sequences
-        self._publish_race(result, n_steps, volume)
 
-    def _sorted_states(self, family, chain, emitted, units):
-        """States by their means, or by how often they are visited where there are none."""
-        keys = []
-        if family.has_moments:
-            means = family.mean(emitted)
-            keys = [column for column in means.T if not np.isnan(column).any()]
-        if not keys:
-            keys = [-np.round(stationary_distribution(chain.transition, chain.start), 9)]
-        return np.lexsort(keys[::-1])
-
-    def _publish_emission(self, family, emitted, units):
-        if units is not None:
-            emitted = family.in_units(emitted, units)
+    def _take_emission(self, family, emitted):
+        """Parameters of the emissions, under names of their own where all columns have the same."""
         for name in getattr(self, "_of_emission", ()):
             delattr(self, name)
         parts = parts_of(family, self.n_features_in_, tree_map(np.copy, emitted))
@@ -520,23 +511,23 @@ class HMMEM(DensityMixin, EMMixin):
             self.emission_params_ = {tuple(columns.tolist()): params for columns, _, params in parts}
             self._of_emission = ()
             return
-        _, inner, self.emission_params_ = parts[0]
-        fields = inner.fields(emitted, (self.n_components,))
+        self.emission_params_ = parts[0][2]
+        fields = family.fields(emitted, (self.n_components,))
         self._of_emission = [name + "_" for name in fields]
         for name, value in fields.items():
             setattr(self, name + "_", value)
 
-    def _warn_of(self, best, n_steps):
-        """Say what of the fit is not as it should be."""
+    def _complaints(self, plan, best):
         # With so few steps every covariance is singular, and the data's own warning has said so.
-        too_few = self._model.family.forced_columns() and n_steps <= self.n_components * self.n_features_in_
-        if np.isinf(self._model.family.handicap(self._params.family)) and not too_few:
-            self._warn(
+        forced = plan.model.family.forced_columns()
+        too_few = forced and plan.n_distinct <= self.n_components * self.n_features_in_
+        if np.isinf(plan.model.handicap(self._params)) and not too_few:
+            yield (
                 f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "
                 "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
                 "if states are truly that narrow, lower reg_covar."
             )
-        self._warn_unless_converged(best)
+        yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
 
@@ -593,8 +584,6 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _log_volume(self, rows, units):
         """Log of the volume of a unit of the engine in units of X, for the observed entries of each row."""
-        if units is None:
-            return 0.0
         log_scale = np.log(units.scale)
         if not np.isnan(rows.sum(dtype=np.float64)):
             return np.full(len(rows), log_scale.sum())
@@ -755,8 +744,7 @@ class HMMEM(DensityMixin, EMMixin):
         if not family.has_moments:
             nothing = np.full((*proba.shape[:-1], d), np.nan)
             return nothing, np.full((*nothing.shape, d), np.nan)
-        if self._units is not None:
-            emitted = family.in_units(emitted, self._units)
+        emitted = family.in_units(emitted, self._units)
         means, covariances = family.mean(emitted), family.covariance(emitted)
         mean = proba @ means
         centred = means - mean[..., None, :]
@@ -899,9 +887,7 @@ class HMMEM(DensityMixin, EMMixin):
         for step, level in enumerate(levels):
             state = (cumulative[state] <= level).sum(axis=1)
             states[:, step] = state
-        X = self._model.family.sample(emitted, states.ravel(), rng)
-        if self._units is not None:
-            X = X * self._units.scale + self._units.shift
+        X = self._model.family.sample(emitted, states.ravel(), rng) * self._units.scale + self._units.shift
         if n_sequences is None:
             return X, states[0]
         whole = Sequences(X, np.full(n, n_samples, dtype=np.intp), None, "list")

@@ -149,10 +149,10 @@ class ChainStarts:
         spread = points.std(axis=0)
         return (points - points.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
 
-    def kinds(self, n):
-        """Kinds of n starts."""
-        portfolio = ("in_turn", *PORTFOLIO) if self._ordered else PORTFOLIO
-        return [portfolio[i % len(portfolio)] for i in range(n)]
+    @property
+    def kinds(self):
+        """Kinds of starts, by turns."""
+        return ("in_turn", *PORTFOLIO) if self._ordered else PORTFOLIO
 
     def start(self, kind, seed):
         """A start of some kind."""

@@ -62,6 +62,10 @@ class Grouped(Wrapper, LatentStructure):
         shares /= np.where(total > 0, total, 1.0)
         return self.latent.start(groups, shares if groups.weight is None else shares * groups.weight)
 
+    def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
+        """Parameters with the components in another order."""
+        return self.latent.reorder(params, order)
+
     def floats_per_row(self, n_components: int) -> int:
         """How many numbers an E-step works on per observation, beside those of the densities."""
         return 2 * n_components + int(self.latent.floats_per_row(n_components))

@@ -262,6 +262,10 @@ class MarkovChain(LatentStructure):
         first = _with_prior(stats.first, self.start_concentration, params.start)
         return ChainParams(_normalised(first, params.start), transition)
 
+    def reorder(self, params: ChainParams, order: NDArray[np.int_]) -> ChainParams:
+        """Parameters with the states in another order."""
+        return ChainParams(params.start[order], params.transition[np.ix_(order, order)])
+
     def log_prior(self, params: ChainParams) -> float:
         value = _log_dirichlet(self.concentration, params.transition)
         if not (self.fixed_start or self.stationary):
