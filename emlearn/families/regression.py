@@ -11,7 +11,7 @@ cancels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -318,6 +318,10 @@ class Regression(ExponentialFamily):
         """Number of free parameters."""
         n_coef = len(params.coef) * self.n_own + len(self.shared)
         return n_coef + self.response.has_dispersion * len(params.dispersion)
+
+    def for_share(self, share: float) -> Regression:
+        """The family for a share of the data, on which penalties weigh as much less."""
+        return replace(self, penalty=tuple(share * alpha for alpha in self.penalty))
 
     def in_units(self, params: RegressionParams, units: Affine) -> RegressionParams:
         """Parameters of the data before design and response were brought to ``units``.

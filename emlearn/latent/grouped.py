@@ -66,6 +66,10 @@ class Grouped(Wrapper, LatentStructure):
         """Parameters with the components in another order."""
         return self.latent.reorder(params, order)
 
+    def for_share(self, share: float) -> Grouped:
+        """The same for a share of the data, on which penalties weigh as much less."""
+        return Grouped(self.latent.for_share(share))
+
     def floats_per_row(self, n_components: int) -> int:
         """How many numbers an E-step works on per observation, beside those of the densities."""
         return 2 * n_components + int(self.latent.floats_per_row(n_components))

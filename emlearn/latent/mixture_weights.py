@@ -63,6 +63,10 @@ class MixtureWeights(LatentStructure):
             return 0.0
         return float((self.concentration - 1.0) * np.log(params).sum())
 
+    def for_share(self, share: float) -> MixtureWeights:
+        """The same for a share of the data."""
+        return self
+
     def floats_per_row(self, n_components: int) -> int:
         """How many numbers an E-step works on per observation, beside those of the densities."""
         return 2 * n_components

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
 
@@ -146,6 +146,10 @@ class SoftmaxGate(LatentStructure):
     def log_prior(self, params: FloatArray) -> float:
         """Log of the normal density that the ridge amounts to, up to a constant."""
         return -0.5 * self.ridge * float(np.sum(params[:, 1:] ** 2))
+
+    def for_share(self, share: float) -> SoftmaxGate:
+        """The gate for a share of the data, on which the penalty weighs as much less."""
+        return replace(self, ridge=share * self.ridge)
 
     def in_units(self, params: FloatArray, units: Affine) -> FloatArray:
         """Parameters for the rows of ``batch.x`` before they were brought to ``units``."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -14,15 +15,14 @@ from sklearn.utils import check_array, check_consistent_length, check_random_sta
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.sequences import read_groups
-from emlearn._sample import SAMPLE_ROWS, Sample
+from emlearn._sample import SAMPLE_ROWS, Sample, ground, portfolio
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
-from emlearn.base import EMMixin, all_or_nothing
+from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
     Batches,
     LatentModel,
-    LatentPair,
     SideBySide,
     Start,
     one_blas_thread,
@@ -135,41 +135,45 @@ class _RegressionMixture(EMMixin):
             differ, there are fewer distinct rows than components, or a parameter is not a legal one.
         """
         X = self._check_X(X, reset=True, allow_nan=False)
-        shared, gated = self._shared_columns(), self._gated_columns()
-        response = self._response
-        y = self._read_y(y, X, response, reset=True)
+        columns = self._shared_columns(), self._gated_columns()
+        read_y = self._read_y(y, X, self._response, reset=True)
         weight = self._check_weight(sample_weight, X)
-        y, offset = _less_offset(y, self._check_offset(offset, X), response)
+        return self._fit(self._plan(X, read_y, weight, groups, self._check_offset(offset, X), *columns), X, y)
+
+    def _plan(self, X, y, weight, groups, offset, shared, gated):
+        y, offset = _less_offset(y, offset, self._response)
         lengths, order = (None, None) if groups is None else self._read_groups(groups, X, weight, gated)
         table = self._table(X, y, offset, order, self.fit_intercept)
         if weight is not None and order is not None:
             weight = weight[order]
         units, moments = self._units_of(table, weight, X.shape[1])
+        of_table = self._affine(units, table)
         latent = self._choose_latent(gated, units, moments)
         latent = latent if lengths is None else Grouped(latent)
         model = LatentModel(latent, self._choose_family(shared, units, offset is not None))
         rng = check_random_state(self.random_state)
-        sample = self._sample(table, weight, lengths, self._affine(units, table), rng)
+        sample = self._sample(table, weight, lengths, of_table, rng)
         self._check_rows(moments.n_rows, sample, lengths)
+        share = 1.0 if sample.is_whole else sample.weight.sum() / moments.weight
+        part_model = self._for_share(model, share)
         floats_per_row = model.family.floats_per_row(self.n_components, table.shape[1])
         floats_per_row += latent.floats_per_row(self.n_components)
-        data, part, part_model = sample.batches(floats_per_row), None, model
-        if len(sample.positions) < moments.n_rows:
-            part, part_model = data, self._for_share(model, sample.weight.sum() / moments.weight)
-            data = Batches(
-                table,
-                weight,
-                lengths=lengths,
-                floats_per_row=floats_per_row,
-                units=self._affine(units, table),
-                n_threads=effective_n_jobs(self.n_jobs),
-            )
-        starts = self._choose_starts(part_model, units, sample, floats_per_row, rng)
-        part = part if len(starts) > 1 else None  # one start has no race to run
-        # Two starts meet too easily at a lesser maximum.
-        result = self._race(model, starts, data, part, X, y, n_agree=3, sample_model=part_model)
-        self._publish(result, model, units, moments, data)
-        return self
+        starts = self._starts(part_model, units, sample, floats_per_row, rng)
+        n_threads = effective_n_jobs(self.n_jobs)
+        everything = partial(Batches, table, weight, lengths=lengths, units=of_table, n_threads=n_threads)
+        data, part = ground(sample, starts, everything, floats_per_row=floats_per_row)
+        return Plan(
+            model,
+            units,
+            starts,
+            data,
+            part,
+            size=moments.weight,
+            log_volume=moments.weight * np.log(units.scale[-1]),
+            n_distinct=moments.n_rows,
+            n_agree=3,  # two starts meet too easily at a lesser maximum
+            part_model=part_model,
+        )
 
     def _read_y(self, y, X, response, *, reset):
         """Response of each row, (n, 1); or successes and trials, (n, 2)."""
@@ -255,12 +259,9 @@ class _RegressionMixture(EMMixin):
     @staticmethod
     def _for_share(model, share):
         """The model for a share of the data: penalties weigh as much less."""
-        latent, family = model.latent, model.family
-        penalty = tuple(share * alpha for alpha in family.penalty)
-        if isinstance(_of_rows(latent), SoftmaxGate):
-            gate = replace(_of_rows(latent), ridge=share * _of_rows(latent).ridge)
-            latent = Grouped(gate) if isinstance(latent, Grouped) else gate
-        return LatentModel(latent, replace(family, penalty=penalty))
+        return (
+            model if share == 1.0 else LatentModel(model.latent.for_share(share), model.family.for_share(share))
+        )
 
     @staticmethod
     def _table(X, y, offset, order, has_intercept):
@@ -329,35 +330,30 @@ class _RegressionMixture(EMMixin):
                 f"{len(sample.lengths)} with weight. Reduce n_components."
             )
 
-    def _choose_starts(self, model, units, sample, floats_per_row, rng):
-        """Starts for the race and the reserve, ``n_init`` of each; or one, where there is only one to make."""
+    def _starts(self, model, units, sample, floats_per_row, rng):
+        """Starts for the race and its reserve; or one, where there is only one to make."""
         if self.warm_start and hasattr(self, "_params"):
-            last = self._last_params(model, units)
-            return [Start("warm", lambda: last)]
+            return self._last(model, units)
         make = RegressionStarts(model, self.n_components, sample, floats_per_row)
         # As many free coefficients as rows explain all of them: nothing is left to tell components apart by.
         explained = not self.alpha and len(sample.rows) <= model.family.n_columns
         if self.n_components == 1 or explained:
             return [Start("all", make.everything)]
-        seeds = rng.randint(np.iinfo(np.int32).max, size=2 * self.n_init if self.n_init > 1 else 1)
-        kinds = self._portfolio
-        return [make.start(kinds[i % self.n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
+        return portfolio(make.start, self._portfolio, self.n_init, rng)
 
-    def _last_params(self, model, units):
-        """The last fit's parameters in new units."""
+    _form = "family or kind of variance"
+
+    def _last(self, model, units):
+        """The last fit's parameters in new units, as the only start."""
         latent, params = self._params
         new, old = model.family, self._model.family
         fits = self.coef_.shape == (self.n_components, self.n_features_in_)
         fits = fits and (new.n_columns, new.response) == (old.n_columns, old.response)
         fits = fits and new.n_dispersions(self.n_components) == len(params.dispersion)
-        if not (fits and self._has_same_latent(model)):
-            raise ValueError(
-                "warm_start=True continues the last fit, but that had other features, another n_components, "
-                "family or kind of variance. Set warm_start=False."
-            )
-        inverse = Affine(-units.shift / units.scale, 1 / units.scale)
-        params = new.in_units(old.in_units(params, self._units), inverse)
-        return LatentPair(self._latent_in_new_units(latent, model, units), new.nearest_legal(params))
+        fits = fits and self._has_same_latent(model)
+        if fits:
+            latent = self._latent_in_new_units(latent, model, units)
+        return self._warm_start(model, units, fits, latent)
 
     def _has_same_latent(self, model):
         return True
@@ -365,40 +361,39 @@ class _RegressionMixture(EMMixin):
     def _latent_in_new_units(self, latent, model, units):
         return latent
 
-    def _publish(self, result, model, units, moments, data):
-        """Fitted attributes, in the user's units, components sorted; then warnings."""
-        with one_blas_thread():
-            summary = data.sum(summarise(model, result.best.params))
-        share = summary.prior / summary.prior.sum()
-        latent, params = result.best.params
-        order = np.lexsort((params.coef[:, 0], -np.round(share, 9)))
-        self._model, self._units = model, units
-        self._params = LatentPair(latent[order], model.family.reorder(params, order))
-        self.weights_ = share[order]
-        family = model.family.in_units(self._params.family, units)
-        first = int(self.fit_intercept)
+    def _order(self, plan, params):
+        return np.lexsort((params.family.coef[:, 0], -np.round(params.latent, 9)))
+
+    def _take(self, model, params, units):
+        self._model, self._params, self._units = model, params, units
+        family = model.family.in_units(params.family, units)
+        first, K = int(self.fit_intercept), len(family.coef)
         self.coef_ = family.coef[:, first:].copy()
-        self.intercept_ = family.coef[:, 0].copy() if first else np.zeros(self.n_components)
+        self.intercept_ = family.coef[:, 0].copy() if first else np.zeros(K)
         if model.family.response.has_dispersion:
-            self.sigma_ = np.broadcast_to(np.sqrt(family.dispersion), self.n_components).copy()
+            self.sigma_ = np.broadcast_to(np.sqrt(family.dispersion), K).copy()
         else:  # that of an earlier fit
             vars(self).pop("sigma_", None)
-        self._publish_latent()
-        self.n_parameters_ = model.latent.n_parameters(latent) + model.family.n_parameters(params)
-        self._publish_race(result, moments.weight, moments.weight * np.log(units.scale[-1]))
-        for complaint in complaints(self, summary.reorder(order), moments.weight / moments.n_rows):
-            self._warn(complaint)
-        self._warn_unless_converged(result.best)
+        self._take_latent(params.latent)
+        self.n_parameters_ = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
 
-    def _publish_latent(self):
+    def _take_latent(self, latent):
         """Attributes of how components are weighted."""
+        self.weights_ = latent.copy()
+
+    def _complaints(self, plan, best):
+        with one_blas_thread():
+            summary = plan.data.sum(summarise(plan.model, self._params))
+        yield from complaints(self, summary, plan.size / plan.n_distinct)
+        yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
 
     def _map_rows(self, X, function, y=None, offset=None, floats_per_row=0):
-        """``function(batch, family)`` of each batch, gathered over the rows of X along the first axis.
+        """``function(batch, family)`` of each batch, gathered over the rows of X, which come first.
 
-        The function works on so many floats per row beside those of an E-step.
+        The function gives an array (..., m), or several in a tuple, and works on so many floats per row beside
+        those of an E-step.
         """
         check_is_fitted(self)
         X = self._check_X(X, reset=False, allow_nan=False)
@@ -418,12 +413,13 @@ class _RegressionMixture(EMMixin):
         )
         with one_blas_thread():
             parts = list(batches.map(lambda batch: function(batch, family)))
-        return np.concatenate(parts)
+        if isinstance(parts[0], tuple):
+            return tuple(np.concatenate(part, axis=-1).T for part in zip(*parts, strict=True))
+        return np.concatenate(parts, axis=-1).T
 
     def _prior(self, batch):
         """Prior weights, (K, m)."""
-        log_weights = self._latent.log_weights(self._params.latent, batch)
-        return np.broadcast_to(np.exp(log_weights), (len(self.coef_), batch.x.shape[1]))
+        return np.exp(self._log_prior(batch))
 
     @property
     def _latent(self):
@@ -455,7 +451,7 @@ class _RegressionMixture(EMMixin):
         means : ndarray of shape (n, K)
             In the unit of y; of binomial responses the probability of success.
         """
-        return self._map_rows(X, lambda *args: self._means(*args).T, offset=offset)
+        return self._map_rows(X, self._means, offset=offset)
 
     def component_proba(self, X, y=None, *, groups=None, offset=None):
         """Probability of each component: prior weights, or responsibilities once y is known.
@@ -478,23 +474,22 @@ class _RegressionMixture(EMMixin):
         if y is None:
             if groups is not None:
                 raise ValueError("groups say nothing without y: give y too.")
-            return self._map_rows(X, lambda batch, _: self._prior(batch).T.copy(), offset=offset)
+            return self._map_rows(X, lambda batch, _: self._prior(batch), offset=offset)
         resp, _, codes = self._posterior(X, y, None, groups, offset)
         return resp if codes is None else resp[codes]
 
     def _posterior(self, X, y, weight, groups, offset):
         """Responsibilities (u, K) and log evidence (u,) of rows, or of groups with the group of each row."""
-
-        def joint(batch, family):
-            seen = family.density(self._params.family)(batch)
-            log_prob = seen.log_prob + seen.shared_log_prob() - np.log(self._units.scale[-1])
-            prior = self._latent.log_weights(self._params.latent, batch)
-            return log_prob, np.broadcast_to(prior, log_prob.shape)
-
         if groups is None:
-            both = self._map_rows(X, lambda *args: np.vstack(posterior_of(sum(joint(*args)))).T, y, offset)
-            return both[:, :-1], both[:, -1], None
-        log_prob, prior = np.split(self._map_rows(X, lambda *args: np.vstack(joint(*args)).T, y, offset), 2, 1)
+
+            def of_rows(batch, family):
+                return posterior_of(self._log_prob(batch, family) + self._log_prior(batch))
+
+            resp, evidence = self._map_rows(X, of_rows, y, offset)
+            return resp, evidence, None
+        log_prob, prior = self._map_rows(
+            X, lambda batch, family: (self._log_prob(batch, family), self._log_prior(batch)), y, offset
+        )
         if weight is not None:
             log_prob *= weight[:, None]
         gated = getattr(self, "gate_features_", None)
@@ -506,6 +501,16 @@ class _RegressionMixture(EMMixin):
         codes = np.zeros(len(log_prob), dtype=np.intp)
         codes[order] = np.repeat(np.arange(len(lengths)), lengths)
         return resp.T, evidence, codes
+
+    def _log_prob(self, batch, family):
+        """Log-densities of the responses in the user's unit, component by component, (K, m)."""
+        seen = family.density(self._params.family)(batch)
+        return seen.log_prob + seen.shared_log_prob() - np.log(self._units.scale[-1])
+
+    def _log_prior(self, batch):
+        """Log prior weights, (K, m)."""
+        log_weights = self._latent.log_weights(self._params.latent, batch)
+        return np.broadcast_to(log_weights, (len(self.coef_), batch.x.shape[1]))
 
     def score_samples(self, X, y, *, groups=None, offset=None):
         """Log-density of each response given its row, or of all responses of each group given their rows.
@@ -608,14 +613,14 @@ class _RegressionMixture(EMMixin):
         components : ndarray of int of shape (n,)
             The components they were drawn from.
         """
-        drawn = self._map_rows(
+        prior, eta = self._map_rows(
             X,
             lambda batch, family: (
-                np.vstack([self._prior(batch), family.linear_predictor(self._params.family, batch)]).T
+                self._prior(batch),
+                family.linear_predictor(self._params.family, batch),
             ),
             offset=offset,
         )
-        prior, eta = np.split(drawn, 2, axis=1)
         rng = check_random_state(self.random_state)
         cumulative = prior.cumsum(axis=1)[:, :-1]
         components = (rng.uniform(size=(len(prior), 1)) > cumulative).sum(axis=1)
@@ -660,9 +665,9 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             mean = (prior * means).sum(axis=0)
             within = noise * self._units.scale[-1] ** 2
             variance = (prior * (within + (means - mean) ** 2)).sum(axis=0)
-            return np.vstack([mean, np.sqrt(variance)]).T
+            return mean, np.sqrt(variance)
 
-        return tuple(self._map_rows(X, moments, offset=offset).T.copy())
+        return self._map_rows(X, moments, offset=offset)
 
     def predict_proba(self, X, y=None, *, groups=None, offset=None):
         """Probability of each component: the same as `component_proba`.
@@ -704,7 +709,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         def of_batch(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
             found = self._invert(family.response, self._prior(batch), eta, np.atleast_1d(levels))
-            return found * self._units.scale[-1] + self._units.shift[-1]
+            return (found * self._units.scale[-1] + self._units.shift[-1]).T
 
         floats_per_row = 4 * len(self.coef_) * max(levels.size, 1)
         quantiles = self._map_rows(X, of_batch, offset=offset, floats_per_row=floats_per_row)

@@ -12,6 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
+from emlearn.em import one_blas_thread
 from emlearn.families import RESPONSES
 from emlearn.regression._base import _MixtureRegressor, _of_rows, _RegressionMixture
 from emlearn.regression._starts import GATED_PORTFOLIO
@@ -29,9 +30,23 @@ class _Gated:
             return np.empty(0, dtype=np.int_)
         return self._column_numbers(self.gate_features, "gate_features")
 
-    def _publish_latent(self):
+    def _order(self, plan, params):
+        latent = _of_rows(plan.model.latent)
+
+        def prior(batch):
+            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+            return np.exp(latent.log_weights(params.latent, batch)) @ weight
+
+        with one_blas_thread():
+            total = plan.data.sum(prior)
+        shares = total / total.sum()
+        order = np.lexsort((params.family.coef[:, 0], -np.round(shares, 9)))
+        self.weights_ = shares[order]  # the rows of the fit have a say in these, not only the parameters
+        return order
+
+    def _take_latent(self, latent):
         gate = self._latent
-        params = gate.in_units(self._params.latent, self._units)
+        params = gate.in_units(latent, self._units)
         self.gate_features_ = np.array(gate.columns) - int(self.fit_intercept)
         self.gate_coef_, self.gate_intercept_ = params[:, 1:].copy(), params[:, 0].copy()
 

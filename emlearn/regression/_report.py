@@ -22,15 +22,10 @@ class Summary(NamedTuple):
     """Sums over the rows at the end of a fit."""
 
     counts: np.ndarray  # (K,) Σ responsibilities
-    prior: np.ndarray  # (K,) Σ prior weights
     curvature: np.ndarray  # (K, p, p) Σ responsibility · curvature · z zᵀ
     expected: np.ndarray  # (K, p, p) the same for a curvature of 1 / (1 + η²)
     design: np.ndarray  # (p, p) Σ z zᵀ
     misfit: float  # Σ responsibility · (1 − prior weight)
-
-    def reorder(self, order):
-        """The summary with components in another order."""
-        return Summary(*(part[order] for part in self[:4]), self.design, self.misfit)
 
 
 def summarise(model, params):
@@ -43,10 +38,8 @@ def summarise(model, params):
         eta = model.family.linear_predictor(params.family, batch)
         resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
         totals = seen.totals(resp)
-        weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
         return Summary(
             totals.weight,
-            np.broadcast_to(prior, resp.shape) @ weight,
             totals.gram,
             weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
             totals.design,

@@ -78,7 +78,8 @@ class GroupedSample(Sample):
         contents.sort(key=lambda content: content[:2])
         order = np.concatenate([list(rows) for *_, rows in contents])
         lengths = np.array([len(rows) for *_, rows in contents])
-        return cls(distinct[rank[order]], counts[order], positions, counts, lengths)
+        is_whole = len(positions) == len(table)
+        return cls(distinct[rank[order]], counts[order], positions, counts, is_whole, lengths)
 
     @cached_property
     def batch(self):
