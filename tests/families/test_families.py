@@ -32,7 +32,7 @@ from emlearn.families import (
 from emlearn.latent import MixtureWeights
 from emlearn.testing import check_model
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 NAN = np.nan
 K = 2
 FULL = COVARIANCE_SHAPES["full"]

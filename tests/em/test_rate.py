@@ -17,7 +17,7 @@ from emlearn.families import (
 )
 from emlearn.latent import MixtureWeights
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 
 
 def gaussian(name, n_columns):

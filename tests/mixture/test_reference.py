@@ -16,7 +16,7 @@ from emlearn.em import Batch, LatentModel, Start, fit_em, race
 from emlearn.families import Categorical, Poisson
 from emlearn.latent import MixtureWeights
 
-DATA = Path(__file__).parent / "data"
+DATA = Path(__file__).parents[1] / "data"
 SHORT = 1e-3  # nats that a fit may stay below a published value
 SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 3 else []) for seed in range(20)]
 

@@ -11,7 +11,7 @@ import pytest
 
 import emlearn
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def test_version_is_stated_once():

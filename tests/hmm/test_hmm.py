@@ -31,7 +31,7 @@ from emlearn.families import COVARIANCE_SHAPES, Gaussian, Poisson
 from emlearn.latent import _chain_numpy, markov_chain, stationary_distribution
 from emlearn.sequences import SequenceWise
 
-SPEED = Path(__file__).parent / "data" / "speed.csv"
+SPEED = Path(__file__).parents[1] / "data" / "speed.csv"
 SPEED_LENGTHS = [168, 134, 137]
 SHORT = 1e-3  # nats that a fit may stay below a published value
 NAN = np.nan
