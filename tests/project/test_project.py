@@ -30,11 +30,6 @@ def test_installed_version_is_the_imported_one():
     assert installed == emlearn.__version__
 
 
-def test_public_names_exist():
-    assert sorted(set(emlearn.__all__)) == sorted(emlearn.__all__)
-    assert all(hasattr(emlearn, name) for name in emlearn.__all__)
-
-
 def test_import_leaves_optional_packages_alone():
     # scikit-learn imports pandas itself where it finds it, so only what emlearn adds counts.
     code = (
