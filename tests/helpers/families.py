@@ -103,8 +103,11 @@ def gaussian_rows(rng, labels, d=3):
     return MEANS[labels, :d] + rng.normal(size=(len(labels), d)) @ ROOT[:d, :d]
 
 
+SIMPLE_FORMS = ("full", "tied", "diag", "tied_diag", "spherical", "tied_spherical")
+
+
 def in_form(shape, covariances):
-    """Covariances (K, d, d) as a form keeps them, and as matrices again."""
+    """Covariances (K, d, d) as a simple form keeps them, and as matrices again."""
     kept = covariances[:1] if shape.startswith("tied") else covariances
     if shape.endswith("diag"):
         kept = np.diagonal(kept, axis1=1, axis2=2).copy()
@@ -113,6 +116,18 @@ def in_form(shape, covariances):
     d = covariances.shape[-1]
     matrices = [c if np.ndim(c) == 2 else np.eye(d) * c for c in kept]
     return kept, np.array(matrices * (len(covariances) // len(matrices)))
+
+
+def parameters_of(family, shape, d):
+    """Parameters of two components, and their covariance matrices; of other forms as they fit some rows."""
+    if shape in SIMPLE_FORMS:
+        kept, matrices = in_form(shape, COVARIANCES[:, :d, :d])
+        return GaussianParams(MEANS[:, :d], kept), matrices
+    labels = np.arange(2000) % K
+    rows = MEANS[labels, :d] + np.random.RandomState(0).normal(size=(2000, d)) @ ROOT[:d, :d]
+    rows[labels == 1] *= np.array([0.7, 1.4, 1.0])[:d]
+    params = family.start(batch_of(rows), (labels == np.arange(K)[:, None]) * 1.0)
+    return params, family.covariance(params)
 
 
 def normal_log_density(mean, covariance, x):
@@ -130,14 +145,14 @@ def gaussian_maximum(shape):
 
 
 def gaussian(shape, kind=Gaussian, d=2, **options):
-    kept, matrices = in_form(shape, COVARIANCES[:, :d, :d])
-    incomplete = kind is IncompleteGaussian
+    family, incomplete = kind(COVARIANCE_SHAPES[shape], **options), kind is IncompleteGaussian
+    params, matrices = parameters_of(family, shape, d)
     return Example(
-        kind(COVARIANCE_SHAPES[shape], **options),
-        GaussianParams(MEANS[:, :d], kept),
+        family,
+        params,
         (holes if incomplete else lambda rows: rows)(lambda rng, labels: gaussian_rows(rng, labels, d)),
-        of_observed(lambda x, k: normal_log_density(MEANS[k, :d], matrices[k], x)),
-        maximum=None if incomplete else gaussian_maximum(shape),
+        of_observed(lambda x, k: normal_log_density(params.means[k], matrices[k], x)),
+        maximum=gaussian_maximum(shape) if shape in SIMPLE_FORMS and not incomplete else None,
     )
 
 
