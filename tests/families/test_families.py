@@ -28,7 +28,7 @@ from emlearn.families import (
     gaussian,
 )
 from emlearn.latent import MixtureWeights
-from tests.helpers.data import table
+from tests.helpers.data import read_table
 from tests.helpers.families import (
     FAMILIES,
     FULL,
@@ -213,7 +213,7 @@ def test_patterns_are_found_once(monkeypatch):
 
 def test_airquality():
     """The maximum is that of an independent optimiser."""
-    X = table("airquality", 4)
+    X = read_table("airquality", 4)
     units = Affine(np.nanmean(X, axis=0), np.nanstd(X, axis=0))
     model = LatentModel(MixtureWeights(), IncompleteGaussian(FULL, floor=1e-9))
     data = Batches(X, units=units)

@@ -1097,7 +1097,9 @@ def hard_data(name):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # some run away
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", ["classes", "classes apart", "few rows", "regressions", "experts", "counts"])
 def test_no_start_stands_higher_than_the_winner(name, seed):
     estimator, X, y = hard_data(name)

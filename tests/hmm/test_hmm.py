@@ -29,10 +29,9 @@ from emlearn.datasets import load_earthquakes, load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, Poisson
 from emlearn.latent import _chain_numpy, stationary_distribution
 from emlearn.sequences import SequenceWise
-from tests.helpers.data import DATA
+from tests.helpers.data import read_table
 from tests.helpers.kernels import COMPILED, needs_compiled
 
-SPEED = DATA / "speed.csv"
 SPEED_LENGTHS = [168, 134, 137]
 SHORT = 1e-3  # nats that a fit may stay below a published value
 NAN = np.nan
@@ -45,7 +44,7 @@ def hmm(n_components=2, **kwargs):
 @pytest.fixture(scope="module")
 def speed():
     """Response times in three series."""
-    rt = np.loadtxt(SPEED, delimiter=",", skiprows=1, usecols=0)[:, None]
+    rt = read_table("speed", 1)
     return np.split(rt, np.cumsum(SPEED_LENGTHS)[:-1])
 
 

@@ -2,7 +2,6 @@
 
 import datetime
 import pickle
-import warnings
 
 import numpy as np
 import pandas as pd
@@ -24,13 +23,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import emlearn
 from emlearn import EMImputer, MultipleImputation
 from emlearn.families import COVARIANCE_SHAPES
+from tests.helpers.data import read_table
+from tests.helpers.estimators import SKLEARN_IS_RECENT, fit_and_messages
 
 SHAPES = [*COVARIANCE_SHAPES, "factor"]
 PER_FEATURE = [shape for shape in SHAPES if "spherical" not in shape]  # forms that units do not change
 FITTED = ("weights_", "means_", "covariances_", "mean_", "covariance_", "missing_fraction_", "ridge_")
 RESULTS = (*FITTED, "log_likelihood_", "lower_bounds_", "n_iter_", "fraction_missing_information_", "gap_")
 # Older scikit-learn takes no names from polars 2.
-SKLEARN_IS_RECENT = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
 nan = np.nan
 
 APPLE_WORMS = [60.19480519, 60.19480519, 59.18181818, 58.16883117, 56.14285714, 54.11688312]
@@ -52,24 +52,19 @@ AIRQUALITY_COVARIANCE = [
 ]
 
 
-def table(name, n_columns):
-    path = f"tests/data/{name}.csv"
-    return np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(n_columns), missing_values="NA")
-
-
 @pytest.fixture(scope="module")
 def apple():
-    return table("apple", 2)
+    return read_table("apple", 2)
 
 
 @pytest.fixture(scope="module")
 def missvals():
-    return table("missvals", 5)
+    return read_table("missvals", 5)
 
 
 @pytest.fixture(scope="module")
 def airquality():
-    return table("airquality", 4)
+    return read_table("airquality", 4)
 
 
 def holes(X, share=0.2, seed=1):
@@ -96,13 +91,7 @@ def imputer(n_components=1, **kwargs):
 
 
 def quietly(estimator, X, *categories, **kwargs):
-    """A fit, and what it warned of, which must be of these categories."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        estimator.fit(X, **kwargs)
-    assert {warning.category for warning in caught} <= set(categories), [str(w.message) for w in caught]
-    assert {warning.filename for warning in caught} <= {__file__}, "a warning points elsewhere than at fit"
-    return estimator, [str(warning.message) for warning in caught]
+    return fit_and_messages(estimator, X, categories=categories, **kwargs)
 
 
 def given(row, weights, means, covariances):
