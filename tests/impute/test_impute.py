@@ -169,7 +169,7 @@ def test_airquality(airquality):
 )
 @pytest.mark.parametrize("acceleration", ["auto", "squarem", "secant", "none"])
 def test_the_default_tolerance_holds(name, d, best, acceleration):
-    fitted = EMImputer(ridge=0, acceleration=acceleration).fit(table(name, d))
+    fitted = EMImputer(ridge=0, acceleration=acceleration).fit(read_table(name, d))
     assert fitted.converged_
     assert best - 1e-3 < fitted.log_likelihood_ < best + 1e-6
 
@@ -1520,7 +1520,7 @@ def test_converged_factors_are_within_the_tolerance(acceleration):
 @pytest.mark.parametrize("ridge", [0.0, 1.0])
 def test_em_converges_by_the_missing_information(name, d, ridge):
     """Gains shrink by the square of the rate."""
-    X = table(name, d)
+    X = read_table(name, d)
     fitted = EMImputer(ridge=ridge, acceleration="none", tol=1e-9).fit(X)
     gains = np.diff(fitted.lower_bounds_) * np.count_nonzero(~np.isnan(X))
     late = gains[gains > 1e-6]
