@@ -63,3 +63,15 @@ def test_readme_snippets_run(capsys):
     for snippet in snippets:
         exec(compile(snippet, "README.md", "exec"), {})
         assert capsys.readouterr().out
+
+
+def test_paths_in_contributing_exist():
+    """But for sections that wait to be checked against the code."""
+    sections = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").split("\n## ")
+    text = "\n".join(part for part in sections if "<!-- checked against code: no -->" not in part)
+    paths = re.findall(r"\b(?:emlearn|tests|doc)/[\w/{},.]*\w", text)
+    assert len(paths) > 15
+    for path in paths:
+        start, alternatives, end = re.fullmatch(r"([^{]*)(?:\{(.*)\})?(.*)", path).groups()
+        for name in (alternatives or "").split(","):
+            assert path == "doc/_build" or (ROOT / f"{start}{name}{end}").exists(), path
