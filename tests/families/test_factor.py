@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import FactorAnalysis
 
-from emlearn.em import ACCELERATIONS, Affine, Batches, LatentModel, LatentPair, fit_em
+from emlearn.em import ACCELERATIONS, Affine, LatentModel, LatentPair, fit_em
 from emlearn.em.spaces import flatten, unflatten
 from emlearn.em.trees import add, leaves
 from emlearn.families import FactorGaussian, FactorParams, MixtureOf, WithGaps, factor
@@ -579,19 +579,6 @@ def test_rotation_of_the_factors_does_not_matter():
     new, other = model.family.maximize(seen.totals(resp), p), model.family.maximize(again.totals(resp), turned)
     assert_same(other.means, new.means, rtol=1e-10)
     assert_same(model.family.covariance(other), model.family.covariance(new), rtol=1e-10)
-
-
-def test_patterns_are_found_once(monkeypatch):
-    model, params, (X, _) = problem()
-    data = Batches(X)
-    before = data.sum(model.expectation(params))
-
-    def never(*args, **kwargs):
-        raise AssertionError("found again")
-
-    monkeypatch.setattr(np, "unique", never)
-    monkeypatch.setattr(np, "isnan", never)
-    assert_same(data.sum(model.expectation(params)), before, rtol=0)
 
 
 # What else a family offers.

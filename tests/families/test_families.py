@@ -198,8 +198,9 @@ def test_start_where_a_feature_is_never_seen(shape):
         np.testing.assert_allclose(family.covariance(p)[1], np.diag([0.25, 1.0, 1.0]))
 
 
-def test_patterns_are_found_once(monkeypatch):
-    model, params, (X, _) = problem("incomplete full")
+@pytest.mark.parametrize("name", ["incomplete full", "ridge tied", "factor"])
+def test_patterns_are_found_once(name, monkeypatch):
+    model, params, (X, _) = problem(name)
     data = Batches(X)
     before = data.sum(model.expectation(params))
 

@@ -2,6 +2,7 @@
 
 import warnings
 
+import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
@@ -36,3 +37,21 @@ class Interrupt:
 
     def on_fit_task_end(self, estimator, context):
         raise KeyboardInterrupt
+
+
+# Weights for n rows, and what is said of them.
+BAD_WEIGHTS = {
+    "negative": (lambda n: np.where(np.arange(n) == 4, -1.0, 1.0), "negative values, the first for row 4"),
+    "zero": (lambda n: np.zeros(n), "zero for every row"),
+    "short": (lambda n: np.ones(n - 1), r"shape \({short},\), but X has {n} rows"),
+    "2d": (lambda n: np.ones((n, 2)), r"shape \({n}, 2\)|1D"),
+    "nan": (lambda n: np.full(n, np.nan), "NaN"),
+    "inf": (lambda n: np.full(n, np.inf), "infinity"),
+}
+
+
+def refuses_weights(call, n, name):
+    """``call(sample_weight=...)`` says what is wrong with these weights."""
+    weight, message = BAD_WEIGHTS[name]
+    with pytest.raises(ValueError, match=message.format(n=n, short=n - 1)):
+        call(sample_weight=weight(n))
