@@ -1,5 +1,8 @@
 """Estimators fitted by Expectation-Maximization, compatible with scikit-learn."""
 
+from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
+
 from emlearn._show_versions import show_versions
 from emlearn._version import __version__
 from emlearn.hmm import HMMEM
@@ -24,3 +27,29 @@ __all__ = [
     "pool",
     "show_versions",
 ]
+
+_SUBMODULES = (
+    "datasets",
+    "display",
+    "em",
+    "families",
+    "hmm",
+    "impute",
+    "latent",
+    "missing",
+    "mixture",
+    "regression",
+    "sequences",
+    "testing",
+)
+
+
+def __getattr__(name: str) -> _ModuleType:
+    """A submodule that nothing has imported yet."""
+    if name in _SUBMODULES:
+        return _import_module(f"emlearn.{name}")
+    raise AttributeError(f"module 'emlearn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *_SUBMODULES]

@@ -36,9 +36,9 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     transformer_ : transformer
         The fitted transformer.
     n_features_in_ : int
-        Number of features seen by `fit`.
+        Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
-        Names of the features seen by `fit`, if X held DataFrames whose columns are all strings.
+        Names of the features, where X has them.
 
     See Also
     --------

@@ -4,6 +4,24 @@ EM is easy to get almost right: an M-step that forgets a factor still climbs for
 E-step still converges, to something else. The laws here hold for every correct model whose observations
 are independent, and one of them breaks for nearly every incorrect one. Those that take `Batches` hold for
 models of sequences too.
+
+============= ================================================= ===========================================
+Law           What it says                                      What it catches
+============= ================================================= ===========================================
+flatten       coordinates of parameters lead back to them       spaces that do not fit the parameters
+union         the E-step of A ∪ B is that of A plus that of B   statistics that are not sums, constants
+                                                                counted per batch, rows that see each other
+batches       neither size of batches nor threads matter        the same, and state kept between batches
+weights       weight 2 is the row twice, weight 0 is no row     terms that forget the weights
+row_order     the order of rows does not matter                 rows that see their neighbours
+monotone      the objective never falls                         wrong M-steps, a wrong E-step of most kinds,
+                                                                an extrapolation that is not guarded
+reported      a fit reports the objective of its parameters     a log prior or evidence of an iterate before
+acceleration  extrapolation ends as high as plain EM            coordinates that stop short of the maximum,
+                                                                constraints that freeze too much
+gradient      the gradient vanishes where a fit ends            M-steps that climb to something else, a log
+                                                                prior that the M-step does not know
+============= ================================================= ===========================================
 """
 
 from __future__ import annotations

@@ -84,13 +84,13 @@ class HMMEM(DensityMixin, EMMixin):
         Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
         term added to diagonals; values below 1e-9 count as 1e-9.
     tol : float, default=1e-4
-        Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
-        the rate of convergence.
+        Stop when less than this is still to be gained in total, in nats, as projected from the rate of
+        convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start.
     n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If fewer than three reach the best value,
-        as many again join, unless it is 1.
+        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
+        many again join, unless it is 1.
     startprob_init : array-like of shape (K,), default=None
         Distribution of the first state to start from.
     transmat_init : array-like of shape (K, K), default=None
@@ -98,17 +98,17 @@ class HMMEM(DensityMixin, EMMixin):
     means_init : array-like of shape (K, d), default=None
         Means (rates, probabilities) to start from. There is then one start, whatever `n_init` says.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
-        Extrapolation of EM steps. It never lowers the likelihood.
+        Extrapolation of EM steps. It never lowers the objective.
     sequence_id : str, default=None
         Column, or index level, of a DataFrame that says to which sequence a row belongs.
     algorithm : {"viterbi", "posterior"}, default="viterbi"
         What `predict` and `decode` return: the most probable path, or the most probable state at each step.
     warm_start : bool, default=False
-        Start from the last fit's solution. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
     n_jobs : int, default=None
-        Threads that share the starts, and the sequences of large data. The result does not depend on it.
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Determines the starts, and the draws of `sample`.
+        Determines the starts and all draws. With an int, every call draws the same.
     verbose : int, default=0
         1 prints what became of the starts, 2 every iteration too.
 
@@ -132,20 +132,22 @@ class HMMEM(DensityMixin, EMMixin):
     n_iter_ : int
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of the data, and of states that are known, at the fitted parameters, in
-        nats.
+        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats.
     lower_bound_ : float
         The same per observed step; equals ``score(X)``, where no states were known.
     lower_bounds_ : list of float
-        Objective (log-likelihood plus log prior) per observed step after each iteration, the start first.
+        Objective (log-likelihood plus log prior) per observed step at each iteration of the best start, the
+        start first.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
-        Projected total gain still to come, in nats.
+        Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What became of each start: `starts`, `n_best`, `escalated`.
+        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
+        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
+        needed (`escalated`). Values are in standardised units.
     n_parameters_ : int
-        Number of estimated parameters; what is fixed or forbidden does not count.
+        Number of free parameters; what is fixed or forbidden does not count.
     n_sequences_ : int
         Number of sequences that were fitted.
     n_features_in_ : int

@@ -74,13 +74,13 @@ class EMImputer(TransformerMixin, EMMixin):
         Prior on each covariance matrix, worth that many rows of uncorrelated features that have their own
         variance. It does not depend on the units of X. 0 is maximum likelihood.
     tol : float, default=1e-4
-        Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
-        the rate of convergence.
+        Stop when less than this is still to be gained in total, in nats, as projected from the rate of
+        convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start.
     n_init : int, default=30
-        Number of starts that race, where there is more than one component; if fewer than two reach the best
-        value, as many again join, unless it is 1. One component has one start.
+        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
+        many again join, unless it is 1.
     min_value : float or array-like of shape (d,), default=-inf
         Least imputed value, of each feature; what would lie below is brought to it. The fit knows nothing of
         limits: means of draws that were cut are biased. Rather than cut a tail that matters, take logarithms.
@@ -94,11 +94,11 @@ class EMImputer(TransformerMixin, EMMixin):
     keep_empty_features : bool, default=False
         Whether features without any entry at fit are kept, with 0 for what is missing, or dropped.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
-        Extrapolation of EM steps. It never lowers the likelihood.
+        Extrapolation of EM steps. It never lowers the objective.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Determines the starts and all draws. With an int, `transform` draws the same each time.
+        Determines the starts and all draws. With an int, every call draws the same.
     verbose : int, default=0
         1 prints what became of the starts, 2 every iteration too.
 
@@ -123,21 +123,24 @@ class EMImputer(TransformerMixin, EMMixin):
     ridge_ : float
         The ridge that was used: `ridge`, or more where the covariance would be singular without.
     converged_ : bool
-        Whether the fit met `tol`, or all gains were lost in rounding.
+        Whether the best start met `tol`, or all gains were lost in rounding.
     gap_ : float
-        Total log-likelihood still to be gained, projected, in nats.
+        Total objective still to be gained, projected, in nats.
     n_iter_ : int
-        Number of iterations.
+        Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of what is observed, in nats.
+        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats.
     lower_bound_ : float
         The same per observed entry; equals ``score(X)``.
     lower_bounds_ : list of float
-        Objective (log-likelihood plus log prior) per observed entry at each iteration.
+        Objective (log-likelihood plus log prior) per observed entry at each iteration of the best start, the
+        start first.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     restarts_ : Restarts
-        What happened to each start. Values are in standardised units.
+        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
+        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
+        needed (`escalated`). Values are in standardised units.
     n_parameters_ : int
         Number of free parameters.
     indicator_ : MissingIndicator or None

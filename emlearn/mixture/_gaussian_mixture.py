@@ -61,16 +61,16 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     n_factors : int, default=10
         Number of factors, q, where `covariance_type` is "factor"; no more than there are features count.
     tol : float, default=1e-4
-        Stop when less than this is still to be gained in total log-likelihood, in nats, as projected from
-        the rate of convergence. It does not depend on the number of rows.
+        Stop when less than this is still to be gained in total, in nats, as projected from the rate of
+        convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start.
     reg_covar : float, default=1e-6
         Least eigenvalue of a covariance matrix, relative to each feature's variance (to the mean variance
         for spherical forms). A constraint, not a term added to diagonals; values below 1e-9 count as 1e-9.
     n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If fewer than two reach the best value,
-        as many again join, unless it is 1.
+        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
+        many again join, unless it is 1.
     init_params : str, array or callable, default="auto"
         How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data". "auto" races several
         kinds: k-means on standardised and on sphered data, a tied covariance matrix first and then freed,
@@ -87,14 +87,13 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Precisions (inverse covariances) to start from, of the shape that `covariance_type` implies:
         (K, d, d), (d, d), (K, d), (K,), (d,) or ().
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
-        Extrapolation of EM steps. It never lowers the likelihood.
+        Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` and the starting values say. The first fit
-        races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Determines the starts, and the draws of `sample`.
+        Determines the starts and all draws. With an int, every call draws the same.
     verbose : int, default=0
         1 prints what became of the starts, 2 every iteration too.
 
@@ -118,18 +117,20 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     n_iter_ : int
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of the data at the fitted parameters, in nats.
+        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats.
     lower_bound_ : float
         The same per unit of weight; equals ``score(X)``.
     lower_bounds_ : list of float
-        Log-likelihood per unit of weight at each iteration of the best start.
+        Objective (log-likelihood plus log prior) per unit of weight at each iteration of the best start, the
+        start first.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
-        Total log-likelihood still to be gained, projected, in nats.
+        Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each start (kind, status, log-likelihood, projected limit, history), how many
-        reached the best value, and whether a second round was needed. Values are in standardised units.
+        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
+        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
+        needed (`escalated`). Values are in standardised units.
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int

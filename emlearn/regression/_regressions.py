@@ -39,21 +39,21 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
         has coefficients of its own, and one more.
     tol : float, default=1e-4
-        Stop when less than this is still to be gained in total objective, in nats, as projected from the rate
-        of convergence. It does not depend on the number of rows.
+        Stop when less than this is still to be gained in total, in nats, as projected from the rate of
+        convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start.
     n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If fewer than three reach the best value,
-        as many again join, unless it is 1.
+        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
+        many again join, unless it is 1.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` says. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
-        Determines the starts, and the draws of `sample`.
+        Determines the starts and all draws. With an int, every call draws the same.
     verbose : int, default=0
         1 prints what became of the starts, 2 every iteration too.
 
@@ -76,15 +76,16 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
     lower_bound_ : float
         The same per unit of weight.
     lower_bounds_ : list of float
-        Objective, log-likelihood less penalties, per unit of weight at each iteration of the best start.
+        Objective (log-likelihood plus log prior) per unit of weight at each iteration of the best start, the
+        start first.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
         Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each start (kind, status, objective, projected limit, history, how often components
-        were placed anew), how many reached the best value, and whether a second round was needed. Values are
-        in standardised units.
+        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
+        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
+        needed (`escalated`). Values are in standardised units.
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int

@@ -1,7 +1,5 @@
 """The rate at which EM converges."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -16,12 +14,11 @@ from emlearn.families import (
     PoissonParams,
 )
 from emlearn.latent import MixtureWeights
-
-DATA = Path(__file__).parent / "data"
+from tests.helpers.data import read_table
 
 
 def gaussian(name, n_columns):
-    X = np.genfromtxt(DATA / name, delimiter=",", skip_header=1, usecols=range(n_columns))
+    X = read_table(name, n_columns)
     units = Affine(np.nanmean(X, axis=0), np.nanstd(X, axis=0))
     model = LatentModel(MixtureWeights(), IncompleteGaussian(COVARIANCE_SHAPES["full"], floor=1e-9))
     d = X.shape[1]
@@ -38,9 +35,9 @@ def deaths():
 @pytest.mark.parametrize(
     ("problem", "n_steps"),
     [
-        (lambda: gaussian("apple.csv", 2), 20),
-        (lambda: gaussian("missvals.csv", 5), 250),
-        (lambda: gaussian("airquality.csv", 4), 18),
+        (lambda: gaussian("apple", 2), 20),
+        (lambda: gaussian("missvals", 5), 250),
+        (lambda: gaussian("airquality", 4), 18),
         (deaths, 900),
     ],
     ids=["apple", "missvals", "airquality", "deaths"],

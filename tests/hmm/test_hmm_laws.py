@@ -21,21 +21,9 @@ from emlearn.families import (
     WithGaps,
 )
 from emlearn.hmm._starts import PORTFOLIO, ChainStarts, SequenceSample
-from emlearn.latent import ChainParams, MarkovChain, _chain_numpy, markov_chain
+from emlearn.latent import ChainParams, MarkovChain
 
-COMPILED = markov_chain.kernel
 DIAG = COVARIANCE_SHAPES["diag"]
-
-
-@pytest.fixture(
-    params=[
-        _chain_numpy,
-        pytest.param(COMPILED, marks=pytest.mark.skipif(COMPILED is _chain_numpy, reason="not built")),
-    ],
-    ids=["numpy", "compiled"],
-)
-def kernel(request, monkeypatch):
-    monkeypatch.setattr(markov_chain, "kernel", request.param)
 
 
 def hmm(n_components=2, **kwargs):

@@ -11,9 +11,9 @@ from sklearn.preprocessing import StandardScaler
 
 from emlearn import GaussianMixtureEM
 from emlearn.families import COVARIANCE_SHAPES
+from tests.helpers.data import read_table
 
 SHAPES = list(COVARIANCE_SHAPES)
-AIRQUALITY = "tests/data/airquality.csv"
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def dense(fitted, k):
 @pytest.mark.parametrize("covariance_type", SHAPES)
 def test_densities_are_those_of_the_entries_that_are_there(X, covariance_type):
     fitted = mixture(covariance_type=covariance_type).fit(X)
-    for row, resp, log_density in zip(X, fitted.predict_proba(X), fitted.score_samples(X), strict=True):
+    for row, resp, log_density in zip(
+        X[::5], fitted.predict_proba(X[::5]), fitted.score_samples(X[::5]), strict=True
+    ):
         o = np.flatnonzero(~np.isnan(row))
         joint = np.log(fitted.weights_)
         if len(o):
@@ -74,7 +76,7 @@ def test_the_gradient_vanishes(X, covariance_type):
 
 
 def test_one_component_is_the_published_maximum():
-    rows = np.genfromtxt(AIRQUALITY, delimiter=",", skip_header=1, usecols=range(4), missing_values="NA")
+    rows = read_table("airquality", 4)
     fitted = GaussianMixtureEM(1, reg_covar=1e-9, tol=1e-8).fit(rows)
     assert fitted.log_likelihood_ == pytest.approx(-2326.6973827983, abs=1e-5)
     np.testing.assert_allclose(

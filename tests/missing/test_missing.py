@@ -17,6 +17,7 @@ from emlearn.missing import (
     missing_patterns,
     overimpute,
 )
+from tests.helpers.data import read_table
 
 NAN = np.nan
 
@@ -188,7 +189,7 @@ def test_little_known_value(airquality):
 
 def test_little_by_hand():
     """With one column complete: regression gives the maximum, and the formula the rest."""
-    apple = np.genfromtxt("tests/data/apple.csv", delimiter=",", skip_header=1)
+    apple = read_table("apple")
     mean = np.array([14.72222222, 49.33333333])
     covariance = np.array([[89.53395062, -90.6967292], [-90.6967292, 114.69495512]])
     offset = apple[:12].mean(axis=0) - mean
@@ -197,7 +198,7 @@ def test_little_by_hand():
     test = little_mcar_test(apple)
     assert test.statistic == pytest.approx(expected, rel=1e-7)
     assert (test.df, test.n_patterns) == (1, 2)
-    missvals = np.genfromtxt("tests/data/missvals.csv", delimiter=",", skip_header=1)
+    missvals = read_table("missvals")
     assert little_mcar_test(missvals).df == 5 + 4 + 2 - 5
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-import sklearn
 from scipy import stats
 from sklearn import config_context
 from sklearn.base import clone, is_classifier, is_regressor
@@ -31,8 +30,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emlearn import EMImputer, MultipleImputation, pool
-
-SKLEARN_IS_RECENT = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
+from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
 
 ESTIMATES = [1.0, 1.4, 0.7, 1.2, 0.9]
 ERRORS = [0.50, 0.55, 0.48, 0.52, 0.51]
@@ -203,9 +201,10 @@ def coverage_of_a_mean(n_replications, n_imputations, n=200):
     return hits / n_replications
 
 
-def test_interval_covers():
-    multiple_imputation, single = coverage_of_a_mean(100, 5)
-    assert multiple_imputation >= stats.binom(100, 0.95).ppf(0.005) / 100
+@pytest.mark.parametrize("n", [40, pytest.param(100, marks=pytest.mark.slow)])
+def test_interval_covers(n):
+    multiple_imputation, single = coverage_of_a_mean(n, 5)
+    assert multiple_imputation >= stats.binom(n, 0.95).ppf(0.005) / n
     assert single < 0.2
 
 
@@ -376,15 +375,7 @@ def test_majority_of_votes_and_the_first_of_equals():
 
 @pytest.mark.parametrize(
     "frame",
-    [
-        pd.DataFrame,
-        pytest.param(
-            pl.DataFrame,
-            marks=pytest.mark.skipif(
-                not SKLEARN_IS_RECENT, reason="older scikit-learn takes no names from polars 2"
-            ),
-        ),
-    ],
+    FRAMES,
 )
 def test_data_frames(frame):
     X, y = incomplete()

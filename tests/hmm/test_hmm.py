@@ -3,7 +3,6 @@
 import itertools
 import pickle
 import warnings
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,23 +27,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from emlearn import HMMEM, GaussianMixtureEM
 from emlearn.datasets import load_earthquakes, load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, Poisson
-from emlearn.latent import _chain_numpy, markov_chain, stationary_distribution
+from emlearn.latent import _chain_numpy, stationary_distribution
 from emlearn.sequences import SequenceWise
+from tests.helpers.data import read_table
+from tests.helpers.kernels import COMPILED, needs_compiled
 
-SPEED = Path(__file__).parent / "data" / "speed.csv"
 SPEED_LENGTHS = [168, 134, 137]
 SHORT = 1e-3  # nats that a fit may stay below a published value
 NAN = np.nan
-
-COMPILED = markov_chain.kernel  # unless it is not built, or the environment asks for the twin
-needs_compiled = pytest.mark.skipif(COMPILED is _chain_numpy, reason="the compiled kernel is not in use")
-
-
-@pytest.fixture(params=[_chain_numpy, pytest.param(COMPILED, marks=needs_compiled)], ids=["numpy", "compiled"])
-def kernel(request, monkeypatch):
-    """The recursions that the test runs on, first these and then those."""
-    monkeypatch.setattr(markov_chain, "kernel", request.param)
-    return request.param
 
 
 def hmm(n_components=2, **kwargs):
@@ -54,7 +44,7 @@ def hmm(n_components=2, **kwargs):
 @pytest.fixture(scope="module")
 def speed():
     """Response times in three series."""
-    rt = np.loadtxt(SPEED, delimiter=",", skiprows=1, usecols=0)[:, None]
+    rt = read_table("speed", 1)
     return np.split(rt, np.cumsum(SPEED_LENGTHS)[:-1])
 
 

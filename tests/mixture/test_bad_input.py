@@ -1,17 +1,18 @@
 """What users get when things go wrong: an answer or a message that says what to do."""
 
-import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.exceptions import NotFittedError
 
 from emlearn import GaussianMixtureEM
 from emlearn.datasets import load_old_faithful
 from emlearn.em import Batch, LatentModel, MonotonicityWarning, Start, fit_em, race
 from emlearn.families import COVARIANCE_SHAPES, Categorical, Gaussian, Poisson
 from emlearn.latent import MixtureWeights
+from tests.helpers.estimators import BAD_WEIGHTS, Interrupt, fit_and_messages, refuses_weights
 
 SHAPES = list(COVARIANCE_SHAPES)
 ATTRIBUTES = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_", "log_likelihood_")
@@ -24,15 +25,6 @@ def X():
 
 def mixture(n_components=2, **kwargs):
     return GaussianMixtureEM(n_components, **{"random_state": 0, "n_init": 5, **kwargs})
-
-
-def fit_and_warnings(estimator, X, **kwargs):
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        estimator.fit(X, **kwargs)
-    assert {warning.category for warning in caught} <= {ConvergenceWarning}
-    assert {warning.filename for warning in caught} <= {__file__}, "a warning points elsewhere than at fit"
-    return estimator, [str(warning.message) for warning in caught]
 
 
 def assert_finite(fitted, X):
@@ -77,23 +69,11 @@ def test_rows_without_weight_do_not_count(X):
         mixture(3).fit(X, sample_weight=weight)
 
 
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
-        (lambda n: np.where(np.arange(n) == 4, -1.0, 1.0), "negative values, the first for row 4"),
-        (lambda n: np.zeros(n), "zero for every row"),
-        (lambda n: np.ones(n - 1), r"shape \(271,\), but X has 272 rows"),
-        (lambda n: np.ones((n, 2)), r"shape \(272, 2\)|1D"),
-        (lambda n: np.full(n, np.nan), "NaN"),
-        (lambda n: np.full(n, np.inf), "infinity"),
-    ],
-    ids=["negative", "zero", "short", "2d", "nan", "inf"],
-)
+@pytest.mark.parametrize("name", BAD_WEIGHTS)
 @pytest.mark.parametrize("method", ["fit", "score", "bic"])
-def test_bad_weights(X, weight, message, method):
+def test_bad_weights(X, name, method):
     estimator = mixture() if method == "fit" else mixture().fit(X)
-    with pytest.raises(ValueError, match=message):
-        getattr(estimator, method)(X, sample_weight=weight(len(X)))
+    refuses_weights(partial(getattr(estimator, method), X), len(X), name)
 
 
 # -- data that force covariances onto the floor ------------------------------------------------------------
@@ -116,7 +96,7 @@ def wide(X):
 @pytest.mark.parametrize("n_components", [1, 2])
 def test_degenerate_data_are_fitted_with_one_warning(X, make, n_components):
     data, names = make(X)
-    fitted, messages = fit_and_warnings(mixture(n_components), data)
+    fitted, messages = fit_and_messages(mixture(n_components), data)
     assert_finite(fitted, data)
     assert len(messages) == 1, messages
     assert all(name in messages[0] for name in names)
@@ -125,13 +105,13 @@ def test_degenerate_data_are_fitted_with_one_warning(X, make, n_components):
 
 def test_degenerate_columns_by_name(X):
     frame = pd.DataFrame({"a": X[:, 0], "b": X[:, 1], "still": 1.0})
-    _, messages = fit_and_warnings(mixture(), frame)
+    _, messages = fit_and_messages(mixture(), frame)
     assert "'still'" in messages[0]
     assert "'a'" not in messages[0]
 
 
 def test_degenerate_columns_do_not_change_the_rest(X):
-    fitted, _ = fit_and_warnings(mixture(), constant_column(X)[0])
+    fitted, _ = fit_and_messages(mixture(), constant_column(X)[0])
     np.testing.assert_allclose(fitted.means_[:, :2], mixture().fit(X).means_, rtol=1e-4)
 
 
@@ -144,7 +124,7 @@ def test_a_collapsed_start_is_recorded_and_loses(X):
     labels[-3:] = 1
     spurious, good = labels, (X[:, 0] > 3).astype(int)
     answers = iter([spurious, good, spurious])
-    fitted, messages = fit_and_warnings(mixture(init_params=lambda *_: next(answers), n_init=3), X)
+    fitted, messages = fit_and_messages(mixture(init_params=lambda *_: next(answers), n_init=3), X)
     status = [start.status for start in fitted.restarts_.starts]
     assert "spurious" in status or "failed" in status
     assert fitted.restarts_.starts[1].status == "best"
@@ -176,7 +156,7 @@ def test_programming_errors_in_a_start_are_not_swallowed(X):
 
 def test_all_starts_collapse(X):
     X = X[:8]
-    fitted, messages = fit_and_warnings(mixture(6), X)
+    fitted, messages = fit_and_messages(mixture(6), X)
     assert_finite(fitted, X)
     assert {start.status for start in fitted.restarts_.starts} <= {"best", "spurious", "failed"}
     (message,) = [m for m in messages if "collapsed" in m]
@@ -186,7 +166,7 @@ def test_all_starts_collapse(X):
 
 
 def test_max_iter_reached(X):
-    fitted, (message,) = fit_and_warnings(mixture(3, max_iter=2, init_params="random"), X)
+    fitted, (message,) = fit_and_messages(mixture(3, max_iter=2, init_params="random"), X)
     assert not fitted.converged_
     assert "at max_iter=2" in message
     gap = f"a projected {fitted.gap_:.3g}" if np.isfinite(fitted.gap_) else "an unknown number of"
@@ -207,7 +187,7 @@ def test_component_without_support_keeps_its_parameters(X, shape):
         "tied_spherical": 1.0,
     }[shape]
     estimator = mixture(covariance_type=shape, precisions_init=precisions, **far)
-    fitted, messages = fit_and_warnings(estimator, X)
+    fitted, messages = fit_and_messages(estimator, X)
     assert_finite(fitted, X)
     np.testing.assert_allclose(fitted.weights_, [1.0, 0.0], atol=1e-12)
     np.testing.assert_allclose(fitted.means_[1], [1e6, -1e6], rtol=1e-9)
@@ -257,16 +237,6 @@ def test_an_interrupted_fit_changes_nothing(X):
 
 def test_an_interrupted_iteration_changes_nothing(X):
     pytest.importorskip("sklearn.callback")
-
-    class Interrupt:
-        def setup(self, estimator, context): ...
-
-        def teardown(self, estimator, context): ...
-
-        def on_fit_task_begin(self, estimator, context): ...
-
-        def on_fit_task_end(self, estimator, context):
-            raise KeyboardInterrupt
 
     estimator = mixture().set_callbacks(Interrupt())
     before = dict(vars(estimator))
@@ -356,6 +326,6 @@ ROBUST = {
 def test_hard_data_give_a_fit(case, shape):
     make, n_components = ROBUST[case]
     X = make(np.random.RandomState(0))
-    fitted, _ = fit_and_warnings(mixture(n_components, covariance_type=shape, n_init=6), X)
+    fitted, _ = fit_and_messages(mixture(n_components, covariance_type=shape, n_init=6), X)
     assert_finite(fitted, X)
     assert np.isfinite(fitted.sample(10)[0]).all()

@@ -9,19 +9,17 @@ import pytest
 from scipy import stats
 from sklearn.decomposition import FactorAnalysis
 
-from emlearn.em import ACCELERATIONS, Affine, Batch, Batches, LatentModel, LatentPair, fit_em
+from emlearn.em import ACCELERATIONS, Affine, LatentModel, LatentPair, fit_em
 from emlearn.em.spaces import flatten, unflatten
 from emlearn.em.trees import add, leaves
 from emlearn.families import FactorGaussian, FactorParams, MixtureOf, WithGaps, factor
 from emlearn.latent import MixtureWeights
 from emlearn.testing import LAWS, check_model
+from tests.helpers.families import batch_of, observe, with_holes
+from tests.helpers.trees import assert_same
 
 NAN = np.nan
 D, Q = 8, 2
-
-
-def batch_of(X, weight=None):
-    return Batch(np.ascontiguousarray(np.transpose(X)), weight)
 
 
 def factor_rows(rng, n, d=D, q=Q, n_components=1, noise=0.8):
@@ -32,13 +30,6 @@ def factor_rows(rng, n, d=D, q=Q, n_components=1, noise=0.8):
         own = np.arange(n) % n_components == k
         X[own] += rng.normal(size=(own.sum(), q)) @ loadings[k] + 2.5 * k * (-1.0) ** np.arange(d)
     return (X - X.mean(axis=0)) / X.std(axis=0)
-
-
-def with_holes(X, rng, share=0.2, gaps=2):
-    """X with entries missing at random, and in the first rows all of them."""
-    X = np.where(rng.uniform(size=X.shape) < share, NAN, X)
-    X[:gaps] = NAN
-    return X
 
 
 def random_params(rng, K=2, d=D, q=Q):
@@ -64,15 +55,6 @@ def one_component(X, q, n_iter=500, **settings):
     model = LatentModel(MixtureWeights(), family)
     start = model.start(batch_of(X), np.ones((1, len(X))))
     return model, fit_em(model, start, X, tol=1e-6, max_iter=n_iter)
-
-
-def observe(family, params, X, weight=None):
-    return family.density(params)(batch_of(X, weight))
-
-
-def assert_same(a, b, rtol=1e-10):
-    for x, y in zip(leaves(a), leaves(b), strict=True):
-        np.testing.assert_allclose(x, y, rtol=rtol, atol=rtol * max(1.0, np.max(np.abs(y), initial=0.0)))
 
 
 def assert_rises(model, params, data, n_iter=60, acceleration="none"):
@@ -165,7 +147,7 @@ def test_missing_entries_are_integrated_out(share):
 def test_completion_does_not_write_to_the_batch():
     rng = np.random.RandomState(0)
     family, p = FactorGaussian(Q), random_params(rng)
-    for X in (rng.normal(size=(6, D)), with_holes(rng.normal(size=(6, D)), rng)):
+    for X in (rng.normal(size=(6, D)), with_holes(rng.normal(size=(6, D)), rng, 0.2)):
         batch = batch_of(X)
         complete = family.completion(p)(batch)
         before = complete.mean(0).copy()
@@ -229,7 +211,7 @@ def test_few_patterns_and_many_are_the_same():
 def test_precision_far_from_the_origin():
     """Moments are about the means: a shift of the data shifts the fit and changes nothing else."""
     rng = np.random.RandomState(0)
-    X = with_holes(factor_rows(rng, 80), rng)
+    X = with_holes(factor_rows(rng, 80), rng, 0.2)
     near, far = (one_component(X + shift, Q)[1] for shift in (0.0, 2.0**20))
     assert far.log_likelihood == pytest.approx(near.log_likelihood, abs=1e-5)
     assert_same(far.params.family.noise, near.params.family.noise, rtol=1e-3)
@@ -419,7 +401,7 @@ def test_weights_of_any_size(ridge):
 
 @pytest.mark.parametrize("scale", [1e-8, 1e8, 1e12])
 def test_data_of_any_size_stay_finite(scale):
-    X = with_holes(factor_rows(np.random.RandomState(0), 30), np.random.RandomState(1)) * scale
+    X = with_holes(factor_rows(np.random.RandomState(0), 30), np.random.RandomState(1), 0.2) * scale
     family = FactorGaussian(4, floor=1e-9)
     p = family.start(batch_of(X), np.ones((1, 30)))
     for _ in range(5):
@@ -499,7 +481,7 @@ def test_more_factors_than_features():
 
 def test_no_factors_are_independent_features():
     rng = np.random.RandomState(0)
-    X = with_holes(factor_rows(rng, 50), rng)
+    X = with_holes(factor_rows(rng, 50), rng, 0.2)
     _, fit = one_component(X, 0)
     p = fit.params.family
     assert p.loadings.shape == (1, D, 0)
@@ -597,19 +579,6 @@ def test_rotation_of_the_factors_does_not_matter():
     new, other = model.family.maximize(seen.totals(resp), p), model.family.maximize(again.totals(resp), turned)
     assert_same(other.means, new.means, rtol=1e-10)
     assert_same(model.family.covariance(other), model.family.covariance(new), rtol=1e-10)
-
-
-def test_patterns_are_found_once(monkeypatch):
-    model, params, (X, _) = problem()
-    data = Batches(X)
-    before = data.sum(model.expectation(params))
-
-    def never(*args, **kwargs):
-        raise AssertionError("found again")
-
-    monkeypatch.setattr(np, "unique", never)
-    monkeypatch.setattr(np, "isnan", never)
-    assert_same(data.sum(model.expectation(params)), before, rtol=0)
 
 
 # What else a family offers.

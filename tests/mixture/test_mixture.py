@@ -18,6 +18,7 @@ import emlearn
 from emlearn import GaussianMixtureEM
 from emlearn.datasets import load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES
+from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
 
 SHAPES = list(COVARIANCE_SHAPES)
 
@@ -25,9 +26,6 @@ SHAPES = list(COVARIANCE_SHAPES)
 @pytest.fixture(scope="module")
 def X():
     return load_old_faithful().data
-
-
-SKLEARN_IS_RECENT = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
 
 
 def blobs(n=150, d=3, seed=0):
@@ -487,15 +485,7 @@ def test_grid_search_in_a_pipeline(frame):
 
 @pytest.mark.parametrize(
     "frame",
-    [
-        pd.DataFrame,
-        pytest.param(
-            pl.DataFrame,
-            marks=pytest.mark.skipif(
-                not SKLEARN_IS_RECENT, reason="older scikit-learn takes no names from polars 2"
-            ),
-        ),
-    ],
+    FRAMES,
 )
 def test_frames_give_names(X, frame):
     data = frame({"eruptions": X[:, 0], "waiting": X[:, 1]})

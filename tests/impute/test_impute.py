@@ -2,7 +2,7 @@
 
 import datetime
 import pickle
-import warnings
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,14 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import emlearn
 from emlearn import EMImputer, MultipleImputation
 from emlearn.families import COVARIANCE_SHAPES
+from tests.helpers.data import read_table
+from tests.helpers.estimators import BAD_WEIGHTS, SKLEARN_IS_RECENT, fit_and_messages, refuses_weights
 
 SHAPES = [*COVARIANCE_SHAPES, "factor"]
 PER_FEATURE = [shape for shape in SHAPES if "spherical" not in shape]  # forms that units do not change
 FITTED = ("weights_", "means_", "covariances_", "mean_", "covariance_", "missing_fraction_", "ridge_")
 RESULTS = (*FITTED, "log_likelihood_", "lower_bounds_", "n_iter_", "fraction_missing_information_", "gap_")
 # Older scikit-learn takes no names from polars 2.
-SKLEARN_IS_RECENT = tuple(int(part) for part in sklearn.__version__.split(".")[:2]) >= (1, 9)
 nan = np.nan
 
 APPLE_WORMS = [60.19480519, 60.19480519, 59.18181818, 58.16883117, 56.14285714, 54.11688312]
@@ -52,24 +53,19 @@ AIRQUALITY_COVARIANCE = [
 ]
 
 
-def table(name, n_columns):
-    path = f"tests/data/{name}.csv"
-    return np.genfromtxt(path, delimiter=",", skip_header=1, usecols=range(n_columns), missing_values="NA")
-
-
 @pytest.fixture(scope="module")
 def apple():
-    return table("apple", 2)
+    return read_table("apple", 2)
 
 
 @pytest.fixture(scope="module")
 def missvals():
-    return table("missvals", 5)
+    return read_table("missvals", 5)
 
 
 @pytest.fixture(scope="module")
 def airquality():
-    return table("airquality", 4)
+    return read_table("airquality", 4)
 
 
 def holes(X, share=0.2, seed=1):
@@ -96,13 +92,7 @@ def imputer(n_components=1, **kwargs):
 
 
 def quietly(estimator, X, *categories, **kwargs):
-    """A fit, and what it warned of, which must be of these categories."""
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        estimator.fit(X, **kwargs)
-    assert {warning.category for warning in caught} <= set(categories), [str(w.message) for w in caught]
-    assert {warning.filename for warning in caught} <= {__file__}, "a warning points elsewhere than at fit"
-    return estimator, [str(warning.message) for warning in caught]
+    return fit_and_messages(estimator, X, categories=categories, **kwargs)
 
 
 def given(row, weights, means, covariances):
@@ -180,7 +170,7 @@ def test_airquality(airquality):
 )
 @pytest.mark.parametrize("acceleration", ["auto", "squarem", "secant", "none"])
 def test_the_default_tolerance_holds(name, d, best, acceleration):
-    fitted = EMImputer(ridge=0, acceleration=acceleration).fit(table(name, d))
+    fitted = EMImputer(ridge=0, acceleration=acceleration).fit(read_table(name, d))
     assert fitted.converged_
     assert best - 1e-3 < fitted.log_likelihood_ < best + 1e-6
 
@@ -1171,23 +1161,11 @@ def test_parameters_are_checked_at_fit(X, parameter, value):
         imputer().set_params(**{parameter: value}).fit(X)
 
 
-@pytest.mark.parametrize(
-    ("weight", "message"),
-    [
-        (lambda n: np.where(np.arange(n) == 4, -1.0, 1.0), "negative values, the first for row 4"),
-        (lambda n: np.zeros(n), "zero for every row"),
-        (lambda n: np.ones(n - 1), r"shape \(119,\), but X has 120 rows"),
-        (lambda n: np.ones((n, 2)), r"shape \(120, 2\)|1D"),
-        (lambda n: np.full(n, nan), "NaN"),
-        (lambda n: np.full(n, np.inf), "infinity"),
-    ],
-    ids=["negative", "zero", "short", "2d", "nan", "inf"],
-)
+@pytest.mark.parametrize("name", BAD_WEIGHTS)
 @pytest.mark.parametrize("method", ["fit", "score", "sample"])
-def test_bad_weights(X, weight, message, method):
+def test_bad_weights(X, name, method):
     estimator = imputer() if method == "fit" else imputer().fit(X)
-    with pytest.raises(ValueError, match=message):
-        getattr(estimator, method)(X, sample_weight=weight(len(X)))
+    refuses_weights(partial(getattr(estimator, method), X), len(X), name)
 
 
 @pytest.mark.parametrize("coverage", [0, 1, -0.5, 95, nan, "0.9", None])
@@ -1531,7 +1509,7 @@ def test_converged_factors_are_within_the_tolerance(acceleration):
 @pytest.mark.parametrize("ridge", [0.0, 1.0])
 def test_em_converges_by_the_missing_information(name, d, ridge):
     """Gains shrink by the square of the rate."""
-    X = table(name, d)
+    X = read_table(name, d)
     fitted = EMImputer(ridge=ridge, acceleration="none", tol=1e-9).fit(X)
     gains = np.diff(fitted.lower_bounds_) * np.count_nonzero(~np.isnan(X))
     late = gains[gains > 1e-6]
