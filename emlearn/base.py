@@ -46,11 +46,11 @@ class Plan(NamedTuple):
     part: Batches | None  # of the data, to race on; None for all
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
-    n_distinct: int = 0  # observations that are not alike, as far as starts look
+    n_observed: float = 0  # observations that count: distinct rows, steps, or rows with weight
     exchangeable: bool = True  # whether nothing but their estimates tells components apart
     n_agree: int = 2  # how many starts must meet
     part_model: EMModel | None = None  # what is fitted to the part, where that is not the same
-    rate_data: Batches | None = None  # on which to find the rate of EM
+    some: Callable[[], Batches] | None = None  # some of the data, to find the rate of EM on
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
 
 
@@ -325,6 +325,14 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
     def _take(self, model, params, units):
         """Take parameters in the engine's units, and publish what follows from them."""
         raise NotImplementedError
+
+    def _publish(self, fields):
+        """Attributes by name, in place of those that were published before."""
+        for name in getattr(self, "_published", ()):
+            vars(self).pop(name + "_", None)
+        for name, value in fields.items():
+            setattr(self, name + "_", value)
+        self._published = tuple(fields)
 
     def _complaints(self, plan, best):
         """What of the fit is not as it should be, in sentences."""

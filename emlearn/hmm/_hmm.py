@@ -354,7 +354,7 @@ class HMMEM(DensityMixin, EMMixin):
             part,
             size=n_steps,
             log_volume=volume,
-            n_distinct=n_steps,
+            n_observed=n_steps,
             exchangeable=exchangeable,
             n_agree=N_AGREE,
         )
@@ -506,23 +506,18 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _take_emission(self, family, emitted):
         """Parameters of the emissions, under names of their own where all columns have the same."""
-        for name in getattr(self, "_of_emission", ()):
-            delattr(self, name)
         parts = parts_of(family, self.n_features_in_, tree_map(np.copy, emitted))
         if len(parts) > 1:
             self.emission_params_ = {tuple(columns.tolist()): params for columns, _, params in parts}
-            self._of_emission = ()
+            self._publish({})
             return
         self.emission_params_ = parts[0][2]
-        fields = family.fields(emitted, (self.n_components,))
-        self._of_emission = [name + "_" for name in fields]
-        for name, value in fields.items():
-            setattr(self, name + "_", value)
+        self._publish(family.fields(emitted, (self.n_components,)))
 
     def _complaints(self, plan, best):
         # With so few steps every covariance is singular, and the data's own warning has said so.
         forced = plan.model.family.forced_columns()
-        too_few = forced and plan.n_distinct <= self.n_components * self.n_features_in_
+        too_few = forced and plan.n_observed <= self.n_components * self.n_features_in_
         if np.isinf(plan.model.handicap(self._params)) and not too_few:
             yield (
                 f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "

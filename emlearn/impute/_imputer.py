@@ -293,7 +293,8 @@ class EMImputer(TransformerMixin, EMMixin):
             counted = X if weight is None else X[weight > 0]
             self.indicator_ = MissingIndicator(error_on_new=False).fit(counted)
         if len(self._features):
-            self._fit(self._plan(self._modelled(X), weight, float(self.ridge)), X, y)
+            rng = check_random_state(self.random_state)
+            self._fit(self._plan(self._modelled(X), weight, rng, float(self.ridge)), X, y)
         else:
             self._fit_nothing()
         for complaint in complaints_of_columns(self, X, weight):
@@ -356,7 +357,7 @@ class EMImputer(TransformerMixin, EMMixin):
         """The features that vary; without a copy where all do."""
         return X if len(self._features) == X.shape[1] else X[:, self._features]
 
-    def _plan(self, Z, weight, ridge):
+    def _plan(self, Z, weight, rng, ridge):
         """How to fit the features that vary, in the user's units."""
         moments, features, K = self._fitted_to, self._features, self.n_components
         family = gaussian_family(
@@ -364,10 +365,13 @@ class EMImputer(TransformerMixin, EMMixin):
         )
         units = Affine(moments.mean[features], family.units(moments.variance[features]))
         model = LatentModel(MixtureWeights(), family)
-        rng = check_random_state(self.random_state)
         ways = self._way_of_one if K == 1 else self._ways_of_many
         starts, data, part = ways(model, Z, weight, units, rng)
-        few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
+
+        def some():
+            few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
+            return self._batches(Z[few], counts, model=model, units=units, n_threads=1)
+
         entries = moments.entries[features]
         return Plan(
             model,
@@ -377,8 +381,8 @@ class EMImputer(TransformerMixin, EMMixin):
             part,
             size=entries.sum(),
             log_volume=entries @ np.log(units.scale),
-            rate_data=self._batches(Z[few], counts, model=model, units=units, n_threads=1),
-            raised=partial(self._plan, Z, weight),
+            some=some,
+            raised=partial(self._plan, Z, weight, rng),
         )
 
     def _way_of_one(self, model, Z, weight, units, rng):
@@ -439,7 +443,7 @@ class EMImputer(TransformerMixin, EMMixin):
         elif self.n_parameters_ > FEW_PARAMETERS:
             self.fraction_missing_information_ = result.best.secants.rate
         else:
-            self.fraction_missing_information_ = em_rate(plan.model, self._params, plan.rate_data, tol=1e-4)
+            self.fraction_missing_information_ = em_rate(plan.model, self._params, plan.some(), tol=1e-4)
 
     def _complaints(self, plan, best):
         yield from self._unless_converged(best, advice="raise ridge")

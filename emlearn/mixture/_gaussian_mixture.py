@@ -302,15 +302,14 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         own, K = model.family.in_units(params.family, units), len(params.latent)
         fields = {"weights": params.latent, **model.family.fields(own, (K,))}
         fields["precisions_cholesky"] = model.family.precisions_cholesky(own)
-        for name, value in fields.items():
-            setattr(self, name + "_", value.astype(self._dtype))
+        self._publish({name: value.astype(self._dtype) for name, value in fields.items()})
         self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
 
     def _complaints(self, plan, best):
         family = plan.model.family
         resting = family.spurious(self._params.family)
         # With so few rows every full matrix is singular, and the data's own warning has said so.
-        too_few = family.forced_columns() and plan.n_distinct <= self.means_.size
+        too_few = family.forced_columns() and plan.n_observed <= self.means_.size
         if resting.any() and not too_few:
             shared = len(resting) < self.n_components
             which = "the shared covariance" if shared else f"components {np.flatnonzero(resting).tolist()}"

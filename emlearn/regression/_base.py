@@ -170,7 +170,7 @@ class _RegressionMixture(EMMixin):
             part,
             size=moments.weight,
             log_volume=moments.weight * np.log(units.scale[-1]),
-            n_distinct=moments.n_rows,
+            n_observed=moments.n_rows,
             n_agree=3,  # two starts meet too easily at a lesser maximum
             part_model=part_model,
         )
@@ -368,12 +368,11 @@ class _RegressionMixture(EMMixin):
         self._model, self._params, self._units = model, params, units
         family = model.family.in_units(params.family, units)
         first, K = int(self.fit_intercept), len(family.coef)
-        self.coef_ = family.coef[:, first:].copy()
-        self.intercept_ = family.coef[:, 0].copy() if first else np.zeros(K)
+        intercept = family.coef[:, 0].copy() if first else np.zeros(K)
+        fields = {"coef": family.coef[:, first:].copy(), "intercept": intercept}
         if model.family.response.has_dispersion:
-            self.sigma_ = np.broadcast_to(np.sqrt(family.dispersion), K).copy()
-        else:  # that of an earlier fit
-            vars(self).pop("sigma_", None)
+            fields["sigma"] = np.broadcast_to(np.sqrt(family.dispersion), K).copy()
+        self._publish(fields)
         self._take_latent(params.latent)
         self.n_parameters_ = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
 
@@ -384,7 +383,7 @@ class _RegressionMixture(EMMixin):
     def _complaints(self, plan, best):
         with one_blas_thread():
             summary = plan.data.sum(summarise(plan.model, self._params))
-        yield from complaints(self, summary, plan.size / plan.n_distinct)
+        yield from complaints(self, summary, plan.size / plan.n_observed)
         yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
