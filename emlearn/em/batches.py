@@ -102,6 +102,10 @@ class Lanes(NamedTuple):
 class Batch:
     """Some observations, features first: what a model sees of the data at a time.
 
+    What depends on the batch alone, `once` and `part` remember between iterations, by one rule: a result is
+    kept if it is at most half as large as the batch, or if its like for all the data fits into 16 MB. Anything
+    else is made again at each pass, as data that are too large to be kept are read again.
+
     Attributes
     ----------
     x : ndarray of shape (d, m)
@@ -149,32 +153,35 @@ class Batch:
         return float(self.once("total_weight", self.weight.sum))
 
     def once(self, key: Any, compute: Callable[[], Any]) -> Any:
-        """What depends on this batch alone: computed at the first call, remembered between iterations.
+        """What ``compute`` makes of this batch, remembered between iterations as memory allows.
 
-        Results about as large as the batch itself are remembered only where memory allows.
+        The key says what the result depends on beside the batch, and which it is where one function asks for
+        several. The function that asks belongs to the key: no two need agree on their keys.
         """
+        return self._remembered((compute.__module__, compute.__qualname__, key), compute)
+
+    def part(self, key: Any, columns: Any, features: Any = slice(None)) -> Batch:
+        """Some of the observations and features as a batch of their own, remembered like what is made `once`.
+
+        The key says which: whoever uses the same means the same ones. The part is of independent observations:
+        it knows of no sequences and no labels.
+        """
+        return self._remembered((Batch, key), lambda: self._cut(columns, features))
+
+    def _remembered(self, key: Any, compute: Callable[[], Any]) -> Any:
         if key in self._memo:
             return self._memo[key]
         result = compute()
-        if np.size(result) <= max(self._room * self.x.shape[1], self.x.size / 2):
+        size = result.x.size if isinstance(result, Batch) else np.size(result)
+        if size <= max(self._room * self.x.shape[1], self.x.size / 2):
             self._memo[key] = result
         return result
 
-    def part(self, key: Any, columns: Any, features: Any = slice(None)) -> Batch:
-        """Some of the observations and features as a batch of their own, remembered like `once`.
-
-        The part is of independent observations: it knows of no sequences and no labels.
-        """
-        if key in self._memo:
-            return self._memo[key]
+    def _cut(self, columns: Any, features: Any) -> Batch:
         both = not (isinstance(features, slice) or isinstance(columns, slice))
         x = self.x[np.ix_(features, columns)] if both else self.x[features][:, columns]
-        x = np.ascontiguousarray(x)
         weight = None if self.weight is None else self.weight[columns]
-        part = Batch(x, weight, {}, self._room)
-        if x.size <= max(self._room * x.shape[1], self.x.size / 2):
-            self._memo[key] = part
-        return part
+        return Batch(np.ascontiguousarray(x), weight, {}, self._room)
 
     def sum(self, values: FloatArray | float) -> float:
         """Weighted sum of one value per observation (m,), or of a constant."""

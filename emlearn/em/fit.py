@@ -1,9 +1,8 @@
-"""The EM loop and its stopping rule."""
+"""The EM loop."""
 
 from __future__ import annotations
 
 import warnings
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -14,35 +13,17 @@ from numpy.typing import NDArray
 from emlearn.em.acceleration import ACCELERATIONS
 from emlearn.em.batches import Batches, as_batches, one_blas_thread
 from emlearn.em.model import EMModel, EStep
+from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
+from emlearn.em.stopping import NOISE, AitkenStop, Iterate, Projection
 from emlearn.em.trees import leaves
 
-# Relative to the objective and the total weight: a gain below this cannot be told from rounding.
-NOISE = 1e-14
-# Rate assumed where gains are lost in rounding and none below 1 has been seen.
-UNSEEN = 0.99
-# Changes by which the EM map is remembered, and how far one must stand out from the others, relatively.
-N_SECANTS = 10
 # Times that an M-step is shortened before it is given up.
 MAX_SHORTENED = 30
-SAME_DIRECTION = 1e-3
 
 
 class MonotonicityWarning(RuntimeWarning):
     """The objective fell from one EM iteration to the next: the model's E-step and M-step disagree."""
-
-
-class Iterate(NamedTuple):
-    """Where EM stands after an E-step."""
-
-    params: Any
-    objective: float  # log-likelihood + log prior, nats
-    log_likelihood: float  # nats
-    extrapolated: bool  # reached by extrapolation; else the EM image of the iterate before
-    gap: float = np.inf  # projected gain still to come, nats; inf where nothing can be said
-    rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
-    lost: bool = False  # whether the last gain cannot be told from rounding
-    secants: Secants | None = None  # what the steps so far tell of the EM map
 
 
 class EMResult(NamedTuple):
@@ -158,152 +139,42 @@ def em_iterates(
     """
     if acceleration not in ACCELERATIONS:
         raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
-    accelerator = ACCELERATIONS[acceleration]()
-    projection = Projection()
-    secants = Secants()
+    accelerator, projection, secants = ACCELERATIONS[acceleration](), Projection(), Secants()
     last = _Point(model, params, as_batches(data))
     if not np.isfinite(last.objective):
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
-    yield last.iterate()._replace(secants=secants)
+    yield last.iterate(secants)
     n_iter = 0
     while n_iter < max_iter:
         here, n_steps = last.step()
         n_iter += n_steps
-        gain = here.objective - last.objective
         if here.is_below(last, model.rounding):
-            warnings.warn(
-                f"EM stopped: the objective fell by {-gain:.3g} nats in iteration {n_iter}. The M-step does "
-                "not maximise what the E-step sums up, or the data are so large that the objective loses its "
-                "digits.",
-                MonotonicityWarning,
-                stacklevel=2,
-            )
+            _warn_of_fall(last.objective - here.objective, n_iter)
             return
         u, v = here.differences(last)
-        projection.see(gain, u, v, NOISE * here.size)
+        projection.see(here.objective - last.objective, u, v, NOISE * here.size)
         secants.see(last.vector, u, v)
-        yield here.iterate(projection)._replace(secants=secants)
-        start, last = last.vector, here
+        yield here.iterate(secants, projection)
         # Close to the end only plain steps: they alone can show that it is the end.
-        if projection.gap < tol or n_iter + 1 >= max_iter:
-            continue
-        vector = accelerator.propose(start, u, v)
-        if vector is None:
-            continue
-        ahead = here.move_to(vector)
-        n_iter += ahead is not None
-        if ahead is not None and ahead.objective >= here.objective:  # false for NaN
-            accelerator.learn(accepted=True)
+        only_plain = projection.gap < tol or n_iter + 1 >= max_iter
+        guess = None if only_plain else accelerator.propose(last.vector, u, v)
+        last = here
+        if guess is not None:
+            last, n_steps = here.leap(guess)
+            n_iter += n_steps
+            accelerator.learn(accepted=last is not here)
+        if last is not here:
             projection.break_off()
-            last = ahead
-            yield last.iterate()._replace(secants=secants)
-        else:
-            accelerator.learn(accepted=False)
+            yield last.iterate(secants)
 
 
-class Secants:
-    """Changes of the parameters and of their EM images between the latest points: the EM map along them."""
-
-    def __init__(self) -> None:
-        self._seen: deque[tuple[FloatArray, FloatArray, FloatArray]] = deque(maxlen=N_SECANTS)
-
-    def see(self, start: FloatArray, u: FloatArray, v: FloatArray) -> None:
-        """Take in a pair of EM steps ``u`` and ``v`` from ``start``."""
-        self._seen.append((start, u, v))
-
-    def _pairs(self) -> list[tuple[FloatArray, FloatArray]]:
-        """The latest changes, of length 1, with those of their images."""
-        changes: list[tuple[FloatArray, FloatArray]] = []
-        last = None
-        for start, u, v in self._seen:
-            point = np.where(np.isfinite(start), start, 0.0) + u
-            if last is not None:  # across an extrapolation
-                changes.append((point - u - last[0], point - last[1]))
-            changes.append((u, v))
-            last = point, point + v
-        lengths = [float(np.linalg.norm(change)) for change, _ in changes]
-        pairs = [
-            (change / length, of_image / length)
-            for (change, of_image), length in zip(changes, lengths, strict=True)
-            if 0 < length < np.inf and np.isfinite(of_image).all()
-        ]
-        return pairs[-N_SECANTS:]
-
-    @property
-    def rate(self) -> float:
-        """Largest eigenvalue of the EM map, as far as it acts along these changes; 0 if there are none."""
-        pairs = self._pairs()
-        if not pairs:
-            return 0.0
-        changes, images = (np.column_stack(part) for part in zip(*pairs, strict=True))
-        left, size, right = np.linalg.svd(changes, full_matrices=False)
-        told = size > SAME_DIRECTION * size[0]
-        along = (left[:, told].T @ images) @ (right[told].T / size[told])
-        return float(np.clip(np.linalg.eigvals(along).real.max(), 0.0, 1.0))
-
-
-class Projection:
-    """What is still to be gained if gains go on shrinking as they do: the rest of a geometric series.
-
-    Attributes
-    ----------
-    gap : float
-        Projected gain, in nats; inf where nothing can be said.
-    rate : float
-        At which gains shrink: the ratio of two of them or that of steps, squared, whichever is larger.
-    follows_plain : bool
-        Whether the last two steps were plain EM steps.
-    lost : bool
-        Whether the last gain cannot be told from rounding.
-    """
-
-    def __init__(self) -> None:
-        self.gap, self.rate, self.lost, self.follows_plain = np.inf, UNSEEN, False, False
-        self._last_gain = np.nan
-
-    def see(self, gain: float, u: FloatArray, v: FloatArray, noise: float) -> None:
-        """Take in the gain of a plain EM step ``u``, and the step ``v`` that follows."""
-        if gain > 100 * noise:
-            # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
-            shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(np.float64).tiny)
-            self.rate = max(shrinking, gain / self._last_gain if self._last_gain > 0 else 0.0)
-        elif self.rate >= 1:  # too little to tell a rate from: what was seen before must serve
-            self.rate = UNSEEN
-        self.gap = max(gain, noise) * self.rate / (1 - self.rate) if self.rate < 1 else np.inf
-        self.lost = gain <= noise
-        self.follows_plain = not np.isnan(self._last_gain)
-        self._last_gain = gain
-
-    def break_off(self) -> None:
-        """Hear that the next step does not follow a plain one."""
-        self._last_gain = np.nan
-
-
-class AitkenStop:
-    """Stop after two plain iterations in a row with less than ``tol`` nats still to come.
-
-    A rate that is still rising, its distance to 1 falling by more than a tenth, does not count: the slow
-    directions have not come to the fore yet. Ten plain gains in a row that are lost in rounding stop a fit
-    too, however small ``tol``; the gap then says what may hide there.
-    """
-
-    def __init__(self, tol: float):
-        self._tol = tol
-        self._last_rate = np.nan
-        self._hits = self._lost = 0
-
-    def __call__(self, iterate: Iterate) -> bool:
-        rising = 1 - iterate.rate < 0.9 * (1 - self._last_rate)
-        certain = iterate.gap < self._tol and not np.isnan(iterate.rate) and not rising
-        self._hits = self._hits + 1 if certain else 0
-        self._last_rate = iterate.rate
-        if not iterate.extrapolated:
-            self._lost = self._lost + 1 if iterate.lost else 0
-        return self.converged
-
-    @property
-    def converged(self) -> bool:
-        return self._hits >= 2 or self._lost >= 10
+def _warn_of_fall(fall: float, n_iter: int) -> None:
+    warnings.warn(
+        f"EM stopped: the objective fell by {fall:.3g} nats in iteration {n_iter}. The M-step does not "
+        "maximise what the E-step sums up, or the data are so large that the objective loses its digits.",
+        MonotonicityWarning,
+        stacklevel=3,
+    )
 
 
 class _Point:
@@ -338,8 +209,7 @@ class _Point:
     def step(self) -> tuple[_Point, int]:
         """The next point of plain EM, by as short a step as does not fall, and the E-steps that took."""
         after = _Point(self._model, self.image, self._batches)
-        if "image_vector" in self.__dict__:
-            after.vector = self.image_vector
+        after.vector = self.image_vector  # the same parameters
         for n_steps in range(1, MAX_SHORTENED):
             if not after.is_below(self, 100 * NOISE):
                 return after, n_steps
@@ -364,19 +234,31 @@ class _Point:
             moving = self.movable & np.isfinite(u + v)
         return (u, v) if moving.all() else (np.where(moving, u, 0.0), np.where(moving, v, 0.0))
 
-    def move_to(self, vector: FloatArray) -> _Point | None:
-        """The point at other coordinates, as far as they may move; None if that is not a legal one."""
-        params = self._model.unflatten(np.where(self.movable, vector, self.vector), self.params)
-        if not all(np.all(np.isfinite(leaf)) for leaf in leaves(params)):
-            return None
-        resting = self._model.resting(params)
-        if resting is not None and (resting & self.movable).any():
-            return None
-        return _Point(self._model, params, self._batches, extrapolated=True)
+    def leap(self, guess: FloatArray) -> tuple[_Point, int]:
+        """The guess if it is legal and at least as good, else this point; and the E-steps that took."""
+        params = self._model.unflatten(np.where(self.movable, guess, self.vector), self.params)
+        if not self._is_legal(params):
+            return self, 0
+        ahead = _Point(self._model, params, self._batches, extrapolated=True)
+        return (ahead if ahead.objective >= self.objective else self), 1  # false for NaN
 
-    def iterate(self, projection: Projection | None = None) -> Iterate:
-        base = Iterate(self.params, self.objective, float(self.e_step.log_likelihood), self._extrapolated)
+    def _is_legal(self, params: Any) -> bool:
+        """Whether parameters are finite, and no more of them rest on a constraint than here."""
+        if not all(np.all(np.isfinite(leaf)) for leaf in leaves(params)):
+            return False
+        resting = self._model.resting(params)
+        return resting is None or not (resting & self.movable).any()
+
+    def iterate(self, secants: Secants, projection: Projection | None = None) -> Iterate:
+        """What is shown of this point; a projection says what the plain step that led here tells."""
+        shown = Iterate(
+            self.params,
+            self.objective,
+            float(self.e_step.log_likelihood),
+            self._extrapolated,
+            secants=secants,
+        )
         if projection is None:
-            return base
+            return shown
         rate = projection.rate if projection.follows_plain else np.nan
-        return base._replace(gap=projection.gap, rate=rate, lost=projection.lost)
+        return shown._replace(gap=projection.gap, rate=rate, lost=projection.lost)

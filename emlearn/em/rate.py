@@ -2,11 +2,13 @@ r"""The rate of convergence of EM, which is the largest fraction of missing info
 
 Near a maximum an EM step shrinks the error by :math:`J = \partial G / \partial \theta`, where G is the EM map.
 Its eigenvalues are the fractions of information that are missing, direction by direction (Dempster, Laird &
-Rubin, 1977).
+Rubin, 1977). `em_rate` finds the largest at a maximum, by E-steps of its own; `Secants` estimate it from the
+steps of a fit, at no cost.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,9 @@ FloatArray = NDArray[np.float64]
 DIFFERENCE = 1e-5
 # Above this an eigenvalue counts as 1, where there are flat directions.
 FLAT = 1 - 1e-4
+# Changes by which the EM map is remembered, and how far one must stand out from the others, relatively.
+N_SECANTS = 10
+SAME_DIRECTION = 1e-3
 
 
 def em_rate(
@@ -120,3 +125,44 @@ def em_rate(
             projected[j + 1, j] = rest
             basis.append(ahead / rest)
     return float(np.clip(rates[-1], 0.0, 1.0))
+
+
+class Secants:
+    """Changes of the parameters and of their EM images between the latest points: the EM map along them."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[FloatArray, FloatArray, FloatArray]] = deque(maxlen=N_SECANTS)
+
+    def see(self, start: FloatArray, u: FloatArray, v: FloatArray) -> None:
+        """Take in a pair of EM steps ``u`` and ``v`` from ``start``."""
+        self._seen.append((start, u, v))
+
+    def _pairs(self) -> list[tuple[FloatArray, FloatArray]]:
+        """The latest changes, of length 1, with those of their images."""
+        changes: list[tuple[FloatArray, FloatArray]] = []
+        last = None
+        for start, u, v in self._seen:
+            point = np.where(np.isfinite(start), start, 0.0) + u
+            if last is not None:  # across an extrapolation
+                changes.append((point - u - last[0], point - last[1]))
+            changes.append((u, v))
+            last = point, point + v
+        lengths = [float(np.linalg.norm(change)) for change, _ in changes]
+        pairs = [
+            (change / length, of_image / length)
+            for (change, of_image), length in zip(changes, lengths, strict=True)
+            if 0 < length < np.inf and np.isfinite(of_image).all()
+        ]
+        return pairs[-N_SECANTS:]
+
+    @property
+    def rate(self) -> float:
+        """Largest eigenvalue of the EM map, as far as it acts along these changes; 0 if there are none."""
+        pairs = self._pairs()
+        if not pairs:
+            return 0.0
+        changes, images = (np.column_stack(part) for part in zip(*pairs, strict=True))
+        left, size, right = np.linalg.svd(changes, full_matrices=False)
+        told = size > SAME_DIRECTION * size[0]
+        along = (left[:, told].T @ images) @ (right[told].T / size[told])
+        return float(np.clip(np.linalg.eigvals(along).real.max(), 0.0, 1.0))

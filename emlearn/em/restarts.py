@@ -1,7 +1,9 @@
 """The race of starts: many begin, the promising go on, few finish.
 
-A likelihood with several maxima is climbed from many places. Each start gets a few E-steps; the projected
-limit of each then tells which are worth more.
+A likelihood with several maxima is climbed from many places. Starts race by successive halving: each gets a few
+E-steps, the half with the best projected limits go on for twice as many, and so on, until few are left. Those
+finish; then runs that were displaced, by a projection that proved too high or by several runs that met at one
+place, get their turn.
 """
 
 from __future__ import annotations
@@ -17,8 +19,9 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from emlearn.em.batches import Batches, as_batches, one_blas_thread
-from emlearn.em.fit import AitkenStop, EMResult, Iterate, em_iterates, remember
+from emlearn.em.fit import EMResult, em_iterates, remember
 from emlearn.em.model import EMModel
+from emlearn.em.stopping import AitkenStop, Iterate
 
 FIRST_STEPS = 10  # E-steps that each start gets at first
 N_FINALISTS = 3
@@ -67,7 +70,7 @@ class RaceResult(NamedTuple):
     restarts: Restarts
 
 
-Report = Callable[[int, str, Iterate], "bool | None"]
+Report = Callable[[int, str, Iterate], "bool | None"]  # number of the start, kind, iterate -> whether to end it
 
 
 def race(
@@ -87,8 +90,8 @@ def race(
 ) -> RaceResult:
     """Fit a model by EM from many starts.
 
-    Every start gets 10 E-steps. The half with the best projected limits get twice as many more, and so
-    on, until 3 distinct ones are left to finish. If too few starts reach the best limit, the reserve joins.
+    Starts are halved, beginning with 10 E-steps each, until 3 distinct ones are left to finish. If too few
+    starts reach the best limit, the reserve joins.
 
     Parameters
     ----------
@@ -128,67 +131,96 @@ def race(
     ground = batches if sample is None else as_batches(sample)
     ground_model = model if sample is None or sample_model is None else sample_model
     settings = {"tol": tol, "max_iter": max_iter, "acceleration": acceleration}
-    lock = threading.Lock()
-
-    def locked_report(number: int, kind: str, iterate: Iterate) -> bool:
-        if report is None:
-            return False
-        with lock:
-            return bool(report(number, kind, iterate))
-
-    runs: list[_Run] = []
-    finalists: list[_Run] = []
-    escalated = False
+    report = _one_at_a_time(report)
     # More threads than cores would only take turns, so BLAS gets one while joblib has the others.
     with one_blas_thread(), Parallel(n_jobs=n_jobs, require="sharedmem") as parallel:
-
-        def advance(some: list[_Run], steps: float) -> None:
-            parallel(delayed(run.advance)(steps) for run in some)
-
-        for wave in (starts, reserve):
-            escalated = wave is reserve
-            new = [
-                _Run(ground_model, start, ground, settings, len(runs) + i, locked_report)
-                for i, start in enumerate(wave)
-            ]
-            runs += new
-            finalists += _shortlist(new, advance)
-            advance(finalists, math.inf)
-            for _ in range(len(runs)):
-                finalists.sort(key=_Run.rank, reverse=True)
-                others = _displaced(runs, finalists)
-                if not others:
-                    break
-                advance(others, math.inf)
-                finalists += others
-            replicated = bool(finalists) and _n_reaching(finalists[0], runs) >= n_agree
-            if (replicated and not finalists[0].is_spurious) or not reserve:
-                break
-        if not finalists:
-            raise ValueError(f"All {len(runs)} starts failed; the first one with: {runs[0].message}")
-        best = min((run for run in finalists if run.equals(finalists[0])), key=lambda run: run.number)
+        under_way = _Race(ground_model, ground, settings, report, parallel)
+        under_way.enter(starts)
+        escalated = bool(reserve) and not under_way.is_decided(n_agree)
+        if escalated:
+            under_way.enter(reserve)
+        best = winner = under_way.winner()
         if ground is not batches:
-            best = _finish_on_all(_distinct(finalists)[:N_FINALISTS], model, batches, settings, locked_report)
-    winner = runs[best.number]
-    record = Restarts(
-        tuple(run.record(run is winner, run in finalists) for run in runs),
-        _n_reaching(winner, runs),
-        escalated,
-    )
+            finalists = _distinct(under_way.finalists)[:N_FINALISTS]
+            best = _finish_on_all(finalists, model, batches, settings, report)
+            winner = under_way.runs[best.number]
+    record = Restarts(under_way.records(winner), _n_reaching(winner, under_way.runs), escalated)
     return RaceResult(EMResult.of(best.history, best.stop.converged), record)
 
 
-def _shortlist(runs: list[_Run], advance: Callable[[list[_Run], float], None]) -> list[_Run]:
-    """Advance runs and drop the worse half, again and again, until few distinct ones are left."""
-    steps, alive = FIRST_STEPS, runs
-    while True:
-        advance(alive, steps)
-        alive = sorted((run for run in alive if not run.message), key=_Run.rank, reverse=True)
-        alive = _distinct(alive)
-        if len(alive) <= N_FINALISTS:
-            return alive
-        alive = alive[: max(math.ceil(len(alive) / 2), N_FINALISTS)]
-        steps *= 2
+def _one_at_a_time(report: Report | None) -> Report:
+    """The report as threads may call it."""
+    lock = threading.Lock()
+
+    def locked_report(number: int, kind: str, iterate: Iterate) -> bool | None:
+        with lock:
+            return report is not None and report(number, kind, iterate)
+
+    return locked_report
+
+
+class _Race:
+    """The race on one ground: runs of a wave of starts are halved, finish, and leave turns to the displaced.
+
+    Attributes
+    ----------
+    runs : list of _Run
+        All of them, in order of their starts.
+    finalists : list of _Run
+        Those that were run to the end, the best first.
+    """
+
+    def __init__(
+        self, model: EMModel, ground: Batches, settings: dict[str, Any], report: Report, parallel: Parallel
+    ):
+        self.runs: list[_Run] = []
+        self.finalists: list[_Run] = []
+        self._new_run = partial(_Run, model, ground, settings, report)
+        self._parallel = parallel
+
+    def enter(self, starts: Sequence[Start]) -> None:
+        """Run a wave of starts; the finalists of waves before stay."""
+        wave = [self._new_run(start, number) for number, start in enumerate(starts, len(self.runs))]
+        self.runs += wave
+        self._finish(self._halve(wave))
+        while displaced := _displaced(self.runs, self.finalists):
+            self._finish(displaced)
+
+    def _halve(self, alive: list[_Run]) -> list[_Run]:
+        """Advance runs and drop the worse half, again and again, until few distinct ones are left."""
+        steps = FIRST_STEPS
+        while True:
+            self._advance(alive, steps)
+            ranked = sorted((run for run in alive if not run.message), key=_Run.rank, reverse=True)
+            alive = _distinct(ranked)
+            if len(alive) <= N_FINALISTS:
+                return alive
+            alive = alive[: max(math.ceil(len(alive) / 2), N_FINALISTS)]
+            steps *= 2
+
+    def _finish(self, runs: list[_Run]) -> None:
+        self._advance(runs, math.inf)
+        self.finalists += runs
+        self.finalists.sort(key=_Run.rank, reverse=True)
+
+    def _advance(self, runs: list[_Run], steps: float) -> None:
+        self._parallel(delayed(run.advance)(steps) for run in runs)
+
+    def is_decided(self, n_agree: int) -> bool:
+        """Whether the best is trustworthy: not spurious, and reached by so many."""
+        if not self.finalists or self.finalists[0].is_spurious:
+            return False
+        return _n_reaching(self.finalists[0], self.runs) >= n_agree
+
+    def winner(self) -> _Run:
+        """The best run; of equals the one that started first."""
+        if not self.finalists:
+            raise ValueError(f"All {len(self.runs)} starts failed; the first one with: {self.runs[0].message}")
+        equals = (run for run in self.finalists if run.equals(self.finalists[0]))
+        return min(equals, key=lambda run: run.number)
+
+    def records(self, winner: _Run) -> tuple[Restart, ...]:
+        return tuple(run.record(run is winner, run in self.finalists) for run in self.runs)
 
 
 def _distinct(ranked: list[_Run]) -> list[_Run]:
@@ -228,13 +260,13 @@ def _finish_on_all(
     model: EMModel,
     batches: Batches,
     settings: dict[str, Any],
-    report: Callable[[int, str, Iterate], bool],
+    report: Report,
 ) -> _Run:
     """The finalist of a race on a subsample that explains all data best, fitted to them."""
     again = []
     for run in finalists:
         start = Start(run.kind, partial(getattr, run.last, "params"))
-        again.append(_Run(model, start, batches, settings, run.number, report))
+        again.append(_Run(model, batches, settings, report, start, run.number))
         again[-1].advance(1)
     again = [run for run in again if not run.message]
     if not again:
@@ -252,11 +284,11 @@ class _Run:
     def __init__(
         self,
         model: EMModel,
-        start: Start,
         batches: Batches,
         settings: dict[str, Any],
+        report: Report,
+        start: Start,
         number: int,
-        report: Callable[[int, str, Iterate], bool],
     ):
         self.kind = start.kind
         self.number = number
@@ -345,7 +377,7 @@ class _Run:
                 self._done = True
                 break
             remember(self.history, iterate)
-            self._ended = self._report(self.number, self.kind, iterate)
+            self._ended = bool(self._report(self.number, self.kind, iterate))
             self._done = self.stop(iterate) or self._ended
             steps -= 1
 

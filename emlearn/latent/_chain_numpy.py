@@ -6,6 +6,7 @@ takes all sequences at once.
 
 from __future__ import annotations
 
+from enum import IntEnum
 from itertools import pairwise
 
 import numpy as np
@@ -23,6 +24,22 @@ LEAST = 1e-100
 LEAST_EXACT = 1e-290
 # What was flushed may be forgotten while it weighs less than this, relative to what was kept: exp(-45).
 LOG_NEGLIGIBLE = -45.0
+# Transitions below this, times a probability that was not flushed, may underflow.
+LEAST_TRANSITION = 1e-90
+
+
+class Zeros(IntEnum):
+    """What a transition matrix holds at its low end, which decides whether what was flushed may matter."""
+
+    NONE = 0  # nothing below LEAST_TRANSITION
+    EXACT = 1  # zeros, and nothing else that is so small
+    TINY = 2  # positive numbers that small
+
+    @classmethod
+    def of(cls, transition: FloatArray) -> Zeros:
+        if transition.min() >= LEAST_TRANSITION:
+            return cls.NONE
+        return cls.TINY if ((transition > 0) & (transition < LEAST_TRANSITION)).any() else cls.EXACT
 
 
 def forward(
@@ -37,7 +54,26 @@ def forward(
     zeros: int,
     log_growth: float,
 ) -> NDArray[np.uint8]:
-    """Filter: the probability of each state given what was seen so far.
+    r"""Filter: the probability of each state given what was seen so far.
+
+    Filtered probabilities below ``FLUSH`` become 0. What that loses is bounded by a debt for each sequence.
+    Write the joint probabilities of the state and what was seen up to step t, in units of what is kept, as
+    :math:`a + e`: what is kept, :math:`\sum_k a_k = 1`, and all that descends from what was flushed. A step
+    with densities d takes them to :math:`(a A) \circ d` and :math:`(e A) \circ d`, and divides both by the
+    scale :math:`c = \sum_k (a A \circ d)_k`. As :math:`d \le 1`, and rows of A sum to g at most,
+
+    .. math:: \sum_k e'_k \le \frac{g}{c} \sum_k e_k,
+
+    so the log of the bound, which is the debt, grows by log g − log c. A step that is done again takes as unit
+    the largest density among the states that what is kept can reach. For the others then only log d ≤ old shift
+    − new shift, and the debt grows by that too. Flushing adds K times ``FLUSH`` at most. Debts do not shrink
+    (c ≤ g), so the oldest is the largest, and n of them are together at most n times that: the larger stands
+    for both. At the end of a sequence the debt bounds the weight of all paths that were lost, relative to those
+    that were kept, and so the relative error of the likelihood: while it is below ``LOG_NEGLIGIBLE``, 3e-20 for
+    each time that anything was flushed.
+
+    With `Zeros.NONE` there is no debt to keep: in one step what is kept gives every state ``LEAST_TRANSITION``
+    times its density or more, what was flushed K times ``FLUSH`` times its density or less, and so it stays.
 
     Parameters
     ----------
@@ -54,9 +90,9 @@ def forward(
         Output: what columns summed to. Predictive log-densities are ``log(scale) + shift``.
     shift : ndarray of shape (m,)
         Maximum of the log-densities; changed where a step is done again.
-    zeros : {0, 1, 2}
-        Whether transitions are all well above 0, or have zeros, or numbers too small to multiply. Only with
-        these can what was flushed come to matter.
+    zeros : Zeros
+        Of ``transition``. With `Zeros.EXACT` a state counts as flushed if what is kept leads there; with
+        `Zeros.TINY` products underflow, and any possible state that has probability 0 counts.
     log_growth : float
         Log of the largest sum of a row of ``transition``.
 
@@ -85,21 +121,21 @@ def forward(
                 density[reachable, c] = np.exp(log_prob[reachable, c] - top)
             filtered[:, c] = mixed[:, lane] * density[:, c]
             scale[c] = filtered[:, c].sum()
-            if zeros > 1 or 0 < scale[c] < LEAST_EXACT:
+            if zeros == Zeros.TINY or 0 < scale[c] < LEAST_EXACT:
                 inexact[lane] = True
             if debt[lane] > -np.inf:
                 debt[lane] += shift[c] - top
             shift[c] = top
         filtered[:, columns] /= np.where(scale[columns] > 0, scale[columns], 1.0)
         filtered[:, columns][filtered[:, columns] < FLUSH] = 0.0
-        if zeros:
+        if zeros != Zeros.NONE:
             owing = debt[:n] > -np.inf
             if owing.any():
                 with np.errstate(divide="ignore"):
                     debt[:n] += np.where(owing, log_growth - np.log(scale[columns]), 0.0)
                 inexact[:n] |= owing & (debt[:n] > LOG_NEGLIGIBLE)
             flushed = (filtered[:, columns] == 0) & (log_prob[:, columns] > -np.inf)
-            flushed = (flushed & ((mixed > 0) | (zeros > 1))).any(axis=0)
+            flushed = (flushed & ((mixed > 0) | (zeros == Zeros.TINY))).any(axis=0)
             debt[:n][flushed] = np.maximum(debt[:n][flushed], np.log(FLUSH) + np.log(K))
         here += n
     return inexact

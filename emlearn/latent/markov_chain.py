@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import threading
 import warnings
+import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
@@ -18,8 +20,6 @@ from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Fixed, Simplex
 from emlearn.latent import _chain_numpy
 
-# Transitions below this count as too small to multiply: what was flushed may matter beside them.
-TINY = 1e-90
 # Workspaces up to this size are kept: 32 MB.
 WORKSPACE_FLOATS = 2**22
 # A stationary start has no closed M-step; its steps end where none gains more than this, relatively.
@@ -69,7 +69,7 @@ class InLogs(NamedTuple):
 
 
 class Filtered(NamedTuple):
-    """What a pass forward leaves; valid until the thread's next pass, apart from what is predictive."""
+    """What a pass forward leaves."""
 
     filtered: FloatArray  # (K, m) p(state | what was seen so far)
     predictive: FloatArray  # (m,) log p(x | what was seen before); with a temperature, divided by it
@@ -125,10 +125,7 @@ class MarkovChain(LatentStructure):
     def posterior(
         self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float = 1.0
     ) -> tuple[FloatArray, ChainStats, float]:
-        """Weighted posterior (K, m), expected transitions, Σ weight · log evidence.
-
-        The posterior is valid until this thread's next pass.
-        """
+        """Weighted posterior (K, m), expected transitions, Σ weight · log evidence."""
         lanes = _lanes(batch)
         log_prob = np.ascontiguousarray(log_prob, dtype=np.float64)
         passed = self._forward(params, log_prob, batch, beta)
@@ -187,10 +184,9 @@ class MarkovChain(LatentStructure):
         if beta != 1.0:
             log_prob *= beta
             start, transition = start**beta, transition**beta
-        density, filtered = _workspace(K, m)
+        density, filtered = _workspace.lend(K, m)
         shift, scale = log_prob.max(axis=0), np.empty(m)
-        least = transition.min()
-        zeros = 0 if least >= TINY else 2 if ((transition > 0) & (transition < TINY)).any() else 1
+        zeros = _chain_numpy.Zeros.of(transition)
         log_growth = 0.0 if beta == 1.0 else float(np.log(max(1.0, transition.sum(axis=1).max())))
         # An observation that is impossible in every state has NaN here, and the kernel makes it 0.
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -301,21 +297,29 @@ def _lanes(batch: Batch) -> Lanes:
 
 
 class _Workspace(threading.local):
-    """Memory that each thread uses again: fresh pages for every E-step would cost as much as the E-step."""
+    """Memory that each thread uses again: fresh pages for every E-step would cost as much as the E-step.
 
-    size = 0
+    What was lent comes back when nobody holds any of the arrays made of it any more; as long as somebody does,
+    the next to ask gets fresh memory. So results stay what they are, however long they are held.
+    """
 
-    def __call__(self, K: int, m: int) -> FloatArray:
-        """Two arrays of shape (K, m), valid until this thread asks again."""
+    def __init__(self) -> None:
+        self._memory = np.empty(0)
+        self._lent: Callable[[], FloatArray | None] = lambda: None  # what was lent last; None once it is back
+
+    def lend(self, K: int, m: int) -> FloatArray:
+        """Two arrays of shape (K, m)."""
         width = m + 8 + (-m) % 8  # rows that do not all start at the same place of the cache's pages
         size = 2 * K * width
         if size > WORKSPACE_FLOATS:
-            memory = np.empty(size)
+            lent = np.empty(size)
         else:
-            if size > self.size:
-                self.memory, self.size = np.empty(size), size
-            memory = self.memory[:size]
-        return memory.reshape(2, K, width)[:, :, :m]
+            if size > len(self._memory) or self._lent() is not None:
+                self._memory = np.empty(size)
+            # Views of this array refer to it, not to the memory behind it: it lives as long as any of them.
+            lent = np.frombuffer(self._memory.data, count=size)
+            self._lent = weakref.ref(lent)
+        return lent.reshape(2, K, width)[:, :, :m]
 
 
 _workspace = _Workspace()

@@ -183,6 +183,41 @@ def test_units_are_applied_batch_by_batch():
     np.testing.assert_allclose(rows, (X - units.shift) / units.scale)
 
 
+def test_the_inverse_of_units_leads_back():
+    units = Affine(np.array([1.0, -2.0]), np.array([2.0, 0.5]))
+    X = np.arange(12.0).reshape(6, 2)
+    there = np.vstack([batch.x.T for batch in Batches(X, units=units)])
+    back = np.vstack([batch.x.T for batch in Batches(there, units=units.inverse)])
+    np.testing.assert_allclose(back, X, rtol=1e-14, atol=1e-14)
+
+
+def test_a_batch_tells_functions_and_keys_apart():
+    batch = Batch(np.arange(6.0).reshape(2, 3))
+
+    def total():
+        return batch.x.sum()
+
+    def largest():
+        return batch.x.max()
+
+    assert batch.once("same key", total) == 15.0
+    assert batch.once("same key", largest) == 5.0
+    assert batch.part("same key", slice(2)).x.shape == (2, 2)
+    assert [batch.once(power, lambda power=power: 2**power) for power in (1, 2, 1)] == [2, 4, 2]
+
+
+@pytest.mark.parametrize("room", [0.0, 4.0])
+def test_a_batch_remembers_what_is_small_and_what_there_is_room_for(room):
+    x = np.zeros((4, 100))
+    batch = Batch(x, None, {}, room)
+    for n_features in (2, 4):
+        kept = n_features == 2 or room > 0
+        arrays = [batch.once(n_features, lambda n=n_features: 2 * x[:n]) for _ in range(2)]
+        parts = [batch.part(n_features, slice(None), slice(n_features)) for _ in range(2)]
+        assert (arrays[0] is arrays[1]) == kept
+        assert (parts[0] is parts[1]) == kept
+
+
 def test_one_shot_iterators_are_refused():
     with pytest.raises(ValueError, match="one-shot iterator"):
         Batches(iter([np.zeros((3, 2))]))

@@ -648,6 +648,22 @@ def test_memory_has_no_room_for_all_pairs(kernel):
     assert peak < 8 * T * lanes * K * 8
 
 
+def test_results_stay_and_their_memory_serves_again(kernel):
+    problem = random_problem(0, 3, 4, 30)
+    batch = next(iter(Batches(problem.log_prob, lengths=problem.lengths)))
+    chain = MarkovChain()
+
+    def posterior(sign=1.0):
+        return chain.posterior(problem.params, sign * batch.x, batch)[0]
+
+    held = posterior()
+    copy = held.copy()
+    assert not np.allclose(posterior(-1.0), copy)  # another pass, while the first result is held
+    assert (held == copy).all()
+    place = posterior().ctypes.data
+    assert posterior(-1.0).ctypes.data == place  # nobody holds it any more
+
+
 # -- what must not matter ----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,94 @@
+"""When EM may stop: what is still to be gained, as projected, and the rule that judges it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.rate import Secants
+
+FloatArray = NDArray[np.float64]
+
+# Relative to the objective and the total weight: a gain below this cannot be told from rounding.
+NOISE = 1e-14
+# Rate assumed where gains are lost in rounding and none below 1 has been seen.
+UNSEEN = 0.99
+
+
+class Iterate(NamedTuple):
+    """Where EM stands after an E-step."""
+
+    params: Any
+    objective: float  # log-likelihood + log prior, nats
+    log_likelihood: float  # nats
+    extrapolated: bool  # reached by extrapolation; else the EM image of the iterate before
+    gap: float = np.inf  # projected gain still to come, nats; inf where nothing can be said
+    rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
+    lost: bool = False  # whether the last gain cannot be told from rounding
+    secants: Secants | None = None  # what the steps so far tell of the EM map
+
+
+class Projection:
+    """What is still to be gained if gains go on shrinking as they do: the rest of a geometric series.
+
+    Attributes
+    ----------
+    gap : float
+        Projected gain, in nats; inf where nothing can be said.
+    rate : float
+        At which gains shrink: the ratio of two of them or that of steps, squared, whichever is larger.
+    follows_plain : bool
+        Whether the last two steps were plain EM steps.
+    lost : bool
+        Whether the last gain cannot be told from rounding.
+    """
+
+    def __init__(self) -> None:
+        self.gap, self.rate, self.lost, self.follows_plain = np.inf, UNSEEN, False, False
+        self._last_gain = np.nan
+
+    def see(self, gain: float, u: FloatArray, v: FloatArray, noise: float) -> None:
+        """Take in the gain of a plain EM step ``u``, and the step ``v`` that follows."""
+        if gain > 100 * noise:
+            # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
+            shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(np.float64).tiny)
+            self.rate = max(shrinking, gain / self._last_gain if self._last_gain > 0 else 0.0)
+        elif self.rate >= 1:  # too little to tell a rate from: what was seen before must serve
+            self.rate = UNSEEN
+        self.gap = max(gain, noise) * self.rate / (1 - self.rate) if self.rate < 1 else np.inf
+        self.lost = gain <= noise
+        self.follows_plain = not np.isnan(self._last_gain)
+        self._last_gain = gain
+
+    def break_off(self) -> None:
+        """Hear that the next step does not follow a plain one."""
+        self._last_gain = np.nan
+
+
+class AitkenStop:
+    """Stop after two plain iterations in a row with less than ``tol`` nats still to come.
+
+    A rate that is still rising, its distance to 1 falling by more than a tenth, does not count: the slow
+    directions have not come to the fore yet. Ten plain gains in a row that are lost in rounding stop a fit
+    too, however small ``tol``; the gap then says what may hide there.
+    """
+
+    def __init__(self, tol: float):
+        self._tol = tol
+        self._last_rate = np.nan
+        self._hits = self._lost = 0
+
+    def __call__(self, iterate: Iterate) -> bool:
+        rising = 1 - iterate.rate < 0.9 * (1 - self._last_rate)
+        certain = iterate.gap < self._tol and not np.isnan(iterate.rate) and not rising
+        self._hits = self._hits + 1 if certain else 0
+        self._last_rate = iterate.rate
+        if not iterate.extrapolated:
+            self._lost = self._lost + 1 if iterate.lost else 0
+        return self.converged
+
+    @property
+    def converged(self) -> bool:
+        return self._hits >= 2 or self._lost >= 10
