@@ -21,12 +21,12 @@ from emlearn.families import (
     Gaussian,
     GaussianParams,
     IncompleteGaussian,
+    MissingRows,
     MixtureOf,
     MixtureParams,
     Poisson,
     PoissonParams,
     Product,
-    WithGaps,
 )
 from emlearn.latent import _chain_numpy, markov_chain
 from emlearn.latent.markov_chain import (
@@ -408,11 +408,14 @@ def gaussians(shape):
         "tied": COVARIANCES[:1],
         "tied_diag": np.array([[0.5, 1.5]]),
         "tied_spherical": np.array([0.8]),
+        "VEI": np.array([[0.5, 1.5], [1.0, 3.0]]),
+        "EVI": np.array([[0.5, 1.5], [0.75, 1.0]]),
+        "VEE": COVARIANCES[:1] * np.array([1.0, 2.5])[:, None, None],
     }[shape]
     params = GaussianParams(MEANS, given)
     dense = [np.eye(2) * c if np.ndim(c) < 2 else c for c in given] * (K // len(given))
     return Seen(
-        WithGaps(IncompleteGaussian(COVARIANCE_SHAPES[shape])),
+        MissingRows(IncompleteGaussian(COVARIANCE_SHAPES[shape])),
         params,
         gaussian_rows,
         lambda x, k: marginal_log_density(MEANS[k], dense[k], x),
@@ -444,25 +447,25 @@ def product_log_density(x, k):
 EMISSIONS = {
     **{f"gaussian {shape}": gaussians(shape) for shape in COVARIANCE_SHAPES},
     "poisson": Seen(
-        WithGaps(Poisson()),
+        MissingRows(Poisson()),
         PoissonParams(RATES),
         lambda rng, states: rng.poisson(RATES[states]).astype(float),
         lambda x, k: stats.poisson(RATES[k]).logpmf(x).sum(),
     ),
     "categorical": Seen(
-        WithGaps(Categorical((2, 3))),
+        MissingRows(Categorical((2, 3))),
         CategoricalParams(CODES),
         code_rows,
         lambda x, k: sum(np.log(p[k, int(v)]) for p, v in zip(CODES, x, strict=True)),
     ),
     "bernoulli": Seen(
-        WithGaps(Bernoulli()),
+        MissingRows(Bernoulli()),
         BernoulliParams(CHANCES),
         lambda rng, states: (rng.uniform(size=(len(states), 2)) < CHANCES[states]) * 1.0,
         lambda x, k: stats.bernoulli(CHANCES[k]).logpmf(x.astype(int)).sum(),
     ),
     "mixture": Seen(
-        WithGaps(MixtureOf(Gaussian(COVARIANCE_SHAPES["diag"]), 2)),
+        MissingRows(MixtureOf(Gaussian(COVARIANCE_SHAPES["diag"]), 2)),
         MixtureParams(
             np.array([[0.3, 0.7], [0.6, 0.4]]),
             GaussianParams(np.array([[-2.0], [0.0], [1.0], [3.0]]), np.array([[1.0], [0.5], [2.0], [0.2]])),
@@ -472,7 +475,10 @@ EMISSIONS = {
     ),
     "product": Seen(
         Product(
-            (((0, 2), WithGaps(IncompleteGaussian(COVARIANCE_SHAPES["full"]))), ((1,), WithGaps(Poisson())))
+            (
+                ((0, 2), MissingRows(IncompleteGaussian(COVARIANCE_SHAPES["full"]))),
+                ((1,), MissingRows(Poisson())),
+            )
         ),
         (GaussianParams(MEANS, COVARIANCES), PoissonParams(RATES[:, :1])),
         product_rows,
