@@ -178,18 +178,17 @@ class Rivals:
             "precisions_init": precisions,
         }
         # As GaussianMixtureEM.fit does it: standardised features, batches that fit the cache.
-        shape = COVARIANCE_SHAPES[covariance_type]
-        structure = shape.structure
+        structure = COVARIANCE_SHAPES[covariance_type]
         self._units = Affine(X.mean(axis=0), structure.units(X.var(axis=0)))
-        self._floats_per_row = Gaussian(shape).floats_per_row(K, d)
-        stack = structure.identity(1 if shape.tied else K, d).shape
+        self._floats_per_row = Gaussian(structure).floats_per_row(K, d)
+        stack = structure.identity(K, d).shape
         covariances = structure.invert(precisions.reshape(stack))
         family = GaussianParams(
             (means - self._units.shift) / self._units.scale,
             structure.rescale(covariances, 1 / self._units.scale),
         )
         self._start = LatentPair(weights, family)
-        self._model = LatentModel(MixtureWeights(), Gaussian(shape))
+        self._model = LatentModel(MixtureWeights(), Gaussian(structure))
 
     def sklearn(self, n_iter):
         """The mixture that scikit-learn has after so many iterations."""

@@ -48,7 +48,7 @@ import emlearn
 from emlearn import HMMEM
 from emlearn.datasets import load_earthquakes
 from emlearn.em import Affine, Batches, LatentModel, LatentPair, em_iterates, one_blas_thread
-from emlearn.families import COVARIANCE_SHAPES, GaussianParams, IncompleteGaussian, WithGaps
+from emlearn.families import COVARIANCE_SHAPES, GaussianParams, IncompleteGaussian, MissingRows
 from emlearn.latent import ChainParams, MarkovChain, _chain_numpy, markov_chain
 
 # -- what the parts share --------------------------------------------------------------------------------
@@ -214,15 +214,15 @@ class Rivals:
         self._X, self._lengths = truth.rows(size.n_sequences, size.T, np.random.default_rng(seed)), size.lengths
         self._begin = truth.nearby(np.random.default_rng(seed + 1))
         # As HMMEM.fit does it: standardised features, batches that fit the cache.
-        shape = COVARIANCE_SHAPES["full"]
-        units = Affine(self._X.mean(axis=0), shape.structure.units(self._X.var(axis=0)))
+        structure = COVARIANCE_SHAPES["full"]
+        units = Affine(self._X.mean(axis=0), structure.units(self._X.var(axis=0)))
         self._units, self._floats_per_row = units, 5 * size.K + size.d * (size.d + 3) // 2
-        self._model = LatentModel(MarkovChain(), WithGaps(IncompleteGaussian(shape)))
+        self._model = LatentModel(MarkovChain(), MissingRows(IncompleteGaussian(structure)))
         self._start = LatentPair(
             ChainParams(self._begin.start, self._begin.transition),
             GaussianParams(
                 (self._begin.means - units.shift) / units.scale,
-                shape.structure.rescale(self._begin.covariances, 1 / units.scale),
+                structure.rescale(self._begin.covariances, 1 / units.scale),
             ),
         )
 

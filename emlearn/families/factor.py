@@ -40,8 +40,6 @@ from emlearn.families.patterns import group_columns
 
 IntArray = NDArray[np.intp]
 
-# exp(log x) may fall this much below x, relatively.
-EXP_LOG_ERROR = 1e-12
 # Up to this many rows or features, whichever are fewer, a start has its eigenvectors to the last digit.
 EXACT_SIDE = 2000
 # A start leaves each feature at least this share of its variance as noise.

@@ -5,8 +5,10 @@ Of the volume λ, the shape A (diagonal, of determinant 1) and the orientation D
 or, of the orientation, that it is that of the axes (I). Where all is equal, or all their own, the structure is
 one of `emlearn.families.covariance`.
 
-M-steps take what is shared and what is not in turns, each given the other, from the covariances before: the
-likelihood rises at every turn, on the floor too.
+M-steps of VEI and VEE take what is shared and what is not in turns, each given the other, from the covariances
+before: the likelihood rises at every turn, on the floor too. That of EVI finds the root of a derivative: where
+the floor binds, turns could come to rest short of the maximum. A component without weight keeps what is its
+own, as far as the floor allows, and binds no other.
 
 References
 ----------
@@ -20,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 
 from emlearn.em.spaces import Positive, PositiveDefinite
 from emlearn.families.covariance import Diagonal, FloatArray, Full, Structure
@@ -118,15 +121,18 @@ class EqualShape(_SharedForm, Diagonal):
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
     ) -> FloatArray:
         some = weight > 0
-        volume = np.exp(np.log(kept).mean(axis=1))
+        own = np.exp(np.log(kept).mean(axis=1))
+        volume = own[some]
         for _ in range(MAX_TURNS):
-            shape = (products[some] / volume[some, None]).sum(axis=0) / weight.sum()
+            shape = (products[some] / volume[:, None]).sum(axis=0) / weight.sum()
             shape = np.maximum(shape, floor / volume.min())
-            before = volume.copy()
-            volume[some] = np.maximum((products[some] / shape).mean(axis=1) / weight[some], floor / shape.min())
+            before = volume
+            volume = np.maximum((products[some] / shape).mean(axis=1) / weight[some], floor / shape.min())
             if np.abs(volume / before - 1).max() < TURN_TOL:
                 break
-        return volume[:, None] * shape
+        every = np.maximum(own / np.exp(np.log(shape).mean()), floor / shape.min())
+        every[some] = volume
+        return every[:, None] * shape
 
     def n_free(self, n_components: int, d: int) -> int:
         return n_components + d - 1
@@ -154,16 +160,9 @@ class EqualVolume(_SharedForm, Diagonal):
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
     ) -> FloatArray:
         some = weight > 0
-        volume = float(np.exp(np.log(kept[0]).mean()))
-        shape = kept / np.exp(np.log(kept).mean(axis=1, keepdims=True))
-        for _ in range(MAX_TURNS):
-            shape[some] = _of_product_1(products[some], floor / volume)
-            before = volume
-            volume = float((products[some] / shape[some]).sum() / (d * weight.sum()))
-            volume = max(volume, floor / float(shape.min()))
-            if abs(volume / before - 1) < TURN_TOL:
-                break
-        return volume * shape
+        volume = _shared_volume(products[some], weight[some], floor)
+        shape = np.where(some[:, None], products, kept)
+        return np.maximum(volume * _of_product_1(shape, floor / volume), floor)
 
     def n_free(self, n_components: int, d: int) -> int:
         return n_components * (d - 1) + 1
@@ -175,19 +174,40 @@ class EqualVolume(_SharedForm, Diagonal):
         return covariance
 
 
+def _shared_volume(products: FloatArray, weight: FloatArray, floor: float) -> float:
+    """The volume of greatest likelihood where each has the shape of greatest likelihood at that volume.
+
+    The derivative by its logarithm vanishes where the free variances, products over divisors, add up to so many
+    divisors as there is weight: that is a root of what falls with the volume.
+    """
+
+    def excess(log_volume: float) -> float:
+        divisors = _divisors(products, floor / np.exp(log_volume))
+        return float(np.log(divisors.sum()) - log_volume - np.log(weight.sum()))
+
+    free = float(_divisors(products, 0.0).sum() / weight.sum())
+    least = float(np.log(max(free, floor)))
+    if excess(least) <= 1e-14:
+        return float(np.exp(least))
+    most = np.log(np.maximum(products / weight[:, None], floor)).mean(axis=1).max() + 1e-9
+    return float(np.exp(brentq(excess, least, most, xtol=1e-15, rtol=1e-14)))
+
+
+def _divisors(products: FloatArray, least: float) -> FloatArray:
+    """What rows of products (K, d) are divided by to be of product 1, raised to ``least`` if below, (K, 1)."""
+    logs = -np.sort(-np.log(np.maximum(products, np.finfo(np.float64).tiny)), axis=1)
+    if least == 0.0:
+        return np.exp(logs.mean(axis=1, keepdims=True))
+    n_free = np.arange(1, logs.shape[1] + 1)
+    # Where the m largest are free and the others at the least, the free ones are divided by exp(level).
+    level = (np.cumsum(logs, axis=1) + (logs.shape[1] - n_free) * np.log(least)) / n_free
+    m = np.maximum(np.sum(logs - level >= np.log(least), axis=1, keepdims=True), 1)
+    return np.exp(np.take_along_axis(level, m - 1, axis=1))
+
+
 def _of_product_1(products: FloatArray, least: float) -> FloatArray:
     """Rows in proportion to products (K, d), of product 1 each, but no less than ``least``."""
-    d = products.shape[1]
-    order = np.argsort(-products, axis=1)
-    logs = np.log(np.maximum(np.take_along_axis(products, order, axis=1), np.finfo(np.float64).tiny))
-    n_free = np.arange(1, d + 1)
-    # Where the m largest are free and the others at the least, the free ones are divided by exp(level).
-    level = (np.cumsum(logs, axis=1) + (d - n_free) * np.log(least)) / n_free
-    m = np.maximum(np.sum(logs - level >= np.log(least), axis=1, keepdims=True), 1)
-    sizes = np.exp(logs - np.take_along_axis(level, m - 1, axis=1))
-    shape = np.empty_like(products)
-    np.put_along_axis(shape, order, np.where(n_free <= m, sizes, least), axis=1)
-    return np.maximum(shape, least)
+    return np.maximum(products / _divisors(products, least), least)
 
 
 @dataclass(frozen=True)
@@ -203,17 +223,20 @@ class EqualForm(_SharedForm, Full):
     ) -> FloatArray:
         some = weight > 0
         scatter = Full().covariance(products[some], d)
-        volume = _multiples(kept)
+        own = np.exp(np.linalg.slogdet(kept)[1] / d)
+        volume = own[some]
         for _ in range(MAX_TURNS):
-            form = (scatter / volume[some, None, None]).sum(axis=0, keepdims=True) / weight.sum()
+            form = (scatter / volume[:, None, None]).sum(axis=0, keepdims=True) / weight.sum()
             form = self.raise_to(form, floor / volume.min())
             values, vectors = np.linalg.eigh(form[0])
             traces = np.einsum("id,kij,jd->kd", vectors, scatter, vectors) @ (1.0 / values)
-            before = volume.copy()
-            volume[some] = np.maximum(traces / (d * weight[some]), floor / values[0])
+            before = volume
+            volume = np.maximum(traces / (d * weight[some]), floor / values[0])
             if np.abs(volume / before - 1).max() < TURN_TOL:
                 break
-        return volume[:, None, None] * form
+        every = np.maximum(own / np.exp(np.log(values).mean()), floor / values[0])
+        every[some] = volume
+        return every[:, None, None] * form
 
     def n_free(self, n_components: int, d: int) -> int:
         return n_components + d * (d + 1) // 2 - 1

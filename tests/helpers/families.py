@@ -25,12 +25,12 @@ from emlearn.families import (
     Gaussian,
     GaussianParams,
     IncompleteGaussian,
+    MissingRows,
     MixtureOf,
     MixtureParams,
     Poisson,
     PoissonParams,
     Product,
-    WithGaps,
 )
 from emlearn.latent import MixtureWeights
 
@@ -277,14 +277,14 @@ FAMILIES = {
         ),
     ),
     "gaps in poisson": Example(
-        WithGaps(Poisson()),
+        MissingRows(Poisson()),
         PoissonParams(RATES),
         holes(poisson_rows, 0.0, 9),
         of_observed(poisson_log_density),
         table_of(range(50), range(50)),
     ),
     "gaps in tied": Example(
-        WithGaps(Gaussian(COVARIANCE_SHAPES["tied"])),
+        MissingRows(Gaussian(COVARIANCE_SHAPES["tied"])),
         GaussianParams(MEANS[:, :2], COVARIANCES[:1, :2, :2]),
         holes(lambda rng, labels: gaussian_rows(rng, labels, 2), 0.0, 9),
         of_observed(lambda x, k: normal_log_density(MEANS[k, :2], COVARIANCES[0, :2, :2], x)),
@@ -292,9 +292,9 @@ FAMILIES = {
     "product": Example(
         Product(
             (
-                ((0, 2), WithGaps(IncompleteGaussian(FULL))),
-                ((1,), WithGaps(Poisson())),
-                ((3,), WithGaps(Categorical((2,)))),
+                ((0, 2), MissingRows(IncompleteGaussian(FULL))),
+                ((1,), MissingRows(Poisson())),
+                ((3,), MissingRows(Categorical((2,)))),
             )
         ),
         (
@@ -328,7 +328,7 @@ FAMILIES = {
         ),
     ),
     "mixture of poissons": Example(
-        MixtureOf(WithGaps(Poisson()), 2),
+        MixtureOf(MissingRows(Poisson()), 2),
         MixtureParams(SHARES, PoissonParams(LEVELS)),
         holes(
             lambda rng, labels: rng.poisson(LEVELS[2 * labels + rng.randint(2, size=len(labels))]) * 1.0, 0.1

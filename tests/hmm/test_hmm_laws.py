@@ -14,11 +14,11 @@ from emlearn.families import (
     CategoricalParams,
     Gaussian,
     GaussianParams,
+    MissingRows,
     MixtureOf,
     Poisson,
     PoissonParams,
     Product,
-    WithGaps,
 )
 from emlearn.hmm._starts import PORTFOLIO, ChainStarts, SequenceSample
 from emlearn.latent import ChainParams, MarkovChain
@@ -93,7 +93,7 @@ def test_one_set_of_batches_serves_models_of_any_size():
 def test_no_two_starts_are_the_same(ordered):
     X = data_for("gaussian")
     sample = SequenceSample.of(X, np.array([70, 50]), None, None, 1000, np.random.RandomState(0))
-    model = LatentModel(MarkovChain(), WithGaps(Gaussian(DIAG)))
+    model = LatentModel(MarkovChain(), MissingRows(Gaussian(DIAG)))
     make = ChainStarts(model, 3, sample, None, ordered=ordered, exchangeable=True, floats_per_row=20)
     kinds = make.kinds(2 * len(PORTFOLIO))
     found = [np.concatenate([leaf.ravel() for leaf in leaves(make.start(kind, seed).make())])
@@ -184,7 +184,7 @@ OBJECTS = [
     ("poisson", Poisson(), {"rates_": (2, 2)}),
     ("bernoulli", Bernoulli(), {"probabilities_": (2, 2)}),
     ("gaussian", Gaussian(DIAG), {"means_": (2, 2), "covariances_": (2, 2)}),
-    ("gaussian", WithGaps(Gaussian(DIAG)), {"means_": (2, 2)}),
+    ("gaussian", MissingRows(Gaussian(DIAG)), {"means_": (2, 2)}),
     (
         "gmm",
         MixtureOf(Gaussian(COVARIANCE_SHAPES["tied"]), 2),

@@ -1441,8 +1441,8 @@ def eigenvalues_of_the_em_map(fitted, X):
     model, params = fitted._model, fitted._params
     data, here = fitted._batches(X), model.flatten(params)
     moving = np.isfinite(here)
-    allowed = model.movable(params)
-    moving &= True if allowed is None else allowed
+    resting = model.resting(params)
+    moving &= True if resting is None else ~resting
 
     def image(vector):
         at = model.unflatten(vector, params)

@@ -11,7 +11,7 @@ import pytest
 from scipy import optimize, stats
 
 from emlearn.em import ACCELERATIONS, Batches, LatentModel, LatentPair, Observed, fit_em
-from emlearn.families import Poisson, PoissonParams, WithGaps
+from emlearn.families import MissingRows, Poisson, PoissonParams
 from emlearn.latent import _chain_numpy, markov_chain
 from emlearn.latent.markov_chain import (
     ChainParams,
@@ -349,7 +349,7 @@ def test_paths_are_drawn_from_the_posterior(name):
 
 # A step may be missing as a whole, whatever the family.
 EMISSIONS = {
-    name: example if example.takes_missing else replace(example, family=WithGaps(example.family))
+    name: example if example.takes_missing else replace(example, family=MissingRows(example.family))
     for name, example in FAMILIES.items()
 }
 CHAIN = ChainParams(np.array([0.6, 0.4]), np.array([[0.9, 0.1], [0.25, 0.75]]))
