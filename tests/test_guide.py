@@ -18,7 +18,8 @@ def blocks(page):
     ]
 
 
-@pytest.mark.parametrize("page", ["guide", "hmm"])
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["guide"])
 def test_blocks_run(page):
     pytest.importorskip("pandas")
     names = {}

@@ -100,7 +100,7 @@ class MissingPatternDisplay:
             ax = pyplot().subplots(figsize=size, layout="constrained")[1]
         self.ax_, self.figure_ = ax, ax.figure
         if colors is None:
-            colors = 0.86 * ground(ax) + 0.14 * np.array(to_rgb(PALETTE[1])), PALETTE[0]
+            colors = 0.75 * ground(ax) + 0.25 * np.array(to_rgb(PALETTE[1])), PALETTE[0]
         style = {"cmap": ListedColormap(list(colors)), "vmin": 0, "vmax": 1, "edgecolors": [ground(ax)]}
         style = {**style, "lw": min(1, 60 / d), **kwargs}
         self.image_ = ax.pcolormesh(~observed[self.shown_] * 1.0, **style)
