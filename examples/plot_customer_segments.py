@@ -25,6 +25,8 @@ their orders until the end of June 1998. Run this file: it prints the segments, 
 # Orders and items are whole numbers, and thousands of customers share the same ones. A normal density may
 # shrink around such a tie, and its likelihood grows without end though nothing has been learnt. So each count
 # is spread evenly over the interval that rounds to it: 2 orders become a number between 1.5 and 2.5.
+from pathlib import Path
+
 import numpy as np
 
 from emlearn.datasets import load_cdnow
@@ -158,4 +160,6 @@ for name in ("trace", "bic"):
     axes[name].yaxis.set_major_formatter("{x:,.0f}")
 for ax in axes.values():
     ax.spines[["top", "right"]].set_visible(False)
-figure.savefig("customer_segments.png", dpi=120)
+picture = Path("customer_segments.png").resolve()
+figure.savefig(picture, dpi=120)
+print(f"\nThe picture is {picture}")

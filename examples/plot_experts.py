@@ -14,6 +14,8 @@ what it finds, and saves a picture as ``experts.png``.
 # %%
 # The data
 # --------
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
@@ -95,4 +97,6 @@ display = RegressionMixtureDisplay.from_estimator(
 )
 display.gate_ax_.set_xlabel("wind, m/s")
 display.figure_.set_size_inches(8, 7)
-display.figure_.savefig("experts.png", dpi=120)
+picture = Path("experts.png").resolve()
+display.figure_.savefig(picture, dpi=120)
+print(f"\nThe picture is {picture}")

@@ -17,6 +17,7 @@ a picture as ``imputation.png``.
 # Before anything is filled, look at the gaps. Little's test asks whether the days with gaps are like the
 # others.
 from datetime import date
+from pathlib import Path
 
 import numpy as np
 
@@ -225,4 +226,6 @@ ax.set(ylim=(5.5, -1.2), xlim=(0.2, 0.62), xticks=[0.2, 0.3, 0.4, 0.5])
 ax.set(xlabel="squared error of log ozone, ± 1 s.e.", title="Predictions, a third of the measurements missing")
 for name in ("summer", "hidden", "errors"):
     axes[name].spines[["top", "right"]].set_visible(False)
-figure.savefig("imputation.png", dpi=120)
+picture = Path("imputation.png").resolve()
+figure.savefig(picture, dpi=120)
+print(f"\nThe picture is {picture}")

@@ -18,6 +18,8 @@ file: it prints what it finds, and saves a picture as ``regimes.png``.
 # BIC weighs fit against number of parameters; smaller is better. The first year's state is estimated
 # (``startprob="free"``), or has the distribution that the chain keeps in the long run ("stationary"), as in the
 # book.
+from pathlib import Path
+
 import numpy as np
 
 from emlearn import HMMEM
@@ -110,4 +112,6 @@ for ax in (counts, proba):
     ax.spines[["top", "right"]].set_visible(False)
 counts.set_ylabel("major earthquakes in a year")
 proba.set_xlabel("year")
-display.figure_.savefig("regimes.png", dpi=120)
+picture = Path("regimes.png").resolve()
+display.figure_.savefig(picture, dpi=120)
+print(f"\nThe picture is {picture}")

@@ -15,6 +15,8 @@ Run this file: it prints what it finds, and saves a picture as ``tone_perception
 # ------------------------------------------
 # In a mixture every trial has the same prior weights; in a mixture of experts they depend on the stretch ratio.
 # BIC weighs fit against number of parameters; smaller is better.
+from pathlib import Path
+
 import numpy as np
 
 from emlearn import MixtureOfExperts, MixtureOfLinearRegressions
@@ -91,4 +93,6 @@ for name in ("mixture", "gate"):
     axes[name].set_xlabel("stretch ratio")
 for ax in axes.values():
     ax.spines[["top", "right"]].set_visible(False)
-figure.savefig("tone_perception.png", dpi=120)
+picture = Path("tone_perception.png").resolve()
+figure.savefig(picture, dpi=120)
+print(f"\nThe picture is {picture}")

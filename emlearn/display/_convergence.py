@@ -3,7 +3,7 @@
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn.display._shared import axes_of
+from emlearn.display._shared import axes_of, grey
 
 
 class ConvergenceDisplay:
@@ -108,7 +108,7 @@ class ConvergenceDisplay:
         ax = axes_of(ax)
         best = np.asarray(self.log_likelihood)
         marked = np.zeros(len(best), dtype=bool) if self.extrapolated is None else self.extrapolated
-        faint = {"color": "0.6", "lw": 0.8, "alpha": 0.6, **(other_kwargs or {})}
+        faint = {"color": grey(ax, 0.6), "lw": 0.8, "alpha": 0.6, **(other_kwargs or {})}
         self.ax_, self.figure_ = ax, ax.figure
         self.other_lines_ = []
         for i, other in enumerate(self.others):
@@ -122,7 +122,7 @@ class ConvergenceDisplay:
             best[steps],
             linestyle="none",
             marker="o",
-            mfc="white",
+            mfc=grey(ax, 1),
             mec=color,
             zorder=3,
             label="extrapolated" if len(steps) else "_extrapolated",

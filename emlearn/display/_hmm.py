@@ -6,7 +6,7 @@ from numbers import Integral
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn.display._shared import component_colors, pyplot
+from emlearn.display._shared import component_colors, grey, ground, ink, pyplot, strong
 
 
 class HMMDisplay:
@@ -224,19 +224,22 @@ class HMMDisplay:
         if self.means is None:
             ax.yaxis.get_major_locator().set_params(integer=True)  # codes
         else:
-            (self.line_,) = ax.plot(times, self.x, color="0.75", lw=0.8, zorder=1)
-            style = {"color": "0.2", "lw": 1.2, "drawstyle": "steps-mid", "zorder": 3, **line_kwargs}
+            (self.line_,) = ax.plot(times, self.x, color=grey(ax, 0.75), lw=0.8, zorder=1)
+            style = {"color": grey(ax, 0.2), "lw": 1.2, "drawstyle": "steps-mid", "zorder": 3, **line_kwargs}
             (self.means_line_,) = ax.plot(times, self.means[self.states], **style)
         ax.margins(x=0.01)
         ax.set_ylabel(self.feature_name)
 
     def _plot_transition(self, ax, labels, colors, image_kwargs):
+        from matplotlib.colors import LinearSegmentedColormap
+
         K = len(labels)
-        self.image_ = ax.imshow(self.transition, **{"cmap": "Greys", "vmin": 0, "vmax": 1, **image_kwargs})
+        shades = LinearSegmentedColormap.from_list("share", [ground(ax), ink(ax)])
+        self.image_ = ax.imshow(self.transition, **{"cmap": shades, "vmin": 0, "vmax": 1, **image_kwargs})
         style = {"ha": "center", "va": "center", "fontsize": float(np.clip(56 / K, 5, 10))}
         self.texts_ = [
             [
-                ax.text(j, i, _share(p), color="white" if p > 0.5 else "black", **style)
+                ax.text(j, i, _share(p), color=ground(ax) if p > 0.5 else ink(ax), **style)
                 for j, p in enumerate(row)
             ]
             for i, row in enumerate(self.transition)
@@ -246,8 +249,8 @@ class HMMDisplay:
         ax.set_xticks(range(K), short)
         ax.set_yticks(range(K), short)
         for axis in (ax.xaxis, ax.yaxis):
-            for tick, color in zip(axis.get_ticklabels(), colors, strict=True):
-                tick.set(color=color * 0.8, fontweight="bold")
+            for tick, color in zip(axis.get_ticklabels(), strong(ax, colors, 0.2), strict=True):
+                tick.set(color=color, fontweight="bold")
         ax.set(xlabel="to state", ylabel="from state", title="transitions")
 
 

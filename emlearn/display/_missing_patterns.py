@@ -5,7 +5,7 @@ from numbers import Integral
 import numpy as np
 
 from emlearn._input.tables import shorten
-from emlearn.display._shared import percent, pyplot
+from emlearn.display._shared import PALETTE, ground, percent, pyplot
 from emlearn.missing import missing_patterns
 
 
@@ -70,7 +70,7 @@ class MissingPatternDisplay:
         """
         return cls(missing_patterns(X)).plot(ax=ax, max_patterns=max_patterns, **kwargs)
 
-    def plot(self, ax=None, *, max_patterns=20, colors=("#dbe7f0", "#d55e00"), **kwargs):
+    def plot(self, ax=None, *, max_patterns=20, colors=None, **kwargs):
         """Draw.
 
         Parameters
@@ -79,8 +79,8 @@ class MissingPatternDisplay:
             Where to draw; new axes by default.
         max_patterns : int, default=20
             Number of patterns to draw, at most: those of the most rows.
-        colors : sequence of two matplotlib colours, default=("#dbe7f0", "#d55e00")
-            Colours of what is observed and of what is missing.
+        colors : sequence of two matplotlib colours, default=None
+            Colours of what is observed and of what is missing; a pale blue and orange by default.
         **kwargs
             For the grid (`Axes.pcolormesh`).
 
@@ -90,7 +90,7 @@ class MissingPatternDisplay:
         """
         if not (isinstance(max_patterns, Integral) and max_patterns > 0):
             raise ValueError(f"max_patterns={max_patterns!r}: draw one or more.")
-        from matplotlib.colors import ListedColormap
+        from matplotlib.colors import ListedColormap, to_rgb
 
         observed, counts, n_missing, names = self.patterns
         self.shown_ = self.patterns.largest(max_patterns)
@@ -99,7 +99,9 @@ class MissingPatternDisplay:
             size = np.clip(2.2 + 0.6 * d, 4.5, 14), np.clip(1.8 + 0.3 * P, 2.6, 12)
             ax = pyplot().subplots(figsize=size, layout="constrained")[1]
         self.ax_, self.figure_ = ax, ax.figure
-        style = {"cmap": ListedColormap(list(colors)), "vmin": 0, "vmax": 1, "edgecolors": "white"}
+        if colors is None:
+            colors = 0.75 * ground(ax) + 0.25 * np.array(to_rgb(PALETTE[1])), PALETTE[0]
+        style = {"cmap": ListedColormap(list(colors)), "vmin": 0, "vmax": 1, "edgecolors": [ground(ax)]}
         style = {**style, "lw": min(1, 60 / d), **kwargs}
         self.image_ = ax.pcolormesh(~observed[self.shown_] * 1.0, **style)
         ax.set(ylim=(P, 0), xlim=(0, d))

@@ -5,7 +5,14 @@ import math
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn.display._shared import axes_of, component_colors, component_labels, point_size
+from emlearn.display._shared import (
+    axes_of,
+    component_colors,
+    component_labels,
+    component_lines,
+    grey,
+    point_size,
+)
 
 CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 181)) for f in (np.cos, np.sin)])  # (2, 181)
 
@@ -160,19 +167,21 @@ class MixtureDisplay:
             **{"s": point_size(len(self.X)), "linewidths": 0, "alpha": 0.6, **scatter_kwargs},
         )
         lines = []
-        for mean, covariance, color, label in zip(self.means, self.covariances, colors, labels, strict=True):
+        fixed = {"lw", "linewidth"} & set(line_kwargs)
+        styles = component_lines(ax, colors, line_kwargs)
+        for mean, covariance, style, label in zip(self.means, self.covariances, styles, labels, strict=True):
             variances, axes = np.linalg.eigh(covariance)
             ellipse = axes * np.sqrt(np.maximum(variances, 0)) @ CIRCLE  # (2, 181), 1 sd
             lines.append([])
             for i, size in enumerate(n_sd):
-                style = {"color": color * 0.7, "lw": 2.0 / (1 + 0.5 * i), **line_kwargs}
+                thinner = {} if fixed else {"linewidth": 2 / (1 + 0.5 * i)}
                 points = mean[:, None] + size * ellipse
-                lines[-1] += ax.plot(*points, label=None if i else label, **style)
+                lines[-1] += ax.plot(*points, label=None if i else label, **{**style, **thinner})
         ax.set(xlabel=self.feature_names[0], ylabel=self.feature_names[1])
         return lines
 
     def _plot_densities(self, ax, n_sd, labels, colors, hist_kwargs, line_kwargs):
-        style = {"bins": "auto", "color": "0.85", **hist_kwargs}
+        style = {"bins": "auto", "color": grey(ax, 0.85), **hist_kwargs}
         self.bars_ = ax.hist(self.X[:, 0], density=True, **style)[2]
         sd = np.sqrt(self.covariances[:, 0, 0])
         # Every component gets points of its own, so that a narrow one keeps its peak.
@@ -182,10 +191,11 @@ class MixtureDisplay:
         scale = (self.weights / sd)[:, None] / math.sqrt(2 * math.pi)
         densities = scale * np.exp(-0.5 * z**2)
         if len(densities) > 1:
-            ax.plot(grid, densities.sum(axis=0), color="0.3", ls="--", lw=1, label="mixture")
+            ax.plot(grid, densities.sum(axis=0), color=grey(ax, 0.3), ls="--", lw=1, label="mixture")
+        styles = component_lines(ax, colors, line_kwargs)
         lines = [
-            ax.plot(grid, density, label=label, **{"color": color, "lw": 2, **line_kwargs})
-            for density, color, label in zip(densities, colors, labels, strict=True)
+            ax.plot(grid, density, label=label, **style)
+            for density, style, label in zip(densities, styles, labels, strict=True)
         ]
         ax.set(xlabel=self.feature_names[0], ylabel="density")
         return lines

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from emlearn.display._shared import feature_number, percent, pyplot
+from emlearn.display._shared import feature_number, grey, percent, pyplot
 from emlearn.missing import overimpute
 
 
@@ -186,7 +186,7 @@ class OverimputeDisplay:
         style = {"s": 18 * crowd, "linewidths": 0, "alpha": 0.9, "zorder": 3, **scatter_kwargs}
         self.points_.append(ax.scatter(observed, imputed, c=color, **style))
         ends = [observed.min(), observed.max()]
-        self.diagonals_ += ax.plot(ends, ends, color="0.25", lw=1.2, ls="--", zorder=4)
+        self.diagonals_ += ax.plot(ends, ends, color=grey(ax, 0.25), lw=1.2, ls="--", zorder=4)
         share = f"coverage {percent(inside.mean())}, {percent(result.nominal)} asked for"
         ax.set_title(f"{result.feature_names[j]}\n{share}", fontsize="medium")
         ax.set(xlabel="observed", ylabel="imputed")

@@ -11,7 +11,9 @@ from emlearn._input.tables import is_frame, only_numbers
 from emlearn.display._shared import (
     component_colors,
     component_labels,
+    component_lines,
     feature_number,
+    grey,
     point_size,
     pyplot,
 )
@@ -288,8 +290,8 @@ class RegressionMixtureDisplay:
         self.scatter_ = ax.scatter(self.x, y, c=np.clip(self.resp @ colors, 0, 1), **style)
         self.lines_ = []
         there = self.prior >= NO_WEIGHT * self.prior.max(axis=0)
-        for line, color, label in zip(np.where(there, self.means, np.nan).T, colors * 0.7, labels, strict=True):
-            style = {"color": color, "linewidth": 2, "zorder": 3, **(line_kwargs or {})}
+        styles = component_lines(ax, colors, {"zorder": 3, **(line_kwargs or {})})
+        for line, style, label in zip(np.where(there, self.means, np.nan).T, styles, labels, strict=True):
             # A component may leave the rows where it has little weight. It does not extend the axes, or it
             # would press the rows flat: the mixture mean does.
             self.lines_.append(ax.add_artist(Line2D(self.grid, line, label=label, **style)))
@@ -297,10 +299,10 @@ class RegressionMixtureDisplay:
         ax.update_datalim(np.column_stack([self.grid, mean]))
         self.mean_line_ = self.band_ = None
         if K > 1:
-            style = {"color": "0.3", "lw": 1.2, "ls": "--", "zorder": 2.5, "label": "mixture mean"}
+            style = {"color": grey(ax, 0.3), "lw": 1.2, "ls": "--", "zorder": 2.5, "label": "mixture mean"}
             (self.mean_line_,) = ax.plot(self.grid, mean, **style)
         if self.band is not None:
-            style = {"color": "0.88", "lw": 0, "zorder": 0, "label": self.band_name}
+            style = {"color": grey(ax, 0.88), "lw": 0, "zorder": 0, "label": self.band_name}
             self.band_ = ax.fill_between(self.grid, *self.band.T, **style)
         ax.autoscale_view()
         ax.set_ylabel(self.response_name)

@@ -17,8 +17,15 @@ from emlearn import (
     MixtureOfExpertsClassifier,
     MixtureOfLinearRegressions,
 )
-from emlearn.datasets import load_earthquakes, load_npreg, load_old_faithful
-from emlearn.display import ConvergenceDisplay, HMMDisplay, MixtureDisplay, RegressionMixtureDisplay
+from emlearn.datasets import load_airquality, load_earthquakes, load_npreg, load_old_faithful
+from emlearn.display import (
+    ConvergenceDisplay,
+    HMMDisplay,
+    MissingPatternDisplay,
+    MixtureDisplay,
+    RegressionMixtureDisplay,
+)
+from emlearn.display._shared import component_colors, component_lines
 from emlearn.families import COVARIANCE_SHAPES
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -548,3 +555,103 @@ def test_no_such_regression(regressions):
 def test_import_leaves_matplotlib_alone():
     code = "import sys, emlearn.display; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# Machado, Oliveira and Fernandes (2009): linear RGB as seen without one of the three cones.
+BLIND_TO = {
+    "nothing": np.eye(3),
+    "red": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
+    "green": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
+    "blue": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+}
+
+
+def cielab(colors, seen=BLIND_TO["nothing"]):
+    linear = np.where(colors <= 0.04045, colors / 12.92, ((colors + 0.055) / 1.055) ** 2.4)
+    to_xyz = [
+        [0.4124564, 0.3575761, 0.1804375],
+        [0.2126729, 0.7151522, 0.072175],
+        [0.0193339, 0.119192, 0.9503041],
+    ]
+    xyz = np.clip(linear @ np.transpose(seen), 0, 1) @ np.transpose(to_xyz) / [0.95047, 1.0, 1.08883]
+    x, y, z = np.where(xyz > (6 / 29) ** 3, np.cbrt(xyz), xyz / (3 * (6 / 29) ** 2) + 4 / 29).T
+    return np.column_stack([116 * y - 16, 500 * (x - y), 200 * (y - z)])
+
+
+@pytest.mark.parametrize("blind_to", list(BLIND_TO))
+def test_colors_stay_apart_for_every_eye(blind_to):
+    for K in range(2, 13):
+        seen = cielab(component_colors(None, K), BLIND_TO[blind_to])
+        between = np.linalg.norm(seen[:, None] - seen, axis=-1)[np.triu_indices(K, 1)]
+        assert between.min() > (16 if K <= 6 else 25)
+
+
+def test_lines_of_many_components_differ():
+    ax = plt.figure().subplots()
+    styles = component_lines(ax, component_colors(None, 24), {})
+    assert len({(*style["color"], style["linestyle"]) for style in styles}) == 24
+
+
+def chain_picture():
+    return HMMDisplay.from_estimator(HMMEM(2, n_init=1, random_state=0).fit(EARTHQUAKES), EARTHQUAKES)
+
+
+def gaps_picture():
+    return MissingPatternDisplay.from_data(load_airquality().data)
+
+
+def mixture_picture(features):
+    X = load_old_faithful().data
+    return MixtureDisplay.from_estimator(fitted(X), X, features=features)
+
+
+def regression_picture():
+    npreg = load_npreg()
+    X, y = npreg.data, npreg.yn
+    model = MixtureOfLinearRegressions(2, n_init=3, random_state=0).fit(X, y)
+    return RegressionMixtureDisplay.from_estimator(model, X, y, interval=0.9)
+
+
+def trace_picture():
+    return ConvergenceDisplay.from_estimator(fitted(load_old_faithful().data))
+
+
+EARTHQUAKES = load_earthquakes().data
+PICTURES = {
+    "ellipses": lambda: mixture_picture([0, 1]),
+    "densities": lambda: mixture_picture([0]),
+    "trace": trace_picture,
+    "chain": chain_picture,
+    "regression": regression_picture,
+    "gaps": gaps_picture,
+}
+
+
+@pytest.mark.parametrize("style", ["default", "dark_background"])
+@pytest.mark.parametrize("picture", list(PICTURES))
+def test_everything_shows_on_the_background_of_the_style(picture, style):
+    """Lines and words are at a distance from the background; greys that fill differ from it."""
+    from matplotlib.colors import to_rgb
+
+    with plt.style.context(style):
+        figure = PICTURES[picture]().figure_
+        for ax in figure.axes:
+            background = cielab(np.array([to_rgb(ax.get_facecolor())]))
+            lines = [to_rgb(line.get_color()) for line in ax.get_lines() if line.get_linestyle() != "None"]
+            fills = [to_rgb(c) for drawn in ax.collections for c in drawn.get_facecolor()]
+            fills += [to_rgb(patch.get_facecolor()) for patch in ax.patches]
+            for colors, least in ((lines, 20), (fills, 5)):
+                if colors:
+                    assert np.linalg.norm(cielab(np.array(colors)) - background, axis=1).min() > least
+
+
+def test_a_share_is_legible_in_its_cell():
+    from matplotlib.colors import to_rgb
+
+    for style in ("default", "dark_background"):
+        with plt.style.context(style):
+            display = chain_picture()
+            for texts, row in zip(display.texts_, display.transition, strict=True):
+                for text, p in zip(texts, row, strict=True):
+                    cell = cielab(display.image_.to_rgba(np.array([p]))[:, :3])
+                    assert abs(cielab(np.array([to_rgb(text.get_color())])) - cell)[0, 0] > 40
