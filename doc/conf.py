@@ -53,13 +53,3 @@ def setup(app):
 
 html_theme = "alabaster"
 html_theme_options = {"description": release, "page_width": "60em"}
-
-
-def shorten_inherited(app, what, name, obj, options, lines):
-    """Of scikit-learn's docstrings the summary: the rest refers to pages of its own."""
-    if (getattr(obj, "__module__", None) or "").startswith("sklearn."):
-        lines[1:] = []
-
-
-def setup(app):
-    app.connect("autodoc-process-docstring", shorten_inherited, priority=100)
