@@ -14,6 +14,7 @@ from sklearn.base import DensityMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.tables import read_table
 from emlearn._sample import SAMPLE_ROWS, Sample, ground
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn.base import EMMixin, Plan, all_or_nothing
@@ -556,7 +557,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         check_is_fitted(self)
         known = self._column_numbers(columns)
-        X_known = check_array(X_known, dtype=np.float64, input_name="X_known")
+        X_known = check_array(read_table(X_known, "X_known"), dtype=np.float64, input_name="X_known")
         if X_known.shape[1] != len(known):
             raise ValueError(f"X_known has {X_known.shape[1]} columns, but columns names {len(known)}.")
         others = np.setdiff1d(np.arange(self.n_features_in_), known)
