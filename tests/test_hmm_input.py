@@ -358,7 +358,7 @@ def test_ends_of_sequences_are_no_transitions(lists):
         ({"startprob_prior": ["a", "b"]}, "startprob_prior must be an array"),
         (
             {"startprob_prior": [1.0, 1.0, 1.0]},
-            r"startprob_prior has shape \(3,\); expected a number or \(2,\)",
+            r"startprob_prior has shape \(3,\); .* a number or \(2,\)",
         ),
         ({"transmat_prior": [[1.0, 1.0], [0.0, 1.0]]}, "transmat_prior holds 0: .* at least 1"),
         ({"transmat_prior": [[1.0, 1.0, 1.0]]}, r"transmat_prior has shape \(1, 3\); .* \(2,\) or \(2, 2\)"),
@@ -402,7 +402,7 @@ def test_bad_parameters(X, kwargs, message):
         ({(0, 1): "gaussian"}, r"names \(0, 1\), which is no feature"),
         (
             {"speed": "gaussian", "load": "gaussian"},
-            "names 'speed', which is no feature; the features have no names",
+            "names 'speed', .*; the features have no names",
         ),
     ],
 )
@@ -418,7 +418,7 @@ def test_bad_emissions(X, emission, message):
         ({"speed": "gaussian", 0: "gaussian", "load": "gaussian"}, "names a feature twice"),
         (
             {"speed": "gaussian", "mass": "gaussian"},
-            r"'mass', which is no feature; the features are \['speed', 'load'\]",
+            r"'mass', .*; the features are \['speed', 'load'\]",
         ),
     ],
 )

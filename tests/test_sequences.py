@@ -419,12 +419,12 @@ REFUSED = {
     "strings in a list": (
         [np.array([["a", "b"]])],
         {},
-        r"Sequence 0 has entries that are no numbers in columns \[0, 1\]",
+        r"Sequence 0 has .* no numbers in columns \[0, 1\]",
     ),
     "strings in a frame": (
-        [pd.DataFrame({"a": ["u", "v"]})],
+        [pd.DataFrame({"a": ["u"]})],
         {},
-        r"Sequence 0 has entries that are no numbers in columns \['a'\]",
+        r"Sequence 0 has .* columns \['a'\]",
     ),
     "complex": (SEVEN + 1j, {}, "Complex data not supported"),
     "complex in a list": ([SEVEN, SEVEN + 1j], {}, "Complex data not supported"),

@@ -68,7 +68,7 @@ def as_one_column(name, array):
     """A column (n, 1) as (n,), with scikit-learn's warning at the user's line; others as they are."""
     given = as_numpy(array, name)
     if getattr(given, "ndim", 0) != 2 or given.shape[1] != 1:
-        return array
+        return array if isinstance(array, (list, tuple)) else given
     warn(
         f"A column-vector {name} was passed when a 1d array was expected. Give its ravel().",
         DataConversionWarning,

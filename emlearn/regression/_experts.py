@@ -380,8 +380,9 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             return super()._read_y(y, X, response, reset=reset)
         check_consistent_length(X, y)
         # Before a list of mixed types becomes an array of texts, in which NaN is a word like any other.
+        y = as_one_column("y", y)
         labels = list(y) if isinstance(y, (list, tuple)) else np.asarray(y).ravel().tolist()
-        y = column_or_1d(as_one_column("y", y))
+        y = column_or_1d(y)
         for row, label in enumerate(labels):
             if is_missing(label) or label in (np.inf, -np.inf):
                 what = "NaN" if is_missing(label) else "infinity"
