@@ -133,6 +133,20 @@ def test_forms_are_what_their_letters_say(name):
         np.testing.assert_allclose(found / volumes[:, :, None], np.tile(found[:1] / volumes[0], (K, 1, 1)))
 
 
+@pytest.mark.parametrize("name", FORMS)
+def test_m_step_of_single_rows_has_the_form(name):
+    """Components without any scatter, or less than none by rounding, beside one that has some."""
+    structure, (dense, weight) = COVARIANCE_SHAPES[name], scatters(np.random.RandomState(0))
+    products = products_of(structure, dense)
+    for nothing in (0.0, -1e-17):
+        for last in (products[2], nothing):
+            products[:2], products[2] = nothing, last
+            found = structure.maximize(products, weight, structure.identity(K, D), D, 1e-6)
+            space = structure.space()
+            np.testing.assert_allclose(space.from_vector(space.to_vector(found), found), found, rtol=1e-9)
+            assert least_eigenvalue(structure, found) >= 1e-6 * (1 - 1e-6)
+
+
 @pytest.mark.parametrize("floor", [1e-9, 0.3])
 @pytest.mark.parametrize("name", FORMS)
 def test_a_component_without_weight_keeps_what_is_its_own(name, floor):
