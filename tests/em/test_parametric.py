@@ -143,7 +143,9 @@ HOOKS = {"rounding", "log_prior", "handicap", "shortened", "resting", "without_f
 
 
 @pytest.mark.parametrize(
-    "thing", [Parametric(), Leaf(Simplex()), EMModel(), Poisson(), MixtureWeights()], ids=lambda thing: type(thing).__name__
+    "thing",
+    [Parametric(), Leaf(Simplex()), EMModel(), Poisson(), MixtureWeights()],
+    ids=lambda thing: type(thing).__name__,
 )
 def test_the_simplest_answers(thing):
     assert thing.rounding == 1e-10
