@@ -350,3 +350,19 @@ def problem(name, latent=None, n=60, weighted=True):
     near = isinstance(example.family, MixtureOf)
     rough = LatentPair(np.full(K, 1 / K), example.params) if near else model.start(batch_of(X), resp)
     return model, rough, (X, weight)
+
+
+def n_of_covariances(covariance_type, K, d):
+    """Number of free parameters of K covariance matrices over d features."""
+    full = d * (d + 1) // 2
+    return {
+        "full": K * full,
+        "tied": full,
+        "diag": K * d,
+        "spherical": K,
+        "tied_diag": d,
+        "tied_spherical": 1,
+        "VEI": K + d - 1,
+        "EVI": 1 + K * (d - 1),
+        "VEE": K - 1 + full,
+    }[covariance_type]
