@@ -15,15 +15,15 @@ from emlearn._sklearn_compat import StrOptions
 
 ROOT = Path(__file__).parents[2]
 MODULES = (emlearn, datasets, display, hmm, impute, missing, mixture, regression, sequences)
-NAMES = {f"{module.__name__}.{name}": getattr(module, name) for module in MODULES for name in vars(module)}
-PUBLIC = [
-    name
-    for name, value in NAMES.items()
-    if not name.rpartition(".")[2].startswith("_")
+PUBLIC = {
+    value.__name__: value
+    for module in MODULES
+    for name, value in vars(module).items()
+    if not name.startswith("_")
     and (inspect.isclass(value) or inspect.isfunction(value))
     and value.__module__.startswith("emlearn.")
-]
-ESTIMATORS = [name for name in PUBLIC if hasattr(NAMES[name], "_parameter_constraints")]
+}
+ESTIMATORS = [name for name, value in PUBLIC.items() if hasattr(value, "_parameter_constraints")]
 
 
 def functions_of(value):
@@ -42,7 +42,7 @@ def functions_of(value):
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_public_signatures_are_annotated(name):
-    for title, function in functions_of(NAMES[name]).items():
+    for title, function in functions_of(PUBLIC[name]).items():
         signature = inspect.signature(function)
         lacking = [p.name for p in signature.parameters.values() if p.annotation is p.empty]
         assert set(lacking) <= {"self", "cls"}, title
@@ -59,7 +59,7 @@ def words(hint):
 @pytest.mark.parametrize("name", ESTIMATORS)
 def test_words_are_those_that_are_accepted(name):
     """A `Literal` has every word that the parameter can be, and no other."""
-    estimator = NAMES[name]
+    estimator = PUBLIC[name]
     hints = get_type_hints(estimator.__init__)
     for parameter, constraints in estimator._parameter_constraints.items():
         options = [c.options for c in constraints if isinstance(c, StrOptions)]
