@@ -20,6 +20,8 @@ autosummary_generate = True
 templates_path = ["_templates"]
 # autodoc already shows the members of a class; numpydoc would list them once more.
 numpydoc_show_class_members = False
+# Docstrings say what arguments are, in words that say more.
+autodoc_typehints = "none"
 
 
 # What estimators inherit from scikit-learn refers to labels and terms of its documentation.

@@ -41,7 +41,7 @@ def _blas():
     return [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
 
 
-def show_versions():
+def show_versions() -> None:
     """Print versions and settings to paste into a bug report.
 
     Prints the system, the versions of emlearn and of the packages it can use, whether the

@@ -1,32 +1,51 @@
 """The one place that touches scikit-learn's unstable parts, and bridges its versions."""
 
-from sklearn.base import _fit_context
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils.validation import _check_feature_names_in, validate_data
 
-try:
-    from sklearn.callback import CallbackSupportMixin, with_callbacks
-except ImportError:  # scikit-learn < 1.9 has no callbacks; `verbose` is the progress there
+if TYPE_CHECKING:  # scikit-learn has no types; its decorators leave those of a method as they are
+    from collections.abc import Callable
+    from typing import Any
 
-    class CallbackSupportMixin:
-        """Stands in for scikit-learn's mixin: an estimator without callbacks."""
+    from sklearn.callback import CallbackSupportMixin
 
-        def _init_callback_context(self, **kwargs):
-            return _NoContext()
+    from emlearn._typing import Method
 
-    class _NoContext:
-        def subcontext(self, **kwargs):
-            return self
+    def _fit_context(*, prefer_skip_nested_validation: bool) -> Callable[[Method], Method]: ...
+    def available_if(check: Callable[[Any], bool]) -> Callable[[Method], Method]: ...
+    def with_callbacks(method: Method) -> Method: ...
 
-        def call_on_fit_task_begin(self, **kwargs):
-            return self
+else:
+    from sklearn.base import _fit_context
+    from sklearn.utils.metaestimators import available_if
 
-        def call_on_fit_task_end(self, **kwargs):
-            return False
+    try:
+        from sklearn.callback import CallbackSupportMixin, with_callbacks
+    except ImportError:  # scikit-learn < 1.9 has no callbacks; `verbose` is the progress there
 
-    def with_callbacks(method):
-        """Return the method as it is."""
-        return method
+        class CallbackSupportMixin:
+            """Stands in for scikit-learn's mixin: an estimator without callbacks."""
+
+            def _init_callback_context(self, **kwargs):
+                return _NoContext()
+
+        class _NoContext:
+            def subcontext(self, **kwargs):
+                return self
+
+            def call_on_fit_task_begin(self, **kwargs):
+                return self
+
+            def call_on_fit_task_end(self, **kwargs):
+                return False
+
+        def with_callbacks(method):
+            """Return the method as it is."""
+            return method
 
 
 __all__ = [
@@ -35,6 +54,7 @@ __all__ = [
     "StrOptions",
     "_check_feature_names_in",
     "_fit_context",
+    "available_if",
     "validate_data",
     "with_callbacks",
 ]

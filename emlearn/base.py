@@ -7,9 +7,10 @@ import inspect
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
@@ -17,9 +18,10 @@ from emlearn._input.arrays import check_weight
 from emlearn._input.columns import column_name, find_columns
 from emlearn._input.tables import CHUNK_ROWS, read_rows
 from emlearn._sklearn_compat import CallbackSupportMixin
+from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
-from emlearn.em import Affine, Batches, EMModel, LatentPair, Start, race
+from emlearn.em import Affine, Batches, EMModel, LatentPair, Restarts, Start, race
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
 
@@ -52,7 +54,7 @@ class Plan(NamedTuple):
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
 
 
-def all_or_nothing(fit):
+def all_or_nothing(fit: Method) -> Method:
     """Decorate ``fit``: if it does not return, the estimator is as it was before."""
     signature = inspect.signature(fit)
 
@@ -80,6 +82,18 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
 
     An estimator adds its parameters, the model, its starts and its attributes.
     """
+
+    converged_: bool
+    n_iter_: int
+    log_likelihood_: float
+    lower_bound_: float
+    lower_bounds_: list[float]
+    extrapolated_: list[bool]
+    gap_: float
+    restarts_: Restarts
+    n_parameters_: int
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
 
     def _check_X(self, X, *, reset, allow_nan=True):
         """Rows as a float array, NaN where an entry is missing; bad ones are named before any work is done."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any, Literal, Self
 
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils import get_tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.sequences import _gather, _join, _split_rows
+from emlearn._sklearn_compat import available_if
 
 
 def _transformer_has(method):
@@ -66,10 +68,12 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     [2, 3]
     """
 
-    def __init__(self, transformer):
+    transformer_: Any
+
+    def __init__(self, transformer: Any) -> None:
         self.transformer = transformer
 
-    def fit(self, X, y=None):
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Fit the transformer on the rows of all sequences.
 
         Parameters
@@ -88,7 +92,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         self.transformer_ = transformer.fit(rows, y if lengths is None else None)
         return self
 
-    def fit_transform(self, X, y=None):
+    def fit_transform(self, X: Any, y: Any = None) -> Any:
         """Fit the transformer on the rows of all sequences, and transform them.
 
         Parameters
@@ -113,7 +117,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         self.transformer_ = transformer
         return values if lengths is None else _split_rows(values, lengths)
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Transform each sequence.
 
         Parameters
@@ -132,7 +136,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return values if lengths is None else _split_rows(values, lengths)
 
     @available_if(_transformer_has("inverse_transform"))
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> Any:
         """Undo `transform`.
 
         Parameters
@@ -151,7 +155,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return values if lengths is None else _split_rows(values, lengths)
 
     @available_if(_transformer_has("get_feature_names_out"))
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
         """Names of the features that `transform` returns.
 
         Parameters
@@ -167,7 +171,7 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return self.transformer_.get_feature_names_out(input_features)
 
     @available_if(_transformer_has("set_output"))
-    def set_output(self, *, transform=None):
+    def set_output(self, *, transform: Literal["default", "pandas", "polars"] | None = None) -> Self:
         """Choose the container of the transformer's output.
 
         Parameters
@@ -186,12 +190,12 @@ class SequenceWise(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
         return self
 
     @property
-    def n_features_in_(self):
+    def n_features_in_(self) -> int:
         """Number of features seen by `fit`."""
         return self.transformer_.n_features_in_
 
     @property
-    def feature_names_in_(self):
+    def feature_names_in_(self) -> NDArray[Any]:
         """Names of the features seen by `fit`."""
         return self.transformer_.feature_names_in_
 

@@ -53,7 +53,7 @@ def _bunch(name, columns, description, features, as_frame, target=None):
     )
 
 
-def load_cdnow(*, as_frame=False):
+def load_cdnow(*, as_frame: bool = False) -> Bunch:
     """Load the customers of the online CD shop CDNOW, January 1997 to June 1998.
 
     One row for each of 23,502 customers who first ordered in early 1997: what they spent, how
@@ -118,7 +118,7 @@ def load_cdnow(*, as_frame=False):
     return _bunch("cdnow", columns, description, features, as_frame)
 
 
-def load_old_faithful(*, as_frame=False):
+def load_old_faithful(*, as_frame: bool = False) -> Bunch:
     """Load 272 eruptions of the Old Faithful geyser.
 
     Parameters
@@ -164,7 +164,7 @@ def load_old_faithful(*, as_frame=False):
     return _bunch("old_faithful", columns, description, ["eruptions", "waiting"], as_frame)
 
 
-def load_earthquakes(*, as_frame=False):
+def load_earthquakes(*, as_frame: bool = False) -> Bunch:
     """Load the number of major earthquakes in each year from 1900 to 2006.
 
     Major means of magnitude 7 or more. The rows are a time series, in order.
@@ -212,7 +212,7 @@ def load_earthquakes(*, as_frame=False):
     return _bunch("earthquakes", columns, description, ["earthquakes"], as_frame)
 
 
-def load_airquality(*, as_frame=False):
+def load_airquality(*, as_frame: bool = False) -> Bunch:
     """Load 153 days of ozone, sunshine, wind and temperature in New York, 1973, with missing entries.
 
     Parameters
@@ -262,7 +262,7 @@ def load_airquality(*, as_frame=False):
     return _bunch("airquality", columns, description, list(columns), as_frame)
 
 
-def load_tone_perception(*, as_frame=False):
+def load_tone_perception(*, as_frame: bool = False) -> Bunch:
     """Load 150 trials of a musician who tuned tones with stretched overtones.
 
     What was tuned follows one of two lines, by one of two theories of how pitch is perceived: a standard
@@ -316,7 +316,7 @@ def load_tone_perception(*, as_frame=False):
     return _bunch("tone_perception", columns, description, ["stretchratio"], as_frame, target="tuned")
 
 
-def load_npreg(*, as_frame=False):
+def load_npreg(*, as_frame: bool = False) -> Bunch:
     """Load 200 artificial rows with a normal, a Poisson and a binary response, of two components.
 
     Parameters

@@ -1,9 +1,18 @@
 """The iterations of a fit."""
 
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
+
 import numpy as np
+from numpy.typing import ArrayLike
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn.display._shared import axes_of, grey
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class ConvergenceDisplay:
@@ -52,13 +61,25 @@ class ConvergenceDisplay:
     29
     """
 
-    def __init__(self, log_likelihood, *, extrapolated=None, others=()):
+    ax_: Axes
+    figure_: Any
+    line_: Any
+    marks_: Any
+    other_lines_: list[Any]
+
+    def __init__(
+        self,
+        log_likelihood: ArrayLike,
+        *,
+        extrapolated: ArrayLike | None = None,
+        others: Sequence[ArrayLike] = (),
+    ) -> None:
         self.log_likelihood = log_likelihood
         self.extrapolated = extrapolated
         self.others = others
 
     @classmethod
-    def from_estimator(cls, estimator, *, ax=None, **kwargs):
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the iterations of a fit.
 
         Parameters
@@ -85,7 +106,15 @@ class ConvergenceDisplay:
         )
         return display.plot(ax=ax, **kwargs)
 
-    def plot(self, ax=None, *, color="#0072b2", legend=True, other_kwargs=None, **kwargs):
+    def plot(
+        self,
+        ax: Axes | None = None,
+        *,
+        color: Any = "#0072b2",
+        legend: bool = True,
+        other_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw.
 
         Parameters

@@ -1,13 +1,21 @@
 """A hidden Markov model and one sequence."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.columns import find_column
 from emlearn.display._shared import component_colors, grey, ground, ink, pyplot, strong
+
+if TYPE_CHECKING:
+    from emlearn.hmm import HMMEM
 
 
 class HMMDisplay:
@@ -67,7 +75,26 @@ class HMMDisplay:
     '.07'
     """
 
-    def __init__(self, *, x, states, proba, transition, means=None, times=None, feature_name="x"):
+    axes_: tuple[Any, ...]
+    figure_: Any
+    line_: Any
+    points_: Any
+    means_line_: Any
+    areas_: list[Any]
+    image_: Any
+    texts_: list[list[Any]]
+
+    def __init__(
+        self,
+        *,
+        x: NDArray[Any],
+        states: NDArray[Any],
+        proba: NDArray[Any],
+        transition: NDArray[Any],
+        means: NDArray[Any] | None = None,
+        times: Any = None,
+        feature_name: str = "x",
+    ) -> None:
         self.x = x
         self.states = states
         self.proba = proba
@@ -78,8 +105,18 @@ class HMMDisplay:
 
     @classmethod
     def from_estimator(
-        cls, estimator, X, *, feature=0, groups=None, lengths=None, sequence=0, times=None, axes=None, **kwargs
-    ):
+        cls,
+        estimator: HMMEM,
+        X: Any,
+        *,
+        feature: int | str = 0,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        sequence: int = 0,
+        times: Any = None,
+        axes: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw a fitted model and one sequence.
 
         Parameters
@@ -148,16 +185,16 @@ class HMMDisplay:
 
     def plot(
         self,
-        axes=None,
+        axes: Any = None,
         *,
-        labels=None,
-        colors=None,
-        legend=True,
-        scatter_kwargs=None,
-        line_kwargs=None,
-        area_kwargs=None,
-        image_kwargs=None,
-    ):
+        labels: Sequence[str] | None = None,
+        colors: Any = None,
+        legend: bool = True,
+        scatter_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+        area_kwargs: dict[str, Any] | None = None,
+        image_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw.
 
         Parameters

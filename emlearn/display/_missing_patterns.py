@@ -1,12 +1,19 @@
 """Which entries are missing together."""
 
+from __future__ import annotations
+
 from numbers import Integral
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from emlearn._input.tables import shorten
 from emlearn.display._shared import PALETTE, ground, percent, pyplot
-from emlearn.missing import missing_patterns
+from emlearn.missing import MissingPatterns, missing_patterns
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class MissingPatternDisplay:
@@ -41,11 +48,16 @@ class MissingPatternDisplay:
     array([111,  35,   5,   2])
     """
 
-    def __init__(self, patterns):
+    ax_: Axes
+    figure_: Any
+    image_: Any
+    shown_: NDArray[np.intp]
+
+    def __init__(self, patterns: MissingPatterns) -> None:
         self.patterns = patterns
 
     @classmethod
-    def from_data(cls, X, *, max_patterns=20, ax=None, **kwargs):
+    def from_data(cls, X: Any, *, max_patterns: int = 20, ax: Axes | None = None, **kwargs: Any) -> Self:
         """Draw the patterns of missing entries.
 
         Parameters
@@ -70,7 +82,9 @@ class MissingPatternDisplay:
         """
         return cls(missing_patterns(X)).plot(ax=ax, max_patterns=max_patterns, **kwargs)
 
-    def plot(self, ax=None, *, max_patterns=20, colors=None, **kwargs):
+    def plot(
+        self, ax: Axes | None = None, *, max_patterns: int = 20, colors: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw.
 
         Parameters

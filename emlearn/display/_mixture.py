@@ -1,8 +1,13 @@
 """A Gaussian mixture in one or two of its features."""
 
+from __future__ import annotations
+
 import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn.display._shared import (
@@ -13,6 +18,12 @@ from emlearn.display._shared import (
     grey,
     point_size,
 )
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from emlearn.mixture import GaussianMixtureEM
+
 
 CIRCLE = np.stack([f(np.linspace(0, 2 * np.pi, 181)) for f in (np.cos, np.sin)])  # (2, 181)
 
@@ -64,7 +75,22 @@ class MixtureDisplay:
     (2, 'feature 0')
     """
 
-    def __init__(self, *, X, resp, weights, means, covariances, feature_names):
+    ax_: Axes
+    figure_: Any
+    scatter_: Any
+    bars_: Any
+    lines_: list[list[Any]]
+
+    def __init__(
+        self,
+        *,
+        X: Any,
+        resp: NDArray[Any],
+        weights: NDArray[Any],
+        means: NDArray[Any],
+        covariances: NDArray[Any],
+        feature_names: Sequence[str],
+    ) -> None:
         self.X = X
         self.resp = resp
         self.weights = weights
@@ -73,7 +99,15 @@ class MixtureDisplay:
         self.feature_names = feature_names
 
     @classmethod
-    def from_estimator(cls, estimator, X, *, features=None, ax=None, **kwargs):
+    def from_estimator(
+        cls,
+        estimator: GaussianMixtureEM,
+        X: Any,
+        *,
+        features: ArrayLike | None = None,
+        ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw a fitted mixture.
 
         Parameters
@@ -115,15 +149,15 @@ class MixtureDisplay:
 
     def plot(
         self,
-        ax=None,
+        ax: Axes | None = None,
         *,
-        n_sd=(1, 2),
-        labels=None,
-        colors=None,
-        legend=True,
-        scatter_kwargs=None,
-        line_kwargs=None,
-    ):
+        n_sd: Sequence[float] = (1, 2),
+        labels: Sequence[str] | None = None,
+        colors: Any = None,
+        legend: bool = True,
+        scatter_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw.
 
         Parameters

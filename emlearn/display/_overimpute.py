@@ -1,12 +1,17 @@
 """Imputed against observed values."""
 
+from __future__ import annotations
+
 import math
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from emlearn._input.columns import find_column
+from emlearn._typing import RandomState
 from emlearn.display._shared import grey, percent, pyplot
-from emlearn.missing import overimpute
+from emlearn.missing import Overimputed, overimpute
 
 
 class OverimputeDisplay:
@@ -45,11 +50,19 @@ class OverimputeDisplay:
     4
     """
 
-    def __init__(self, result):
+    axes_: tuple[Any, ...]
+    figure_: Any
+    points_: list[Any]
+    bars_: list[Any]
+    diagonals_: list[Any]
+
+    def __init__(self, result: Overimputed) -> None:
         self.result = result
 
     @classmethod
-    def from_overimputed(cls, result, *, feature=None, axes=None, **kwargs):
+    def from_overimputed(
+        cls, result: Overimputed, *, feature: int | str | None = None, axes: Any = None, **kwargs: Any
+    ) -> Self:
         """Draw a result of `emlearn.missing.overimpute`.
 
         Parameters
@@ -76,17 +89,17 @@ class OverimputeDisplay:
     @classmethod
     def from_estimator(
         cls,
-        imputer,
-        X,
+        imputer: Any,
+        X: Any,
         *,
-        coverage=0.95,
-        n_folds=5,
-        sample_weight=None,
-        random_state=None,
-        feature=None,
-        axes=None,
-        **kwargs,
-    ):
+        coverage: float = 0.95,
+        n_folds: int = 5,
+        sample_weight: ArrayLike | None = None,
+        random_state: RandomState = None,
+        feature: int | str | None = None,
+        axes: Any = None,
+        **kwargs: Any,
+    ) -> Self:
         """Hide the observed entries from an imputer, in turn, and draw what it makes of them.
 
         Parameters
@@ -131,14 +144,14 @@ class OverimputeDisplay:
 
     def plot(
         self,
-        axes=None,
+        axes: Any = None,
         *,
-        feature=None,
-        colors=("#0072b2", "#d55e00"),
-        legend=True,
-        scatter_kwargs=None,
-        bar_kwargs=None,
-    ):
+        feature: int | str | None = None,
+        colors: Any = ("#0072b2", "#d55e00"),
+        legend: bool = True,
+        scatter_kwargs: dict[str, Any] | None = None,
+        bar_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw.
 
         Parameters

@@ -1,8 +1,13 @@
 """A mixture of regressions along one feature."""
 
+from __future__ import annotations
+
 from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
@@ -24,6 +29,9 @@ JITTER = 0.04
 NO_WEIGHT = 0.01
 # Largest share of the height of axes for a legend in them.
 LEGEND_HEIGHT = 0.45
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 
 class RegressionMixtureDisplay:
@@ -90,21 +98,30 @@ class RegressionMixtureDisplay:
     ['component 0 (70%)', 'component 1 (30%)', 'mixture mean', '95 % of responses']
     """
 
+    ax_: Axes
+    gate_ax_: Axes | None
+    figure_: Any
+    scatter_: Any
+    lines_: list[Any]
+    mean_line_: Any
+    band_: Any
+    areas_: list[Any]
+
     def __init__(
         self,
         *,
-        x,
-        y,
-        resp,
-        weights,
-        grid,
-        means,
-        prior,
-        band=None,
-        band_name="interval",
-        feature_name="x",
-        response_name="y",
-    ):
+        x: NDArray[Any],
+        y: NDArray[Any],
+        resp: NDArray[Any],
+        weights: NDArray[Any],
+        grid: NDArray[Any],
+        means: NDArray[Any],
+        prior: NDArray[Any],
+        band: NDArray[Any] | None = None,
+        band_name: str = "interval",
+        feature_name: str = "x",
+        response_name: str = "y",
+    ) -> None:
         self.x = x
         self.y = y
         self.resp = resp
@@ -120,18 +137,18 @@ class RegressionMixtureDisplay:
     @classmethod
     def from_estimator(
         cls,
-        estimator,
-        X,
-        y,
+        estimator: Any,
+        X: Any,
+        y: ArrayLike,
         *,
-        feature=None,
-        groups=None,
-        offset=None,
-        interval=None,
-        ax=None,
-        gate_ax=None,
-        **kwargs,
-    ):
+        feature: int | str | None = None,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+        interval: float | None = None,
+        ax: Axes | None = None,
+        gate_ax: Axes | None = None,
+        **kwargs: Any,
+    ) -> Self:
         """Draw a fitted mixture.
 
         Lines are drawn with all other features, and the offset, at their means over the rows; columns that are
@@ -236,16 +253,16 @@ class RegressionMixtureDisplay:
 
     def plot(
         self,
-        ax=None,
-        gate_ax=None,
+        ax: Axes | None = None,
+        gate_ax: Axes | None = None,
         *,
-        labels=None,
-        colors=None,
-        legend=True,
-        scatter_kwargs=None,
-        line_kwargs=None,
-        area_kwargs=None,
-    ):
+        labels: Sequence[str] | None = None,
+        colors: Any = None,
+        legend: bool = True,
+        scatter_kwargs: dict[str, Any] | None = None,
+        line_kwargs: dict[str, Any] | None = None,
+        area_kwargs: dict[str, Any] | None = None,
+    ) -> Self:
         """Draw.
 
         Parameters

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -16,6 +17,7 @@ from emlearn._input.arrays import read_array
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
 from emlearn._sample import ground, portfolio
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
+from emlearn._typing import Acceleration, CovarianceType, RandomState
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
@@ -26,7 +28,7 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import COVARIANCE_TYPES
+from emlearn.families import COVARIANCE_TYPES, Emission
 from emlearn.hmm._chain import (
     bind_chain,
     check_allowed,
@@ -43,9 +45,9 @@ N_AGREE = 3  # starts that must meet at the best value, or as many again join
 class Forecast(NamedTuple):
     """What comes after a sequence, step by step. With several sequences there is an axis for them in front."""
 
-    state_proba: np.ndarray  # (n_steps, K)
-    mean: np.ndarray  # (n_steps, d) of the observations; NaN for categories
-    covariance: np.ndarray  # (n_steps, d, d) of the observations; NaN for categories
+    state_proba: NDArray[np.float64]  # (n_steps, K)
+    mean: NDArray[np.float64]  # (n_steps, d) of the observations; NaN for categories
+    covariance: NDArray[np.float64]  # (n_steps, d, d) of the observations; NaN for categories
 
 
 class HMMEM(DensityMixin, EMMixin):
@@ -198,6 +200,17 @@ class HMMEM(DensityMixin, EMMixin):
     -341.879
     """
 
+    startprob_: NDArray[Any]
+    transmat_: NDArray[Any]
+    stationary_distribution_: NDArray[Any]
+    means_: NDArray[Any]
+    covariances_: NDArray[Any]
+    rates_: NDArray[Any]
+    probabilities_: Any
+    weights_: NDArray[Any]
+    emission_params_: Any
+    n_sequences_: int
+
     # Groups say which rows are a sequence: wherever rows go, they go along.
     __metadata_request__fit = {"groups": True}
     __metadata_request__predict = {"groups": True}
@@ -233,32 +246,32 @@ class HMMEM(DensityMixin, EMMixin):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        emission="gaussian",
-        covariance_type="full",
-        n_factors=10,
-        n_mixtures=2,
-        startprob="free",
-        transition="full",
-        startprob_prior=None,
-        transmat_prior=None,
-        stickiness=0.0,
-        reg_covar=1e-6,
-        tol=1e-4,
-        max_iter=1000,
-        n_init=30,
-        startprob_init=None,
-        transmat_init=None,
-        means_init=None,
-        acceleration="auto",
-        sequence_id=None,
-        algorithm="viterbi",
-        warm_start=False,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        emission: str | dict[Any, Any] | Emission = "gaussian",
+        covariance_type: CovarianceType = "full",
+        n_factors: int = 10,
+        n_mixtures: int = 2,
+        startprob: ArrayLike = "free",
+        transition: ArrayLike = "full",
+        startprob_prior: ArrayLike | None = None,
+        transmat_prior: ArrayLike | None = None,
+        stickiness: float = 0.0,
+        reg_covar: float = 1e-6,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        n_init: int = 30,
+        startprob_init: ArrayLike | None = None,
+        transmat_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        acceleration: Acceleration = "auto",
+        sequence_id: str | int | None = None,
+        algorithm: Literal["viterbi", "posterior"] = "viterbi",
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.n_components = n_components
         self.emission = emission
         self.covariance_type = covariance_type
@@ -289,7 +302,16 @@ class HMMEM(DensityMixin, EMMixin):
     @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None, *, groups=None, lengths=None, state_labels=None):
+    def fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        state_labels: Any = None,
+    ) -> Self:
         """Fit the model.
 
         Parameters
@@ -581,7 +603,9 @@ class HMMEM(DensityMixin, EMMixin):
             return np.full(len(rows), log_scale.sum())
         return ~np.isnan(rows) @ log_scale
 
-    def predict(self, X, *, groups=None, lengths=None):
+    def predict(
+        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """States: the most probable path, or the most probable state at each step, as `algorithm` says.
 
         Parameters
@@ -601,7 +625,9 @@ class HMMEM(DensityMixin, EMMixin):
         sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
         return sequences.restore(states)
 
-    def decode(self, X, *, groups=None, lengths=None):
+    def decode(
+        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> tuple[NDArray[Any], NDArray[np.float64]]:
         """States as `predict` gives them, and the log joint probability of each path and its observations.
 
         Parameters
@@ -638,7 +664,9 @@ class HMMEM(DensityMixin, EMMixin):
             return self._model.latent.viterbi(chain, log_prob, batch)[0]
         return self._model.latent.posterior(chain, log_prob, batch)[0].argmax(axis=0)
 
-    def predict_proba(self, X, *, groups=None, lengths=None):
+    def predict_proba(
+        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """Smoothed probabilities: of each state, given the whole sequence.
 
         Parameters
@@ -655,7 +683,9 @@ class HMMEM(DensityMixin, EMMixin):
         sequences, proba = self._smooth(X, groups, lengths)
         return sequences.restore(proba)
 
-    def sample_states(self, X, *, groups=None, lengths=None):
+    def sample_states(
+        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """Draw the states of X from their posterior distribution, whole paths at a time.
 
         Parameters
@@ -679,7 +709,9 @@ class HMMEM(DensityMixin, EMMixin):
         sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
         return sequences.restore(states)
 
-    def filter_proba(self, X, *, groups=None, lengths=None):
+    def filter_proba(
+        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """Filtered probabilities: of each state, given the sequence up to that step.
 
         Parameters
@@ -696,7 +728,9 @@ class HMMEM(DensityMixin, EMMixin):
         sequences, proba, _ = self._filter(X, groups, lengths)
         return sequences.restore(proba)
 
-    def predict_next(self, X, n_steps=1, *, groups=None, lengths=None):
+    def predict_next(
+        self, X: Any, n_steps: int = 1, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> Forecast:
         """Forecast the steps after the end of each sequence.
 
         Parameters
@@ -743,7 +777,9 @@ class HMMEM(DensityMixin, EMMixin):
         between = np.einsum("...k,...ki,...kj->...ij", proba, centred, centred)
         return mean, between + np.einsum("...k,kij->...ij", proba, covariances)
 
-    def score_samples(self, X, *, groups=None, lengths=None):
+    def score_samples(
+        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> NDArray[Any]:
         """Log predictive density of each step, given the steps before it.
 
         Parameters
@@ -760,7 +796,9 @@ class HMMEM(DensityMixin, EMMixin):
         sequences, _, predictive = self._filter(X, groups, lengths)
         return sequences.restore(predictive)
 
-    def log_likelihood(self, X, *, groups=None, lengths=None):
+    def log_likelihood(
+        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """Log-likelihood of each sequence.
 
         Parameters
@@ -777,7 +815,15 @@ class HMMEM(DensityMixin, EMMixin):
         sequences, _, predictive = self._filter(X, groups, lengths)
         return np.add.reduceat(predictive, sequences.offsets[:-1])
 
-    def score(self, X, y=None, sample_weight=None, *, groups=None, lengths=None):
+    def score(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> float:
         """Mean log-likelihood per observed step.
 
         Parameters
@@ -815,7 +861,14 @@ class HMMEM(DensityMixin, EMMixin):
             raise ValueError("X holds no observed step with weight: there is nothing to score.")
         return float(_total(predictive, row_weight)), float(_total(seen, row_weight))
 
-    def aic(self, X, sample_weight=None, *, groups=None, lengths=None):
+    def aic(
+        self,
+        X: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> float:
         """Akaike's information criterion on X, smaller is better.
 
         Parameters
@@ -831,7 +884,14 @@ class HMMEM(DensityMixin, EMMixin):
         """
         return -2 * self._total_score(X, sample_weight, groups, lengths)[0] + 2 * self.n_parameters_
 
-    def bic(self, X, sample_weight=None, *, groups=None, lengths=None):
+    def bic(
+        self,
+        X: Any,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> float:
         """Bayesian information criterion on X, smaller is better; its n is the number of observed steps.
 
         Parameters
@@ -848,7 +908,7 @@ class HMMEM(DensityMixin, EMMixin):
         log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths)
         return -2 * log_likelihood + self.n_parameters_ * np.log(n_steps)
 
-    def sample(self, n_samples=1, n_sequences=None):
+    def sample(self, n_samples: int = 1, n_sequences: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
         """Draw sequences from the model.
 
         Parameters

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
 from functools import partial
 from numbers import Integral, Real
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from sklearn.base import TransformerMixin
 from sklearn.impute import MissingIndicator
@@ -25,6 +28,7 @@ from emlearn._sklearn_compat import (
     _fit_context,
     with_callbacks,
 )
+from emlearn._typing import Acceleration, CovarianceType, RandomState
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
@@ -188,6 +192,14 @@ class EMImputer(TransformerMixin, EMMixin):
            [1.49, 3.  ]])
     """
 
+    mean_: NDArray[Any]
+    weights_: NDArray[Any]
+    means_: NDArray[Any]
+    missing_fraction_: NDArray[Any]
+    fraction_missing_information_: float
+    ridge_: float
+    indicator_: Any
+
     _parameter_constraints: dict = {
         "missing_values": "no_validation",
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -211,24 +223,24 @@ class EMImputer(TransformerMixin, EMMixin):
     def __init__(
         self,
         *,
-        missing_values=np.nan,
-        n_components=1,
-        covariance_type="full",
-        n_factors=10,
-        ridge=1.0,
-        tol=1e-4,
-        max_iter=1000,
-        n_init=30,
-        min_value=-np.inf,
-        max_value=np.inf,
-        sample_posterior=False,
-        add_indicator=False,
-        keep_empty_features=False,
-        acceleration="auto",
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        missing_values: Any = np.nan,
+        n_components: int = 1,
+        covariance_type: CovarianceType = "full",
+        n_factors: int = 10,
+        ridge: float = 1.0,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        n_init: int = 30,
+        min_value: ArrayLike = -np.inf,
+        max_value: ArrayLike = np.inf,
+        sample_posterior: bool = False,
+        add_indicator: bool = False,
+        keep_empty_features: bool = False,
+        acceleration: Acceleration = "auto",
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.missing_values = missing_values
         self.n_components = n_components
         self.covariance_type = covariance_type
@@ -252,7 +264,7 @@ class EMImputer(TransformerMixin, EMMixin):
     @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the distribution of the features.
 
         Parameters
@@ -466,7 +478,7 @@ class EMImputer(TransformerMixin, EMMixin):
         self.mean_ = params.latent @ self.means_
 
     @property
-    def covariances_(self):
+    def covariances_(self) -> NDArray[np.float64]:
         """Covariances of the components, (K, d, d)."""
         check_is_fitted(self)
         d = self.n_features_in_
@@ -479,7 +491,7 @@ class EMImputer(TransformerMixin, EMMixin):
         return covariances
 
     @property
-    def covariance_(self):
+    def covariance_(self) -> NDArray[np.float64]:
         """Covariance of the features, (d, d)."""
         check_is_fitted(self)
         within = np.einsum("k,kij->ij", self.weights_, self.covariances_)
@@ -488,7 +500,7 @@ class EMImputer(TransformerMixin, EMMixin):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def transform(self, X):
+    def transform(self, X: Any) -> Any:
         """Impute the missing entries of X.
 
         Parameters
@@ -512,7 +524,7 @@ class EMImputer(TransformerMixin, EMMixin):
             return filled
         return np.hstack([filled, np.isnan(X[:, self.indicator_.features_]).astype(X.dtype)])
 
-    def inverse_transform(self, X):
+    def inverse_transform(self, X: Any) -> NDArray[Any]:
         """Put missing entries back where the indicator says that they were.
 
         Parameters
@@ -551,7 +563,7 @@ class EMImputer(TransformerMixin, EMMixin):
         original[gone] = marker
         return original
 
-    def get_feature_names_out(self, input_features=None):
+    def get_feature_names_out(self, input_features: ArrayLike | None = None) -> NDArray[Any]:
         """Names of the columns that `transform` gives.
 
         Parameters
@@ -569,7 +581,7 @@ class EMImputer(TransformerMixin, EMMixin):
             return names[self._kept]
         return np.concatenate([names[self._kept], self.indicator_.get_feature_names_out(names)])
 
-    def conditional_std(self, X):
+    def conditional_std(self, X: Any) -> NDArray[Any]:
         """Standard deviation of each imputed entry, given what its row has.
 
         Parameters
@@ -593,7 +605,7 @@ class EMImputer(TransformerMixin, EMMixin):
         std[self._where(X)] = self._of_cells(X, std_of)
         return self._without_empty(std)
 
-    def predict_interval(self, X, coverage=0.95):
+    def predict_interval(self, X: Any, coverage: float = 0.95) -> tuple[NDArray[Any], NDArray[Any]]:
         """Interval that holds each missing entry with a given probability, given what its row has and the fit.
 
         The uncertainty of the fit itself is not in it: with few rows for the number of features, intervals are
@@ -624,7 +636,7 @@ class EMImputer(TransformerMixin, EMMixin):
         lower, upper = self._of_cells(X, limits_of, shape=(2,)).T
         return self._without_empty(self._fill(X, lower)), self._without_empty(self._fill(X, upper))
 
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Log-density of what is observed of each row.
 
         Parameters
@@ -640,7 +652,7 @@ class EMImputer(TransformerMixin, EMMixin):
         check_is_fitted(self)
         return self._log_density(self._modelled(self._read(X, reset=False)))
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log-density per observed entry, so that `GridSearchCV` needs no scorer.
 
         Parameters
@@ -669,7 +681,37 @@ class EMImputer(TransformerMixin, EMMixin):
             raise ValueError("Every entry of X is missing: there is nothing to score.")
         return float(weight @ self._log_density(Z) / (n_entries or 1.0))
 
-    def sample(self, X, n_imputations=20, *, X_fit=None, sample_weight=None, lazy=False):
+    @overload
+    def sample(
+        self,
+        X: Any,
+        n_imputations: int = 20,
+        *,
+        X_fit: Any = None,
+        sample_weight: ArrayLike | None = None,
+        lazy: Literal[False] = False,
+    ) -> list[Any]: ...
+
+    @overload
+    def sample(
+        self,
+        X: Any,
+        n_imputations: int = 20,
+        *,
+        X_fit: Any = None,
+        sample_weight: ArrayLike | None = None,
+        lazy: Literal[True],
+    ) -> Iterator[Any]: ...
+
+    def sample(
+        self,
+        X: Any,
+        n_imputations: int = 20,
+        *,
+        X_fit: Any = None,
+        sample_weight: ArrayLike | None = None,
+        lazy: bool = False,
+    ) -> list[Any] | Iterator[Any]:
         """Complete X many times, with the uncertainty of the fit and of the missing entries.
 
         Each time the parameters are drawn first: EM goes on from the fit under random weights of the rows

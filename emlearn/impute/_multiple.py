@@ -5,20 +5,22 @@ from __future__ import annotations
 import copy
 import importlib
 from numbers import Integral
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.impute import MissingIndicator
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state, get_tags
-from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from emlearn._input.arrays import as_one_column
 from emlearn._input.tables import read_table
-from emlearn._sklearn_compat import Interval, _fit_context, validate_data
+from emlearn._sklearn_compat import Interval, _fit_context, available_if, validate_data
+from emlearn._typing import RandomState
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
 from emlearn.impute._draws import redrawn
@@ -140,6 +142,12 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     temperature    1.67 +- 0.24
     """
 
+    imputer_: EMImputer
+    imputers_: list[EMImputer]
+    estimators_: list[Any]
+    n_features_in_: int
+    feature_names_in_: NDArray[Any]
+
     _parameter_constraints: dict = {
         "estimator": "no_validation",
         "n_imputations": [Interval(Integral, 2, None, closed="left")],
@@ -148,7 +156,15 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         "random_state": ["random_state"],
     }
 
-    def __init__(self, estimator, n_imputations=20, *, imputer=None, n_jobs=None, random_state=None):
+    def __init__(
+        self,
+        estimator: Any,
+        n_imputations: int = 20,
+        *,
+        imputer: EMImputer | None = None,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+    ) -> None:
         self.estimator = estimator
         self.n_imputations = n_imputations
         self.imputer = imputer
@@ -159,7 +175,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
-    def fit(self, X, y, sample_weight=None):
+    def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the imputer, and a model to each completed data set.
 
         Parameters
@@ -267,7 +283,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[Any]:
         """Predict the target of each row.
 
         Parameters
@@ -292,7 +308,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         return self.classes_[support.argmax(axis=1)]
 
     @available_if(_models_have("predict_proba"))
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Probability of each class, the mean over the models. For classifiers that have it.
 
         Parameters
@@ -308,7 +324,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return np.mean(self._of_models("predict_proba", X), axis=0)
 
-    def score(self, X, y, sample_weight=None):
+    def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy of a classifier, coefficient of determination R² of a regressor.
 
         Parameters
@@ -337,24 +353,24 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         return self._spread(of_one, zip(self.imputers_, self.estimators_, strict=True))
 
     @property
-    def classes_(self):
+    def classes_(self) -> NDArray[Any]:
         """Labels of the classes, (n_classes,)."""
         check_is_fitted(self)
         return self.estimators_[0].classes_
 
     @property
-    def coef_(self):
+    def coef_(self) -> NDArray[np.float64]:
         """Mean of the models' coefficients."""
         return self._over_models("coef_").mean(axis=0)
 
     @property
-    def intercept_(self):
+    def intercept_(self) -> float | NDArray[np.float64]:
         """Mean of the models' intercepts."""
         mean = self._over_models("intercept_").mean(axis=0)
         return float(mean) if mean.ndim == 0 else mean
 
     @property
-    def coef_between_std_(self):
+    def coef_between_std_(self) -> NDArray[np.float64]:
         """Standard deviation of the models' coefficients."""
         return self._over_models("coef_").std(axis=0, ddof=1)
 

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from emlearn._input.arrays import read_array
@@ -34,16 +35,18 @@ class Pooled(NamedTuple):
         Number of completed data sets, m.
     """
 
-    estimate: float | np.ndarray
-    standard_error: float | np.ndarray
-    df: float | np.ndarray
-    within: float | np.ndarray
-    between: float | np.ndarray
-    relative_increase: float | np.ndarray
-    fraction_missing_information: float | np.ndarray
+    estimate: float | NDArray[np.float64]
+    standard_error: float | NDArray[np.float64]
+    df: float | NDArray[np.float64]
+    within: float | NDArray[np.float64]
+    between: float | NDArray[np.float64]
+    relative_increase: float | NDArray[np.float64]
+    fraction_missing_information: float | NDArray[np.float64]
     n_imputations: int
 
-    def interval(self, coverage=0.95):
+    def interval(
+        self, coverage: float = 0.95
+    ) -> tuple[float | NDArray[np.float64], float | NDArray[np.float64]]:
         """Confidence interval by Student's t distribution.
 
         Parameters
@@ -63,7 +66,7 @@ class Pooled(NamedTuple):
             width = np.where(np.isnan(quantile), np.inf, quantile * self.standard_error)
         return _plain(self.estimate - width), _plain(self.estimate + width)
 
-    def pvalue(self, null=0.0):
+    def pvalue(self, null: ArrayLike = 0.0) -> float | NDArray[np.float64]:
         """Two-sided p-value of the hypothesis that the quantity is `null`, by Student's t distribution.
 
         Parameters
@@ -82,7 +85,7 @@ class Pooled(NamedTuple):
         return _plain(np.where((distance == 0) | (np.asarray(self.df) == 0), 1.0, p))
 
 
-def pool(estimates, standard_errors, df_complete=None):
+def pool(estimates: ArrayLike, standard_errors: ArrayLike, df_complete: ArrayLike | None = None) -> Pooled:
     r"""Pool the results of the same analysis of m completed data sets, by Rubin's rules.
 
     Parameters

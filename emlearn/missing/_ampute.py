@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 from numbers import Real
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import optimize, special
 from sklearn.utils import check_random_state
 
 from emlearn._input.columns import find_columns
 from emlearn._input.tables import like
+from emlearn._typing import RandomState
 from emlearn.missing._patterns import _read
 
 MECHANISMS = ("mcar", "mar", "mnar")
 SLOPE = 2.0  # of the log-odds of a gap, per standard deviation of what it depends on
 
 
-def ampute(X, mechanism="mcar", proportion=0.2, *, columns=None, random_state=None):
+def ampute(
+    X: Any,
+    mechanism: Literal["mcar", "mar", "mnar"] = "mcar",
+    proportion: float = 0.2,
+    *,
+    columns: ArrayLike | None = None,
+    random_state: RandomState = None,
+) -> Any:
     r"""Remove entries by a known mechanism, to try out methods for missing data.
 
     Parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -24,7 +24,7 @@ class LittleTest(NamedTuple):
     n_patterns: int  # P, patterns that observe anything
 
 
-def little_mcar_test(X):
+def little_mcar_test(X: Any) -> LittleTest:
     r"""Little's test of whether entries are missing completely at random (MCAR).
 
     A small p-value speaks against MCAR: the means of what is observed differ between patterns of missing

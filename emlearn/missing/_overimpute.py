@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
 from emlearn._input.tables import like
+from emlearn._typing import RandomState
 from emlearn.missing._patterns import _count, _read
 
 
@@ -36,27 +38,27 @@ class Overimputed(NamedTuple):
         Root mean square of ``imputed - observed`` of each feature, in its units.
     """
 
-    rows: np.ndarray  # (m,)
-    columns: np.ndarray  # (m,)
-    observed: np.ndarray  # (m,)
-    imputed: np.ndarray  # (m,)
-    lower: np.ndarray  # (m,)
-    upper: np.ndarray  # (m,)
+    rows: NDArray[np.intp]  # (m,)
+    columns: NDArray[np.intp]  # (m,)
+    observed: NDArray[Any]  # (m,)
+    imputed: NDArray[Any]  # (m,)
+    lower: NDArray[Any]  # (m,)
+    upper: NDArray[Any]  # (m,)
     nominal: float
     feature_names: list[str]
 
     @property
-    def inside(self):
+    def inside(self) -> NDArray[np.bool_]:
         """Which entries their intervals hold, (m,)."""
         return (self.lower <= self.observed) & (self.observed <= self.upper)
 
     @property
-    def coverage(self):
+    def coverage(self) -> float:
         """Share of the entries that their intervals hold."""
         return float(self.inside.mean())
 
     @property
-    def rmse(self):
+    def rmse(self) -> NDArray[np.float64]:
         """Root mean square error of each feature, in its units, (d,)."""
         error, d = self.imputed - self.observed, len(self.feature_names)
         total = np.bincount(self.columns, error**2, minlength=d)
@@ -70,7 +72,15 @@ class Overimputed(NamedTuple):
         )
 
 
-def overimpute(imputer, X, *, coverage=0.95, n_folds=5, sample_weight=None, random_state=None):
+def overimpute(
+    imputer: Any,
+    X: Any,
+    *,
+    coverage: float = 0.95,
+    n_folds: int = 5,
+    sample_weight: ArrayLike | None = None,
+    random_state: RandomState = None,
+) -> Overimputed:
     """Hide what was observed and impute it, to see how far imputations and their intervals can be trusted.
 
     Parameters

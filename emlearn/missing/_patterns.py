@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.utils import check_array
 
 from emlearn._input.tables import as_numpy, is_frame, read_table, refuse_entries, shorten
@@ -58,12 +59,12 @@ class MissingPatterns(NamedTuple):
         Names of the features; "x0", "x1", ... where X has none.
     """
 
-    observed: np.ndarray  # (P, d)
-    counts: np.ndarray  # (P,)
-    n_missing: np.ndarray  # (d,)
+    observed: NDArray[np.bool_]  # (P, d)
+    counts: NDArray[np.intp]  # (P,)
+    n_missing: NDArray[np.intp]  # (d,)
     feature_names: list[str]
 
-    def to_frame(self):
+    def to_frame(self) -> Any:
         """The patterns as a table of pandas.
 
         Returns
@@ -95,7 +96,7 @@ class MissingPatterns(NamedTuple):
         frame.insert(frame.shape[1], "n_missing", lacking, allow_duplicates=True)
         return frame
 
-    def largest(self, n_patterns):
+    def largest(self, n_patterns: int) -> NDArray[np.intp]:
         """Numbers of the patterns of the most rows.
 
         Parameters
@@ -148,7 +149,7 @@ def _count(number, noun, nouns=None):
     return f"{number} {noun if number == 1 else nouns or noun + 's'}"
 
 
-def missing_patterns(X):
+def missing_patterns(X: Any) -> MissingPatterns:
     """Which entries are missing together, and in how many rows.
 
     Parameters

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
-from typing import NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from sklearn.base import DensityMixin, clone
 from sklearn.utils import check_array, check_random_state
@@ -17,6 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._input.tables import read_table
 from emlearn._sample import SAMPLE_ROWS, Sample, ground
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
+from emlearn._typing import Acceleration, CovarianceType, RandomState
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
@@ -36,11 +39,11 @@ from emlearn.mixture._starts import START_KINDS, choose_starts
 class ConditionalMixture(NamedTuple):
     """Mixture of some features given others, per row."""
 
-    weights: np.ndarray  # (n, K)
-    means: np.ndarray  # (n, K, q)
-    covariances: np.ndarray  # (K, q, q), the same for every row
+    weights: NDArray[np.float64]  # (n, K)
+    means: NDArray[np.float64]  # (n, K, q)
+    covariances: NDArray[np.float64]  # (K, q, q), the same for every row
 
-    def mean(self):
+    def mean(self) -> NDArray[np.float64]:
         """Mean of the mixture for each row, of shape (n, q): the regression of the features on the others."""
         return np.einsum("nk,nkq->nq", self.weights, self.means)
 
@@ -172,6 +175,13 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     array([1, 0])
     """
 
+    weights_: NDArray[Any]
+    means_: NDArray[Any]
+    covariances_: NDArray[Any]
+    precisions_cholesky_: NDArray[Any]
+    loadings_: NDArray[Any]
+    noise_variances_: NDArray[Any]
+
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
@@ -193,24 +203,24 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
 
     def __init__(
         self,
-        n_components=1,
+        n_components: int = 1,
         *,
-        covariance_type="full",
-        n_factors=10,
-        tol=1e-4,
-        max_iter=1000,
-        reg_covar=1e-6,
-        n_init=30,
-        init_params="auto",
-        weights_init=None,
-        means_init=None,
-        precisions_init=None,
-        acceleration="auto",
-        warm_start=False,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        covariance_type: CovarianceType = "full",
+        n_factors: int = 10,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        reg_covar: float = 1e-6,
+        n_init: int = 30,
+        init_params: ArrayLike | Callable[..., ArrayLike] = "auto",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        precisions_init: ArrayLike | None = None,
+        acceleration: Acceleration = "auto",
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.n_components = n_components
         self.covariance_type = covariance_type
         self.n_factors = n_factors
@@ -233,7 +243,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -259,7 +269,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         X = self._check_X(X, reset=True)
         return self._fit(self._plan(X, self._check_weight(sample_weight, X)), X, y)
 
-    def fit_predict(self, X, y=None, sample_weight=None):
+    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.intp]:
         """Fit the mixture and return the most probable component of each row, (n,)."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
@@ -350,7 +360,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         with one_blas_thread():
             return np.concatenate(list(batches.map(of_batch)))
 
-    def predict(self, X):
+    def predict(self, X: Any) -> NDArray[np.intp]:
         """Most probable component of each row.
 
         Parameters
@@ -363,7 +373,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         return self._map_rows(X, lambda resp, _: resp.argmax(axis=0))
 
-    def predict_proba(self, X):
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Responsibilities: posterior probability of each component.
 
         Parameters
@@ -377,7 +387,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         return self._map_rows(X, lambda resp, _: resp.T)
 
-    def score_samples(self, X):
+    def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Log-density of each row.
 
         Parameters
@@ -391,7 +401,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         return self._map_rows(X, lambda _, log_density: log_density)
 
-    def score(self, X, y=None, sample_weight=None):
+    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log-density per row.
 
         Parameters
@@ -409,7 +419,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         log_density = self.score_samples(X)
         return float(np.average(log_density, weights=self._check_weight(sample_weight, log_density)))
 
-    def aic(self, X, sample_weight=None):
+    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's information criterion on X, smaller is better.
 
         Parameters
@@ -423,7 +433,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         return -2 * self._total_score(X, sample_weight)[0] + 2 * self.n_parameters_
 
-    def bic(self, X, sample_weight=None):
+    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Bayesian information criterion on X, smaller is better (Schwarz, 1978).
 
         Parameters
@@ -438,7 +448,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         log_likelihood, total_weight = self._total_score(X, sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(total_weight)
 
-    def icl(self, X, sample_weight=None):
+    def icl(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Integrated completed likelihood on X, smaller is better.
 
         BIC plus twice the entropy of the responsibilities: it counts clusters that are apart (Biernacki,
@@ -465,7 +475,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             return float(log_density.sum()), len(log_density)
         return float(log_density @ weight), float(weight.sum())
 
-    def sample(self, n_samples=1):
+    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw from the mixture.
 
         Parameters
@@ -493,7 +503,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         tags.input_tags.allow_nan = True
         return tags
 
-    def marginal(self, columns):
+    def marginal(self, columns: ArrayLike) -> GaussianMixtureEM:
         """Mixture of some of the features.
 
         Parameters
@@ -523,7 +533,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         mixture._take(model, LatentPair(weights, part), units)
         return mixture
 
-    def conditional(self, X_known, columns):
+    def conditional(self, X_known: ArrayLike, columns: ArrayLike) -> ConditionalMixture:
         """Mixture of the remaining features, given some.
 
         Parameters

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
+from typing import Any, Literal, Self, overload
 
 import numpy as np
 from joblib import effective_n_jobs
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
@@ -54,6 +56,11 @@ def _less_offset(y, offset, response):
 class _RegressionMixture(EMMixin):
     """What mixtures of regressions and of experts share: all but their weights and how targets are read."""
 
+    coef_: NDArray[Any]
+    intercept_: NDArray[Any]
+    sigma_: NDArray[Any]
+    weights_: NDArray[Any]
+
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "family": [StrOptions(set(RESPONSES))],
@@ -91,7 +98,15 @@ class _RegressionMixture(EMMixin):
     @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X, y, sample_weight=None, *, groups=None, offset=None):
+    def fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -423,7 +438,7 @@ class _RegressionMixture(EMMixin):
             offset=offset,
         )
 
-    def predict_components(self, X, *, offset=None):
+    def predict_components(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """Mean response of each component.
 
         Parameters
@@ -438,7 +453,14 @@ class _RegressionMixture(EMMixin):
         """
         return self._map_rows(X, self._means, offset=offset)
 
-    def component_proba(self, X, y=None, *, groups=None, offset=None):
+    def component_proba(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
         """Probability of each component: prior weights, or responsibilities once y is known.
 
         Parameters
@@ -497,7 +519,9 @@ class _RegressionMixture(EMMixin):
         log_weights = self._latent.log_weights(self._params.latent, batch)
         return np.broadcast_to(log_weights, (len(self.coef_), batch.x.shape[1]))
 
-    def score_samples(self, X, y, *, groups=None, offset=None):
+    def score_samples(
+        self, X: Any, y: ArrayLike, *, groups: ArrayLike | None = None, offset: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """Log-density of each response given its row, or of all responses of each group given their rows.
 
         Parameters
@@ -515,7 +539,15 @@ class _RegressionMixture(EMMixin):
         """
         return self._posterior(X, y, None, groups, offset)[1]
 
-    def aic(self, X, y, sample_weight=None, *, groups=None, offset=None):
+    def aic(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> float:
         """Akaike's information criterion, smaller is better.
 
         Parameters
@@ -532,7 +564,15 @@ class _RegressionMixture(EMMixin):
         """
         return -2 * self._total(X, y, sample_weight, groups, offset)[0] + 2 * self.n_parameters_
 
-    def bic(self, X, y, sample_weight=None, *, groups=None, offset=None):
+    def bic(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> float:
         """Bayesian information criterion, smaller is better (Schwarz, 1978).
 
         The sample size is the number of rows, in groups too.
@@ -552,7 +592,15 @@ class _RegressionMixture(EMMixin):
         log_likelihood, size, _ = self._total(X, y, sample_weight, groups, offset)
         return -2 * log_likelihood + self.n_parameters_ * np.log(size)
 
-    def icl(self, X, y, sample_weight=None, *, groups=None, offset=None):
+    def icl(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> float:
         """Integrated completed likelihood, smaller is better.
 
         BIC plus twice the entropy of the responsibilities: it counts components that are apart (Biernacki,
@@ -583,7 +631,7 @@ class _RegressionMixture(EMMixin):
         counts = np.ones(len(evidence)) if weight is None or groups is not None else weight
         return float(evidence @ counts), size, float(entropy @ counts)
 
-    def sample(self, X, *, offset=None):
+    def sample(self, X: Any, *, offset: ArrayLike | None = None) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw a response for each row.
 
         Parameters
@@ -622,7 +670,19 @@ class _RegressionMixture(EMMixin):
 class _MixtureRegressor(RegressorMixin, _RegressionMixture):
     """Predictions of a response that is a number."""
 
-    def predict(self, X, return_std=False, *, offset=None):
+    @overload
+    def predict(
+        self, X: Any, return_std: Literal[False] = False, *, offset: ArrayLike | None = None
+    ) -> NDArray[np.float64]: ...
+
+    @overload
+    def predict(
+        self, X: Any, return_std: Literal[True], *, offset: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
+
+    def predict(
+        self, X: Any, return_std: bool = False, *, offset: ArrayLike | None = None
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean response: that of the mixture, over components and noise.
 
         Parameters
@@ -654,7 +714,14 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         return self._map_rows(X, moments, offset=offset)
 
-    def predict_proba(self, X, y=None, *, groups=None, offset=None):
+    def predict_proba(
+        self,
+        X: Any,
+        y: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        offset: ArrayLike | None = None,
+    ) -> NDArray[np.float64]:
         """Probability of each component: the same as `component_proba`.
 
         Parameters
@@ -670,7 +737,9 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         """
         return self.component_proba(X, y, groups=groups, offset=offset)
 
-    def predict_quantiles(self, X, q, *, offset=None):
+    def predict_quantiles(
+        self, X: Any, q: ArrayLike, *, offset: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """Quantiles of the response: of the mixture, components and noise together.
 
         The uncertainty of the fit itself is not in them.
@@ -718,7 +787,9 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             low, high = np.where(above, low, middle), np.where(above, middle, high)
         return high
 
-    def predict_interval(self, X, coverage=0.95, *, offset=None):
+    def predict_interval(
+        self, X: Any, coverage: float = 0.95, *, offset: ArrayLike | None = None
+    ) -> NDArray[np.float64]:
         """Interval that holds the response with a given probability.
 
         The uncertainty of the fit itself is not in it.
@@ -739,7 +810,9 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             raise ValueError(f"coverage={coverage!r}: give a probability between 0 and 1.")
         return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2], offset=offset)
 
-    def score(self, X, y, sample_weight=None, *, offset=None):
+    def score(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, offset: ArrayLike | None = None
+    ) -> float:
         """Coefficient of determination R² of the mean response.
 
         Parameters

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
@@ -13,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from emlearn._input.arrays import as_one_column
 from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
+from emlearn._typing import Acceleration, RandomState, ResponseFamily
 from emlearn.em import one_blas_thread
 from emlearn.families import RESPONSES
 from emlearn.regression._base import _MixtureRegressor, _of_rows, _RegressionMixture
@@ -22,6 +25,9 @@ from emlearn.regression._starts import GATED_PORTFOLIO
 class _Gated:
     """What prior weights that depend on features add to a mixture."""
 
+    gate_coef_: NDArray[Any]
+    gate_intercept_: NDArray[Any]
+    gate_features_: NDArray[Any]
     _portfolio = GATED_PORTFOLIO
 
     def _gated_columns(self):
@@ -188,25 +194,25 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        family="gaussian",
-        fit_intercept=True,
-        alpha=0.0,
-        shared_coef=None,
-        shared_variance=False,
-        min_variance_ratio=1e-3,
-        gate_features=None,
-        gate_alpha=1e-4,
-        tol=1e-4,
-        max_iter=1000,
-        n_init=30,
-        acceleration="auto",
-        warm_start=False,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        family: ResponseFamily = "gaussian",
+        fit_intercept: bool = True,
+        alpha: float = 0.0,
+        shared_coef: ArrayLike | None = None,
+        shared_variance: bool = False,
+        min_variance_ratio: float = 1e-3,
+        gate_features: ArrayLike | None = None,
+        gate_alpha: float = 1e-4,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        n_init: int = 30,
+        acceleration: Acceleration = "auto",
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.n_components = n_components
         self.family = family
         self.fit_intercept = fit_intercept
@@ -333,6 +339,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     array(['yes', 'no'], dtype='<U3')
     """
 
+    classes_: NDArray[Any]
+
     _response = RESPONSES["binomial"]
     _parameter_constraints: dict = {
         name: constraint
@@ -342,22 +350,22 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        fit_intercept=True,
-        alpha=1.0,
-        shared_coef=None,
-        gate_features=None,
-        gate_alpha=1e-4,
-        tol=1e-4,
-        max_iter=1000,
-        n_init=30,
-        acceleration="auto",
-        warm_start=False,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        fit_intercept: bool = True,
+        alpha: float = 1.0,
+        shared_coef: ArrayLike | None = None,
+        gate_features: ArrayLike | None = None,
+        gate_alpha: float = 1e-4,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        n_init: int = 30,
+        acceleration: Acceleration = "auto",
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.n_components = n_components
         self.fit_intercept = fit_intercept
         self.alpha = alpha
@@ -410,7 +418,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     def _of_response(self, y):
         return self.classes_[y.astype(np.intp)]
 
-    def predict_proba(self, X, *, offset=None):
+    def predict_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """Probability of each class.
 
         Parameters
@@ -427,7 +435,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         second = self._mixture_mean(X, offset)
         return np.column_stack([1.0 - second, second])
 
-    def predict(self, X, *, offset=None):
+    def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """The more probable class.
 
         Parameters
@@ -442,7 +450,9 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         second = self._mixture_mean(X, offset) > 0.5
         return self.classes_[second.astype(np.intp)]
 
-    def score(self, X, y, sample_weight=None, *, offset=None):
+    def score(
+        self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, offset: ArrayLike | None = None
+    ) -> float:
         """Share of rows whose class is predicted.
 
         Parameters

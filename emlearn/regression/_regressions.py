@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from numpy.typing import ArrayLike
+
+from emlearn._typing import Acceleration, RandomState, ResponseFamily
 from emlearn.regression._base import _MixtureRegressor, _RegressionMixture
 
 
@@ -126,23 +129,23 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
 
     def __init__(
         self,
-        n_components=2,
+        n_components: int = 2,
         *,
-        family="gaussian",
-        fit_intercept=True,
-        alpha=0.0,
-        shared_coef=None,
-        shared_variance=False,
-        min_variance_ratio=1e-3,
-        tol=1e-4,
-        max_iter=1000,
-        n_init=30,
-        acceleration="auto",
-        warm_start=False,
-        n_jobs=None,
-        random_state=None,
-        verbose=0,
-    ):
+        family: ResponseFamily = "gaussian",
+        fit_intercept: bool = True,
+        alpha: float = 0.0,
+        shared_coef: ArrayLike | None = None,
+        shared_variance: bool = False,
+        min_variance_ratio: float = 1e-3,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        n_init: int = 30,
+        acceleration: Acceleration = "auto",
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
         self.n_components = n_components
         self.family = family
         self.fit_intercept = fit_intercept

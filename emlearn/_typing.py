@@ -1,0 +1,29 @@
+"""Types that signatures share."""
+
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+Acceleration = Literal["auto", "squarem", "secant", "none"]
+CovarianceType = Literal[
+    "full",
+    "tied",
+    "diag",
+    "spherical",
+    "tied_diag",
+    "tied_spherical",
+    "VEI",
+    "EVI",
+    "VEE",
+    "VVV",
+    "EEE",
+    "VVI",
+    "VII",
+    "EEI",
+    "EII",
+    "factor",
+]
+ResponseFamily = Literal["gaussian", "poisson", "binomial"]
+RandomState = int | np.random.RandomState | None
+Method = TypeVar("Method", bound=Callable[..., Any])  # a decorator gives back the type that it was given
