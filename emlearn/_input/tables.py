@@ -23,7 +23,8 @@ NO_NUMBERS = (str, bytes, complex, *TIMES)
 
 def is_frame(X):
     """Whether X is a table with columns, of pandas or polars."""
-    return hasattr(X, "columns") and hasattr(X, "dtypes")
+    kind = type(X)  # cheaper to ask: pandas makes a Series of the types of each table
+    return hasattr(kind, "columns") and hasattr(kind, "dtypes")
 
 
 def as_numpy(X, name="X"):
@@ -79,7 +80,7 @@ def read_table(X, name="X", advice=""):
                 "required."
             )
     if is_frame(X):
-        if all(NUMERIC.match(str(dtype)) for dtype in X.dtypes):
+        if all(getattr(dtype, "kind", "O") in NUMBERS or NUMERIC.match(str(dtype)) for dtype in X.dtypes):
             return X
     elif X.dtype.kind not in "O" + TEXT_OR_TIME:
         return X
