@@ -57,6 +57,46 @@ def parts_of(family, n_features, params=None):
     return [(np.array(columns), part, own) for (columns, part), own in zip(family.parts, every, strict=True)]
 
 
+def refuse_impossible(estimator, sequences, family, params=None, row_weight=None):
+    """Refuse observations for which an emission has no density; those without weight are absent.
+
+    Parameters
+    ----------
+    estimator : HMMEM
+        For the names of columns.
+    sequences : Sequences
+    family : Emission
+    params : NamedTuple, default=None
+        Parameters of the family, under which observations must be possible too.
+    row_weight : ndarray of shape (n,), default=None
+    """
+    rows = sequences.rows
+    absent = False if row_weight is None else row_weight == 0
+
+    def place(row, column):
+        sequence, step = sequences.locate(row)
+        return f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
+
+    for columns, part, own in parts_of(family, rows.shape[1], params):
+        x = rows[:, columns].T
+        missing = np.isnan(x)
+        if not part.marginalises and missing.any():
+            partly = missing.any(axis=0) & ~(missing.all(axis=0) | absent)
+            if partly.any():
+                row = int(np.argmax(partly))
+                where = place(row, columns[int(np.argmax(missing[:, row]))])
+                raise ValueError(
+                    f"Input X contains NaN in {where}, beside entries that are there: with this emission a "
+                    "step is missing as a whole or not at all. Columns that may be missing one by one need "
+                    "a family each, as in emission={0: Poisson(), 1: Poisson()}."
+                )
+        possible = part.is_possible(x, own) | absent
+        if not possible.all():
+            row, j = np.argwhere(~possible.T)[0]
+            what = f"not one of {part.support}" + (", or never seen in fit" if params else "")
+            raise ValueError(f"X is {x[j, row]:g} in {place(row, columns[j])}: {what}.")
+
+
 def _parts(emission, n_features, names):
     """Columns of each part, a tuple of int, and its word or family."""
     if isinstance(emission, Product):

@@ -35,7 +35,7 @@ from emlearn.hmm._chain import (
     check_labels,
     is_exchangeable,
 )
-from emlearn.hmm._emissions import emission_family, parts_of
+from emlearn.hmm._emissions import emission_family, parts_of, refuse_impossible
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.latent import stationary_distribution
 
@@ -415,39 +415,14 @@ class HMMEM(DensityMixin, EMMixin):
         (some,) = sample.batches(units, rows=len(sample.rows))
         counted = rows if row_weight is None else rows[row_weight > 0]
         family = self._bound(family, some, np.nanmax(counted, axis=0), len(counted))
-        self._check_rows(sequences, family, row_weight=row_weight)
+        refuse_impossible(self, sequences, family, row_weight=row_weight)
         return family, units
 
-    def _check_rows(self, sequences, family, params=None, row_weight=None):
-        """Refuse observations for which the emission has no density; those without weight are absent."""
-        rows = sequences.rows
-        absent = False if row_weight is None else row_weight == 0
-        for columns, inner, of_part in parts_of(family, rows.shape[1], params):
-            x = rows[:, columns].T
-            missing = np.isnan(x)
-            if missing.any() and not inner.marginalises:
-                partly = missing.any(axis=0) & ~(missing.all(axis=0) | absent)
-                if partly.any():
-                    row = int(np.argmax(partly))
-                    place = self._place(sequences, row, columns[int(np.argmax(missing[:, row]))])
-                    raise ValueError(
-                        f"Input X contains NaN in {place}, beside entries that are there: with this emission a "
-                        "step is missing as a whole or not at all. Columns that may be missing one by one need "
-                        "a family each, as in emission={0: Poisson(), 1: Poisson()}."
-                    )
-            possible = inner.is_possible(x, of_part) | absent
-            if not possible.all():
-                row, j = np.argwhere(~possible.T)[0]
-                what = f"not one of {inner.support}" + (", or never seen in fit" if params else "")
-                raise ValueError(f"X is {x[j, row]:g} in {self._place(sequences, row, columns[j])}: {what}.")
-
-    def _place(self, sequences, row, column):
-        sequence, step = sequences.locate(row)
-        return f"{self._column_name(column)}, sequence {sequence}, step {step}"
-
     def _starts(self, model, sample, units, given, exchangeable, rng):
-        """Starts for the race and its reserve; or one, where there is only one to make."""
-        means = self._given_means(units)
+        shape = self.n_components, self.n_features_in_
+        means = self.means_init
+        if means is not None:
+            means = read_array("means_init", means, shapes=[shape], finite=True)
         make = ChainStarts(
             model,
             self.n_components,
@@ -462,22 +437,10 @@ class HMMEM(DensityMixin, EMMixin):
         if self.n_components == 1 and model.family.is_unimodal:
             starts = [Start("all", make.everything)]
         elif means is not None:
-            everything = make.everything()
-            try:
-                moved = model.family.with_means(everything.family, means)
-            except ValueError as error:
-                raise ValueError(f"means_init: {error}") from error
-            starts = [Start("given", lambda: everything._replace(family=moved))]
+            starts = [make.at(means)]
         else:
             starts = portfolio(make.start, make.kinds, self.n_init, rng)
         return [given_start(start, given) for start in starts]
-
-    def _given_means(self, units):
-        if self.means_init is None:
-            return None
-        shape = (self.n_components, self.n_features_in_)
-        means = read_array("means_init", self.means_init, shapes=[shape], finite=True)
-        return (means - units.shift) / units.scale
 
     _form = "emission or covariance_type"
 
@@ -553,7 +516,7 @@ class HMMEM(DensityMixin, EMMixin):
         check_is_fitted(self)
         sequences = self._read(X, groups, lengths, reset=False)
         family, params = self._model.family, self._params
-        self._check_rows(sequences, family, params.family)
+        refuse_impossible(self, sequences, family, params.family)
         density = family.density(params.family)
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 

@@ -120,7 +120,7 @@ class ChainStarts:
     n_components : int
         Number of states, K.
     sample : SequenceSample
-    units : Affine or None
+    units : Affine
         The engine's units.
     ordered : bool
         Whether states follow one another in one direction.
@@ -131,7 +131,7 @@ class ChainStarts:
     """
 
     def __init__(self, model, n_components, sample, units, *, ordered, exchangeable, floats_per_row):
-        self._model, self._K = model, n_components
+        self._model, self._K, self._units = model, n_components, units
         self._ordered, self._exchangeable = ordered, exchangeable
         (self._batch,) = sample.batches(units, rows=len(sample.rows))
         self._data = sample.batches(units, floats_per_row=floats_per_row)
@@ -172,6 +172,16 @@ class ChainStarts:
     def everything(self):
         """All states alike: for one state, all there is to start from."""
         return self._from_resp(np.full((self._K, len(self._order)), 1.0 / self._K), None)
+
+    def at(self, means):
+        """The one start where means (K, d), in the user's units, are given."""
+        everything = self.everything()
+        means = (means - self._units.shift) / self._units.scale
+        try:
+            moved = self._model.family.with_means(everything.family, means)
+        except ValueError as error:
+            raise ValueError(f"means_init: {error}") from error
+        return Start("given", lambda: everything._replace(family=moved))
 
     # -- kinds -------------------------------------------------------------------------------------------
 
