@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import functools
-import sys
+import inspect
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
-from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils import check_array
 
-from emlearn._input.tables import only_numbers
-from emlearn._sklearn_compat import CallbackSupportMixin, validate_data
+from emlearn._input.arrays import check_weight
+from emlearn._input.columns import column_name, find_columns
+from emlearn._input.tables import CHUNK_ROWS, read_rows
+from emlearn._sklearn_compat import CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
+from emlearn._warn import warn
 from emlearn.em import Affine, Batches, EMModel, LatentPair, Restarts, Start, race
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
-
-MOMENT_ROWS = 16384  # rows per step of the first pass
-INSIDE = ("emlearn.", "sklearn.", "joblib.")  # no warning points there
 
 
 class Moments(NamedTuple):
@@ -56,19 +54,16 @@ class Plan(NamedTuple):
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
 
 
-def _callers_level():
-    """Stack level, for a caller of this function, of the first frame that is the user's."""
-    frame, level = sys._getframe(1), 1
-    while frame.f_back and frame.f_globals.get("__name__", "").startswith(INSIDE):
-        frame, level = frame.f_back, level + 1
-    return level
-
-
 def all_or_nothing(fit: Method) -> Method:
     """Decorate ``fit``: if it does not return, the estimator is as it was before."""
+    signature = inspect.signature(fit)
 
     @functools.wraps(fit)
     def guarded_fit(self, *args, **kwargs):
+        try:
+            signature.bind(self, *args, **kwargs)
+        except TypeError as error:  # would name the class that defines fit, which may be private
+            raise TypeError(f"{type(self).__name__}.fit() {error}") from None
         before = dict(self.__dict__)
         try:
             return fit(self, *args, **kwargs)
@@ -80,41 +75,6 @@ def all_or_nothing(fit: Method) -> Method:
             raise
 
     return guarded_fit
-
-
-def find_bad_entry(X, allow_nan=True):
-    """Row and column of the first entry of X that is infinite, or NaN unless that is allowed; None for none."""
-    for start in range(0, len(X), MOMENT_ROWS):
-        chunk = X[start : start + MOMENT_ROWS]
-        with np.errstate(invalid="ignore", over="ignore"):  # a cheap first look
-            total = chunk.sum(dtype=np.float64)
-        if np.isfinite(total):
-            continue
-        bad = np.isinf(chunk) if allow_nan else ~np.isfinite(chunk)
-        if bad.any():
-            row, column = np.argwhere(bad)[0]
-            return start + int(row), int(column)
-    return None
-
-
-def read_weights(sample_weight, n):
-    """Weights as float64; a number is the weight of each of n."""
-    if not isinstance(sample_weight, Real):
-        return check_array(sample_weight, ensure_2d=False, dtype=np.float64, input_name="sample_weight")
-    if not np.isfinite(sample_weight):
-        raise ValueError(f"sample_weight={sample_weight}: a weight must be a finite number.")
-    return np.full(n, float(sample_weight))
-
-
-def refuse_weights(weight, unit):
-    """Refuse weights of rows or sequences (the ``unit``) that are negative, or all zero."""
-    if weight.min() < 0:
-        raise ValueError(
-            f"sample_weight has negative values, the first for {unit} {int(np.argmax(weight < 0))}: a weight "
-            f"says how often a {unit} counts."
-        )
-    if not weight.any():
-        raise ValueError(f"sample_weight is zero for every {unit}: nothing is left to fit.")
 
 
 class EMMixin(CallbackSupportMixin, BaseEstimator):
@@ -137,57 +97,18 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
 
     def _check_X(self, X, *, reset, allow_nan=True):
         """Rows as a float array, NaN where an entry is missing; bad ones are named before any work is done."""
-        X = validate_data(
-            self, only_numbers(X), reset=reset, dtype=[np.float64, np.float32], ensure_all_finite=False
-        )
-        bad = find_bad_entry(X, allow_nan)
-        if bad is not None:
-            what, advice = "infinity", "Remove or replace it."
-            if np.isnan(X[bad]):
-                what, advice = "NaN", "Impute it before, as with EMImputer."
-            raise ValueError(f"Input X contains {what} in {self._column_name(bad[1])}, row {bad[0]}. {advice}")
-        return X
+        return read_rows(self, X, reset=reset, allow_nan=allow_nan)
 
     def _column_name(self, column):
-        names = getattr(self, "feature_names_in_", None)
-        return f"column {column}" if names is None else f"column {str(names[column])!r}"
+        return column_name(getattr(self, "feature_names_in_", None), column)
 
     def _column_numbers(self, columns, what="columns"):
-        """Numbers of features from numbers or names, which the user gave as ``what``."""
-        names = list(getattr(self, "feature_names_in_", []))
-        columns = np.atleast_1d(np.asarray(columns))
-        if columns.dtype == bool and len(columns) == self.n_features_in_:
-            columns = np.flatnonzero(columns)
-        if not len(columns):
-            raise ValueError(f"{what} names no feature.")
-        numbers = []
-        for column in columns.tolist():
-            if isinstance(column, str):
-                if column not in names:
-                    known = f"are {names}" if names else "have no names, use numbers"
-                    raise ValueError(f"{what} names {column!r}, which is no feature; the features {known}.")
-                numbers.append(names.index(column))
-            elif type(column) is int and -self.n_features_in_ <= column < self.n_features_in_:
-                numbers.append(int(column) % self.n_features_in_)
-            else:
-                raise ValueError(
-                    f"{what} names {column!r}, which is no feature; X has {self.n_features_in_}, from 0 on."
-                )
-        if len(set(numbers)) < len(numbers):
-            raise ValueError(f"{what} names a feature twice: {columns.tolist()}.")
-        return np.array(numbers, dtype=np.int_)
+        """Numbers of features from numbers, names or a mask, which the user gave as ``what``."""
+        return find_columns(columns, getattr(self, "feature_names_in_", None), self.n_features_in_, what)
 
     def _check_weight(self, sample_weight, X):
         """Weights as float64, or None."""
-        if sample_weight is None:
-            return None
-        weight = read_weights(sample_weight, len(X))
-        if weight.shape != (len(X),):
-            raise ValueError(
-                f"sample_weight has shape {weight.shape}, but X has {len(X)} rows: give one weight per row."
-            )
-        refuse_weights(weight, "row")
-        return weight
+        return check_weight(sample_weight, len(X))
 
     def _moments(self, X, weight):
         """First pass: mean and variance of each feature, merged chunk by chunk (Chan et al., 1979).
@@ -198,9 +119,9 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         total = np.zeros(X.shape[1])
         mean = np.zeros(X.shape[1])
         scatter = np.zeros(X.shape[1])
-        for start in range(0, len(X), MOMENT_ROWS):
-            chunk = np.asarray(X[start : start + MOMENT_ROWS], dtype=np.float64)
-            w = np.ones(len(chunk)) if weight is None else weight[start : start + MOMENT_ROWS]
+        for start in range(0, len(X), CHUNK_ROWS):
+            chunk = np.asarray(X[start : start + CHUNK_ROWS], dtype=np.float64)
+            w = np.ones(len(chunk)) if weight is None else weight[start : start + CHUNK_ROWS]
             if not w.any():
                 continue
             weight_of_all += w.sum()
@@ -271,7 +192,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         return family
 
     def _warn(self, message, category=ConvergenceWarning):
-        warnings.warn(message, category, stacklevel=_callers_level())
+        warn(message, category)
 
     def _check_distinct_rows(self, n_rows, sample):
         if len(sample.rows) < self.n_components:

@@ -1,1 +1,1 @@
-"""What users hand over is read in one place."""
+"""What users hand over is read in one place: tables, arrays, columns, sequences."""

@@ -9,11 +9,10 @@ import numpy as np
 from scipy import sparse
 from sklearn.utils import check_array
 
+from emlearn._input.arrays import read_array, read_weights, refuse_weights
+from emlearn._input.columns import list_names
+from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
-from emlearn.base import EMMixin, find_bad_entry, read_weights, refuse_weights
-
-FLOATS = [np.float64, np.float32]
-MANY_NAMES = 20  # an error does not list more names than this
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,25 +117,24 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     if gathered is None:
         if sequence_id is not None:
             X, groups = _take_id(X, sequence_id, groups, marks)
-        X = _filled(X)
-        _check_columns(X)
+        advice = " If one says to which sequence a row belongs, set sequence_id." if is_frame(X) else ""
+        X = read_table(X, advice=advice)
         rows = validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite=False)
         if groups is not None:
             lengths, order = read_groups(groups, len(rows))
             rows = rows if order is None else rows[order]
         else:
             lengths = np.array([len(rows)]) if lengths is None else _read_lengths(lengths, len(rows))
-    elif _is_frame(gathered[0][0]):
+    elif is_frame(gathered[0][0]):
         # Names are checked on one frame: joining arrays is much cheaper than joining frames.
-        parts, lengths = gathered
-        _check_columns(parts[0])
+        parts, lengths = _numbers_of(gathered)
         validate_data(estimator, parts[0], reset=reset, skip_check_array=True)
         rows = check_array(
             np.concatenate([_frame_values(part) for part in parts]),
             dtype=FLOATS, ensure_all_finite=False, estimator=estimator, input_name="X",
         )  # fmt: skip
     else:
-        parts, lengths = gathered
+        parts, lengths = _numbers_of(gathered)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         rows = validate_data(estimator, rows, reset=reset, dtype=FLOATS, ensure_all_finite=False)
     form = "rows" if gathered is None else "list"
@@ -145,36 +143,17 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     return sequences
 
 
-def _filled(X):
-    """Masked entries as NaN, as which they are missing here."""
-    return X.astype(np.float64).filled(np.nan) if isinstance(X, np.ma.MaskedArray) else X
-
-
-# How the names of types begin that are no numbers, in pandas and polars.
-NO_NUMBERS = ("date", "time", "duration", "str", "utf8", "enum", "categorical")
-
-
-def _check_columns(X):
-    """Refuse columns of a frame that hold dates or texts, by name."""
-    if not _is_frame(X):
-        return
-    types = list(X.dtypes)
-    for name, kind in zip(X.columns, types, strict=True):
-        kind = getattr(getattr(kind, "categories", None), "dtype", kind)  # of a pandas Categorical
-        if str(kind).lower().startswith(NO_NUMBERS):
-            raise ValueError(
-                f"Column {str(name)!r} holds {kind}, not numbers: leave it out of X, or, if it says to which "
-                "sequence a row belongs, set sequence_id; make codes of categories, as by scikit-learn's "
-                "OrdinalEncoder."
-            )
+def _numbers_of(gathered):
+    """Parts as tables of numbers, and lengths."""
+    parts, lengths = gathered
+    whole = len(parts) < len(lengths)  # all sequences in one
+    return [read_table(part, "X" if whole else f"Sequence {i}") for i, part in enumerate(parts)], lengths
 
 
 def _gather(X, sequence_id=None):
     """Parts of X (2-D arrays or frames, each of one or more whole sequences) and lengths; None for rows."""
     if getattr(X, "ndim", None) == 3 and not sparse.issparse(X):
-        rows, lengths = _cut_padding(
-            check_array(X, dtype=FLOATS, ensure_all_finite=False, allow_nd=True, input_name="X")
-        )
+        rows, lengths = _cut_padding(as_numpy(X))
         return [rows], lengths
     in_array = isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1
     if not (in_array or isinstance(X, (list, tuple))):
@@ -193,10 +172,11 @@ def _gather(X, sequence_id=None):
 
 def _check_items(items, sequence_id):
     """Each sequence as a 2-D array or as a frame, all with the same features; and their lengths."""
-    framed = _is_frame(items[0])
+    items = [as_numpy(item, f"Sequence {i}") for i, item in enumerate(items)]
+    framed = is_frame(items[0])
     first, parts, lengths = None, [], np.empty(len(items), dtype=np.intp)
     for i, item in enumerate(items):
-        if _is_frame(item) != framed:
+        if is_frame(item) != framed:
             raise ValueError(
                 f"Sequence {i} is a {type(item).__name__}, but sequence 0 is a {type(items[0]).__name__}: "
                 "give all as DataFrames or none."
@@ -208,7 +188,7 @@ def _check_items(items, sequence_id):
         else:
             if sparse.issparse(item):
                 raise TypeError(f"Sequence {i} is sparse: give a dense array, as by its toarray().")
-            item = np.asarray(_filled(item))
+            item = np.asarray(item)
             if item.ndim != 2:
                 _refuse_dimensions(i, item)
             columns = item.shape[1]
@@ -216,7 +196,7 @@ def _check_items(items, sequence_id):
         if columns != first:
             if framed:
                 raise ValueError(
-                    f"Sequence {i} has columns {_names(columns)}, but sequence 0 has {_names(first)}."
+                    f"Sequence {i} has columns {list_names(columns)}, but sequence 0 has {list_names(first)}."
                 )
             raise ValueError(f"Sequence {i} has {columns} features, but sequence 0 has {first}.")
         if len(item) == 0:
@@ -241,6 +221,7 @@ def _cut_padding(X):
     if n_steps == 0:
         raise ValueError(f"Sequence 0 is empty: X has the shape {X.shape}, without any steps.")
     lengths = np.full(n_sequences, n_steps, dtype=np.intp)
+    X = read_table(X.reshape(n_sequences * n_steps, n_features)).reshape(X.shape)
     padded = np.flatnonzero(np.isnan(X[:, -1]).all(axis=1)) if n_features else []
     if len(padded) == 0:
         return X.reshape(n_sequences * n_steps, n_features), lengths
@@ -254,7 +235,7 @@ def _cut_padding(X):
 
 def _take_id(X, sequence_id, groups, marks):
     """Take the column or index level `sequence_id` out of a frame: what is left, and the groups."""
-    if not _is_frame(X):
+    if not is_frame(X):
         if marks:  # these say it too, and `sequence_id` is for frames
             return X, groups
         raise ValueError(
@@ -264,8 +245,8 @@ def _take_id(X, sequence_id, groups, marks):
     columns, levels = list(X.columns), list(getattr(getattr(X, "index", None), "names", ()))
     if sequence_id not in columns and sequence_id not in levels:
         raise ValueError(
-            f"sequence_id={sequence_id!r} is not in X, which has the columns {_names(columns)}"
-            + (f" and the index levels {_names(levels)}." if any(n is not None for n in levels) else ".")
+            f"sequence_id={sequence_id!r} is not in X, which has the columns {list_names(columns)}"
+            + (f" and the index levels {list_names(levels)}." if any(n is not None for n in levels) else ".")
         )
     if marks:
         raise ValueError(
@@ -330,22 +311,18 @@ def _read_lengths(lengths, n_rows):
 
 def _check_entries(estimator, sequences, allow_nan):
     """Refuse infinity, and NaN unless it is allowed, naming the place."""
-    bad = find_bad_entry(sequences.rows, allow_nan)
-    if bad is None:
-        return
-    row, column = bad
-    kind, advice = "infinity", "Remove or replace it."
-    if np.isnan(sequences.rows[row, column]):
-        kind = "NaN"
-        advice = f"{type(estimator).__name__} does not accept missing values: remove or impute them."
-    sequence, step = sequences.locate(row)
-    place = f"row {step}"
-    if sequences.n_sequences > 1:
-        place = f"sequence {sequence}, row {step}"
-        if sequences.form == "rows":
-            in_X = row if sequences.order is None else sequences.order[row]
-            place += f" (row {in_X} of X)"
-    raise ValueError(f"Input X contains {kind} in {EMMixin._column_name(estimator, column)}, {place}. {advice}")
+    names = getattr(estimator, "feature_names_in_", None)
+
+    def place(row):
+        sequence, step = sequences.locate(row)
+        if sequences.n_sequences == 1:
+            return f"row {step}"
+        at = f"sequence {sequence}, row {step}"
+        if sequences.form == "list":
+            return at
+        return f"{at} (row {row if sequences.order is None else sequences.order[row]} of X)"
+
+    refuse_entries(sequences.rows, names, estimator, allow_nan, place)
 
 
 # -- what goes with sequences ------------------------------------------------------------------------------
@@ -450,18 +427,10 @@ def _label_values(labels):
     values = np.asarray(labels)
     if values.dtype.kind in "iuf" or values.ndim == 0:
         return values
-    return check_array(  # knows pandas.NA and None
-        labels, ensure_2d=False, dtype=np.float64, ensure_all_finite="allow-nan", ensure_min_samples=0,
-        input_name="state_labels",
-    )  # fmt: skip
+    return read_array("state_labels", labels)
 
 
 # -- helpers -----------------------------------------------------------------------------------------------
-
-
-def _is_frame(X):
-    """Whether X is a DataFrame, of pandas or polars."""
-    return hasattr(X, "columns") and hasattr(X, "to_numpy")
 
 
 def _is_pandas(frame):
@@ -486,16 +455,11 @@ def _frame_values(frame):
     return check_array(frame, dtype=FLOATS, ensure_all_finite=False, input_name="X")  # knows pandas.NA
 
 
-def _names(names):
-    listed = ", ".join(repr(name) for name in names[:MANY_NAMES])
-    return f"[{listed}]" if len(names) <= MANY_NAMES else f"[{listed}, ... ({len(names)} in all)]"
-
-
 def _join(parts):
     """Rows of all parts: a frame of frames, an array of arrays."""
     if len(parts) == 1:
         return parts[0]
-    if not _is_frame(parts[0]):
+    if not is_frame(parts[0]):
         return np.concatenate(parts)
     if _is_pandas(parts[0]):
         return sys.modules["pandas"].concat(parts)

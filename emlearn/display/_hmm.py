@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.columns import find_column
 from emlearn.display._shared import component_colors, grey, ground, ink, pyplot, strong
 
 if TYPE_CHECKING:
@@ -150,9 +151,8 @@ class HMMDisplay:
             If there is no such feature or sequence, or if ``times`` has another length.
         """
         check_is_fitted(estimator)
-        numbers = estimator._column_numbers(feature, "feature")
-        if len(numbers) != 1:
-            raise ValueError(f"feature={feature!r}: give one feature, by number or name.")
+        names = getattr(estimator, "feature_names_in_", None)
+        number = find_column(feature, names, estimator.n_features_in_, "feature")
         sequences = estimator._read(X, groups, lengths, reset=False)
         if not (isinstance(sequence, Integral) and 0 <= sequence < sequences.n_sequences):
             raise ValueError(
@@ -170,16 +170,16 @@ class HMMDisplay:
             return (values if sequences.order is None else values[sequences.order])[steps]
 
         means = estimator._moments_of(np.eye(len(estimator.startprob_)), estimator._params.family)[0]
-        means = means[:, numbers[0]]
+        means = means[:, number]
         names = getattr(estimator, "feature_names_in_", None)
         display = cls(
-            x=sequences.rows[steps, numbers[0]].astype(np.float64),
+            x=sequences.rows[steps, number].astype(np.float64),
             states=of_sequence(estimator.predict(X, groups=groups, lengths=lengths)),
             proba=of_sequence(estimator.predict_proba(X, groups=groups, lengths=lengths)),
             transition=estimator.transmat_,
             means=None if np.isnan(means).any() else means,
             times=times,
-            feature_name=f"feature {numbers[0]}" if names is None else str(names[numbers[0]]),
+            feature_name=f"feature {number}" if names is None else str(names[number]),
         )
         return display.plot(axes=axes, **kwargs)
 

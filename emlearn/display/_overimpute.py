@@ -8,8 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from emlearn._input.columns import find_column
 from emlearn._typing import RandomState
-from emlearn.display._shared import feature_number, grey, percent, pyplot
+from emlearn.display._shared import grey, percent, pyplot
 from emlearn.missing import Overimputed, overimpute
 
 
@@ -173,7 +174,9 @@ class OverimputeDisplay:
         display : OverimputeDisplay
         """
         names = self.result.feature_names
-        features = range(len(names)) if feature is None else [feature_number(feature, names)]
+        features = range(len(names))
+        if feature is not None:
+            features = [find_column(feature, names, len(names), "feature")]
         own = axes is None
         axes = _panels(len(features)) if own else axes
         self.axes_ = tuple(np.atleast_1d(np.asarray(axes, dtype=object)).ravel())

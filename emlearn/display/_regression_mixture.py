@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.columns import find_column
 from emlearn._input.sequences import is_missing
-from emlearn._input.tables import is_frame, only_numbers
+from emlearn._input.tables import as_numpy, is_frame, read_table
 from emlearn.display._shared import (
     component_colors,
     component_labels,
     component_lines,
-    feature_number,
     grey,
     point_size,
     pyplot,
@@ -203,7 +203,7 @@ class RegressionMixtureDisplay:
         names = _feature_names(estimator, X, len(columns))
         if feature is None and len(names) > 1:
             raise ValueError(f"X has {len(names)} features: give the one to draw along. They are {names}.")
-        number = 0 if feature is None else feature_number(feature, names)
+        number = 0 if feature is None else find_column(feature, names, len(names), "feature")
         x = columns[number]
         if x.dtype == object:
             raise ValueError(f"{names[number]!r} holds no numbers: give another feature to draw along.")
@@ -339,18 +339,15 @@ class RegressionMixtureDisplay:
 
 def _columns(X):
     """Columns of X: numbers as floats, others, and those of pandas' type category, as objects."""
-    if is_frame(X):
-        columns = [X[[name]] for name in X.columns]
-    else:
-        table = X if hasattr(X, "dtype") else np.asarray(X, dtype=object)
-        columns = np.hsplit(table, table.shape[1])
+    X = as_numpy(X)
+    columns = [X[[name]] for name in X.columns] if is_frame(X) else np.hsplit(X, X.shape[1])
     return [_numbers(column) for column in columns]
 
 
 def _numbers(column):
     if not is_frame(column) or str(next(iter(column.dtypes))) != "category":
         try:
-            return np.asarray(only_numbers(column), dtype=np.float64).ravel()
+            return np.asarray(read_table(column), dtype=np.float64).ravel()
         except (TypeError, ValueError):
             pass
     return np.asarray(column, dtype=object).ravel()

@@ -1,7 +1,6 @@
 """What all displays draw with."""
 
 import math
-from numbers import Integral
 
 import numpy as np
 
@@ -96,15 +95,6 @@ def component_labels(labels, weights):
 def point_size(n):
     """Small points for many rows, so that they do not hide one another."""
     return float(np.clip(20 * math.sqrt(500 / max(n, 1)), 2, 20))
-
-
-def feature_number(feature, names):
-    """Number of one feature, from its number or name."""
-    if isinstance(feature, str) and feature in names:
-        return names.index(feature)
-    if isinstance(feature, Integral) and -len(names) <= feature < len(names):
-        return int(feature) % len(names)
-    raise ValueError(f"feature={feature!r}: the features are {names}, counted from 0.")
 
 
 def percent(share):

@@ -296,6 +296,7 @@ class _Run:
         self.message = ""
         self.stop = AitkenStop(settings["tol"])
         self.n_reseeded = 0
+        self._before_anew: list[Iterate] = []
         self._model = model
         self._reseed = start.reseed
         self._batches = batches
@@ -368,6 +369,7 @@ class _Run:
                 self._take(steps)
         except (np.linalg.LinAlgError, FloatingPointError, ValueError) as error:
             self.message = f"{type(error).__name__}: {error}"
+            self.history = self.history or self._before_anew
             self._done = True
 
     def _take(self, steps: float) -> None:
@@ -389,6 +391,7 @@ class _Run:
         if params is None:
             return False
         self.n_reseeded += 1
+        self._before_anew = self.history
         self.history, self.stop, self._done = [], AitkenStop(self._settings["tol"]), False
         self._iterates = self._begin(lambda: params)
         return True

@@ -387,7 +387,7 @@ class FactorGaussian(ExponentialFamily):
             "means": means,
             "covariances": self.covariance(params),
             "loadings": loadings,
-            "noise_variances": noise,
+            "noise": noise,
         }
         return {name: value.reshape(*lead, *value.shape[1:]).copy() for name, value in named.items()}
 

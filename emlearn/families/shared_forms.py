@@ -160,6 +160,7 @@ class EqualVolume(_SharedForm, Diagonal):
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
     ) -> FloatArray:
         some = weight > 0
+        products = np.maximum(products, np.finfo(np.float64).tiny)  # of one row, say
         volume = _shared_volume(products[some], weight[some], floor)
         shape = np.where(some[:, None], products, kept)
         return np.maximum(volume * _of_product_1(shape, floor / volume), floor)
@@ -194,8 +195,8 @@ def _shared_volume(products: FloatArray, weight: FloatArray, floor: float) -> fl
 
 
 def _divisors(products: FloatArray, least: float) -> FloatArray:
-    """What rows of products (K, d) are divided by to be of product 1, raised to ``least`` if below, (K, 1)."""
-    logs = -np.sort(-np.log(np.maximum(products, np.finfo(np.float64).tiny)), axis=1)
+    """What positive rows (K, d) are divided by to be of product 1, raised to ``least`` where below, (K, 1)."""
+    logs = -np.sort(-np.log(products), axis=1)
     if least == 0.0:
         return np.exp(logs.mean(axis=1, keepdims=True))
     n_free = np.arange(1, logs.shape[1] + 1)
@@ -206,7 +207,7 @@ def _divisors(products: FloatArray, least: float) -> FloatArray:
 
 
 def _of_product_1(products: FloatArray, least: float) -> FloatArray:
-    """Rows in proportion to products (K, d), of product 1 each, but no less than ``least``."""
+    """Rows in proportion to positive products (K, d), of product 1 each, but no less than ``least``."""
     return np.maximum(products / _divisors(products, least), least)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from emlearn._input.arrays import read_array
+from emlearn._input.tables import as_numpy
 from emlearn.em import Batches
 from emlearn.latent import ChainParams, MarkovChain
 
@@ -129,29 +131,19 @@ def check_labels(labels, sequences, n_states, chain, given):
             )
 
 
-def read_array(name, value, dtype=np.float64):
-    """An array from what a user gave; ``name`` is for the message."""
-    try:
-        return np.asarray(value, dtype=dtype)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be an array of numbers.") from error
-
-
 def _read_transition(transition, K):
     """Which transitions are allowed (None: all), and their probabilities, where they are given."""
     if isinstance(transition, str):
         return (None if transition == "full" else np.triu(np.ones((K, K), dtype=bool))), None
-    given, probabilities = read_array("transition", transition, dtype=None), None
-    if given.shape != (K, K):
-        raise ValueError(f"transition has shape {given.shape}; with n_components={K} it must be {(K, K)}.")
-    if given.dtype.kind in "iu" and ((given == 0) | (given == 1)).all() and (given.sum(axis=1) != 1).any():
+    kind = as_numpy(transition, "transition").dtype.kind
+    given = read_array("transition", transition, shapes=[(K, K)], advice=f"There are n_components={K} states.")
+    if kind in "iu" and ((given == 0) | (given == 1)).all() and (given.sum(axis=1) != 1).any():
         raise ValueError(
             "transition holds 0 and 1, but its rows do not sum to 1: if it says which transitions are "
             "possible, make it boolean."
         )
-    if given.dtype != bool:
-        probabilities = _probabilities("transition", transition, (K, K))
-        given = probabilities > 0
+    probabilities = None if kind == "b" else _probabilities("transition", given, (K, K))
+    given = given > 0
     if not given.any(axis=1).all():
         state = int(np.argmin(given.any(axis=1)))
         raise ValueError(f"transition forbids every way out of state {state}: allow it at least to stay.")
@@ -162,9 +154,7 @@ def _probabilities(name, value, shape):
     """Probabilities from what a user gave, along the last axis; None for None."""
     if value is None:
         return None
-    array = read_array(name, value)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; with n_components={shape[0]} it must be {shape}.")
+    array = read_array(name, value, shapes=[shape], advice=f"There are n_components={shape[0]} states.")
     if not (np.isfinite(array).all() and array.min() >= 0):
         raise ValueError(f"{name} must hold probabilities, but its least entry is {array.min():.6g}.")
     sums = array.sum(axis=-1)
@@ -179,10 +169,7 @@ def _concentration(name, value, shapes):
     """Concentrations of a Dirichlet prior from what a user gave: 1 for None."""
     if value is None:
         return 1.0
-    array = read_array(name, value)
-    if array.ndim and array.shape not in shapes:
-        expected = " or ".join(map(str, shapes))
-        raise ValueError(f"{name} has shape {array.shape}; it must be a number or of shape {expected}.")
+    array = read_array(name, value, shapes=[(), *shapes])
     bad = ~((array >= 1) & np.isfinite(array))
     if bad.any():
         raise ValueError(

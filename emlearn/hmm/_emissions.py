@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from numbers import Integral
-
 import numpy as np
 
+from emlearn._input.columns import find_columns
 from emlearn.families import Bernoulli, Categorical, MissingRows, MixtureOf, Poisson, Product, gaussian_family
 
 
@@ -66,18 +65,11 @@ def _parts(emission, n_features, names):
         return emission.parts
     if not isinstance(emission, dict):
         return [(tuple(range(n_features)), _known(emission))]
-    positions = {} if names is None else {name: j for j, name in enumerate(names)}
+    places = find_columns(list(emission), names, n_features, "emission").tolist() if emission else []
     found, together = {}, {}
-    for column, what in emission.items():
-        place = positions.get(column, column)
-        if not isinstance(place, Integral) or not 0 <= place < n_features:
-            known = f"0 to {n_features - 1}" if names is None else f"{list(names)}"
-            raise ValueError(f"emission names the column {column!r}, but the columns of X are {known}.")
-        if place in found:
-            raise ValueError(f"emission names column {place} twice.")
-        found[int(place)] = _known(what)
-        key = what if isinstance(what, str) else int(place)
-        together.setdefault(key, []).append(int(place))
+    for place, what in zip(places, emission.values(), strict=True):
+        found[place] = _known(what)
+        together.setdefault(what if isinstance(what, str) else place, []).append(place)
     left = [j if names is None else str(names[j]) for j in range(n_features) if j not in found]
     if left:
         raise ValueError(f"emission says nothing of the columns {left}: give each column of X an emission.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, Self
@@ -14,11 +13,12 @@ from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.arrays import read_array
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
 from emlearn._sample import ground, portfolio
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._typing import Acceleration, CovarianceType, RandomState
-from emlearn.base import EMMixin, Plan, _callers_level, all_or_nothing
+from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     Batches,
@@ -34,7 +34,6 @@ from emlearn.hmm._chain import (
     check_allowed,
     check_labels,
     is_exchangeable,
-    read_array,
 )
 from emlearn.hmm._emissions import emission_family, parts_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
@@ -477,11 +476,7 @@ class HMMEM(DensityMixin, EMMixin):
         if self.means_init is None:
             return None
         shape = (self.n_components, self.n_features_in_)
-        means = read_array("means_init", self.means_init)
-        if means.shape != shape:
-            raise ValueError(f"means_init has shape {means.shape}; expected {shape}.")
-        if not np.isfinite(means).all():
-            raise ValueError("means_init has NaN or infinite entries.")
+        means = read_array("means_init", self.means_init, shapes=[shape], finite=True)
         return (means - units.shift) / units.scale
 
     _form = "emission or covariance_type"
@@ -853,12 +848,11 @@ class HMMEM(DensityMixin, EMMixin):
         _check_ignored(y, sequences)
         alone = sequences.form == "rows" and sequences.n_sequences == 1
         if alone and self.n_sequences_ > 1 and groups is None and lengths is None and self.sequence_id is None:
-            warnings.warn(
+            self._warn(
                 f"These {len(sequences.rows)} rows count as one sequence, but the model was fitted on "
                 f"{self.n_sequences_}. If they are several, pass a list of sequences, groups, lengths or "
                 "sequence_id.",
                 UserWarning,
-                stacklevel=_callers_level(),
             )
         weight = check_sequence_weight(sample_weight, sequences)
         row_weight = None if weight is None else sequences.per_row(weight)

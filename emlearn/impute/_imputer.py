@@ -18,6 +18,8 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.arrays import read_array
+from emlearn._input.tables import find_bad_entry
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, in_units, portfolio
 from emlearn._sklearn_compat import (
     Interval,
@@ -27,7 +29,7 @@ from emlearn._sklearn_compat import (
     with_callbacks,
 )
 from emlearn._typing import Acceleration, CovarianceType, RandomState
-from emlearn.base import EMMixin, Plan, all_or_nothing, find_bad_entry
+from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     Affine,
@@ -345,14 +347,9 @@ class EMImputer(TransformerMixin, EMMixin):
         d = self.n_features_in_
         limits = np.empty((2, d))
         for i, name in enumerate(("min_value", "max_value")):
-            try:
-                value = np.asarray(getattr(self, name), dtype=np.float64)
-            except (TypeError, ValueError):
-                raise ValueError(f"{name}={getattr(self, name)!r} holds what is no number.") from None
-            if value.ndim and value.shape != (d,):
-                raise ValueError(
-                    f"{name} has shape {value.shape}; give one number, or one for each of the {d} features."
-                )
+            value = read_array(
+                name, getattr(self, name), shapes=[(), (d,)], advice=f"Give one for each of the {d} features."
+            )
             if np.isnan(value).any():
                 raise ValueError(f"{name} holds NaN. No limit is {'-' if i == 0 else ''}inf.")
             limits[i] = value

@@ -17,7 +17,8 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from emlearn._input.tables import only_numbers
+from emlearn._input.arrays import as_one_column
+from emlearn._input.tables import read_table
 from emlearn._sklearn_compat import Interval, _fit_context, available_if, validate_data
 from emlearn._typing import RandomState
 from emlearn.base import all_or_nothing
@@ -242,13 +243,15 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     def _read_training(self, X, y):
         """X as `_read` gives it, and y as the models take it."""
         of_classes = is_classifier(self.estimator)
+        of_many = get_tags(self).target_tags.multi_output
+        y = y if of_many else as_one_column("y", y)
         _, y = validate_data(
             self,
-            only_numbers(X),
+            read_table(X),
             y,
             dtype=FLOATS,
             ensure_all_finite=False,
-            multi_output=get_tags(self).target_tags.multi_output,
+            multi_output=of_many,
             y_numeric=not of_classes,
         )
         if of_classes:
@@ -260,7 +263,7 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
 
     def _read(self, X):
         """X as floats, in a data frame if it had names at fit: then everything inside knows them too."""
-        values = validate_data(self, only_numbers(X), reset=False, dtype=FLOATS, ensure_all_finite=False)
+        values = validate_data(self, read_table(X), reset=False, dtype=FLOATS, ensure_all_finite=False)
         return self._table(values, getattr(self, "feature_names_in_", None), X)
 
     def _table(self, values, names, X):

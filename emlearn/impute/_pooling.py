@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from emlearn._input.arrays import read_array
+
 
 class Pooled(NamedTuple):
     """What m completed data sets say of a quantity, or of an array of them, of shape (p...).
@@ -166,15 +168,10 @@ def pool(estimates: ArrayLike, standard_errors: ArrayLike, df_complete: ArrayLik
 
 def _stack(values, name):
     """Values of m analyses as an array of finite floats, (m, p...)."""
-    try:
-        stacked = np.asarray(values if hasattr(values, "shape") else list(values), dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} cannot be read as an array of numbers, (m, ...): {error}") from error
+    values = list(values) if np.iterable(values) and not hasattr(values, "shape") else values
+    stacked = read_array(name, values, finite=True)
     if stacked.ndim == 0 or len(stacked) < 2:
         raise ValueError(f"{name} has shape {stacked.shape}: at least two imputations are needed to pool.")
-    if not np.isfinite(stacked).all():
-        place = tuple(map(int, np.argwhere(~np.isfinite(stacked))[0]))
-        raise ValueError(f"{name} has {stacked[place]} at {place}: every value must be finite.")
     return stacked
 
 

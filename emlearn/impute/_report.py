@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlearn.base import MOMENT_ROWS
+from emlearn._input.tables import CHUNK_ROWS
 
 # With more features than this, a full covariance from no more rows than features is worth a warning.
 FEW_FEATURES = 10
@@ -62,10 +62,10 @@ def _of_strangers(imputer, X, weight):
     if len(entries) < 2 or np.sort(entries)[:2].sum() > moments.weight:
         return  # the rarest two must meet
     together = 0.0
-    for start in range(0, len(X), MOMENT_ROWS):
-        seen = ~np.isnan(X[start : start + MOMENT_ROWS][:, features])
+    for start in range(0, len(X), CHUNK_ROWS):
+        seen = ~np.isnan(X[start : start + CHUNK_ROWS][:, features])
         if weight is not None:
-            seen = seen[weight[start : start + MOMENT_ROWS] > 0]
+            seen = seen[weight[start : start + CHUNK_ROWS] > 0]
         together = together + seen.T.astype(np.float32) @ seen.astype(np.float32)
     pairs = np.argwhere(np.triu(together == 0))
     if len(pairs):

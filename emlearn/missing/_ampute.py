@@ -10,9 +10,10 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 from sklearn.utils import check_random_state
 
+from emlearn._input.columns import find_columns
 from emlearn._input.tables import like
 from emlearn._typing import RandomState
-from emlearn.missing._patterns import _column_numbers, _read
+from emlearn.missing._patterns import _read
 
 MECHANISMS = ("mcar", "mar", "mnar")
 SLOPE = 2.0  # of the log-odds of a gap, per standard deviation of what it depends on
@@ -97,7 +98,7 @@ def ampute(
     if columns is None:
         columns = np.arange(d - max(1, d // 2), d) if mechanism == "mar" else np.arange(d)
     else:
-        columns = np.sort(_column_numbers(columns, names))
+        columns = np.sort(find_columns(columns, names, d))
     rng = check_random_state(random_state)
     probability = _gap_probabilities(X, mechanism, proportion, columns)
     observed = ~np.isnan(X)

@@ -8,8 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils import check_array
 
-from emlearn._input.tables import is_frame, only_numbers, shorten
-from emlearn.base import find_bad_entry
+from emlearn._input.tables import as_numpy, is_frame, read_table, refuse_entries, shorten
 from emlearn.families.patterns import group_columns
 
 SHOWN_PATTERNS, SHOWN_WIDTH = 20, 100  # of a table in print
@@ -17,39 +16,12 @@ SHOWN_PATTERNS, SHOWN_WIDTH = 20, 100  # of a table in print
 
 def _read(X):
     """Rows as float64, NaN where an entry is missing, and the names of the features ("x0", ... without)."""
+    X = as_numpy(X)
     names = [str(name) for name in X.columns] if is_frame(X) else None
-    X = check_array(only_numbers(X), dtype=np.float64, ensure_all_finite=False)
-    names = _names(X.shape[1]) if names is None else names
-    bad = find_bad_entry(X)
-    if bad is not None:
-        raise ValueError(
-            f"X contains infinity in column {names[bad[1]]!r}, row {bad[0]}. Remove or replace it."
-        )
+    X = check_array(read_table(X), dtype=np.float64, ensure_all_finite=False)
+    names = [f"x{i}" for i in range(X.shape[1])] if names is None else names
+    refuse_entries(X, names)
     return X, names
-
-
-def _names(d):
-    return [f"x{i}" for i in range(d)]
-
-
-def _column_numbers(columns, names):
-    """Numbers of features from numbers or names."""
-    columns = np.atleast_1d(np.asarray(columns)).tolist()
-    if not columns:
-        raise ValueError("columns names no feature.")
-    numbers = []
-    for column in columns:
-        if isinstance(column, str) and column in names:
-            numbers.append(names.index(column))
-        elif type(column) is int and -len(names) <= column < len(names):
-            numbers.append(column % len(names))
-        else:
-            raise ValueError(
-                f"columns: there is no feature {column!r}; the features are {names}, counted from 0."
-            )
-    if len(set(numbers)) < len(numbers):
-        raise ValueError(f"columns names a feature twice: {columns}.")
-    return np.array(numbers)
 
 
 def _patterns_of(observed):

@@ -16,6 +16,7 @@ from sklearn.base import DensityMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.tables import read_table
 from emlearn._sample import SAMPLE_ROWS, Sample, ground
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._typing import Acceleration, CovarianceType, RandomState
@@ -113,7 +114,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     precisions_cholesky_ : ndarray
         Square roots of the precisions, of the shape of `covariances_`; matrices are upper triangular,
         :math:`\Sigma^{-1} = U U^\top`.
-    loadings_, noise_variances_ : ndarray of shape (K, d, q), (K, d)
+    loadings_, noise_ : ndarray of shape (K, d, q), (K, d)
         Loadings of the factors, and variances of the noise, in units of X. Only for "factor".
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding.
@@ -566,7 +567,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         """
         check_is_fitted(self)
         known = self._column_numbers(columns)
-        X_known = check_array(X_known, dtype=np.float64, input_name="X_known")
+        X_known = check_array(read_table(X_known, "X_known"), dtype=np.float64, input_name="X_known")
         if X_known.shape[1] != len(known):
             raise ValueError(f"X_known has {X_known.shape[1]} columns, but columns names {len(known)}.")
         others = np.setdiff1d(np.arange(self.n_features_in_), known)

@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._input.arrays import read_array
 from emlearn._sample import Sample, in_units, portfolio
 from emlearn.em import Batch, LatentModel, LatentPair, Start, fit_em, one_thread
 from emlearn.families.covariance_types import STRUCTURES
@@ -133,14 +134,14 @@ class GivenParams:
         K = estimator.n_components
         weights = means = covariances = None
         if estimator.weights_init is not None:
-            weights = _checked("weights_init", estimator.weights_init, (K,))
+            weights = read_array("weights_init", estimator.weights_init, shapes=[(K,)], finite=True)
             if weights.min() < 0 or not np.isclose(weights.sum(), 1):
                 raise ValueError(
                     f"weights_init must be non-negative with sum 1; the least is {weights.min():.6g}, the sum "
                     f"{weights.sum():.6g}."
                 )
         if estimator.means_init is not None:
-            means = _checked("means_init", estimator.means_init, (K, n_features))
+            means = read_array("means_init", estimator.means_init, shapes=[(K, n_features)], finite=True)
             means = (means - units.shift) / units.scale
         if estimator.precisions_init is not None:
             structure = STRUCTURES.get(estimator.covariance_type)
@@ -149,9 +150,8 @@ class GivenParams:
                     f"drop precisions_init: covariance_type={estimator.covariance_type!r} has no use for it."
                 )
             stack = structure.identity(K, n_features).shape
-            given = _checked(
-                "precisions_init", estimator.precisions_init, stack[1:] if structure.shared else stack
-            )
+            shape = stack[1:] if structure.shared else stack
+            given = read_array("precisions_init", estimator.precisions_init, shapes=[shape], finite=True)
             precisions = structure.rescale(given.reshape(stack), units.scale)
             dense = structure.dense(precisions, n_features)
             for k, matrix in enumerate(dense):
@@ -180,15 +180,6 @@ class GivenParams:
             )
 
         return Start(start.kind, make)
-
-
-def _checked(name, value, shape):
-    array = np.asarray(value, dtype=np.float64)
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; expected {shape}.")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{name} has NaN or infinite entries.")
-    return array
 
 
 class GaussianStarts:

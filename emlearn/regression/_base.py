@@ -13,9 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
-from sklearn.utils import check_array, check_consistent_length, check_random_state, column_or_1d
+from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.sequences import read_groups
 from emlearn._sample import SAMPLE_ROWS, Sample, ground, portfolio
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
@@ -43,21 +44,6 @@ BISECTIONS = 200
 def _of_rows(latent):
     """How rows are distributed over components, each a group of its own."""
     return latent.latent if isinstance(latent, Grouped) else latent
-
-
-def _numbers(name, values, advice):
-    """Values as float64, perhaps not finite; of texts or dates an error with some advice."""
-    array = np.asarray(values)
-    if array.ndim == 0:
-        raise ValueError(f"{name} must be an array, but is {values!r}. {advice}")
-    if array.dtype.kind in "mM":
-        raise ValueError(f"{name} must be numbers, but holds dates. {advice}")
-    try:
-        return check_array(values, ensure_2d=False, dtype=np.float64, ensure_all_finite=False, input_name=name)
-    except ValueError as error:
-        if array.dtype.kind not in "OUS":
-            raise
-        raise ValueError(f"{name} must be numbers, but not all of it are ({error}). {advice}") from error
 
 
 def _less_offset(y, offset, response):
@@ -196,10 +182,10 @@ class _RegressionMixture(EMMixin):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: it is the response."
             )
-        y = _numbers("y", y, "For classes see MixtureOfExpertsClassifier.")
+        y = read_array("y", y, advice="For classes see MixtureOfExpertsClassifier.")
         check_consistent_length(X, y)
         if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
-            y = column_or_1d(y, warn=True)[:, None]
+            y = column_or_1d(as_one_column("y", y))[:, None]
         row = int(np.argmax(~np.isfinite(y).all(axis=1)))
         if not np.isfinite(y[row]).all():
             what = "NaN" if np.isnan(y[row]).any() else "infinity"
@@ -216,12 +202,12 @@ class _RegressionMixture(EMMixin):
     def _check_offset(self, offset, X):
         if offset is None:
             return None
-        offset = _numbers("offset", offset, "Give one for each row.")
+        offset = read_array("offset", offset, advice="Give one for each row.")
         if np.shape(offset) not in ((len(X),), (len(X), 1)):
             raise ValueError(
                 f"offset has shape {np.shape(offset)}, but X has {len(X)} rows: give one number for each row."
             )
-        offset = column_or_1d(offset, warn=True)
+        offset = as_one_column("offset", offset)
         row = int(np.argmax(~np.isfinite(offset)))
         if not np.isfinite(offset[row]):
             raise ValueError(

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
+from emlearn._input.arrays import as_one_column
 from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
 from emlearn._typing import Acceleration, RandomState, ResponseFamily
@@ -389,8 +390,9 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             return super()._read_y(y, X, response, reset=reset)
         check_consistent_length(X, y)
         # Before a list of mixed types becomes an array of texts, in which NaN is a word like any other.
+        y = as_one_column("y", y)
         labels = list(y) if isinstance(y, (list, tuple)) else np.asarray(y).ravel().tolist()
-        y = column_or_1d(y, warn=True)
+        y = column_or_1d(y)
         for row, label in enumerate(labels):
             if is_missing(label) or label in (np.inf, -np.inf):
                 what = "NaN" if is_missing(label) else "infinity"

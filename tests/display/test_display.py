@@ -126,7 +126,7 @@ def test_style(rows):
     [
         ([0, 1, 2], "give one or two features"),
         ([], "names no feature"),
-        ([0, 3], "names 3, which is no feature; X has 3, from 0 on"),
+        ([0, 3], "names 3, which is no feature; X has 3 of them"),
         ([0.5, 1], "names 0.5, which is no feature"),
         ("spend", "features names 'spend', which is no feature; the features have no names"),
         ([1, -2], "a feature twice"),
@@ -304,7 +304,7 @@ def test_entries_look_like_0_or_1_only_if_they_are():
     ("arguments", "message"),
     [
         ({"feature": [0, 1]}, "give one feature"),
-        ({"feature": 3}, "names 3, which is no feature; X has 3, from 0 on"),
+        ({"feature": 3}, "names 3, which is no feature; X has 3 of them"),
         ({"feature": "count"}, "feature names 'count', which is no feature; the features have no names"),
         ({"sequence": 2}, "there are 2 sequences, counted from 0"),
         ({"times": range(30)}, "times has 30 entries, but sequence 0 has 60 steps"),
@@ -538,9 +538,11 @@ def test_no_such_regression(regressions):
     model = fitted_regressions(X, y)
     with pytest.raises(ValueError, match=r"X has 3 features: give the one to draw along\. .*'feature 2'"):
         draw(model, X, y)
-    for feature in (3, "time", 0.5, [0, 1]):
+    for feature in (3, "time", 0.5):
         with pytest.raises(ValueError, match="the features are"):
             draw(model, X, y, feature=feature)
+    with pytest.raises(ValueError, match=r"feature=\[0, 1\]: give one feature"):
+        draw(model, X, y, feature=[0, 1])
     with pytest.raises(ValueError, match=r"coverage=1\.5: give a probability"):
         draw(model, X, y, feature=0, interval=1.5)
     with pytest.raises(NotFittedError):

@@ -143,7 +143,9 @@ HOOKS = {"rounding", "log_prior", "handicap", "shortened", "resting", "without_f
 
 
 @pytest.mark.parametrize(
-    "thing", [Parametric(), Leaf(Simplex()), EMModel(), Poisson(), MixtureWeights()], ids=repr
+    "thing",
+    [Parametric(), Leaf(Simplex()), EMModel(), Poisson(), MixtureWeights()],
+    ids=lambda thing: type(thing).__name__,
 )
 def test_the_simplest_answers(thing):
     assert thing.rounding == 1e-10
@@ -163,7 +165,7 @@ def test_the_simplest_answers(thing):
         LatentModel(MarkovChain(), MixtureOf(Gaussian(Full()), 2)),
         LatentModel(SoftmaxGate((0,)), Product((((0,), Poisson()), ((1,), FactorGaussian(1))))),
     ],
-    ids=repr,
+    ids=lambda thing: type(thing).__name__,
 )
 def test_every_hook_there_is_is_a_composites(thing):
     """A hook that a composite did not hand on would answer for none of the parts."""

@@ -621,6 +621,7 @@ def test_small_methods():
     named = family.fields(p, (1, 2))
     assert {name: value.shape for name, value in named.items()} == {
         "means": (1, 2, D),
+        "covariances": (1, 2, D, D),
         "loadings": (1, 2, D, Q),
         "noise": (1, 2, D),
     }

@@ -24,7 +24,6 @@ from emlearn.families import (
     FactorParams,
     Gaussian,
     GaussianParams,
-    IncompleteGaussian,
     MissingRows,
     MixtureOf,
     MixtureParams,
@@ -144,8 +143,8 @@ def gaussian_maximum(shape):
     return maximum
 
 
-def gaussian(shape, kind=Gaussian, d=2, **options):
-    family, incomplete = kind(COVARIANCE_SHAPES[shape], **options), kind is IncompleteGaussian
+def gaussian(shape, d=2, *, incomplete=False, **options):
+    family = Gaussian(COVARIANCE_SHAPES[shape], **options)
     params, matrices = parameters_of(family, shape, d)
     return Example(
         family,
@@ -246,8 +245,8 @@ def mixed_log_density(x, k):
 
 FAMILIES = {
     **{f"gaussian {shape}": gaussian(shape) for shape in COVARIANCE_SHAPES},
-    **{f"incomplete {shape}": gaussian(shape, IncompleteGaussian, 3) for shape in COVARIANCE_SHAPES},
-    **{f"ridge {shape}": gaussian(shape, IncompleteGaussian, 3, ridge=3.0) for shape in COVARIANCE_SHAPES},
+    **{f"incomplete {shape}": gaussian(shape, 3, incomplete=True) for shape in COVARIANCE_SHAPES},
+    **{f"ridge {shape}": gaussian(shape, 3, incomplete=True, ridge=3.0) for shape in COVARIANCE_SHAPES},
     "factor": factor(0.0),
     "ridge factor": factor(1.0),
     "poisson": Example(
@@ -292,7 +291,7 @@ FAMILIES = {
     "product": Example(
         Product(
             (
-                ((0, 2), MissingRows(IncompleteGaussian(FULL))),
+                ((0, 2), MissingRows(Gaussian(FULL))),
                 ((1,), MissingRows(Poisson())),
                 ((3,), MissingRows(Categorical((2,)))),
             )
@@ -320,7 +319,7 @@ FAMILIES = {
         mixture_log_density(lambda x, m: normal_log_density(CENTRES[m], SPREADS[m], x)),
     ),
     "mixture of incomplete": Example(
-        MixtureOf(IncompleteGaussian(COVARIANCE_SHAPES["tied_diag"]), 2),
+        MixtureOf(Gaussian(COVARIANCE_SHAPES["tied_diag"]), 2),
         MixtureParams(SHARES, GaussianParams(CENTRES, np.array([[0.04, 0.05]]))),
         holes(four_rows, 0.1),
         of_observed(
@@ -351,3 +350,19 @@ def problem(name, latent=None, n=60, weighted=True):
     near = isinstance(example.family, MixtureOf)
     rough = LatentPair(np.full(K, 1 / K), example.params) if near else model.start(batch_of(X), resp)
     return model, rough, (X, weight)
+
+
+def n_of_covariances(covariance_type, K, d):
+    """Number of free parameters of K covariance matrices over d features."""
+    full = d * (d + 1) // 2
+    return {
+        "full": K * full,
+        "tied": full,
+        "diag": K * d,
+        "spherical": K,
+        "tied_diag": d,
+        "tied_spherical": 1,
+        "VEI": K + d - 1,
+        "EVI": 1 + K * (d - 1),
+        "VEE": K - 1 + full,
+    }[covariance_type]

@@ -30,6 +30,7 @@ from emlearn.families import COVARIANCE_SHAPES, Gaussian, Poisson
 from emlearn.latent import _chain_numpy, stationary_distribution
 from emlearn.sequences import SequenceWise
 from tests.helpers.data import read_table
+from tests.helpers.families import n_of_covariances
 from tests.helpers.kernels import COMPILED, needs_compiled
 
 SPEED_LENGTHS = [168, 134, 137]
@@ -220,9 +221,9 @@ def test_covariance_types(shape):
     X = regimes()
     fitted = hmm(3, covariance_type=shape).fit(X)
     expected = {"full": (3, 2, 2), "tied": (2, 2), "diag": (3, 2), "spherical": (3,), "tied_diag": (2,)}
+    expected |= {"VEI": (3, 2), "EVI": (3, 2), "VEE": (3, 2, 2)}
     assert np.shape(fitted.covariances_) == expected.get(shape, ())
-    per_matrix = {"full": 3, "tied": 3, "diag": 2, "tied_diag": 2, "spherical": 1, "tied_spherical": 1}[shape]
-    assert fitted.n_parameters_ == 2 + 6 + 6 + per_matrix * (1 if shape.startswith("tied") else 3)
+    assert fitted.n_parameters_ == 2 + 6 + 6 + n_of_covariances(shape, 3, 2)
     assert fitted.score(X) == pytest.approx(fitted.lower_bound_)
 
 

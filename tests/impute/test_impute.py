@@ -26,6 +26,7 @@ from emlearn import EMImputer, MultipleImputation
 from emlearn.families import COVARIANCE_SHAPES
 from tests.helpers.data import read_table
 from tests.helpers.estimators import BAD_WEIGHTS, SKLEARN_IS_RECENT, fit_and_messages, refuses_weights
+from tests.helpers.families import n_of_covariances
 
 SHAPES = [*COVARIANCE_SHAPES, "factor"]
 PER_FEATURE = [shape for shape in SHAPES if "spherical" not in shape]  # forms that units do not change
@@ -285,14 +286,14 @@ def test_covariances_have_the_form_that_was_asked_for(X, covariance_type, n_comp
     if "tied" in covariance_type:
         np.testing.assert_array_equal(c, c[[0] * K])
     off = c[:, ~np.eye(4, dtype=bool)]
-    assert (off == 0).all() if "diag" in covariance_type or "spherical" in covariance_type else (off != 0).all()
+    uncorrelated = covariance_type not in ("full", "tied", "VEE", "factor")
+    assert (off == 0).all() if uncorrelated else (off != 0).all()
     centred = fitted.means_ - fitted.mean_
     between = np.einsum("k,ki,kj->ij", fitted.weights_, centred, centred)
     np.testing.assert_allclose(fitted.covariance_, np.tensordot(fitted.weights_, c, 1) + between)
     np.testing.assert_allclose(fitted.mean_, fitted.weights_ @ fitted.means_)
-    n_matrices = 1 if "tied" in covariance_type else K
-    each = {"full": 10, "tied": 10, "diag": 4, "tied_diag": 4, "factor": 8}.get(covariance_type, 1)
-    assert fitted.n_parameters_ == K - 1 + 4 * K + each * n_matrices
+    n_free = 8 * K if covariance_type == "factor" else n_of_covariances(covariance_type, K, 4)
+    assert fitted.n_parameters_ == K - 1 + 4 * K + n_free
 
 
 @pytest.mark.parametrize("ridge", [0.0, 3.0])

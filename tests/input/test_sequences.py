@@ -415,9 +415,17 @@ REFUSED = {
     "one dimension": (np.arange(3.0), {}, "Expected 2D array, got 1D array instead"),
     "list of one dimension": ([1.0, 2.0], {}, "Expected 2D array, got 1D array instead"),
     "four dimensions": (np.zeros((2, 2, 2, 2)), {}, "Found array with dim 4"),
-    "strings": (np.array([["a", "b"]]), {}, "could not convert string to float"),
-    "strings in a list": ([np.array([["a", "b"]])], {}, "could not convert string to float"),
-    "strings in a frame": ([pd.DataFrame({"a": ["u", "v"]})], {}, "Column 'a' holds .*, not numbers"),
+    "strings": (np.array([["a", "b"]]), {}, r"X has entries that are no numbers in columns \[0, 1\]"),
+    "strings in a list": (
+        [np.array([["a", "b"]])],
+        {},
+        r"Sequence 0 has .* no numbers in columns \[0, 1\]",
+    ),
+    "strings in a frame": (
+        [pd.DataFrame({"a": ["u"]})],
+        {},
+        r"Sequence 0 has .* columns \['a'\]",
+    ),
     "complex": (SEVEN + 1j, {}, "Complex data not supported"),
     "complex in a list": ([SEVEN, SEVEN + 1j], {}, "Complex data not supported"),
 }
@@ -578,7 +586,7 @@ def test_weights_of_one_sequence(X):
         ([1, np.inf, 1], "infinity"),
         ([1, 1], r"sample_weight has shape \(2,\), but X has 3 sequences.*one weight per sequence"),
         (np.ones((3, 2)), r"shape \(3, 2\), but X has 3 sequences"),
-        (["a", "b", "c"], "could not convert string"),
+        (["a", "b", "c"], "must be an array of numbers, but holds 'a'"),
     ],
 )
 def test_bad_weights(X, weight, message):
@@ -631,7 +639,7 @@ def test_labels_of_states(X):
         ([0, 0, -2, 0, 0, 0, 0, 0], "state_labels is -2 in sequence 0, row 2"),
         ([0, 0, 0, 0.5, np.nan, 0, 0, 0], r"state_labels is 0\.5 in sequence 1, row 0"),
         ([0, 0, 0, np.inf, 0, 0, 0, 0], "state_labels is inf in sequence 1, row 0|infinity"),
-        (["a"] * 8, "could not convert string"),
+        (["a"] * 8, "must be an array of numbers, but holds 'a'"),
     ],
 )
 def test_bad_labels(X, labels, message):
@@ -841,5 +849,5 @@ def test_masked_entries_are_missing(X):
 
 def test_dates_are_named():
     frame = pd.DataFrame({"a": [1.0, 2.0], "day": pd.date_range("2020", periods=2)})
-    with pytest.raises(ValueError, match=r"Column 'day' holds datetime.*sequence_id"):
+    with pytest.raises(ValueError, match=r"no numbers in columns \['day'\].*sequence_id"):
         read(frame)

@@ -364,9 +364,9 @@ def test_frames_in_frames_out():
         ({"proportion": 0}, "proportion=0 is not between 0 and 1"),
         ({"proportion": 1.0}, "proportion=1.0 is not between"),
         ({"proportion": "half"}, "proportion='half' is not between"),
-        ({"columns": "price"}, r"no feature 'price'; the features are \['x0', 'x1', 'x2'\]"),
-        ({"columns": 3}, "no feature 3"),
-        ({"columns": [0.5]}, "no feature 0.5"),
+        ({"columns": "price"}, r"'price', which is no feature; the features are \['x0', 'x1', 'x2'\]"),
+        ({"columns": 3}, "columns names 3, which is no feature"),
+        ({"columns": [0.5]}, "columns names 0.5, which is no feature"),
         ({"columns": []}, "names no feature"),
         ({"columns": [0, -3]}, "a feature twice"),
         ({"columns": [0, 1, 2], "mechanism": "mar"}, "needs a column that stays complete"),
@@ -587,7 +587,7 @@ def test_one_feature_from_an_imputer(plt):
     assert numbered.axes_[0] is not ax
     assert not numbered.figure_.legends
     for feature in ("price", 6, 0.5):
-        with pytest.raises(ValueError, match=f"feature={feature!r}: the features are"):
+        with pytest.raises(ValueError, match=f"feature names {feature!r}, .*; the features are"):
             display.plot(feature=feature)
     with pytest.raises(ValueError, match="axes are 1, but there are 6 features to draw"):
         display.plot(axes=ax)

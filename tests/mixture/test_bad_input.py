@@ -177,7 +177,7 @@ def test_max_iter_reached(X):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_component_without_support_keeps_its_parameters(X, shape):
     far = {"means_init": [[3.5, 70.0], [1e6, -1e6]], "weights_init": [0.5, 0.5]}
-    precisions = np.linalg.inv(np.cov(X.T)) if shape in ("full", "tied") else 1.0
+    precisions = np.linalg.inv(np.cov(X.T)) if shape in ("full", "tied", "VEE") else 1.0
     precisions = {
         "full": [precisions] * 2,
         "tied": precisions,
@@ -185,6 +185,9 @@ def test_component_without_support_keeps_its_parameters(X, shape):
         "spherical": np.ones(2),
         "tied_diag": np.ones(2),
         "tied_spherical": 1.0,
+        "VEI": np.ones((2, 2)),
+        "EVI": np.ones((2, 2)),
+        "VEE": [precisions] * 2,
     }[shape]
     estimator = mixture(covariance_type=shape, precisions_init=precisions, **far)
     fitted, messages = fit_and_messages(estimator, X)

@@ -19,6 +19,7 @@ from emlearn import GaussianMixtureEM
 from emlearn.datasets import load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES
 from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
+from tests.helpers.families import n_of_covariances
 
 SHAPES = list(COVARIANCE_SHAPES)
 
@@ -43,11 +44,11 @@ def dense_covariances(fitted):
     K, d = fitted.means_.shape
     c = fitted.covariances_
     match fitted.covariance_type:
-        case "full":
+        case "full" | "VEE":
             return c
         case "tied":
             return np.broadcast_to(c, (K, d, d))
-        case "diag":
+        case "diag" | "VEI" | "EVI":
             return np.array([np.diag(v) for v in c])
         case "tied_diag":
             return np.broadcast_to(np.diag(c), (K, d, d))
@@ -137,7 +138,7 @@ def test_attributes_define_the_density(X, shape):
     np.testing.assert_allclose(fitted.predict_proba(X), joint / joint.sum(axis=1, keepdims=True), atol=1e-9)
     np.testing.assert_array_equal(fitted.predict(X), joint.argmax(axis=1))
     whitener = fitted.precisions_cholesky_
-    if shape in ("full", "tied"):
+    if shape in ("full", "tied", "VEE"):
         precision = whitener @ np.swapaxes(whitener, -1, -2)
         np.testing.assert_allclose(precision, np.linalg.inv(fitted.covariances_), rtol=1e-8)
         np.testing.assert_array_equal(whitener, np.triu(whitener))
@@ -161,8 +162,7 @@ def test_score_is_the_reported_likelihood(X, weighted):
 def test_information_criteria(X, shape):
     fitted = mixture(2, covariance_type=shape).fit(X)
     d, K, n = 2, 2, len(X)
-    per_matrix = {"full": 3, "tied": 3, "diag": 2, "tied_diag": 2, "spherical": 1, "tied_spherical": 1}[shape]
-    p = (K - 1) + K * d + per_matrix * (1 if shape.startswith("tied") else K)
+    p = (K - 1) + K * d + n_of_covariances(shape, K, d)
     log_likelihood = fitted.score_samples(X).sum()
     resp = fitted.predict_proba(X)
     entropy = -np.sum(resp * np.log(np.maximum(resp, 1e-300)))
@@ -179,7 +179,7 @@ def test_information_criteria(X, shape):
 def test_one_component_is_the_closed_form(X, shape):
     fitted = mixture(1, covariance_type=shape).fit(X)
     covariance = np.cov(X.T, ddof=0)
-    if shape.endswith("diag"):
+    if shape in ("diag", "tied_diag", "VEI", "EVI"):
         covariance = np.diag(np.diag(covariance))
     elif shape.endswith("spherical"):
         covariance = np.eye(2) * np.trace(covariance) / 2
@@ -417,7 +417,7 @@ def test_bad_init_params(X, init, message):
 def test_given_parameters_start_the_fit(X, shape):
     """A fit from a fit's parameters begins where that fit ended, in the user's units."""
     done = mixture(2, covariance_type=shape, tol=1e-8).fit(X)
-    precisions = np.linalg.inv(done.covariances_) if shape in ("full", "tied") else 1 / done.covariances_
+    precisions = np.linalg.inv(done.covariances_) if shape in ("full", "tied", "VEE") else 1 / done.covariances_
     given = {"weights_init": done.weights_, "means_init": done.means_, "precisions_init": precisions}
     again = mixture(2, covariance_type=shape, **given).fit(X)
     assert [start.kind for start in again.restarts_.starts] == ["given"]

@@ -33,7 +33,7 @@ def dense(fitted, k):
     """Covariance matrix of a component."""
     c, d = fitted.covariances_, fitted.n_features_in_
     shape = fitted.covariance_type
-    if shape in ("full", "diag", "spherical"):
+    if not shape.startswith("tied"):
         c = c[k]
     return c if c.ndim == 2 else np.eye(d) * c
 

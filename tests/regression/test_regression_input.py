@@ -351,7 +351,7 @@ def test_missing_and_infinite_entries(kind):
         ([0, 0], r"names a feature twice: \[0, 0\]|names a feature twice"),
         ([0, -3], r"names a feature twice"),
         ([1.5], r"names 1\.5, which is no feature"),
-        ([True, False], r"names True, which is no feature"),
+        ([True, False], r"is a mask of 2, but X has 3 features"),
     ],
 )
 def test_columns_that_do_not_exist(kind, parameter, columns, message):
@@ -488,7 +488,7 @@ def test_other_forms_of_X_and_y(kind):
 def test_text_as_y_of_a_regressor():
     X, y = data()
     labels = np.where(y > 0, "up", "down")
-    message = r"y must be numbers, but not all of it are \(could not convert string to float.*\)\. For classes "
+    message = r"y must be an array of numbers, but holds '(up|down)'\. For classes "
     for family in ("gaussian", "poisson", "binomial"):
         for text in (labels, labels.tolist(), labels.astype(object), pd.Series(labels)):
             refused(make(family=family), X, text, message + "see MixtureOfExpertsClassifier")
@@ -500,9 +500,9 @@ def test_dates_are_no_responses(kind, unit):
     X, y = data()
     dates = np.arange(N).astype(unit)
     for values in (dates, pd.Series(dates)):
-        refused(make(kind), X, values, "y must be numbers, but holds dates")
-        refused(make(kind), X, y, "offset must be numbers, but holds dates", offset=values)
-    refused(make(kind), X, y, "offset must be numbers, but not all", offset=np.full(N, "one"))
+        refused(make(kind), X, values, "y must be an array of numbers, but holds dates")
+        refused(make(kind), X, y, "offset must be an array of numbers, but holds dates", offset=values)
+    refused(make(kind), X, y, "offset must be an array of numbers, but holds 'one'", offset=np.full(N, "one"))
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
