@@ -80,7 +80,7 @@ def read_table(X, name="X", advice=""):
                 "required."
             )
     if is_frame(X):
-        if all(getattr(dtype, "kind", "O") in NUMBERS or NUMERIC.match(str(dtype)) for dtype in X.dtypes):
+        if all(_is_numeric(dtype) for dtype in X.dtypes):
             return X
     elif X.dtype.kind not in "O" + TEXT_OR_TIME:
         return X
@@ -98,6 +98,10 @@ def read_table(X, name="X", advice=""):
             f"them, for example with scikit-learn's ColumnTransformer.{advice}"
         )
     return like(X, np.array(numbers).T)
+
+
+def _is_numeric(dtype):
+    return dtype.kind in NUMBERS if isinstance(dtype, np.dtype) else NUMERIC.match(str(dtype))
 
 
 def _columns(X):

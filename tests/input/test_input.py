@@ -196,6 +196,7 @@ TAKEN = {
     "pandas": pd.DataFrame,
     "pandas objects": lambda X: pd.DataFrame(X, columns=["a", "b"]).astype(object),
     "pandas nullable": lambda X: pd.DataFrame(X, columns=["a", "b"]).astype("Float64"),
+    "pandas sparse": lambda X: pd.DataFrame(X, columns=["a", "b"]).astype(pd.SparseDtype(float, 0.0)),
     "pandas categories": lambda X: pd.DataFrame(X, columns=["a", "b"]).astype("category"),
     "polars": lambda X: pl.DataFrame(X, schema=["a", "b"]),
 }
