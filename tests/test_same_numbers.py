@@ -3,7 +3,7 @@
 `data/same_numbers.json` holds what came out of every case below. To write it anew, where numbers are meant to
 change::
 
-    python tests/test_same_numbers.py --write
+    python tests/test_same_numbers.py --write [--only substring]
 
 On one machine, with one set of libraries, code that does the same arithmetic gives the same digits. The
 script says of each case how far the numbers are from those stored, and fails where one of them differs by
@@ -20,6 +20,11 @@ another way. Log-likelihoods are then compared to 1e-8, rates of convergence, wh
 EM steps, to 1e-3 and all other numbers to 1e-6, relative to the largest of their array; of warnings the
 categories alone; and what only tells the way that a fit took (iterations, the race of starts) not at all. That
 holds with the compiled recursions and without them (``EMLEARN_PURE_PYTHON=1``).
+
+Written before the package was laid out anew, and the same after it, but for these, which were faults:
+acceleration was off beside a constant column ("mixture constant column") and where noise rests on its least
+ratio ("regression three", "weights", "no intercept"); a family object had no units ("hmm factors"); components
+of factors raced other starts than all others ("imputer two factor components").
 """
 
 import argparse
@@ -882,8 +887,10 @@ def test_same_numbers(name):
     assert not far
 
 
-def write():
-    lines = [f"{json.dumps(name)}: {json.dumps(outcome(name))}" for name in CASES]
+def write(only):
+    known = stored() if only else {}
+    values = {name: outcome(name) if only in name or name not in known else known[name] for name in CASES}
+    lines = [f"{json.dumps(name)}: {json.dumps(value)}" for name, value in values.items()]
     STORED.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
 
 
@@ -905,9 +912,9 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="store the numbers of today")
     parser.add_argument("--digits", type=int, default=12, help="how many digits must be the same")
-    parser.add_argument("--only", default="", help="compare only cases whose name has this in it")
+    parser.add_argument("--only", default="", help="only cases whose name has this in it")
     arguments = parser.parse_args()
     if arguments.write:
-        write()
+        write(arguments.only)
     else:
         sys.exit(compare(arguments.digits, arguments.only))

@@ -20,7 +20,7 @@ from emlearn.families import (
     PoissonParams,
     Product,
 )
-from emlearn.hmm._starts import PORTFOLIO, ChainStarts, SequenceSample
+from emlearn.hmm._starts import ChainStarts, SequenceSample
 from emlearn.latent import ChainParams, MarkovChain
 
 DIAG = COVARIANCE_SHAPES["diag"]
@@ -95,7 +95,7 @@ def test_no_two_starts_are_the_same(ordered):
     sample = SequenceSample.of(X, np.array([70, 50]), None, None, 1000, np.random.RandomState(0))
     model = LatentModel(MarkovChain(), MissingRows(Gaussian(DIAG)))
     make = ChainStarts(model, 3, sample, None, ordered=ordered, exchangeable=True, floats_per_row=20)
-    kinds = make.kinds(2 * len(PORTFOLIO))
+    kinds = 2 * make.kinds
     found = [np.concatenate([leaf.ravel() for leaf in leaves(make.start(kind, seed).make())])
              for seed, kind in enumerate(kinds) if kind not in ("kmeans", "windows", "lagged")]  # fmt: skip
     assert len({vector.round(9).tobytes() for vector in found}) == len(found)

@@ -24,6 +24,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 import emlearn
 from emlearn import EMImputer, MultipleImputation
 from emlearn.families import COVARIANCE_SHAPES
+from emlearn.impute._draws import redrawn
 from tests.helpers.data import read_table
 from tests.helpers.estimators import BAD_WEIGHTS, SKLEARN_IS_RECENT, fit_and_messages, refuses_weights
 from tests.helpers.families import n_of_covariances
@@ -1407,7 +1408,7 @@ def test_the_bootstrap_has_the_spread_of_the_mean():
     """The mean of rows under random weights has the variance of the mean: that of a row of nothing is it."""
     X = np.random.RandomState(0).normal(size=(100, 2))
     fitted = imputer(ridge=0).fit(X)
-    means = [fitted._redrawn(X, None, seed).mean_ for seed in range(400)]
+    means = [redrawn(fitted, X, None, seed).mean_ for seed in range(400)]
     np.testing.assert_allclose(np.mean(means, axis=0), X.mean(axis=0), atol=0.03)
     np.testing.assert_allclose(np.std(means, axis=0), X.std(axis=0) / 10, rtol=0.15)
 
