@@ -297,6 +297,7 @@ class _Run:
         self.stop = AitkenStop(settings["tol"])
         self.n_reseeded = 0
         self._before_anew: list[Iterate] = []
+        self._handicapped: tuple[Iterate | None, float] = None, 0.0
         self._model = model
         self._reseed = start.reseed
         self._batches = batches
@@ -334,24 +335,31 @@ class _Run:
 
     @property
     def _handicap(self) -> float:
-        """Nats to subtract before runs are compared; those with an infinite handicap are so with each other."""
-        handicap = self._model.handicap(self.last.params)
-        return handicap if np.isfinite(handicap) else 0.0
+        """What it may owe to a constraint, in nats; asked of the model once for each iterate."""
+        iterate, handicap = self._handicapped
+        if iterate is not self.last:
+            handicap = self._model.handicap(self.last.params)
+            self._handicapped = self.last, handicap
+        return handicap
 
     @property
     def is_spurious(self) -> bool:
         """Whether it owes its height to a constraint, or failed."""
-        return bool(self.message) or np.isinf(self._model.handicap(self.last.params))
+        return bool(self.message) or math.isinf(self._handicap)
+
+    def _less_handicap(self, nats: float) -> float:
+        """Nats less the handicap; those with an infinite one are compared with each other, without."""
+        return nats if math.isinf(self._handicap) else nats - self._handicap
 
     @property
     def value(self) -> float:
         """The limit, less what it may owe to luck: what runs are compared by."""
-        return self.limit - self._handicap
+        return self._less_handicap(self.limit)
 
     @property
     def reached(self) -> float:
         """What it is worth without going on."""
-        return self.last.objective - self._handicap
+        return self._less_handicap(self.last.objective)
 
     def rank(self) -> tuple[bool, float]:
         """Sorts spurious fits below all others, then by value."""

@@ -311,8 +311,11 @@ class Gaussian(ExponentialFamily):
         return float(self.ridge * (structure.log_det(whitener, d).sum() - 0.5 * np.sum(traces)))
 
     def resting(self, params: GaussianParams) -> NDArray[np.bool_] | None:
+        at_floor = self._n_at_floor(params)
+        if not at_floor.any():
+            return None
         beyond = self.structure.n_at_floor(params.covariances, self.floor * (1 - FLOOR_SLACK)) > 0
-        resting = self.spurious(params) | beyond
+        resting = (at_floor > self.n_forced) | beyond
         if not resting.any():
             return None
         K, d = params.means.shape
