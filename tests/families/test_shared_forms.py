@@ -47,7 +47,7 @@ def least_eigenvalue(structure, covariance, d=D):
 
 
 def step(name, seed, floor, n_components=K, d=D):
-    """M-steps on the same statistics, since one may be partial: structure, statistics, and where they arrive."""
+    """M-steps on the same statistics, as one may be partial: structure, statistics, and where they arrive."""
     structure = COVARIANCE_SHAPES[name]
     dense, weight = scatters(np.random.RandomState(seed), n_components, d)
     found = structure.nearest(structure.identity(n_components, d), floor)
