@@ -27,8 +27,8 @@ from scipy.optimize import brentq
 from emlearn.em.spaces import Positive, PositiveDefinite
 from emlearn.families.covariance import Diagonal, FloatArray, Full, Structure
 
-# Turns of an M-step end where nothing changes by more than this, relatively; or after so many, wherever they are:
-# with part of an M-step EM rises as well.
+# Turns of an M-step end where nothing changes by more than this, relatively, or after so many: with part of an
+# M-step EM rises as well.
 TURN_TOL = 1e-9
 MAX_TURNS = 40
 
