@@ -96,6 +96,12 @@ class EqualProducts:
 class _SharedForm(Structure):
     """What these structures have in common: a matrix for each component, none free of the others."""
 
+    def __post_init__(self) -> None:
+        if self.shared:
+            raise ValueError(
+                f"{type(self).__name__} shares a part of its form already: shared=True is for others."
+            )
+
     def coordinates_of(self, matrices: NDArray[np.bool_], n_coordinates: int) -> NDArray[np.bool_]:
         return np.full(n_coordinates, matrices.any())
 
