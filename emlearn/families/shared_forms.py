@@ -99,7 +99,7 @@ class _SharedForm(Structure):
     def __post_init__(self) -> None:
         if self.shared:
             raise ValueError(
-                f"{type(self).__name__} shares a part of its form already: shared=True is for others."
+                f"{type(self).__name__} shares what it shares: shared=True is for others."
             )
 
     def coordinates_of(self, matrices: NDArray[np.bool_], n_coordinates: int) -> NDArray[np.bool_]:
