@@ -98,9 +98,7 @@ class _SharedForm(Structure):
 
     def __post_init__(self) -> None:
         if self.shared:
-            raise ValueError(
-                f"{type(self).__name__} shares what it shares: shared=True is for others."
-            )
+            raise ValueError(f"{type(self).__name__} shares what it shares: shared=True is for others.")
 
     def coordinates_of(self, matrices: NDArray[np.bool_], n_coordinates: int) -> NDArray[np.bool_]:
         return np.full(n_coordinates, matrices.any())
