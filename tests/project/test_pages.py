@@ -1,0 +1,52 @@
+"""The pages of the documentation: their blocks of code run, in their order. Doctests in them are pytest's own."""
+
+import re
+import textwrap
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
+PAGES = sorted(path.stem for path in (ROOT / "doc").glob("*.rst") if BLOCK.search(path.read_text("utf-8")))
+# Example files whose names the first block of a page goes on with.
+AFTER = {
+    "guide": "examples/fit_your_own_model.py",
+    "customer_segments": "examples/plot_customer_segments.py",
+}
+# What a fragment takes for granted, in words of its page.
+GIVEN = {
+    "from_hmmlearn": """
+from hmmlearn.hmm import PoissonHMM
+from emlearn import HMMEM
+from emlearn.datasets import load_earthquakes
+X = load_earthquakes().data.astype(int)
+lengths = [50, 57]
+""",
+}
+
+
+def blocks(page):
+    return [
+        textwrap.dedent(block) for block in BLOCK.findall((ROOT / "doc" / f"{page}.rst").read_text("utf-8"))
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:FigureCanvasAgg is non-interactive:UserWarning")  # there is no screen
+@pytest.mark.parametrize("page", PAGES)
+def test_blocks_run(page, tmp_path, monkeypatch):
+    pytest.importorskip("pandas")
+    if page == "from_hmmlearn":
+        pytest.importorskip("hmmlearn")
+    monkeypatch.chdir(tmp_path)  # an example saves its picture where it stands
+    names = {}
+    if page in AFTER:
+        exec(compile((ROOT / AFTER[page]).read_text("utf-8"), AFTER[page], "exec"), names)
+    exec(GIVEN.get(page, ""), names)
+    for block in blocks(page):
+        exec(compile(block, f"{page}.rst", "exec"), names)
+
+
+def test_pages_of_code_are_found():
+    assert {"guide", "hmm", "customer_segments", "from_hmmlearn"} <= set(PAGES)
