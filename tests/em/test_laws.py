@@ -14,7 +14,8 @@ from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, gaussian
 from emlearn.latent import MixtureWeights
 from emlearn.testing import check_model, check_monotone
-from tests.helpers.families import FAMILIES, K, gaussian_rows, problem
+from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, K, gaussian_rows, problem
+from tests.helpers.pace import some_slow
 from tests.helpers.trees import assert_same
 
 PLAIN = [name for name, example in FAMILIES.items() if example.maximum]
@@ -78,7 +79,7 @@ def test_broken_models_break_a_law(broken, laws):
         check_model(broken(model.latent, model.family), params, data)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", some_slow(FAMILIES, EACH_KIND_OF_FAMILY))
 def test_annealed_objective_is_monotone(family):
     model, params, data = problem(family)
     check_monotone(replace(model, beta=0.5), params, data)

@@ -8,10 +8,12 @@ from emlearn.em.spaces import Simplex, flatten, unflatten
 from emlearn.em.trees import leaves
 from emlearn.latent import ChainParams, MarkovChain, MixtureWeights
 from emlearn.testing import LAWS, check_model
-from tests.helpers.families import FAMILIES, K, batch_of, log_density, problem
+from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, K, batch_of, log_density, problem
+from tests.helpers.pace import some_slow
 from tests.helpers.trees import assert_same
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
+each_kind_of_family = pytest.mark.parametrize("name", some_slow(FAMILIES, EACH_KIND_OF_FAMILY))
 COMPLETE = [name for name, example in FAMILIES.items() if not example.takes_missing]
 CHAIN = ChainParams(np.array([0.6, 0.4]), np.array([[0.9, 0.1], [0.25, 0.75]]))
 LENGTHS = [20, 1, 13, 17, 2, 7]
@@ -24,18 +26,18 @@ def rows_of(name, n=60, seed=0):
 # -- EM ----------------------------------------------------------------------------------------------------
 
 
-@every_family
+@each_kind_of_family
 def test_laws_of_em(name):
     check_model(*problem(name))
 
 
 @pytest.mark.parametrize("law", LAWS)
-@pytest.mark.parametrize("name", COMPLETE)
+@pytest.mark.parametrize("name", some_slow(COMPLETE, set(COMPLETE) & set(EACH_KIND_OF_FAMILY)))
 def test_laws_of_em_with_a_prior(name, law):
     check_model(*problem(name, MixtureWeights(2.0)), laws=[law])
 
 
-@every_family
+@each_kind_of_family
 def test_laws_of_em_in_a_chain(name):
     rows, params, (X, _) = problem(name)
     model = LatentModel(MarkovChain(), rows.family)

@@ -2,7 +2,7 @@
 
 import tracemalloc
 from dataclasses import replace
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from emlearn.families import FactorGaussian, FactorParams, MissingRows, MixtureO
 from emlearn.latent import MixtureWeights
 from emlearn.testing import LAWS, check_model
 from tests.helpers.families import batch_of, observe, with_holes
+from tests.helpers.pace import some_slow
 from tests.helpers.trees import assert_same
 
 NAN = np.nan
@@ -74,9 +75,9 @@ def assert_rises(model, params, data, n_iter=60, acceleration="none"):
 # The laws.
 
 
-@pytest.mark.parametrize("ridge", [0.0, 1.0])
-@pytest.mark.parametrize("share", [0.0, 0.2])
-@pytest.mark.parametrize("n_components", [1, 2])
+@pytest.mark.parametrize(
+    ("n_components", "share", "ridge"), some_slow(product([1, 2], [0.0, 0.2], [0.0, 1.0]), 3)
+)
 def test_laws(n_components, share, ridge):
     check_model(*problem(n_components, ridge, share))
 
@@ -98,9 +99,9 @@ def test_laws_of_wrapped_families():
     check_model(double, double.start(batch_of(X), resp), (X, w), laws=laws[:-2])
 
 
-@pytest.mark.parametrize("acceleration", ACCELERATIONS)
-@pytest.mark.parametrize("ridge", [0.0, 0.3, 20.0])
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("seed", "ridge", "acceleration"), some_slow(product(range(3), [0.0, 0.3, 20.0], ACCELERATIONS), 5)
+)
 def test_random_problems_rise(seed, ridge, acceleration):
     rng = np.random.RandomState(seed)
     d, q, n = rng.randint(2, 9), rng.randint(1, 4), rng.randint(5, 40)

@@ -337,6 +337,21 @@ FAMILIES = {
     ),
 }
 
+# One of each kind: of families with a covariance another form where rows are whole, in part or regularised.
+EACH_KIND_OF_FAMILY = [
+    *(
+        "gaussian full",
+        "gaussian VEI",
+        "incomplete tied",
+        "incomplete tied_spherical",
+        "ridge diag",
+        "ridge factor",
+    ),
+    *("poisson", "bernoulli", "categorical", "gaps in poisson", "gaps in tied"),
+    *("product", "product of counts and codes"),
+    *("mixture of gaussians", "mixture of incomplete", "mixture of poissons"),
+]
+
 
 def problem(name, latent=None, n=60, weighted=True):
     """Model, rough parameters and data."""

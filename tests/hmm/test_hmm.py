@@ -32,6 +32,7 @@ from emlearn.sequences import SequenceWise
 from tests.helpers.data import read_table
 from tests.helpers.families import n_of_covariances
 from tests.helpers.kernels import COMPILED, needs_compiled
+from tests.helpers.pace import EACH_KIND, some_slow
 
 SPEED_LENGTHS = [168, 134, 137]
 SHORT = 1e-3  # nats that a fit may stay below a published value
@@ -108,7 +109,7 @@ def published_data(name, earthquakes, speed):
 CASES = [
     pytest.param(seed, on, id=f"{seed}-{name}", marks=[*marks, *([] if seed < fast else [pytest.mark.slow])])
     for name, on, fast, n, marks in [
-        ("compiled", COMPILED, 2, 20, [needs_compiled]),
+        ("compiled", COMPILED, 1, 20, [needs_compiled]),
         ("numpy", _chain_numpy, 0, 5, []),  # the same but for rounding, and slow
     ]
     for seed in range(n)
@@ -216,7 +217,7 @@ def test_family_objects_are_emissions_too(earthquakes):
     assert by_object.n_parameters_ == by_name.n_parameters_
 
 
-@pytest.mark.parametrize("shape", list(COVARIANCE_SHAPES))
+@pytest.mark.parametrize("shape", some_slow(COVARIANCE_SHAPES, EACH_KIND))
 def test_covariance_types(shape):
     X = regimes()
     fitted = hmm(3, covariance_type=shape).fit(X)
@@ -264,9 +265,12 @@ def test_order_of_features_does_not_matter():
     np.testing.assert_allclose(turned.transmat_, there.transmat_, atol=1e-4)
 
 
-@pytest.mark.parametrize("shape", list(COVARIANCE_SHAPES))
+MAPS = [(-3.0, 5.0), (1e-8, 0.0), (1e8, 0.0), (1.0, 1e8), (1e-8, 1.0), (1e8, 1e8)]
+
+
 @pytest.mark.parametrize(
-    ("scale", "offset"), [(-3.0, 5.0), (1e-8, 0.0), (1e8, 0.0), (1.0, 1e8), (1e-8, 1.0), (1e8, 1e8)]
+    ("scale", "offset", "shape"),
+    some_slow([(*by, shape) for by, shape in itertools.product(MAPS, COVARIANCE_SHAPES)], 5),
 )
 def test_affine_equivariance(shape, scale, offset):
     # Numbers that the shift does not round, so that both fits see the same data: multiples of 2^-6.
@@ -419,10 +423,17 @@ def as_rows(output, order):
     return rows
 
 
+@pytest.fixture(scope="module")
+def fits_of_a_list():
+    """Without weights and with some."""
+    X, _, _, _ = ways()["list"]
+    return hmm(3).fit(X), hmm(3).fit(X, sample_weight=[1.0, 0.5, 2.0])
+
+
 @pytest.mark.parametrize("way", list(ways())[1:])
-def test_ways_to_hand_sequences_over(way):
+def test_ways_to_hand_sequences_over(way, fits_of_a_list):
     X, marks, _, _ = ways()["list"]
-    one = hmm(3).fit(X)
+    one, weighted = fits_of_a_list
     X2, marks, params, order = ways()[way]
     other = hmm(3, **params).fit(X2, **marks)
     same_fit(one, other, rtol=1e-12)
@@ -440,9 +451,8 @@ def test_ways_to_hand_sequences_over(way):
     for criterion in ("score", "aic", "bic"):
         expected = getattr(one, criterion)(X)
         assert getattr(other, criterion)(X2, **marks) == pytest.approx(expected, rel=1e-12)
-    weight = [1.0, 0.5, 2.0]
-    expected = hmm(3).fit(X, sample_weight=weight)
-    same_fit(expected, hmm(3, **params).fit(X2, sample_weight=weight, **marks), rtol=1e-12)
+    other.fit(X2, sample_weight=[1.0, 0.5, 2.0], **marks)
+    same_fit(weighted, other, rtol=1e-12)
 
 
 def test_labels_come_as_X_does():
@@ -1249,11 +1259,18 @@ EXPECTED_FAILURES = {
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny and constant data
+@parametrize_with_checks([HMMEM(n_init=4)], expected_failed_checks=lambda estimator: EXPECTED_FAILURES)
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
-    [HMMEM(n_init=4), HMMEM(2, covariance_type="diag", startprob="stationary", n_init=2)],
+    [HMMEM(2, covariance_type="diag", startprob="stationary", n_init=2)],
     expected_failed_checks=lambda estimator: EXPECTED_FAILURES,
 )
-def test_sklearn_checks(estimator, check):
+def test_sklearn_checks_of_other_settings(estimator, check):
     check(estimator)
 
 

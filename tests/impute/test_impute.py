@@ -3,6 +3,7 @@
 import datetime
 import pickle
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -28,10 +29,12 @@ from emlearn.impute._draws import redrawn
 from tests.helpers.data import read_table
 from tests.helpers.estimators import BAD_WEIGHTS, SKLEARN_IS_RECENT, fit_and_messages, refuses_weights
 from tests.helpers.families import n_of_covariances
+from tests.helpers.pace import EACH_KIND, some_slow
 
 SHAPES = [*COVARIANCE_SHAPES, "factor"]
 PER_FEATURE = [shape for shape in SHAPES if "spherical" not in shape]  # forms that units do not change
 FITTED = ("weights_", "means_", "covariances_", "mean_", "covariance_", "missing_fraction_", "ridge_")
+every_form = pytest.mark.parametrize(("covariance_type", "n_components"), some_slow(product(SHAPES, [1, 2]), 3))
 RESULTS = (*FITTED, "log_likelihood_", "lower_bounds_", "n_iter_", "fraction_missing_information_", "gap_")
 # Older scikit-learn takes no names from polars 2.
 nan = np.nan
@@ -256,8 +259,7 @@ def test_a_monotone_pattern_is_a_chain_of_regressions():
 # -- the model that was fitted -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_imputations_by_the_textbook(X, covariance_type, n_components):
     fitted = imputer(n_components, covariance_type=covariance_type).fit(X)
     filled, std, log_density = fitted.transform(X), fitted.conditional_std(X), fitted.score_samples(X)
@@ -278,8 +280,7 @@ def test_imputations_by_the_textbook(X, covariance_type, n_components):
     assert (std[~np.isnan(X)] == 0).all()
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_covariances_have_the_form_that_was_asked_for(X, covariance_type, n_components):
     fitted = imputer(n_components, covariance_type=covariance_type).fit(X)
     c, K = fitted.covariances_, n_components
@@ -297,9 +298,9 @@ def test_covariances_have_the_form_that_was_asked_for(X, covariance_type, n_comp
     assert fitted.n_parameters_ == K - 1 + 4 * K + n_free
 
 
-@pytest.mark.parametrize("ridge", [0.0, 3.0])
-@pytest.mark.parametrize("covariance_type", PER_FEATURE)
-@pytest.mark.parametrize("n_components", [1, 2])
+@pytest.mark.parametrize(
+    ("n_components", "covariance_type", "ridge"), some_slow(product([1, 2], PER_FEATURE, [0.0, 3.0]), 3)
+)
 def test_nothing_is_gained_by_moving_parameters(X, covariance_type, n_components, ridge):
     X, tied = X[::2], "tied" in covariance_type
     fitted = imputer(n_components, ridge=ridge, covariance_type=covariance_type, tol=1e-8, max_iter=20_000)
@@ -336,8 +337,7 @@ def test_nothing_is_gained_by_moving_parameters(X, covariance_type, n_components
             assert value(covariances=root @ covariances @ root.T) < best
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_score_is_the_reported_likelihood(X, covariance_type, n_components):
     fitted = imputer(n_components, covariance_type=covariance_type).fit(X)
     entries = np.count_nonzero(~np.isnan(X))
@@ -364,8 +364,7 @@ def test_score_with_weights(X):
 # -- laws --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_weight_is_repetition(X, covariance_type, n_components):
     times = np.random.RandomState(1).randint(0, 3, size=len(X))
     kwargs = {"covariance_type": covariance_type, "tol": 1e-8, "max_iter": 10_000}
@@ -396,8 +395,7 @@ def test_the_missing_share_of_a_complete_column_is_0_with_weights(X):
         assert (fraction >= 0).all()
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_order_does_not_matter(X, covariance_type, n_components):
     rng = np.random.RandomState(1)
     rows, columns = rng.permutation(len(X)), np.array([2, 0, 3, 1])
@@ -412,9 +410,9 @@ def test_order_does_not_matter(X, covariance_type, n_components):
     )
 
 
-@pytest.mark.parametrize("ridge", [0.0, 1.0])
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", PER_FEATURE)
+@pytest.mark.parametrize(
+    ("covariance_type", "n_components", "ridge"), some_slow(product(PER_FEATURE, [1, 2], [0.0, 1.0]), 3)
+)
 def test_units_do_not_matter(X, covariance_type, n_components, ridge):
     a, b = np.array([1e-6, 1.0, 1e6, 1e3]), np.array([1.0, -1e6, 1e6, 0.0])
     kwargs = {"covariance_type": covariance_type, "ridge": ridge, "tol": 1e-8, "max_iter": 10_000}
@@ -456,8 +454,7 @@ def test_single_precision(X, covariance_type, n_components):
     assert {limit.dtype for limit in single.predict_interval(X.astype(np.float32))} == {np.dtype(np.float32)}
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_a_row_is_imputed_by_itself(X, covariance_type, n_components):
     fitted = imputer(n_components, covariance_type=covariance_type).fit(X)
     alone = np.vstack([fitted.transform(row[None]) for row in X[:30]])
@@ -631,18 +628,28 @@ def test_text_is_refused_by_name(make):
 # -- scikit-learn ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny and constant data
-@pytest.mark.filterwarnings("ignore:X has column:UserWarning")
-@pytest.mark.filterwarnings("ignore:No row has both:UserWarning")
-@parametrize_with_checks(
-    [
-        EMImputer(),
-        EMImputer(n_components=2, n_init=2),
-        EMImputer(covariance_type="factor", n_factors=2),
-        EMImputer(sample_posterior=True, random_state=0),
-    ]
-)
+def allows_tiny_and_constant_data(test):
+    for message in (
+        ":sklearn.exceptions.ConvergenceWarning",
+        "X has column:UserWarning",
+        "No row has both:UserWarning",
+    ):
+        test = pytest.mark.filterwarnings(f"ignore:{message}")(test)
+    return test
+
+
+@allows_tiny_and_constant_data
+@parametrize_with_checks([EMImputer(), EMImputer(sample_posterior=True, random_state=0)])
 def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@allows_tiny_and_constant_data
+@parametrize_with_checks(
+    [EMImputer(n_components=2, n_init=2), EMImputer(covariance_type="factor", n_factors=2)]
+)
+def test_sklearn_checks_of_other_settings(estimator, check):
     check(estimator)
 
 
@@ -839,8 +846,7 @@ def assert_usable(fitted, X, X_fit=None):
         assert_observed_kept(entries, filled)
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_a_row_of_nothing_is_imputed_by_the_mean(X, covariance_type, n_components):
     fitted = imputer(n_components, covariance_type=covariance_type).fit(X)
     np.testing.assert_allclose(fitted.transform(X[[5]])[0], fitted.mean_, rtol=1e-9)
@@ -848,7 +854,7 @@ def test_a_row_of_nothing_is_imputed_by_the_mean(X, covariance_type, n_component
     np.testing.assert_allclose(fitted.conditional_std(X[[5]])[0], std, rtol=1e-8)
 
 
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@pytest.mark.parametrize("covariance_type", some_slow(SHAPES, [*EACH_KIND, "factor"]))
 def test_rows_of_nothing_change_no_estimate(X, covariance_type):
     more = np.vstack([X, np.full((200, 4), nan)])
     kwargs = {"covariance_type": covariance_type, "tol": 1e-8, "ridge": 2.0}
@@ -857,8 +863,7 @@ def test_rows_of_nothing_change_no_estimate(X, covariance_type):
     np.testing.assert_allclose(a.covariance_, b.covariance_, rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_one_feature(covariance_type, n_components):
     X = np.r_[np.random.RandomState(0).normal(size=30), nan, np.arange(8, 12.0)][:, None]
     fitted = imputer(n_components, covariance_type=covariance_type).fit(X)
@@ -915,8 +920,7 @@ def test_without_ridge_two_rows_of_a_mixture_are_no_component(n_components):
     assert_usable(fitted, X)
 
 
-@pytest.mark.parametrize("covariance_type", SHAPES)
-@pytest.mark.parametrize("value", [0.0, 0.1, 7.0, 1e9])
+@pytest.mark.parametrize(("value", "covariance_type"), some_slow(product([0.0, 0.1, 7.0, 1e9], SHAPES), 3))
 def test_constant_columns(X, covariance_type, value):
     more = np.insert(X, 1, value, axis=1)
     more[3:9, 1] = nan
@@ -969,7 +973,7 @@ def test_duplicated_columns(X):
     assert_usable(fitted, X)
 
 
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@pytest.mark.parametrize("covariance_type", some_slow(SHAPES, {*EACH_KIND, "factor"} - {"full"}))
 def test_a_mixture_of_duplicated_columns(X, covariance_type):
     X = np.hstack([X, X])
     X[3] = [nan, 1.0, nan, nan, 4.0, nan, nan, nan]
@@ -1009,7 +1013,7 @@ def test_features_that_never_meet_do_not_matter_without_correlations(covariance_
     assert not quietly(imputer(covariance_type=covariance_type), strangers())[1]
 
 
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@pytest.mark.parametrize("covariance_type", some_slow(SHAPES, [*EACH_KIND, "factor"]))
 def test_one_complete_row_only(covariance_type):
     rng = np.random.RandomState(0)
     X = rng.normal(size=(40, 1)) + 0.5 * rng.normal(size=(40, 3))
@@ -1019,8 +1023,7 @@ def test_one_complete_row_only(covariance_type):
     assert_usable(fitted, X)
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_nine_tenths_missing(covariance_type, n_components):
     rng = np.random.RandomState(0)
     X = holes(rng.normal(size=(300, 1)) + rng.normal(size=(300, 6)), 0.9)
@@ -1037,7 +1040,7 @@ def test_columns_that_were_complete_at_fit(X):
     np.testing.assert_allclose(fitted.transform(X[[5]])[0], complete.mean(axis=0))
 
 
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@pytest.mark.parametrize("covariance_type", some_slow(SHAPES, [*EACH_KIND, "factor"]))
 def test_a_huge_offset_of_every_form(X, covariance_type):
     X = X + 1e7
     assert_usable(imputer(2, covariance_type=covariance_type).fit(X), X)
@@ -1358,7 +1361,7 @@ def test_the_sample_is_a_list_or_comes_one_at_a_time(X):
     assert len({one[np.isnan(X)][0] for one in completed}) == 20
 
 
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@pytest.mark.parametrize("covariance_type", some_slow(SHAPES, [*EACH_KIND, "factor"]))
 def test_a_sample_leaves_the_fit_as_it_was(X, covariance_type):
     fitted = imputer(2, covariance_type=covariance_type, add_indicator=True).fit(X)
     before, params = dict(vars(fitted)), fitted.get_params()
@@ -1378,15 +1381,16 @@ def test_new_rows_are_sampled_with_the_rows_of_the_fit(X):
     np.testing.assert_array_equal(at_once[0][:-1][~np.isnan(X)], X[~np.isnan(X)])
 
 
-def test_weights_of_a_sample(X):
+@pytest.mark.parametrize("n_draws", some_slow([40, 150], [40]))
+def test_weights_of_a_sample(X, n_draws):
     """Weight 0 is absence there as well, and weights of one are none."""
     weight = np.ones(len(X))
     weight[60:] = 0
     fitted = imputer().fit(X, sample_weight=weight)
     absent = imputer().fit(X[:60])
     row = np.array([[nan, 11.0, nan, nan]])
-    draws = np.array(fitted.sample(row, 150, X_fit=X, sample_weight=weight))[:, 0]
-    others = np.array(absent.sample(row, 150, X_fit=X[:60]))[:, 0]
+    draws = np.array(fitted.sample(row, n_draws, X_fit=X, sample_weight=weight))[:, 0]
+    others = np.array(absent.sample(row, n_draws, X_fit=X[:60]))[:, 0]
     for j in (0, 2, 3):
         assert stats.ks_2samp(draws[:, j], others[:, j], method="asymp").pvalue > 1e-3
 
@@ -1455,8 +1459,7 @@ def eigenvalues_of_the_em_map(fitted, X):
     return np.sort(np.linalg.eigvals(map_).real)[::-1]
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
-@pytest.mark.parametrize("covariance_type", SHAPES)
+@every_form
 def test_missing_information_is_the_largest_eigenvalue(X, airquality, covariance_type, n_components):
     for data in (X, airquality):
         kwargs = {"covariance_type": covariance_type, "tol": 1e-8, "max_iter": 20_000}
@@ -1465,8 +1468,7 @@ def test_missing_information_is_the_largest_eigenvalue(X, airquality, covariance
         assert fitted.fraction_missing_information_ == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("n_factors", [1, 2])
-@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize(("missing", "n_factors"), some_slow(product([0.0, 0.2], [1, 2]), [(0.0, 2), (0.2, 1)]))
 def test_factors_are_missing_information(n_factors, missing):
     rng = np.random.RandomState(0)
     X = rng.normal(size=(200, 2)) @ rng.normal(size=(2, 6)) + 0.7 * rng.normal(size=(200, 6))

@@ -31,6 +31,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emlearn import EMImputer, MultipleImputation, pool
 from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
+from tests.helpers.pace import some_slow
 
 ESTIMATES = [1.0, 1.4, 0.7, 1.2, 0.9]
 ERRORS = [0.50, 0.55, 0.48, 0.52, 0.51]
@@ -201,7 +202,7 @@ def coverage_of_a_mean(n_replications, n_imputations, n=200):
     return hits / n_replications
 
 
-@pytest.mark.parametrize("n", [40, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", some_slow([40, 100], [40]))
 def test_interval_covers(n):
     multiple_imputation, single = coverage_of_a_mean(n, 5)
     assert multiple_imputation >= stats.binom(n, 0.95).ppf(0.005) / n
@@ -222,10 +223,15 @@ def test_interval_covers_as_often_as_it_says():
     [
         MultipleImputation(Ridge(), n_imputations=3),
         MultipleImputation(LogisticRegression(), n_imputations=3),
-        MultipleImputation(RidgeClassifier(), n_imputations=3),  # votes
     ]
 )
 def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@parametrize_with_checks([MultipleImputation(RidgeClassifier(), n_imputations=3)])
+def test_sklearn_checks_of_votes(estimator, check):
     check(estimator)
 
 

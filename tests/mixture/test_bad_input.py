@@ -1,6 +1,7 @@
 """What users get when things go wrong: an answer or a message that says what to do."""
 
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ from emlearn.em import Batch, LatentModel, MonotonicityWarning, Start, fit_em, r
 from emlearn.families import COVARIANCE_SHAPES, Categorical, Gaussian, Poisson
 from emlearn.latent import MixtureWeights
 from tests.helpers.estimators import BAD_WEIGHTS, Interrupt, fit_and_messages, refuses_weights
+from tests.helpers.pace import some_slow
 
 SHAPES = list(COVARIANCE_SHAPES)
 ATTRIBUTES = ("weights_", "means_", "covariances_", "precisions_cholesky_", "lower_bounds_", "log_likelihood_")
@@ -324,8 +326,7 @@ ROBUST = {
 }
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("case", ROBUST)
+@pytest.mark.parametrize(("case", "shape"), some_slow(product(ROBUST, SHAPES), 4))
 def test_hard_data_give_a_fit(case, shape):
     make, n_components = ROBUST[case]
     X = make(np.random.RandomState(0))

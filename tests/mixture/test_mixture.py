@@ -20,6 +20,7 @@ from emlearn.datasets import load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES
 from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
 from tests.helpers.families import n_of_covariances
+from tests.helpers.pace import EACH_KIND, some_slow
 
 SHAPES = list(COVARIANCE_SHAPES)
 
@@ -73,10 +74,15 @@ def same_fit(a, b, rtol=1e-8):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny and constant data
+@parametrize_with_checks([GaussianMixtureEM(), GaussianMixtureEM(2, n_init=4)])
+def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 @parametrize_with_checks(
     [
-        GaussianMixtureEM(),
-        GaussianMixtureEM(2, n_init=4),
         # The checks have more columns than rows: from random rows EM with one full matrix creeps along the
         # floor, and where it stops is chance.
         GaussianMixtureEM(2, covariance_type="tied", n_init=2, init_params="kmeans"),
@@ -84,7 +90,7 @@ def same_fit(a, b, rtol=1e-8):
         GaussianMixtureEM(2, init_params="kmeans", acceleration="none", n_init=2),
     ]
 )
-def test_sklearn_checks(estimator, check):
+def test_sklearn_checks_of_other_settings(estimator, check):
     check(estimator)
 
 
@@ -130,7 +136,7 @@ def test_pickle_carries_the_version(X):
 # -- likelihood and predictions ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", some_slow(SHAPES, EACH_KIND))
 def test_attributes_define_the_density(X, shape):
     fitted = mixture(3, covariance_type=shape).fit(X)
     joint = joint_density(fitted, X)
@@ -260,7 +266,7 @@ def test_columns_by_name(X):
 # -- what must not matter ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", some_slow(SHAPES, EACH_KIND))
 def test_weights_are_repetition(X, shape):
     times = np.random.RandomState(1).randint(4, size=len(X))
     weighted = mixture(3, covariance_type=shape).fit(X, sample_weight=times)
@@ -270,7 +276,7 @@ def test_weights_are_repetition(X, shape):
     assert weighted.log_likelihood_ == pytest.approx(repeated.log_likelihood_, abs=1e-8)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", some_slow(SHAPES, EACH_KIND))
 def test_row_order_does_not_matter(X, shape):
     order = np.random.RandomState(1).permutation(len(X))
     there = mixture(3, covariance_type=shape).fit(X)
@@ -302,11 +308,18 @@ FAR_MAPS = [(1, 1e4), (1, 1e8), (1e-8, 1), (1e8, 1e8)]  # float32 cannot hold th
 
 
 @pytest.mark.parametrize(
-    ("dtype", "scale", "offset"),
-    [*((np.float64, *map) for map in MAPS + FAR_MAPS), *((np.float32, *map) for map in MAPS)],
+    ("shape", "dtype", "scale", "offset"),
+    some_slow(
+        [
+            (shape, dtype, *by)
+            for shape in SHAPES
+            for dtype, maps in ((np.float64, MAPS + FAR_MAPS), (np.float32, MAPS))
+            for by in maps
+        ],
+        7,
+    ),
 )
-@pytest.mark.parametrize("shape", SHAPES)
-def test_affine_equivariance(X, shape, scale, offset, dtype):
+def test_affine_equivariance(X, shape, dtype, scale, offset):
     # Numbers that the shift does not round, so that both fits see the same data: multiples of 2^-6 ...
     rows = np.round(X * 64) / 64
     moved = (scale * rows + offset).astype(dtype)
@@ -413,7 +426,7 @@ def test_bad_init_params(X, init, message):
         mixture(init_params=init).fit(X)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", some_slow(SHAPES, EACH_KIND))
 def test_given_parameters_start_the_fit(X, shape):
     """A fit from a fit's parameters begins where that fit ended, in the user's units."""
     done = mixture(2, covariance_type=shape, tol=1e-8).fit(X)

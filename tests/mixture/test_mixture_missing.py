@@ -12,8 +12,9 @@ from sklearn.preprocessing import StandardScaler
 from emlearn import GaussianMixtureEM
 from emlearn.families import COVARIANCE_SHAPES
 from tests.helpers.data import read_table
+from tests.helpers.pace import EACH_KIND, some_slow
 
-SHAPES = list(COVARIANCE_SHAPES)
+SHAPES = some_slow(COVARIANCE_SHAPES, EACH_KIND)
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from emlearn.em import Batch, LatentModel, Start, fit_em, race
 from emlearn.families import Categorical, Poisson
 from emlearn.latent import MixtureWeights
 from tests.helpers.data import read_table
+from tests.helpers.pace import some_slow
 
 SHORT = 1e-3  # nats that a fit may stay below a published value
-SEEDS = [pytest.param(seed, marks=[pytest.mark.slow] if seed > 3 else []) for seed in range(20)]
+SEEDS = some_slow(range(20), [0])
 
 
 GAUSSIAN_DATA = {
@@ -155,15 +156,17 @@ def test_parallel_clusters(seed):
     assert adjusted_rand_score(y, labels) >= 0.99  # a point in a few thousand lies across the border
 
 
-@pytest.mark.parametrize("n_seeds", [1, pytest.param(20, marks=pytest.mark.slow)])
-def test_clusters_apart_in_one_of_thirty_directions(n_seeds):
+@pytest.mark.parametrize(
+    ("d", "n", "n_seeds"), some_slow([(10, 500, 1), (30, 1500, 1), (30, 1500, 20)], [(10, 500, 1)])
+)
+def test_clusters_apart_in_one_of_many_directions(d, n, n_seeds):
     """Whitening hides the direction: to least squares, all are alike."""
     found = 0
     for seed in range(n_seeds):
         rng = np.random.RandomState(seed)
-        y = np.arange(1500) % 2
-        direction = rng.normal(size=30)
-        X = rng.normal(size=(1500, 30)) + 5 * np.outer(y, direction / np.linalg.norm(direction))
+        y = np.arange(n) % 2
+        direction = rng.normal(size=d)
+        X = rng.normal(size=(n, d)) + 5 * np.outer(y, direction / np.linalg.norm(direction))
         X -= X.mean(axis=0)
         X = X @ np.linalg.cholesky(np.linalg.inv(np.cov(X.T, ddof=0)))
         labels = GaussianMixtureEM(2, random_state=seed).fit_predict(X)

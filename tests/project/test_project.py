@@ -1,8 +1,6 @@
 """The project as a whole: version, imports, README."""
 
 import re
-import subprocess
-import sys
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -10,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import emlearn
+from tests.helpers.pace import some_slow
 
 ROOT = Path(__file__).parents[2]
 
@@ -30,18 +29,6 @@ def test_installed_version_is_the_imported_one():
     assert installed == emlearn.__version__
 
 
-def test_import_leaves_optional_packages_alone():
-    # scikit-learn imports pandas itself where it finds it, so only what emlearn adds counts.
-    code = (
-        "import sys, sklearn.mixture\n"
-        "before = set(sys.modules)\n"
-        "import emlearn, emlearn.datasets\n"
-        "print(*{'matplotlib', 'pandas', 'polars', 'dask'} & set(sys.modules) - before)"
-    )
-    answer = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
-    assert answer.stdout.split() == []
-
-
 def test_show_versions(capsys):
     emlearn.show_versions()
     printed = capsys.readouterr().out
@@ -56,13 +43,19 @@ def test_readme_warns_first():
     assert "Do not `pip install emlearn`" in first
 
 
-def test_readme_snippets_run(capsys):
+def readme_snippets():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    snippets = re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
-    assert len(snippets) == 3
-    for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), {})
-        assert capsys.readouterr().out
+    return re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("number", some_slow(range(3), [1, 2]))  # the first is a grid search
+def test_readme_snippets_run(number, capsys):
+    exec(compile(readme_snippets()[number], "README.md", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_readme_has_three_snippets():
+    assert len(readme_snippets()) == 3
 
 
 def test_paths_in_contributing_exist():

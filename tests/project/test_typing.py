@@ -75,6 +75,7 @@ def test_checkers_find_the_types():
     assert settings["package-dir"] == {"": "."}
 
 
+@pytest.mark.slow  # and before each commit: they are among the files of mypy
 def test_programs_of_users_are_typed(tmp_path):
     """mypy --strict on the programs of tests/typing, which say what types they expect."""
     pytest.importorskip("mypy")

@@ -1,7 +1,7 @@
 """Mixtures of regressions and of experts as estimators: their laws, and published fits."""
 
 import copy
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from emlearn.em import Affine, LatentModel, LatentPair, Start, race
 from emlearn.families import RESPONSES, Regression
 from emlearn.latent import MixtureWeights
 from emlearn.regression._starts import GATED_PORTFOLIO, PORTFOLIO, RegressionStarts
+from tests.helpers.pace import some_slow
 
 # Kinds of responses; "trials" are binomial with two columns, "classes" those of the classifier.
 CASES = [
@@ -34,7 +35,7 @@ REGRESSORS = CASES[:-1]
 UNGATED, GATED = CASES[:3], CASES[3:]
 NAMES = ("weights_", "coef_", "intercept_", "sigma_", "gate_coef_", "gate_intercept_", "log_likelihood_")
 
-every_case = pytest.mark.parametrize(("cls", "kind"), CASES)
+every_case = pytest.mark.parametrize(("cls", "kind"), some_slow(CASES, [CASES[i] for i in (0, 2, 4, 6)]))
 every_regressor = pytest.mark.parametrize(("cls", "kind"), REGRESSORS)
 
 
@@ -167,7 +168,7 @@ def tones():
 
 
 # Data, estimator, log-likelihood and, component by component: weight, intercept and coefficients, sigma.
-SEEDS = [range(4), pytest.param(range(4, 20), marks=pytest.mark.slow)]
+SEEDS = some_slow([range(1), range(1, 20)], [range(1)])
 PUBLISHED = {
     "npreg normal": (
         lambda: npreg("yn"),
@@ -433,8 +434,9 @@ def test_number_of_parameters(cls, kind, options, expected):
 OPTIONS = ["plain", "penalty", "shared", "variance", "origin", "groups"]
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize(("cls", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("cls", "kind", "option"), some_slow([(*case, option) for case, option in product(CASES, OPTIONS)], 5)
+)
 def test_the_fit_is_a_maximum(cls, kind, option):
     """By differences of the objective as documented, of every free coordinate in the user's units."""
     X, y, groups = grouped(kind)
@@ -495,7 +497,7 @@ def test_a_gate_held_flat_is_none(kind):
     np.testing.assert_allclose(flat.weights_, without.weights_, atol=1e-5)
 
 
-@pytest.mark.parametrize(("cls", "kind"), GATED)
+@pytest.mark.parametrize(("cls", "kind"), some_slow(GATED, GATED[:2]))
 def test_gates(cls, kind):
     X, y, _ = data(kind)
     fitted = make(cls, kind, gate_features=[1]).fit(X, y)
@@ -670,8 +672,9 @@ def test_results_are_those_of_the_seed(cls, kind):
 MAPS = [(2.0**-20, 0.0), (2.0**20, 2.0**20), (-1.0, 2.0**20), (2.0**-20, 2.0**8), (2.0**10, -(2.0**30))]
 
 
-@pytest.mark.parametrize(("scale", "shift"), MAPS)
-@every_case
+@pytest.mark.parametrize(
+    ("cls", "kind", "scale", "shift"), some_slow([(*case, *by) for case, by in product(CASES, MAPS)], 3)
+)
 def test_units_of_features_do_not_matter(cls, kind, scale, shift):
     """Of each its own; with a ridge, which has a unit too, of all the same."""
     X, y, _ = data(kind)
@@ -686,8 +689,10 @@ def test_units_of_features_do_not_matter(cls, kind, scale, shift):
     np.testing.assert_allclose(after.component_proba(moved, y), before.component_proba(X, y), atol=1e-5)
 
 
-@pytest.mark.parametrize(("scale", "shift"), MAPS)
-@pytest.mark.parametrize("cls", [MixtureOfLinearRegressions, MixtureOfExperts])
+@pytest.mark.parametrize(
+    ("cls", "scale", "shift"),
+    some_slow([(cls, *by) for cls, by in product([MixtureOfLinearRegressions, MixtureOfExperts], MAPS)], 3),
+)
 def test_the_unit_of_the_response_does_not_matter(cls, scale, shift):
     X, y, _ = data("gaussian")
     for options in ({}, {"alpha": 2.0, "shared_coef": [0]}):
@@ -902,10 +907,13 @@ def test_quantiles_where_nearly_no_one_is_between():
 
 # -- starts ------------------------------------------------------------------------------------------------
 
+STARTS = sorted(set(PORTFOLIO + GATED_PORTFOLIO))
 
-@pytest.mark.parametrize("start", sorted(set(PORTFOLIO + GATED_PORTFOLIO)))
-@pytest.mark.parametrize("with_groups", [False, True])
-@every_case
+
+@pytest.mark.parametrize(
+    ("cls", "kind", "with_groups", "start"),
+    some_slow([(*case, *more) for case, *more in product(CASES, [False, True], STARTS)], 5),
+)
 def test_every_start_alone(cls, kind, with_groups, start, monkeypatch):
     monkeypatch.setattr(cls, "_portfolio", (start,))
     X, y, groups = grouped(kind)
@@ -955,7 +963,7 @@ def test_lost_components_are_placed_anew(kind):
     assert again.best.log_likelihood == pytest.approx(found, abs=1e-5)
 
 
-@pytest.mark.parametrize("start", sorted(set(PORTFOLIO + GATED_PORTFOLIO)))
+@pytest.mark.parametrize("start", STARTS)
 def test_starts_do_not_know_the_order_of_rows(start):
     X, y, _ = data("gaussian")
     table = np.column_stack([np.ones(len(X)), X, y])
@@ -996,7 +1004,7 @@ def test_warm_start(cls, kind):
 # -- large and other data ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("cls", "kind"), [CASES[1], CASES[3], CASES[6]])
+@pytest.mark.parametrize(("cls", "kind"), some_slow([CASES[1], CASES[3], CASES[6]], [CASES[1]]))
 def test_more_rows_than_the_race_looks_at(cls, kind):
     X, y, _ = data(kind, n=30_000)
     fitted = make(cls, kind, n_init=2, tol=1e-4).fit(X, y)

@@ -27,6 +27,7 @@ from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinea
 from emlearn.families import RESPONSES
 from emlearn.regression import _starts as module
 from tests.helpers.estimators import POLARS_HAS_NAMES, Interrupt, fit_and_messages
+from tests.helpers.pace import some_slow
 
 ESTIMATORS = [MixtureOfLinearRegressions, MixtureOfExperts, MixtureOfExpertsClassifier]
 REGRESSORS = ESTIMATORS[:2]
@@ -97,19 +98,29 @@ EXPECTED_FAILURES = {
 OF_REGRESSORS = {"check_regressors_no_decision_function": "predict_proba is of the hidden components"}
 
 
+def expected_failures(estimator):
+    return EXPECTED_FAILURES | ({} if isinstance(estimator, MixtureOfExpertsClassifier) else OF_REGRESSORS)
+
+
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # tiny and constant data
 @parametrize_with_checks(
     [
         *(kind(n_init=2, random_state=0) for kind in REGRESSORS),
         MixtureOfExpertsClassifier(n_init=1, random_state=0),  # most classes are apart there, which takes time
-        MixtureOfLinearRegressions(2, alpha=0.1, shared_variance=True, n_init=2, random_state=0),
     ],
-    expected_failed_checks=lambda estimator: {
-        **EXPECTED_FAILURES,
-        **({} if isinstance(estimator, MixtureOfExpertsClassifier) else OF_REGRESSORS),
-    },
+    expected_failed_checks=expected_failures,
 )
 def test_sklearn_checks(estimator, check):
+    check(estimator)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@parametrize_with_checks(
+    [MixtureOfLinearRegressions(2, alpha=0.1, shared_variance=True, n_init=2, random_state=0)],
+    expected_failed_checks=expected_failures,
+)
+def test_sklearn_checks_of_other_settings(estimator, check):
     check(estimator)
 
 
@@ -797,9 +808,7 @@ def test_experts_that_separate(kind):
     assert messages_of(make(kind, 1, alpha=1.0, **family), X, y) == []
 
 
-@pytest.mark.parametrize(
-    "seed", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("seed", some_slow(range(3), [0]))
 def test_few_rows_apart_give_no_warning_of_the_engine(seed):
     X = np.column_stack([np.repeat([1, 2, 3], 4), np.tile([1, 2, 3, 4], 3)])
     y = np.array([1, 1, 1, 1, 2, 2, 2, 2, 1, 1, 2, 2])
@@ -1132,7 +1141,7 @@ def test_requests_of_each_method():
             assert {name for name, request in others.items() if request} == {"offset"}
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", some_slow(ESTIMATORS, [MixtureOfLinearRegressions]))
 def test_an_offset_arrives_by_default_and_groups_if_asked_for(kind):
     X, y = data()[0], noisy(kind)
     X[:, 1] = np.repeat(X[:30, 1], 4)

@@ -1,0 +1,26 @@
+"""What belongs to the default run, and what waits for the slow one."""
+
+import pytest
+
+# One covariance type of each kind.
+EACH_KIND = ("full", "tied", "diag", "tied_spherical", "VEI")
+
+
+def some_slow(cases, keep):
+    """Cases for `pytest.mark.parametrize`: those not kept carry the marker slow.
+
+    ``keep`` names the cases of the default run, or is a number n: then it keeps every n-th. A tuple is a case of
+    several arguments. Of ``product(...)``, every n-th holds each value of each argument if n has no divisor in
+    common with the numbers of values.
+    """
+    cases = list(cases)
+    kept = cases[::keep] if isinstance(keep, int) else list(keep)
+    assert kept, "the default run needs a case"
+    assert all(case in cases for case in kept), f"kept, but no case: {[c for c in kept if c not in cases]}"
+    return [
+        pytest.param(
+            *(case if isinstance(case, tuple) else (case,)),
+            marks=[] if case in kept else [pytest.mark.slow],
+        )
+        for case in cases
+    ]
