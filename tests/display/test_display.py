@@ -24,7 +24,7 @@ from emlearn.display import (
 )
 from emlearn.display._shared import component_colors, component_lines
 from emlearn.families import COVARIANCE_SHAPES
-from tests.helpers.pace import some_slow
+from tests.helpers.pace import EACH_KIND, some_slow
 
 plt = pytest.importorskip("matplotlib.pyplot")
 
@@ -46,7 +46,7 @@ def fitted(X, K=2, **params):
     return GaussianMixtureEM(K, n_init=3, random_state=0, **params).fit(X)
 
 
-@pytest.mark.parametrize("covariance_type", list(COVARIANCE_SHAPES))
+@pytest.mark.parametrize("covariance_type", some_slow(COVARIANCE_SHAPES, EACH_KIND))
 @pytest.mark.parametrize("features", [None, [2, 0], 1])
 def test_every_covariance_type(rows, covariance_type, features):
     mixture = fitted(rows, covariance_type=covariance_type)
@@ -209,7 +209,7 @@ def chain(sequences):
 )
 def test_sequences_of_every_emission(sequences, emission, column):
     X = [part[:, [column]] for part in sequences]
-    model = HMMEM(2, emission=emission, covariance_type="tied", random_state=0).fit(X)
+    model = HMMEM(2, emission=emission, covariance_type="tied", n_init=5, random_state=0).fit(X)
     display = HMMDisplay.from_estimator(model, X, sequence=1)
     assert all(ax.figure is display.figure_ for ax in display.axes_)
     assert len(display.points_.get_offsets()) == 30

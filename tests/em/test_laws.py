@@ -153,7 +153,7 @@ class Passes:
         return iter(self._items)
 
 
-@pytest.mark.parametrize("family", PLAIN)
+@pytest.mark.parametrize("family", some_slow(PLAIN, PLAIN[::3]))
 @pytest.mark.parametrize("weighted", [False, True], ids=["bare", "weighted"])
 @pytest.mark.parametrize("n_threads", [1, 2])
 @pytest.mark.parametrize("source", ["list", "iterable", "function", "memmap", "float32", "fortran"])

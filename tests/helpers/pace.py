@@ -7,11 +7,11 @@ EACH_KIND = ("full", "tied", "diag", "tied_spherical", "VEI")
 
 
 def some_slow(cases, keep):
-    """Cases for `pytest.mark.parametrize`: those not kept carry the marker slow.
+    """Cases for `pytest.mark.parametrize`: those that are not kept carry the marker slow.
 
-    ``keep`` names the cases of the default run, or is a number n: then it keeps every n-th. A tuple is a case of
-    several arguments. Of ``product(...)``, every n-th holds each value of each argument if n has no divisor in
-    common with the numbers of values.
+    ``keep`` names the cases of the default run, or is a number n that keeps every n-th. A tuple is a case of
+    several arguments. Of ``product(...)`` every n-th has each value of each argument, if n divides no number of
+    values and there are cases enough.
     """
     cases = list(cases)
     kept = cases[::keep] if isinstance(keep, int) else list(keep)

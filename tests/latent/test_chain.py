@@ -23,6 +23,7 @@ from emlearn.latent.markov_chain import (
 from emlearn.testing import check_model
 from tests.helpers.families import FAMILIES, K
 from tests.helpers.kernels import COMPILED, needs_compiled, on_both_kernels
+from tests.helpers.pace import some_slow
 from tests.helpers.trees import assert_same
 
 INF, NAN = np.inf, np.nan
@@ -831,7 +832,7 @@ def stationary_value(transition, first, counts):
 
 
 @pytest.mark.parametrize("dominance", [0.1, 1.0, 100.0], ids=["few first", "as many", "first dominate"])
-@pytest.mark.parametrize("K", [2, 3, 4])
+@pytest.mark.parametrize("K", some_slow([2, 3, 4], [2, 3]))
 def test_stationary_m_step_is_what_an_optimiser_finds(K, dominance, monkeypatch):
     if dominance > 1:  # then steps are many; those that are left are for the next M-step
         monkeypatch.setattr(markov_chain, "STATIONARY_STEPS", 20_000)

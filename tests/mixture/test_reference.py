@@ -123,17 +123,20 @@ def test_london_deaths(seed):
     assert np.all(np.abs(sorted_params(limit) - published) < 0.01 * error)
 
 
+LATENT_CLASSES = [
+    ("carcinoma", 2, -317.25683730, None),
+    ("carcinoma", 3, -293.70497878, [0.44473, 0.37356, 0.18171]),
+    ("carcinoma", 4, -289.28584927, None),
+    ("gss82", 2, -2783.26801018, None),
+    ("gss82", 3, -2754.54540559, [0.62072, 0.20702, 0.17226]),
+    ("gss82", 4, -2746.62081223, None),
+]
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize(
     ("data", "K", "published", "weights"),
-    [
-        ("carcinoma", 2, -317.25683730, None),
-        ("carcinoma", 3, -293.70497878, [0.44473, 0.37356, 0.18171]),
-        ("carcinoma", 4, -289.28584927, None),
-        ("gss82", 2, -2783.26801018, None),
-        ("gss82", 3, -2754.54540559, [0.62072, 0.20702, 0.17226]),
-        ("gss82", 4, -2746.62081223, None),
-    ],
+    some_slow(LATENT_CLASSES, LATENT_CLASSES[:-1]),
     ids=lambda value: str(value) if np.ndim(value) == 0 else "weights",
 )
 def test_latent_classes(data, K, published, weights, seed):

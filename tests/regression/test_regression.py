@@ -36,6 +36,8 @@ UNGATED, GATED = CASES[:3], CASES[3:]
 NAMES = ("weights_", "coef_", "intercept_", "sigma_", "gate_coef_", "gate_intercept_", "log_likelihood_")
 
 every_case = pytest.mark.parametrize(("cls", "kind"), some_slow(CASES, [CASES[i] for i in (0, 2, 4, 6)]))
+# Where there are many fits: those of the classifier take the longest.
+every_case_at_length = pytest.mark.parametrize(("cls", "kind"), some_slow(CASES, [CASES[i] for i in (0, 2, 4)]))
 every_regressor = pytest.mark.parametrize(("cls", "kind"), REGRESSORS)
 
 
@@ -351,7 +353,7 @@ def test_attributes_define_the_density(cls, kind, offset):
     assert fitted.score(X, y, weight, offset=offset) == pytest.approx(r2, rel=1e-9)
 
 
-@every_case
+@every_case_at_length
 def test_density_integrates_to_one(cls, kind):
     X, y, _ = data(kind)
     fitted = make(cls, kind).fit(X, y)
@@ -595,7 +597,7 @@ def test_weights_are_repetition(cls, kind, with_groups):
 
 
 @pytest.mark.parametrize("with_groups", [False, True])
-@every_case
+@every_case_at_length
 def test_rows_without_weight_are_absent(cls, kind, with_groups):
     X, y, groups = grouped(kind)
     X = X.copy()
@@ -638,7 +640,7 @@ def test_row_order_does_not_matter(cls, kind):
     np.testing.assert_allclose(there.predict_components(X), shuffled.predict_components(X), rtol=1e-6)
 
 
-@every_case
+@every_case_at_length
 def test_feature_order_does_not_matter(cls, kind):
     X, y, _ = data(kind)
     there, turned = (make(cls, kind, n_init=10).fit(data, y) for data in (X, X[:, ::-1]))
@@ -655,7 +657,7 @@ def test_components_are_sorted_by_weight(cls, kind):
         assert fitted.weights_.sum() == pytest.approx(1.0)
 
 
-@every_case
+@every_case_at_length
 def test_results_are_those_of_the_seed(cls, kind):
     X, y, _ = data(kind)
     fits = [make(cls, kind, n_jobs=n_jobs).fit(X, y) for n_jobs in (None, None, 2)]
@@ -707,7 +709,7 @@ def test_the_unit_of_the_response_does_not_matter(cls, scale, shift):
         np.testing.assert_allclose(*resp, atol=1e-5)
 
 
-@every_case
+@every_case_at_length
 def test_a_ridge_does_not_know_the_origin(cls, kind):
     X, y, _ = data(kind)
     before, after = (make(cls, kind, alpha=3.0).fit(rows, y) for rows in (X, X + 2.0**20))
@@ -715,7 +717,7 @@ def test_a_ridge_does_not_know_the_origin(cls, kind):
 
 
 @pytest.mark.parametrize("scale", [2.0**-20, 2.0**20])
-@every_case
+@every_case_at_length
 def test_units_without_intercept(cls, kind, scale):
     X, y, _ = data(kind)
     before = make(cls, kind, fit_intercept=False, alpha=1.0).fit(X, y)
@@ -756,7 +758,7 @@ def test_exposure():
     np.testing.assert_allclose(one.predict(X, offset=np.log(exposure)), exposure * known.predict(X), rtol=1e-6)
 
 
-@every_case
+@every_case_at_length
 def test_a_constant_offset_goes_into_the_intercept(cls, kind):
     X, y, _ = data(kind)
     plain = make(cls, kind).fit(X, y)
@@ -769,7 +771,7 @@ def test_a_constant_offset_goes_into_the_intercept(cls, kind):
     )
 
 
-@every_case
+@every_case_at_length
 def test_a_feature_of_known_coefficient_is_an_offset(cls, kind):
     """With a coefficient that all share, and that is found: its share of the predictor may be an offset."""
     X, y, _ = data(kind)
@@ -783,7 +785,7 @@ def test_a_feature_of_known_coefficient_is_an_offset(cls, kind):
 # -- nested models -----------------------------------------------------------------------------------------
 
 
-@every_case
+@every_case_at_length
 def test_nested_models(cls, kind):
     X, y, _ = data(kind, seed=2)
     free = make(cls, kind, n_init=10).fit(X, y)
@@ -801,7 +803,7 @@ def test_nested_models(cls, kind):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # three components are too many
-@every_case
+@every_case_at_length
 def test_more_components_explain_no_less(cls, kind):
     X, y, _ = data(kind)
     penalty = {"gate_alpha": 1.0} if cls is not MixtureOfLinearRegressions else {}
@@ -1031,7 +1033,9 @@ def test_more_rows_than_the_race_looks_at(cls, kind):
     ],
     ids=["race", "one component", "one start", "warm start"],
 )
-@pytest.mark.parametrize("cls", [MixtureOfLinearRegressions, MixtureOfExperts])
+@pytest.mark.parametrize(
+    "cls", some_slow([MixtureOfLinearRegressions, MixtureOfExperts], [MixtureOfLinearRegressions])
+)
 def test_penalties_of_more_rows_than_the_race_looks_at(cls, n_components, options):
     rng = np.random.RandomState(0)
     n = 40_000

@@ -1103,7 +1103,7 @@ def test_grid_search_without_a_scorer(kind):
     assert search.predict(X).shape == (N,)
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", some_slow(ESTIMATORS, [MixtureOfLinearRegressions]))
 def test_metadata_routing(kind):
     X, y = problem(kind)
     X[:, 1] = np.repeat(X[:30, 1], 4)
