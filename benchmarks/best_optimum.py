@@ -2,21 +2,21 @@
 
     python benchmarks/best_optimum.py [OTHER_CHECKOUT] [--seeds 100] [--only iris wine]
 
-Data are those of published maxima, and others that are known to have many. With another checkout (before a change),
-whose compiled kernel must have been built (``python setup.py build_ext --inplace``), both fit the same seed at the
-same time, each in a process of its own, so that what else the machine does hits both alike.
+Data are those of published maxima, and others that are known to have many. With another checkout (before a
+change) both fit the same seed at the same time, each in a process of its own, so that what else the machine does
+hits both alike; compiled kernels must have been built (``python setup.py build_ext --inplace``).
 
 best
     Share of seeds whose log-likelihood is no more than 0.01 nats below the published maximum or, where none is
     known, the highest that any seed returned, in either checkout.
 same
-    Share of seeds that return the fit which is returned most often: log-likelihoods within 0.01 nats. Where fits are
-    ranked by evidence, one of lower likelihood may be returned on purpose; this says how surely.
+    Share of seeds that return the fit which is returned most often: log-likelihoods within 0.01 nats. Where
+    fits are ranked by evidence, one of lower likelihood may be returned on purpose; this says how surely.
 top
     Share of seeds whose evidence is within 0.01 nats of the highest, where a checkout records evidence.
 E-steps
-    Of all starts in sum, as `restarts_` records them: `n_iter` and the first one, since components were last placed
-    anew.
+    Of all starts in sum, as `restarts_` records them: `n_iter` and the first one, since components were last
+    placed anew.
 all
     Every E-step that was begun, those on the way to a start and those of refused guesses included.
 
@@ -224,8 +224,8 @@ class Figures:
     def row(self):
         return [
             f"{self.highest:.3f}", f"{self.common:.3f}", f"{self.best:.2f}", f"{self.same:.2f}",
-            "–" if self.top is None else f"{self.top:.2f}", f"{self.median_steps:.0f}", f"{self.mean_steps:.0f}",
-            f"{self.mean_all:.0f}", f"{self.seconds:.3f}", str(self.unconverged),
+            "–" if self.top is None else f"{self.top:.2f}", f"{self.median_steps:.0f}",
+            f"{self.mean_steps:.0f}", f"{self.mean_all:.0f}", f"{self.seconds:.3f}", str(self.unconverged),
         ]  # fmt: skip
 
 

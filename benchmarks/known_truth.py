@@ -3,8 +3,8 @@
     python benchmarks/known_truth.py                                    # 200 draws of each; takes a while
     python benchmarks/known_truth.py --part mixtures --first 1000 --number 60 --jobs 2
 
-Data are drawn at random, from well apart to overlapping. Figures are adjusted Rand indices between the labels of
-the draw and those of a fit, beside other fits of the same data, and beside the fit that starts from the true
+Data are drawn at random, from well apart to overlapping. Figures are adjusted Rand indices between the labels
+of the draw and those of a fit, beside other fits of the same data, and beside the fit that starts from the true
 labels: what maximum likelihood can know.
 
 Parts:
@@ -133,7 +133,7 @@ def draw_regressions(seed):
 
 
 # -- fits ------------------------------------------------------------------------------------------------
-# Of each draw: ARI by fit and by decoding, and the log-likelihoods of the default and of the fit from the truth.
+# Of each draw: ARI by fit and by decoding; log-likelihoods of the default and of the fit from the truth.
 
 MIXTURE_FITS = (
     "GaussianMixtureEM",
@@ -171,8 +171,8 @@ def by_hmmlearn(X, K, seed, **settings):
 def fit_chains(seed):
     X, states, K, _ = draw_chain(seed)
     default = HMMEM(K, random_state=seed).fit(X)
-    # With every state known the fit is one M-step; EM then goes on from there, told nothing. The priors are there
-    # for the M-step alone: a probability that is 0 stays 0.
+    # With every state known the fit is one M-step; EM then goes on from there, told nothing. The priors are
+    # there for the M-step alone: a probability that is 0 stays 0.
     truth = HMMEM(K, n_init=1, startprob_prior=1.1, transmat_prior=1.1, random_state=seed)
     truth.fit(X, state_labels=states)
     truth.set_params(warm_start=True, startprob_prior=None, transmat_prior=None).fit(X)
@@ -329,8 +329,8 @@ def run_part(part, args):
     every_ari = np.array([ari for ari, _ in answers])  # (draws, fits, decodings)
     values = np.array([pair for _, pair in answers])
     print(
-        f"{len(seeds)} draws, from {args.first}. Ours worse, better: draws whose ARI is lower, higher than that of "
-        f"the fit in the row by more than {MUCH}."
+        f"{len(seeds)} draws, from {args.first}. Ours worse, better: draws whose ARI is lower, higher than "
+        f"that of the fit in the row by more than {MUCH}."
     )
     for j, decoding in enumerate(part.decodings):
         ari = every_ari[:, :, j]
@@ -361,7 +361,8 @@ def main():
     args = parser.parse_args()
     print(
         f"emlearn {emlearn.__version__}, scikit-learn {sklearn.__version__}, NumPy {np.__version__},\n"
-        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, {os.cpu_count()} core(s)",
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} core(s)",
         flush=True,
     )
     for name in args.part or PARTS:
