@@ -3,8 +3,8 @@
     python benchmarks/best_optimum.py [OTHER_CHECKOUT] [--seeds 100] [--only iris wine]
 
 Data are those of published maxima, and others that are known to have many. With another checkout (before a
-change) both fit the same seed at the same time, each in a process of its own, so that what else the machine does
-hits both alike; compiled kernels must have been built (``python setup.py build_ext --inplace``).
+change) both fit the same seed at the same time, each in a process of its own, so that what else the machine
+does hits both alike; compiled kernels must have been built (``python setup.py build_ext --inplace``).
 
 best
     Share of seeds whose log-likelihood is no more than 0.01 nats below the published maximum or, where none is

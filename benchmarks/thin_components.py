@@ -590,10 +590,11 @@ def to_be_found():
         0.95,
     )
     for words, n_columns, chances, least in (
-        ("a binary column", 1, (0.5, 0.5), 0.65),
-        ("three binary columns", 3, (0.5, 0.5), 0.65),
-        ("a binary column that tells", 1, (0.15, 0.85), 0.75),
-        ("three binary columns that tell", 3, (0.15, 0.85), 0.8),
+        # One that tells may well be taken for the clusters, but nothing may be lost beside it.
+        ("a binary column", 1, (0.5, 0.5), 0.6),
+        ("three binary columns", 3, (0.5, 0.5), 0.6),
+        ("a binary column that tells", 1, (0.15, 0.85), 0.4),
+        ("three binary columns that tell", 3, (0.15, 0.85), 0.45),
     ):
         yield Case(
             f"{words} beside two normal ones",
