@@ -107,6 +107,12 @@ class Mixture:
     def ours(self, data, seed):
         return self._found(GaussianMixtureEM(self.K, covariance_type=self.shape, random_state=seed), data.X)
 
+    def from_truth(self, data):
+        """ARI of the fit that starts from the true labels."""
+        given = {"init_params": data.labels, "random_state": 0}
+        fit = GaussianMixtureEM(self.K, covariance_type=self.shape, **given)
+        return adjusted_rand_score(data.labels, fit.fit(data.X).predict(data.X))
+
     def theirs(self, data, seed):
         return self._found(GaussianMixture(self.K, covariance_type=self.shape, random_state=seed), data.X)
 
@@ -297,7 +303,7 @@ def all_binary(rng, n_columns=6, n=500):
     return Data((rng.uniform(size=(n, n_columns)) < np.where(labels, 0.9, 0.1)[:, None]).astype(float), labels)
 
 
-def round_clusters(rng, K, d, n, apart=4.0):
+def round_clusters(rng, K, d, n, apart):
     """Round clusters that overlap, in more features than they need."""
     labels = rng.integers(K, size=n)
     return Data(rng.normal(size=(n, d)) + apart * np.eye(K, d, k=-1)[labels], labels)
@@ -403,6 +409,7 @@ class Case(NamedTuple):
     models: tuple
     least: float | None = None  # ARI that every seed must reach
     no_spike: bool = False
+    less_than_truth: float | None = None  # by which it may fall short of a mixture's from the true labels
 
 
 ALL_SHAPES = ("full", "diag", "spherical", "tied")
@@ -603,20 +610,6 @@ def to_be_found():
             least,
         )
     yield Case("six binary columns", all_binary, mixtures(2, "full", "diag"), 0.8)
-    yield Case(
-        "three round clusters in five features",
-        lambda rng: round_clusters(rng, 3, 5, 500),
-        mixtures(3),
-        0.65,
-        no_spike=True,
-    )
-    yield Case(
-        "two round clusters in seven features",
-        lambda rng: round_clusters(rng, 2, 7, 400),
-        mixtures(2),
-        0.6,
-        no_spike=True,
-    )
 
 
 def to_lose():
@@ -671,7 +664,16 @@ def to_lose():
         None,
         True,
     )
-    yield Case("sixty rows, five features", lambda rng: two_groups(rng, 60, 5, 3.0), mixtures(2), None, True)
+    # Here the spike is none on the floor: a nearly singular component of a few per cent of the rows.
+    for which in "abc":
+        for K, d, n, apart in ((3, 5, 500, 3.3), (2, 7, 250, 3.5), (2, 5, 60, 4.0)):
+            yield Case(
+                f"{K} round clusters of {n} rows in {d} features, {which}",
+                lambda rng, args=(K, d, n, apart): round_clusters(rng, *args),
+                mixtures(K),
+                no_spike=True,
+                less_than_truth=0.1,
+            )
     yield Case(
         "sixty rows, five features, gaps",
         lambda rng: with_gaps(rng, two_groups(rng, 60, 5, 3.0)),
@@ -759,7 +761,7 @@ class Outcome(NamedTuple):
 
     def line(self):
         misses = ", ".join(self.misses())
-        bar = "" if self.least is None else f" (at least {self.least:g})"
+        bar = "" if self.least is None else f" (at least {self.least:.2g})"
         return (
             f"{'MISS' if misses else 'ok  '} {self.name}; {self.model}: {self._figures(self.ours, bar)}"
             f"; {self._rival()} {self._figures(self.theirs)}" + (f"  <- {misses}" if misses else "")
@@ -787,13 +789,15 @@ def try_out(case, model, draw, seeds):
     """Fit a model to a case from every seed."""
     rng = np.random.default_rng([draw, zlib.crc32(case.name.encode())])
     data = case.make(rng)
-    ours, theirs = [], []
+    ours, theirs, least = [], [], case.least
     with threadpool_limits(1), without_convergence_warnings(), np.errstate(all="ignore"):
+        if case.less_than_truth is not None:
+            least = model.from_truth(data) - case.less_than_truth
         for seed in seeds:
             for fit, found in ((model.ours, ours), (model.theirs, theirs)):
                 result = fit(data, seed)
                 found.append(None if result is None else judged(result, data))
-    return Outcome(case.name, str(model), case.least, case.no_spike, ours, theirs)
+    return Outcome(case.name, str(model), least, case.no_spike, ours, theirs)
 
 
 def judged(found, data):
