@@ -194,9 +194,7 @@ def test_seeds_agree(airquality, covariance_type):
     objectives = [
         EMImputer(**kwargs, random_state=seed).fit(airquality).lower_bounds_[-1] * 568 for seed in range(20)
     ]
-    if (
-        covariance_type == "VEE"
-    ):  # one start in fifteen finds the best; two may agree before on one 2.7 nats lower
+    if covariance_type == "VEE":  # one start in fifteen finds the best; others agree 2.7 nats lower
         low = np.array(objectives) < -2311.8776 - 1e-3
         assert low.sum() <= 2
         objectives = np.array(objectives)[~low]

@@ -1,4 +1,4 @@
-"""The pages of the documentation: their blocks of code run, in their order. Doctests in them are pytest's own."""
+"""The pages of the documentation: their blocks of code run, in their order. Doctests are pytest's own."""
 
 import re
 import textwrap
