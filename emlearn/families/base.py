@@ -183,9 +183,8 @@ class Emission(Family):
 
     def unlike(self, other: Emission) -> ValueError:
         """The error that says that components of two families cannot be compared."""
-        return ValueError(
-            f"{type(self).__name__} and {type(unwrapped(other)).__name__} cannot be compared, component by component."
-        )
+        kinds = type(self).__name__, type(unwrapped(other)).__name__
+        return ValueError(f"components of {kinds[0]} cannot be compared with those of {kinds[1]}, as they are.")
 
     def with_means(self, params: Any, means: FloatArray) -> Any:
         """Parameters with the means (K, d) moved, all else as it is."""

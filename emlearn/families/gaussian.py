@@ -439,6 +439,10 @@ class Gaussian(ExponentialFamily):
         self.structure.refuse(covariances, d)
         return GaussianParams(means, covariances)
 
+    def of_moments(self, means: FloatArray, covariances: FloatArray) -> GaussianParams:
+        """Parameters from means (K, d) and the nearest of this form to covariance matrices (K, d, d)."""
+        return GaussianParams(means, self.structure.of_dense(covariances))
+
     def maximize_held(
         self, totals: GaussianTotals, params: GaussianParams, names: tuple[str, ...]
     ) -> GaussianParams:

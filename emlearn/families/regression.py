@@ -335,7 +335,7 @@ class Regression(ExponentialFamily):
         return RegressionParams(coef, params.dispersion * scale_y**2)
 
     def divergence(self, params: RegressionParams, other: Emission, others: Any) -> FloatArray:
-        """Bhattacharyya distances (K, L) of normal responses, where columns of the design have mean square 1."""
+        """Bhattacharyya distances (K, L) of normal responses; columns of the design have mean square 1."""
         other = unwrapped(other)
         if not isinstance(other, Regression) or (other.response, other.n_columns) != (
             self.response,

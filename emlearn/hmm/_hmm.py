@@ -88,7 +88,7 @@ class HMMEM(DensityMixin, EMMixin):
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
-        Largest number of iterations of one start.
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
     n_init : int, default=30
         Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
         many again join, unless it is 1.
@@ -105,7 +105,8 @@ class HMMEM(DensityMixin, EMMixin):
     algorithm : {"viterbi", "posterior"}, default="viterbi"
         What `predict` and `decode` return: the most probable path, or the most probable state at each step.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -230,7 +231,7 @@ class HMMEM(DensityMixin, EMMixin):
         "stickiness": [Interval(Real, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "startprob_init": ["array-like", None],
         "transmat_init": ["array-like", None],

@@ -95,6 +95,19 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
     return [given.override(Start("given", partial(model.start, batch, resp * counts))) for resp in every_resp]
 
 
+def gives_order(estimator):
+    """Whether starting values that an estimator was given tell which component is which."""
+    init, precisions = estimator.init_params, estimator.precisions_init
+    if estimator.means_init is not None:
+        return True
+    if precisions is not None and not STRUCTURES[estimator.covariance_type].shared:
+        each = np.reshape(precisions, (estimator.n_components, -1))
+        if (each != each[0]).any():
+            return True
+    # Of several answers of a callable that with the best fit is taken, and each may number them as it likes.
+    return not isinstance(init, str) and (not callable(init) or estimator.n_init == 1)
+
+
 def resp_of(answer, n_components, n_rows):
     """Responsibilities (K, n) from a user's labels (n,) or responsibilities (n, K)."""
     answer = np.asarray(answer)
