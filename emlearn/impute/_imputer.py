@@ -555,9 +555,8 @@ class EMImputer(TransformerMixin, EMMixin):
             means, covariances = read_array("means", means), read_array("covariances", covariances)
             names = "means", "covariances"
         if means.ndim != 2:
-            raise ValueError(
-                f"{names[0]} has shape {means.shape[not several :]}; expected {'(K, d)' if several else '(d,)'}."
-            )
+            expected = "(K, d)" if several else "(d,)"
+            raise ValueError(f"{names[0]} has shape {means.shape[not several :]}; expected {expected}.")
         K, d = means.shape
         if covariances.shape != (K, d, d):
             expected = (K, d, d)[not several :]

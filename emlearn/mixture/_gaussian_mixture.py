@@ -86,8 +86,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     weights_init : array-like of shape (K,), default=None
         Weights to start from.
     means_init : array-like of shape (K, d), default=None
-        Means to start from, with equal weights and a common covariance matrix where these are not given
-        too. There is then one start, and neither `init_params` nor `n_init` matters.
+        Means to start from, with equal weights and a common covariance matrix (of all rows about the means
+        that they are nearest to) where these are not given too. There is then one start, and neither
+        `init_params` nor `n_init` matters.
     precisions_init : array-like, default=None
         Precisions (inverse covariances) to start from, of the shape that `covariance_type` implies:
         (K, d, d), (d, d), (K, d), (K,), (d,) or ().
