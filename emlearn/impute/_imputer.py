@@ -541,8 +541,9 @@ class EMImputer(TransformerMixin, EMMixin):
         array([[ 2., 11.]])
         """
         several = weights is not None or means is not None or covariances is not None
-        if several == (mean is not None or covariance is not None):
-            raise ValueError("Give either mean and covariance, or weights, means and covariances.")
+        given = (weights, means, covariances) if several else (mean, covariance)
+        if any(part is None for part in given) or (several and not (mean is None and covariance is None)):
+            raise ValueError("Give mean and covariance, or else weights, means and covariances.")
         if not several:
             mean = read_array("mean", mean)
             means, covariances, weights = (
@@ -580,6 +581,10 @@ class EMImputer(TransformerMixin, EMMixin):
         """Take known parameters; features without a mean are empty, those without variance constant."""
         every = np.arange(means.shape[1])
         self._empty = np.isnan(means).all(axis=0)
+        known = every[~self._empty]
+        for name, given in zip(names, (means[:, known], covariances[:, known[:, None], known]), strict=True):
+            if not np.isfinite(given).all():
+                raise ValueError(f"{name} holds NaN or infinity for a feature of which there is a mean.")
         self._available_mean = weights @ means
         self.indicator_ = None
         variance = np.where(self._empty, 0.0, covariances[:, every, every]).sum(axis=0)
@@ -592,15 +597,12 @@ class EMImputer(TransformerMixin, EMMixin):
             return
         family = gaussian_family(self.covariance_type, ridge=float(self.ridge))
         own = covariances[:, features[:, None], features]
-        for name, given in zip(names, (means[:, features], own), strict=True):
-            if not np.isfinite(given).all():
-                raise ValueError(f"{name} holds NaN or infinity for a feature of which there is a mean.")
         FULL.refuse(own, len(features), names[1])
         emitted = family.of_moments(means[:, features], own)
         if not np.allclose(family.covariance(emitted), own, rtol=1e-6, atol=1e-9 * np.abs(own).max()):
             raise ValueError(
-                f"{names[1]} are not of the form that covariance_type={self.covariance_type!r} says: leave it "
-                "at 'full', which imputes the same by them."
+                f"{names[1]} has not the form that covariance_type={self.covariance_type!r} says: leave it at "
+                "'full', which imputes the same by it."
             )
         model = LatentModel(MixtureWeights(), family)
         self._take(model, LatentPair(weights, emitted), as_they_are(len(features)))

@@ -33,9 +33,9 @@ PUBLIC = {
     """,
     "emlearn.families": """
         COVARIANCE_SHAPES RESPONSES Bernoulli BernoulliParams Categorical CategoricalParams Emission
-        ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals IncompleteGaussian
-        MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product Regression RegressionParams
-        RegressionTotals Response WithGaps
+        ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals Held
+        IncompleteGaussian MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product
+        Regression RegressionParams RegressionTotals Response WithGaps
     """,
     "emlearn.hmm": "Forecast HMMEM",
     "emlearn.impute": "EMImputer MultipleImputation Pooled pool",
