@@ -529,10 +529,11 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         --------
         >>> from emlearn import MixtureOfExpertsClassifier
         >>> experts = MixtureOfExpertsClassifier.from_parameters(
-        ...     [[4.0], [-4.0]], gate_coef=[[-2.0], [2.0]], gate_intercept=[0.0, 0.0], classes=["no", "yes"]
+        ...     [[-4.0], [4.0]], [-4.0, -4.0], gate_coef=[[-2.0], [2.0]], gate_intercept=[0.0, 0.0],
+        ...     classes=["no", "yes"],
         ... )
-        >>> experts.predict([[-3.0], [0.1]])
-        array(['no', 'yes'], dtype='<U3')
+        >>> experts.predict([[-3.0], [0.0], [3.0]])
+        array(['yes', 'no', 'yes'], dtype='<U3')
         """
         known = np.unique(classes)
         if len(known) != 2 or not np.array_equal(known, classes):
