@@ -3,6 +3,7 @@
 from importlib import import_module as _import_module
 from types import ModuleType as _ModuleType
 
+from emlearn._by_hand import match_components
 from emlearn._show_versions import show_versions
 from emlearn._version import __version__
 from emlearn.hmm import HMMEM
@@ -22,6 +23,7 @@ __all__ = [
     "__version__",
     "ampute",
     "little_mcar_test",
+    "match_components",
     "missing_patterns",
     "overimpute",
     "pool",

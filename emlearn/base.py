@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._by_hand import ByHand
 from emlearn._input.arrays import check_weight
 from emlearn._input.columns import column_name, find_columns
 from emlearn._input.tables import CHUNK_ROWS, read_rows
@@ -77,7 +78,7 @@ def all_or_nothing(fit: Method) -> Method:
     return guarded_fit
 
 
-class EMMixin(CallbackSupportMixin, BaseEstimator):
+class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     """Validation, units, progress and warnings common to all estimators fitted by EM.
 
     An estimator adds its parameters, the model, its starts and its attributes.
@@ -266,7 +267,7 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
         for name in getattr(self, "_published", ()):
             vars(self).pop(name + "_", None)
         for name, value in fields.items():
-            setattr(self, name + "_", value)
+            vars(self)[name + "_"] = value
         self._published = tuple(fields)
 
     def _complaints(self, plan, best):
@@ -280,6 +281,11 @@ class EMMixin(CallbackSupportMixin, BaseEstimator):
                 f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with {gap} nats still to "
                 f"be gained. Increase max_iter, or {advice}."
             )
+
+    @property
+    def _continues(self):
+        """Whether a fit begins where the last one ended."""
+        return self.warm_start and hasattr(self, "_params")
 
     def _warm_start(self, model, units, fits, latent=None):
         """The last fit's parameters in new units as the only start.

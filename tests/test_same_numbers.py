@@ -24,7 +24,9 @@ holds with the compiled recursions and without them (``EMLEARN_PURE_PYTHON=1``).
 Written before the package was laid out anew, and the same after it, but for these, which were faults:
 acceleration was off beside a constant column ("mixture constant column") and where noise rests on its least
 ratio ("regression three", "weights", "no intercept"); a family object had no units ("hmm factors"); components
-of factors raced other starts than all others ("imputer two factor components").
+of factors raced other starts than all others ("imputer two factor components"). Since then components keep
+the order in which they were given ("mixture means given", "all given", "labels"; numbers are the same), and
+means that are given begin with the covariance of the rows about them, and take another way to the same place.
 """
 
 import argparse

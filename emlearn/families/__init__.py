@@ -1,6 +1,6 @@
 """Families of densities: what is seen, given what is hidden."""
 
-from emlearn.families.base import Emission, ExponentialFamily, Numeric, Sketch, WrappedFamily
+from emlearn.families.base import Emission, ExponentialFamily, Held, Numeric, Sketch, WrappedFamily
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
@@ -37,6 +37,7 @@ __all__ = [
     "Gaussian",
     "GaussianParams",
     "GaussianTotals",
+    "Held",
     "IncompleteGaussian",
     "MissingRows",
     "MixtureOf",

@@ -9,7 +9,7 @@ statistics of all components are one more.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
@@ -19,9 +19,17 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Family, Observed
 from emlearn.em.parametric import Wrapper
-from emlearn.em.trees import tree_map
+from emlearn.em.spaces import Fixed
+from emlearn.em.trees import leaves, tree_map
 
 FloatArray = NDArray[np.float64]
+
+# Probabilities that a user gives sum to 1 up to this.
+SUM_TOLERANCE = 1e-6
+# Added to variances of components that are compared, in units of all of them together.
+ALMOST_SINGULAR = 1e-10
+# The least overlap of two distributions that are compared: what is impossible in one of them counts as this.
+LEAST_OVERLAP = 1e-100
 
 
 class Sketch(NamedTuple):
@@ -50,11 +58,17 @@ class Emission(Family):
         Whether entries of an observation may be missing.
     is_unimodal : bool
         Whether the likelihood of one component has one maximum, so that one start is enough.
+    derived : tuple of str
+        Names in `fields` of what follows from the others.
+    floored : tuple of str
+        Names of the parameters that a floor bounds.
     """
 
     support: str = "finite numbers"
     marginalises: bool = False
     is_unimodal: bool = True
+    derived: tuple[str, ...] = ()
+    floored: tuple[str, ...] = ()
 
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
@@ -108,6 +122,69 @@ class Emission(Family):
         copies = tree_map(lambda leaf: leaf.reshape(*lead, *leaf.shape[1:]).copy(), params)
         named: dict[str, Any] = copies._asdict()
         return named
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> Any:
+        """Parameters from arrays by the names, and of the shapes, under which `fields` gives them.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or not one of them, or an array is not what it has to be.
+        """
+        raise ValueError(
+            f"{type(self).__name__} states no `from_fields`: it cannot be made of parameters by name."
+        )
+
+    def with_parameters(self, params: Any) -> Emission:
+        """The family that has these parameters: with as many categories, factors or members as they have."""
+        return self
+
+    def held(self, names: tuple[str, ...], params: Any) -> Emission:
+        """The family with the parameters of these names held where they are; ``params`` shows which there are.
+
+        Raises
+        ------
+        ValueError
+            If there is no M-step for what is left.
+        """
+        rest = [name for name in getattr(params, "_fields", ()) if name not in names]
+        if rest:
+            raise ValueError(f"{type(self).__name__} has no M-step for {' and '.join(rest)} alone.")
+        return Held(self, names)
+
+    def maximize_held(self, totals: Any, params: Any, names: tuple[str, ...]) -> Any:
+        """M-step in which the parameters of these names stay as they are."""
+        return keep(self.maximize(totals, params), params, names)
+
+    def n_held(self, params: Any, names: tuple[str, ...]) -> int:
+        """How many free parameters those of these names would be."""
+        return self.n_parameters(params)
+
+    def divergence(self, params: Any, other: Emission, others: Any) -> FloatArray:
+        """Bhattacharyya distances (K, L) of these components from those of another family.
+
+        Where a family does not say otherwise, those of Gaussians with the components' means and covariances.
+
+        Raises
+        ------
+        ValueError
+            If the two families are about different things.
+        """
+        if not (self.has_moments and other.has_moments):
+            raise self.unlike(other)
+        means, means_there = numeric(self).mean(params), numeric(other).mean(others)
+        every = np.ones(means.shape[1])
+        counts, counts_there = np.isnan(self.units(every)), np.isnan(other.units(every))
+        if means.shape[1] != means_there.shape[1] or (counts != counts_there).any():
+            raise self.unlike(other)
+        return gaussian_divergence(
+            means, numeric(self).covariance(params), means_there, numeric(other).covariance(others)
+        )
+
+    def unlike(self, other: Emission) -> ValueError:
+        """The error that says that components of two families cannot be compared."""
+        kinds = type(self).__name__, type(unwrapped(other)).__name__
+        return ValueError(f"components of {kinds[0]} cannot be compared with those of {kinds[1]}, as they are.")
 
     def with_means(self, params: Any, means: FloatArray) -> Any:
         """Parameters with the means (K, d) moved, all else as it is."""
@@ -212,6 +289,32 @@ class WrappedFamily(Wrapper, Emission):
     def fields(self, params: Any, lead: tuple[int, ...]) -> dict[str, Any]:
         return self.family.fields(params, lead)
 
+    @property
+    def derived(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.family.derived
+
+    @property
+    def floored(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.family.floored
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> Any:
+        return self.family.from_fields(named, lead)
+
+    def with_parameters(self, params: Any) -> Emission:
+        return replace(self, family=self.family.with_parameters(params))
+
+    def held(self, names: tuple[str, ...], params: Any) -> Emission:
+        return replace(self, family=self.family.held(names, params))
+
+    def maximize_held(self, totals: Any, params: Any, names: tuple[str, ...]) -> Any:
+        return self.family.maximize_held(totals, params, names)
+
+    def n_held(self, params: Any, names: tuple[str, ...]) -> int:
+        return self.family.n_held(params, names)
+
+    def divergence(self, params: Any, other: Emission, others: Any) -> FloatArray:
+        return self.family.divergence(params, other, others)
+
     def with_means(self, params: Any, means: FloatArray) -> Any:
         return self.family.with_means(params, means)
 
@@ -225,6 +328,142 @@ class WrappedFamily(Wrapper, Emission):
     def covariance(self, params: Any) -> FloatArray:
         """Covariance matrix of each component, (K, d, d)."""
         return numeric(self.family).covariance(params)
+
+
+@dataclass(frozen=True)
+class Held(WrappedFamily):
+    """A family some of whose parameters stay where they are.
+
+    Parameters
+    ----------
+    family : Emission
+        The family, with an M-step for what is not held (`Emission.maximize_held`).
+    names : tuple of str
+        Which parameters are held, by the names that they have in `Emission.fields`.
+    """
+
+    family: Emission
+    names: tuple[str, ...]
+
+    @property
+    def spaces(self) -> Any:
+        return keep(self.family.spaces, None, self.names, lambda space, _: Fixed())
+
+    def maximize(self, totals: Any, params: Any) -> Any:
+        """Parameters from Σ r T(x), those that are held as they were."""
+        return self.family.maximize_held(totals, params, self.names)
+
+    def shortened(self, stats: Any, params: Any, attempt: int) -> Any:
+        step = self.family.shortened(stats, params, attempt)
+        return None if step is None else keep(step, params, self.names)
+
+    def nearest_legal(self, params: Any) -> Any:
+        """Parameters that are free brought within the family's constraints."""
+        return keep(self.family.nearest_legal(params), params, self.names)
+
+    @property
+    def _holds_floored(self) -> bool:
+        """Whether nothing that is free is bounded by a floor."""
+        return set(self.floored) <= set(self.names)
+
+    def handicap(self, params: Any) -> float:
+        return 0.0 if self._holds_floored else self.family.handicap(params)
+
+    def resting(self, params: Any) -> NDArray[np.bool_] | None:
+        resting = None if self._holds_floored else self.family.resting(params)
+        if resting is None:
+            return None
+        pairs = zip(leaves(self.family.spaces), leaves(self.spaces), leaves(params), strict=True)
+        free = [np.full(inner.n_coordinates(p), not isinstance(own, Fixed)) for inner, own, p in pairs]
+        return resting[np.concatenate(free)]
+
+    def without_flat(self, params: Any) -> None:
+        """None: what is held has no coordinates."""
+        return None
+
+    def n_parameters(self, params: Any) -> int:
+        """Number of parameters that are not held."""
+        return self.family.n_parameters(params) - self.family.n_held(params, self.names)
+
+
+def keep(
+    new: Any, old: Any, names: tuple[str, ...], take: Callable[[Any, Any], Any] = lambda _, old: old
+) -> Any:
+    """The tree ``new`` with what has one of these names, however deep, as in ``old``: ``take`` leaf by leaf."""
+    if not hasattr(new, "_fields"):
+        return new
+    before = new if old is None else old
+    parts = zip(new._fields, new, before, strict=True)
+    return type(new)(
+        *(tree_map(take, a, b) if name in names else keep(a, b, names, take) for name, a, b in parts)
+    )
+
+
+def unwrapped(family: Emission) -> Emission:
+    """The family within all wrappers."""
+    return unwrapped(family.family) if isinstance(family, WrappedFamily) else family
+
+
+def take_fields(
+    family: Emission, named: Mapping[str, Any], needed: tuple[str, ...], optional: tuple[str, ...] = ()
+) -> list[Any]:
+    """What a user gave under the names that are needed, in their order; others are refused."""
+    known = f"the parameters of {type(family).__name__} are {', '.join(needed)}"
+    for name in named:
+        if name not in needed + optional:
+            raise ValueError(f"{name} is no parameter here: {known}.")
+    missing = [name for name in needed if named.get(name) is None]
+    if missing:
+        raise ValueError(f"{' and '.join(missing)} must be given: {known}.")
+    return [named[name] for name in needed]
+
+
+def read_field(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray:
+    """Finite numbers of a shape, in which None is any length, from what a user gave as ``name``; a copy."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers, but is {value!r}.") from None
+    fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    if not fits:
+        expected = ", ".join("any" if n is None else str(n) for n in shape) + "," * (len(shape) == 1)
+        raise ValueError(f"{name} has shape {array.shape}; expected ({expected}).")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} holds NaN or infinity: every entry must be finite.")
+    return array
+
+
+def read_shares(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray:
+    """Probabilities of sum 1 along the last axis, from what a user gave as ``name``."""
+    shares = read_field(name, value, shape)
+    if shares.size and shares.min() < 0:
+        raise ValueError(f"{name} must hold probabilities, but its least entry is {shares.min():.6g}.")
+    total = shares.sum(axis=-1, keepdims=True)
+    worst = total.flat[np.argmax(np.abs(total - 1))]
+    if abs(worst - 1) > SUM_TOLERANCE:
+        what = "it sums" if shares.ndim == 1 else "a row sums"
+        raise ValueError(f"{name} must sum to 1, but {what} to {worst:.6g}.")
+    out: FloatArray = shares / total
+    return out
+
+
+def gaussian_divergence(
+    means: FloatArray, covariances: FloatArray, means_there: FloatArray, covariances_there: FloatArray
+) -> FloatArray:
+    """Bhattacharyya distances (K, L) of K Gaussians from L others, by means and covariance matrices."""
+    d = means.shape[1]
+    every = np.concatenate([means, means_there])
+    spread = np.diagonal(np.concatenate([covariances, covariances_there]), axis1=1, axis2=2).mean(axis=0)
+    spread = np.sqrt(spread + every.var(axis=0))
+    scale = np.where(spread > 0, spread, 1.0)
+    a, b = (m / scale for m in (means, means_there))
+    # In units of all components together; the last digits bear no matrix that is singular.
+    S, T = (c / np.outer(scale, scale) + ALMOST_SINGULAR * np.eye(d) for c in (covariances, covariances_there))
+    step = a[:, None] - b[None]
+    both = 0.5 * (S[:, None] + T[None])
+    lengths = np.einsum("kli,kli->kl", step, np.linalg.solve(both, step[..., None])[..., 0])
+    log_det = np.linalg.slogdet(both)[1]
+    return lengths / 8 + 0.5 * log_det - 0.25 * (np.linalg.slogdet(S)[1][:, None] + np.linalg.slogdet(T)[1])
 
 
 class ExponentialFamily(Emission):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,16 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Probability
-from emlearn.families.base import ExponentialFamily, FloatArray, diagonal, mean_or_kept
+from emlearn.families.base import (
+    LEAST_OVERLAP,
+    Emission,
+    ExponentialFamily,
+    FloatArray,
+    diagonal,
+    mean_or_kept,
+    read_field,
+    take_fields,
+)
 
 
 class BernoulliParams(NamedTuple):
@@ -55,6 +65,21 @@ class Bernoulli(ExponentialFamily):
             may_be_1 = (params.probabilities.max(axis=0) > 0)[:, None]
             may_be_0 = (params.probabilities.min(axis=0) < 1)[:, None]
         return ((x == 1) & may_be_1) | ((x == 0) & may_be_0) | np.isnan(x)
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> BernoulliParams:
+        (probabilities,) = take_fields(self, named, ("probabilities",))
+        probabilities = read_field("probabilities", probabilities, (*lead, None))
+        if ((probabilities < 0) | (probabilities > 1)).any():
+            raise ValueError("probabilities of a 1 must lie between 0 and 1.")
+        return BernoulliParams(probabilities.reshape(-1, probabilities.shape[-1]))
+
+    def divergence(self, params: BernoulliParams, other: Emission, others: Any) -> FloatArray:
+        p = params.probabilities
+        if not isinstance(others, BernoulliParams) or others.probabilities.shape[1] != p.shape[1]:
+            raise self.unlike(other)
+        p, q = p[:, None], others.probabilities[None]
+        overlap = np.sqrt(p * q) + np.sqrt((1.0 - p) * (1.0 - q))
+        return -np.log(np.clip(overlap, LEAST_OVERLAP, 1.0)).sum(axis=2)
 
     def with_means(self, params: BernoulliParams, means: FloatArray) -> BernoulliParams:
         """Probabilities (K, d)."""

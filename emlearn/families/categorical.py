@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -11,7 +12,15 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Simplex
-from emlearn.families.base import ExponentialFamily, FloatArray, Sketch
+from emlearn.families.base import (
+    LEAST_OVERLAP,
+    Emission,
+    ExponentialFamily,
+    FloatArray,
+    Sketch,
+    read_shares,
+    take_fields,
+)
 
 # A code beyond this, and beyond the number of rows, is no code.
 MOST_CODES = 100
@@ -98,6 +107,36 @@ class Categorical(ExponentialFamily):
             known = [p.max(axis=0)[row] > 0 for p, row in zip(params.probabilities, codes, strict=True)]
             possible &= np.array(known)
         return possible | np.isnan(x)
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> CategoricalParams:
+        (given,) = take_fields(self, named, ("probabilities",))
+        if not isinstance(given, (tuple, list)) or np.ndim(given[0]) == len(lead):  # one array, for one column
+            given = [given]
+        probabilities = []
+        for j, of_column in enumerate(given):
+            name = f"probabilities[{j}]" if len(given) > 1 else "probabilities"
+            n = self.n_categories[j] if len(self.n_categories) == len(given) else None
+            shares = read_shares(name, of_column, (*lead, n))
+            probabilities.append(shares.reshape(-1, shares.shape[-1]))
+        if self.n_categories and len(self.n_categories) != len(given):
+            raise ValueError(
+                f"probabilities has arrays for {len(given)} columns, but {self} is for "
+                f"{len(self.n_categories)}."
+            )
+        return CategoricalParams(tuple(probabilities))
+
+    def with_parameters(self, params: CategoricalParams) -> Categorical:
+        return Categorical(tuple(p.shape[1] for p in params.probabilities))
+
+    def divergence(self, params: CategoricalParams, other: Emission, others: Any) -> FloatArray:
+        if not isinstance(others, CategoricalParams) or len(others.probabilities) != len(params.probabilities):
+            raise self.unlike(other)
+        total = np.zeros((len(params.probabilities[0]), len(others.probabilities[0])))
+        for p, q in zip(params.probabilities, others.probabilities, strict=True):
+            both = min(p.shape[1], q.shape[1])  # codes that one of them never saw have no overlap
+            overlap = np.sqrt(p[:, :both]) @ np.sqrt(q[:, :both]).T
+            total -= np.log(np.clip(overlap, LEAST_OVERLAP, 1.0))
+        return total
 
     def n_parameters(self, params: CategoricalParams) -> int:
         """Number of free parameters."""

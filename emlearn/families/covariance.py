@@ -196,6 +196,37 @@ class Structure:
         """Identity matrices for so many components."""
         raise NotImplementedError
 
+    # -- from what a user gives --------------------------------------------------------------------------
+
+    def refuse(self, covariance: FloatArray, d: int, name: str = "covariances") -> None:
+        """Refuse covariances (C, ...) that are not symmetric and positive definite, or not of this form."""
+        for k, matrix in enumerate(self.dense(covariance, d)):
+            which = f"{name}[{k}]" if len(covariance) > 1 else name
+            if not np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-12 * np.abs(matrix).max(initial=0.0)):
+                raise ValueError(f"{which} must be symmetric, but is not.")
+            try:
+                np.linalg.cholesky(matrix)
+            except np.linalg.LinAlgError:
+                least = np.linalg.eigvalsh(matrix)[0]
+                raise ValueError(
+                    f"{which} must be positive definite, but its least eigenvalue is {least:.6g}."
+                ) from None
+        if not self._has_form(covariance):
+            raise ValueError(f"{name} are not of the form that the components of {type(self).__name__} share.")
+
+    def _has_form(self, covariance: FloatArray) -> bool:
+        """Whether positive definite matrices share what they have to."""
+        return True
+
+    def of_dense(self, matrices: FloatArray) -> FloatArray:
+        """Covariances of this form nearest to matrices (K, d, d)."""
+        d = matrices.shape[1]
+        roots = np.linalg.cholesky(matrices)
+        products = np.array([self.moment(root, None) for root in roots])
+        weight = self.pool(np.ones(len(roots)))
+        start = self.identity(len(roots), d)
+        return self.maximize(self.pool(products), weight, start, d, np.finfo(np.float64).tiny)
+
 
 class Given(Protocol):
     """Distribution of the missing entries of a batch given the others, for one covariance matrix."""

@@ -20,7 +20,7 @@ expansion to accelerate EM: the PX-EM algorithm, Biometrika 85).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -33,7 +33,15 @@ from sklearn.utils.extmath import randomized_svd
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Positive, Real
-from emlearn.families.base import Completion, ExponentialFamily, FloatArray, Sketch, available_mean
+from emlearn.families.base import (
+    Completion,
+    ExponentialFamily,
+    FloatArray,
+    Sketch,
+    available_mean,
+    read_field,
+    take_fields,
+)
 from emlearn.families.covariance import Full
 from emlearn.families.gaussian import FLOOR_SLACK, NO_WEIGHT
 from emlearn.families.patterns import group_columns
@@ -103,6 +111,8 @@ class FactorGaussian(ExponentialFamily):
     forced: tuple[int, ...] = ()
 
     marginalises = True
+    derived = ("covariances",)
+    floored = ("noise",)
 
     @property
     def spaces(self) -> Any:
@@ -390,6 +400,33 @@ class FactorGaussian(ExponentialFamily):
             "noise": noise,
         }
         return {name: value.reshape(*lead, *value.shape[1:]).copy() for name, value in named.items()}
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> FactorParams:
+        means, loadings, noise = take_fields(self, named, ("means", "loadings", "noise"), ("covariances",))
+        means = read_field("means", means, (*lead, None))
+        d = means.shape[-1]
+        loadings = read_field("loadings", loadings, (*lead, d, None))
+        noise = read_field("noise", noise, (*lead, d))
+        if not (noise > 0).all():
+            raise ValueError(f"noise must be positive; the least is {noise.min():.6g}.")
+        params = FactorParams(
+            means.reshape(-1, d), loadings.reshape(-1, d, loadings.shape[-1]), noise.reshape(-1, d)
+        )
+        given = named.get("covariances")
+        if given is not None:
+            covariances = read_field("covariances", given, (*lead, d, d)).reshape(-1, d, d)
+            own = self.covariance(params)
+            if not np.allclose(covariances, own, rtol=1e-6, atol=1e-6 * np.abs(own).max()):
+                raise ValueError("covariances are not loadings @ loadings.T + diag(noise): leave them out.")
+        return params
+
+    def with_parameters(self, params: FactorParams) -> FactorGaussian:
+        return replace(self, n_factors=params.loadings.shape[2])
+
+    def precisions(self, params: FactorParams) -> FloatArray:
+        """Precisions, (K, d, d)."""
+        whitener = self.precisions_cholesky(params)
+        return whitener @ whitener.swapaxes(1, 2)
 
     def precisions_cholesky(self, params: FactorParams) -> FloatArray:
         """Square roots of the precisions, upper triangular, (K, d, d)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -15,12 +15,17 @@ from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
 from emlearn.families.base import (
     Completion,
+    Emission,
     ExponentialFamily,
     FloatArray,
+    Held,
     Sketch,
     available_mean,
+    keep,
     linear_forms,
     mean_or_kept,
+    read_field,
+    take_fields,
 )
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 from emlearn.families.incomplete import Filled, available_moments, fill
@@ -107,6 +112,7 @@ class Gaussian(ExponentialFamily):
     ridge: float = 0.0
 
     marginalises = True
+    floored = ("covariances",)
 
     @cached_property
     def spaces(self) -> Any:
@@ -389,6 +395,13 @@ class Gaussian(ExponentialFamily):
         whitener = self.structure.whitener(params.covariances)
         return whitener[0] if self.structure.shared else whitener
 
+    def precisions(self, params: GaussianParams) -> FloatArray:
+        """Precisions, of the shape of the covariances in `fields`."""
+        whitener = self.precisions_cholesky(params)
+        if isinstance(self.structure, Full):
+            return whitener @ np.swapaxes(whitener, -1, -2)
+        return whitener**2
+
     def n_parameters(self, params: GaussianParams) -> int:
         """Number of free parameters."""
         K, d = params.means.shape
@@ -414,6 +427,35 @@ class Gaussian(ExponentialFamily):
         else:
             covariances = covariances.reshape(*lead, *covariances.shape[1:]).copy()
         return {"means": means.reshape(*lead, -1).copy(), "covariances": covariances}
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> GaussianParams:
+        means, covariances = take_fields(self, named, ("means", "covariances"))
+        means = read_field("means", means, (*lead, None))
+        d = means.shape[-1]
+        means = means.reshape(-1, d)
+        stack = self.structure.identity(len(means), d).shape
+        shape = stack[1:] if self.structure.shared else (*lead, *stack[1:])
+        covariances = read_field("covariances", covariances, shape).reshape(stack)
+        self.structure.refuse(covariances, d)
+        return GaussianParams(means, covariances)
+
+    def of_moments(self, means: FloatArray, covariances: FloatArray) -> GaussianParams:
+        """Parameters from means (K, d) and the nearest of this form to covariance matrices (K, d, d)."""
+        return GaussianParams(means, self.structure.of_dense(covariances))
+
+    def maximize_held(
+        self, totals: GaussianTotals, params: GaussianParams, names: tuple[str, ...]
+    ) -> GaussianParams:
+        if "means" in names:  # covariances are then about the means as they are
+            totals = totals._replace(first=np.zeros_like(totals.first))
+        return keep(self.maximize(totals, params), params, names)
+
+    def held(self, names: tuple[str, ...], params: GaussianParams) -> Emission:
+        return Held(self, names)
+
+    def n_held(self, params: GaussianParams, names: tuple[str, ...]) -> int:
+        K, d = params.means.shape
+        return K * d * ("means" in names) + self.structure.n_free(K, d) * ("covariances" in names)
 
     def with_means(self, params: GaussianParams, means: FloatArray) -> GaussianParams:
         """Parameters with the means (K, d) moved, all else as it is."""

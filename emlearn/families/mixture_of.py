@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logsumexp
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.parametric import Composite, Leaf
 from emlearn.em.spaces import Simplex
-from emlearn.families.base import Emission, FloatArray, Sketch, numeric
+from emlearn.families.base import Emission, FloatArray, Held, Sketch, numeric, read_shares, unwrapped
 
 # Points that spread this little, relative to all points, have no direction of their own.
 NO_SPREAD = 1e-12
@@ -183,6 +184,60 @@ class MixtureOf(Composite, Emission):
         M = self.n_components
         weights = params.weights.reshape(*lead, M).copy()
         return {"weights": weights, **self.family.fields(params.members, (*lead, M))}
+
+    @property
+    def derived(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.family.derived
+
+    @property
+    def floored(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.family.floored
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> MixtureParams:
+        members = {name: value for name, value in named.items() if name != "weights"}
+        if named.get("weights") is None:
+            raise ValueError("weights must be given: those of the members of each mixture.")
+        weights = read_shares("weights", named["weights"], (*lead, None))
+        M = weights.shape[-1]
+        return MixtureParams(weights.reshape(-1, M), self.family.from_fields(members, (*lead, M)))
+
+    def with_parameters(self, params: MixtureParams) -> MixtureOf:
+        return MixtureOf(self.family.with_parameters(params.members), params.weights.shape[1])
+
+    def held(self, names: tuple[str, ...], params: MixtureParams) -> Emission:
+        if set(names) - {"weights"}:
+            self.family.held(names, params.members)  # which refuses what it cannot
+        return Held(self, names)
+
+    def maximize_held(
+        self, totals: MixtureTotals, params: MixtureParams, names: tuple[str, ...]
+    ) -> MixtureParams:
+        new = self.maximize(totals, params)
+        members = new.members
+        if set(names) - {"weights"}:
+            members = self.family.maximize_held(totals.members, params.members, names)
+        return MixtureParams(params.weights if "weights" in names else new.weights, members)
+
+    def n_held(self, params: MixtureParams, names: tuple[str, ...]) -> int:
+        of_weights = params.weights.size - len(params.weights) if "weights" in names else 0
+        return of_weights + (self.family.n_held(params.members, names) if set(names) - {"weights"} else 0)
+
+    def divergence(self, params: MixtureParams, other: Emission, others: Any) -> FloatArray:
+        """That of the mixtures of the roots of their members' densities, which is 0 for equal ones alone."""
+        other = unwrapped(other)
+        if not isinstance(other, MixtureOf):
+            return super().divergence(params, other, others)
+        here, there = (self.family, params), (other.family, others)
+
+        def log_overlap(one: tuple[Emission, Any], two: tuple[Emission, Any]) -> FloatArray:
+            (family, a), (another, b) = one, two
+            apart = family.divergence(a.members, another, b.members)
+            shape = *a.weights.shape, *b.weights.shape
+            weights = a.weights[:, :, None, None] * b.weights
+            return np.asarray(logsumexp(-apart.reshape(shape), axis=(1, 3), b=weights))
+
+        own, own_there = (np.diagonal(log_overlap(one, one)) for one in (here, there))
+        return 0.5 * (own[:, None] + own_there) - log_overlap(here, there)
 
     def with_means(self, params: MixtureParams, means: FloatArray) -> MixtureParams:
         """Parameters with the means (K, d) of the mixtures moved, their members along with them."""

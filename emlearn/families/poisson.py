@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +12,15 @@ from scipy.special import gammaln
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
-from emlearn.families.base import ExponentialFamily, FloatArray, diagonal, mean_or_kept
+from emlearn.families.base import (
+    Emission,
+    ExponentialFamily,
+    FloatArray,
+    diagonal,
+    mean_or_kept,
+    read_field,
+    take_fields,
+)
 
 
 class PoissonParams(NamedTuple):
@@ -54,6 +63,20 @@ class Poisson(ExponentialFamily):
         if params is not None:
             possible &= (x == 0) | (params.rates.max(axis=0) > 0)[:, None]
         return possible | np.isnan(x)
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> PoissonParams:
+        (rates,) = take_fields(self, named, ("rates",))
+        rates = read_field("rates", rates, (*lead, None))
+        if (rates < 0).any():
+            raise ValueError(f"rates must not be negative; the least is {rates.min():.6g}.")
+        return PoissonParams(rates.reshape(-1, rates.shape[-1]))
+
+    def divergence(self, params: PoissonParams, other: Emission, others: Any) -> FloatArray:
+        if not isinstance(others, PoissonParams) or others.rates.shape[1] != params.rates.shape[1]:
+            raise self.unlike(other)
+        roots, roots_there = np.sqrt(params.rates), np.sqrt(others.rates)
+        step = roots[:, None] - roots_there
+        return 0.5 * np.einsum("kld,kld->kl", step, step)
 
     def with_means(self, params: PoissonParams, means: FloatArray) -> PoissonParams:
         """Rates (K, d)."""

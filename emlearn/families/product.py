@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.parametric import Composite
 from emlearn.em.trees import leaves
-from emlearn.families.base import Emission, FloatArray, Sketch, numeric
+from emlearn.families.base import Emission, FloatArray, Sketch, numeric, take_fields, unwrapped
 
 
 @dataclass(frozen=True)
@@ -163,6 +163,26 @@ class Product(Composite, Emission):
         """Copies of the parts' parameters, a tuple with a dict for each."""
         parts = zip(self.families, params, strict=True)
         return {"parts": tuple(family.fields(p, lead) for family, p in parts)}
+
+    def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> tuple[Any, ...]:
+        (given,) = take_fields(self, named, ("parts",))
+        if len(given) != len(self.parts):
+            raise ValueError(f"parts are {len(given)}, but the families side by side are {len(self.parts)}.")
+        return tuple(
+            family.from_fields(of_part, lead) for family, of_part in zip(self.families, given, strict=True)
+        )
+
+    def with_parameters(self, params: tuple[Any, ...]) -> Product:
+        parts = zip(self.parts, params, strict=True)
+        return Product(tuple((columns, family.with_parameters(p)) for (columns, family), p in parts))
+
+    def divergence(self, params: tuple[Any, ...], other: Emission, others: Any) -> FloatArray:
+        """The sum of the parts' own."""
+        other = unwrapped(other)
+        if not isinstance(other, Product) or [c for c, _ in other.parts] != [c for c, _ in self.parts]:
+            raise self.unlike(other)
+        parts = zip(self.families, params, other.families, others, strict=True)
+        return np.asarray(sum(family.divergence(p, there, q) for family, p, there, q in parts))
 
     def with_means(self, params: tuple[Any, ...], means: FloatArray) -> tuple[Any, ...]:
         """Parameters with the means (K, d) moved where the families have any."""

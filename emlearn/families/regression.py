@@ -21,7 +21,7 @@ from emlearn.em.algebra import solve, weighted_gram
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Fixed, Positive, Real, SharedColumns
-from emlearn.families.base import ExponentialFamily, FloatArray
+from emlearn.families.base import Emission, ExponentialFamily, FloatArray, unwrapped
 from emlearn.families.responses import Response
 
 # Dispersions this much above a bound, relatively, count as resting on it.
@@ -333,6 +333,21 @@ class Regression(ExponentialFamily):
         coef = params.coef * (scale_y / scale)
         coef[:, 0] += shift_y - coef @ shift
         return RegressionParams(coef, params.dispersion * scale_y**2)
+
+    def divergence(self, params: RegressionParams, other: Emission, others: Any) -> FloatArray:
+        """Bhattacharyya distances (K, L) of normal responses; columns of the design have mean square 1."""
+        other = unwrapped(other)
+        if not isinstance(other, Regression) or (other.response, other.n_columns) != (
+            self.response,
+            self.n_columns,
+        ):
+            raise self.unlike(other)
+        step = params.coef[:, None] - others.coef
+        noise = np.broadcast_to(params.dispersion, len(params.coef))[:, None]
+        noise_there = np.broadcast_to(others.dispersion, len(others.coef))
+        both = noise + noise_there
+        apart = 0.25 * np.einsum("klp,klp->kl", step, step) / both
+        return apart + 0.5 * np.log(both / (2.0 * np.sqrt(noise * noise_there)))
 
     def reorder(self, params: RegressionParams, order: NDArray[np.int_]) -> RegressionParams:
         """Parameters with the components in another order."""

@@ -103,6 +103,12 @@ class _SharedForm(Structure):
     def coordinates_of(self, matrices: NDArray[np.bool_], n_coordinates: int) -> NDArray[np.bool_]:
         return np.full(n_coordinates, matrices.any())
 
+    def _has_form(self, covariance: FloatArray) -> bool:
+        K, d = covariance.shape[:2]
+        tiny = np.finfo(np.float64).tiny
+        nearest = self.maximize(self._products_of(covariance), np.ones(K), covariance, d, tiny)
+        return np.allclose(nearest, covariance, rtol=1e-6, atol=1e-9 * np.abs(covariance).max())
+
     def nearest(self, covariance: FloatArray, floor: float) -> FloatArray:
         # That of greatest likelihood for data with these covariances, components weighing alike.
         K, d = covariance.shape[:2]

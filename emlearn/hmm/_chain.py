@@ -27,12 +27,12 @@ def bind_chain(estimator):
     given : ChainParams
         None for the parts that a start is to find.
     """
-    K, startprob = estimator.n_components, estimator.startprob
-    start = _probabilities("startprob_init", estimator.startprob_init, (K,))
-    transition = _probabilities("transmat_init", estimator.transmat_init, (K, K))
+    K, startprob, held = estimator.n_components, estimator.startprob, held_names(estimator)
+    start = probabilities_of("startprob_init", estimator.startprob_init, (K,))
+    transition = probabilities_of("transmat_init", estimator.transmat_init, (K, K))
     fixed, stationary = None, False
     if not isinstance(startprob, str):
-        fixed = _probabilities("startprob", startprob, (K,))
+        fixed = probabilities_of("startprob", startprob, (K,))
     elif startprob == "uniform":
         fixed = np.full(K, 1.0 / K)
     else:
@@ -50,21 +50,46 @@ def bind_chain(estimator):
             "startprob='stationary' needs transitions by which every state can be reached from every other, "
             "but transition forbids too many."
         )
+    if "startprob" in held and stationary:
+        raise ValueError(
+            "fixed holds startprob, but startprob='stationary' lets it follow from the transitions: drop one "
+            "of them."
+        )
+    for name, value in (("startprob", start if fixed is None else fixed), ("transmat", transition)):
+        if name in held and value is None and not estimator._continues:
+            raise ValueError(f"fixed holds {name}, but there is no value to hold it at: give {name}_init.")
     sticky = estimator.stickiness * np.eye(K) if estimator.stickiness else 0.0
     chain = MarkovChain(
-        fixed_start=fixed is not None,
+        fixed_start=fixed is not None or "startprob" in held,
         stationary=stationary,
         allowed=allowed,
         start_concentration=_concentration("startprob_prior", estimator.startprob_prior, [(K,)]),
         concentration=_concentration("transmat_prior", estimator.transmat_prior, [(K,), (K, K)]) + sticky,
+        fixed_transition="transmat" in held,
     )
     return chain, ChainParams(start if fixed is None else fixed, transition)
+
+
+def held_names(estimator):
+    """Names of the parts that are held fixed."""
+    fixed = estimator.fixed
+    names = (fixed,) if isinstance(fixed, str) else tuple(fixed)
+    for name in names:
+        if not isinstance(name, str):
+            raise ValueError(f"fixed={fixed!r} must hold names of parameters, as in ('transmat', 'means').")
+    return names
 
 
 def is_exchangeable(estimator, labels):
     """Whether nothing but their estimates tells states apart."""
     by_state = (estimator.startprob_prior, estimator.transmat_prior)
-    given = (estimator.startprob_init, estimator.transmat_init, estimator.means_init, labels)
+    given = (
+        estimator.startprob_init,
+        estimator.transmat_init,
+        estimator.means_init,
+        estimator.emission_init,
+        labels,
+    )
     return (
         isinstance(estimator.startprob, str)
         and isinstance(estimator.transition, str)
@@ -97,7 +122,7 @@ def check_labels(labels, sequences, n_states, chain, given):
         As `bind_chain` returns them.
     """
     first = sequences.offsets[:-1]
-    if chain.fixed_start:
+    if chain.fixed_start and given.start is not None:
         forbidden = (labels[first] >= 0) & (given.start[labels[first]] == 0)
         if forbidden.any():
             sequence = int(np.argmax(forbidden))
@@ -142,7 +167,7 @@ def _read_transition(transition, K):
             "transition holds 0 and 1, but its rows do not sum to 1: if it says which transitions are "
             "possible, make it boolean."
         )
-    probabilities = None if kind == "b" else _probabilities("transition", given, (K, K))
+    probabilities = None if kind == "b" else probabilities_of("transition", given, (K, K))
     given = given > 0
     if not given.any(axis=1).all():
         state = int(np.argmin(given.any(axis=1)))
@@ -150,7 +175,7 @@ def _read_transition(transition, K):
     return given, probabilities
 
 
-def _probabilities(name, value, shape):
+def probabilities_of(name, value, shape):
     """Probabilities from what a user gave, along the last axis; None for None."""
     if value is None:
         return None

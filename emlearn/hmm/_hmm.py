@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from numbers import Integral, Real
 from typing import Any, Literal, NamedTuple, Self
@@ -13,6 +14,7 @@ from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
 from emlearn._sample import ground, portfolio
@@ -33,11 +35,20 @@ from emlearn.hmm._chain import (
     bind_chain,
     check_allowed,
     check_labels,
+    held_names,
     is_exchangeable,
+    probabilities_of,
 )
-from emlearn.hmm._emissions import emission_family, parts_of, refuse_impossible
+from emlearn.hmm._emissions import (
+    GivenEmission,
+    emission_family,
+    emission_of,
+    n_columns_of,
+    parts_of,
+    refuse_impossible,
+)
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
-from emlearn.latent import stationary_distribution
+from emlearn.latent import ChainParams, stationary_distribution
 
 N_AGREE = 3  # starts that must meet at the best value, or as many again join
 
@@ -88,7 +99,7 @@ class HMMEM(DensityMixin, EMMixin):
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
-        Largest number of iterations of one start.
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
     n_init : int, default=30
         Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
         many again join, unless it is 1.
@@ -98,6 +109,14 @@ class HMMEM(DensityMixin, EMMixin):
         Transition matrix to start from. Zeros stay zero.
     means_init : array-like of shape (K, d), default=None
         Means (rates, probabilities) to start from. There is then one start, whatever `n_init` says.
+    emission_init : dict, default=None
+        Parameters of the emissions to start from, by the names under which they are published: `means` and
+        `covariances`, `rates`, `probabilities`, `weights`, in their shapes. For a dict of emissions a dict of
+        these by the columns of each, as `emission_params_` has them. Where it says of every column where states
+        are (means, or all parameters) there is one start.
+    fixed : str or sequence of str, default=()
+        What stays at the starting value that is given: "startprob", "transmat" and names of parameters of the
+        emissions, as in ``("transmat", "means")``.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     sequence_id : str, default=None
@@ -105,7 +124,8 @@ class HMMEM(DensityMixin, EMMixin):
     algorithm : {"viterbi", "posterior"}, default="viterbi"
         What `predict` and `decode` return: the most probable path, or the most probable state at each step.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -173,7 +193,7 @@ class HMMEM(DensityMixin, EMMixin):
 
     States are sorted by their first mean, or, where there are only categories, by how often they are visited.
     They keep their order where something tells them apart: fixed or forbidden transitions, known states,
-    given starting values or priors by state.
+    given starting values or priors by state; and where a fit goes on from the last one.
 
     `predict` and `predict_proba` look at the whole sequence, past and future. `filter_proba` and `predict_next`
     look at the past alone.
@@ -211,6 +231,16 @@ class HMMEM(DensityMixin, EMMixin):
     emission_params_: Any
     n_sequences_: int
 
+    _of_parameters = frozenset(
+        f"{name}_"
+        for name in (
+            *("startprob", "transmat", "stationary_distribution", "emission_params"),
+            *("means", "covariances", "rates", "probabilities", "weights", "loadings", "noise"),
+            *("covars", "lambdas", "emissionprob"),  # what hmmlearn calls them
+        )
+    )
+    _made_of = "startprob, transmat, means=..., covariances=..., ..."
+
     # Groups say which rows are a sequence: wherever rows go, they go along.
     __metadata_request__fit = {"groups": True}
     __metadata_request__predict = {"groups": True}
@@ -230,11 +260,13 @@ class HMMEM(DensityMixin, EMMixin):
         "stickiness": [Interval(Real, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "startprob_init": ["array-like", None],
         "transmat_init": ["array-like", None],
         "means_init": ["array-like", None],
+        "emission_init": [dict, None],
+        "fixed": [str, tuple, list],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
         "sequence_id": [str, Integral, None],
         "algorithm": [StrOptions({"viterbi", "posterior"})],
@@ -264,6 +296,8 @@ class HMMEM(DensityMixin, EMMixin):
         startprob_init: ArrayLike | None = None,
         transmat_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
+        emission_init: dict[Any, Any] | None = None,
+        fixed: str | Sequence[str] = (),
         acceleration: Acceleration = "auto",
         sequence_id: str | int | None = None,
         algorithm: Literal["viterbi", "posterior"] = "viterbi",
@@ -289,6 +323,8 @@ class HMMEM(DensityMixin, EMMixin):
         self.startprob_init = startprob_init
         self.transmat_init = transmat_init
         self.means_init = means_init
+        self.emission_init = emission_init
+        self.fixed = fixed
         self.acceleration = acceleration
         self.sequence_id = sequence_id
         self.algorithm = algorithm
@@ -358,14 +394,15 @@ class HMMEM(DensityMixin, EMMixin):
         rows, of_all = sequences.rows, sequences.lengths
         sample = SequenceSample.of(rows, of_all, weight, labels, self._sample_size(), rng)
         family, units = self._bind_family(emission, sequences, row_weight, sample)
-        model = LatentModel(chain, family)
         exchangeable = is_exchangeable(self, labels)
-        starts = self._starts(model, sample, units, given, exchangeable, rng)
+        free = LatentModel(chain, family)
+        model, starts = self._starts(free, sample, units, given, exchangeable, rng)
         n_threads = effective_n_jobs(self.n_jobs)
         everything = partial(Batches, rows, weight, lengths=of_all, labels=labels, n_threads=n_threads)
         cut = {"units": units, "floats_per_row": self._floats_per_row()}
         data, part = ground(sample, starts, everything, **cut)
         volume = _total(self._log_volume(rows, units), row_weight)
+        self._made_with = self._making()
         self.n_sequences_ = sequences.n_sequences
         return Plan(
             model,
@@ -376,7 +413,7 @@ class HMMEM(DensityMixin, EMMixin):
             size=n_steps,
             log_volume=volume,
             n_observed=n_steps,
-            exchangeable=exchangeable,
+            exchangeable=exchangeable and not self._continues,
             n_agree=N_AGREE,
         )
 
@@ -432,15 +469,21 @@ class HMMEM(DensityMixin, EMMixin):
             exchangeable=exchangeable,
             floats_per_row=self._floats_per_row(),
         )
-        if self.warm_start and hasattr(self, "_params"):
-            return self._last(model, units, given, make.everything().family)
+        emission = None
+        if self.emission_init is not None or held_names(self):
+            emission = GivenEmission(self, model.family, make.everything().family, units)
+            model = LatentModel(model.latent, emission.family)
+        if self._continues:
+            return model, self._last(model, units, given, make.everything().family)
         if self.n_components == 1 and model.family.is_unimodal:
             starts = [Start("all", make.everything)]
         elif means is not None:
             starts = [make.at(means)]
+        elif emission is not None and emission.places:
+            starts = [Start("given", make.everything)]
         else:
             starts = portfolio(make.start, make.kinds, self.n_init, rng)
-        return [given_start(start, given) for start in starts]
+        return model, [given_start(start, given, emission) for start in starts]
 
     _form = "emission or covariance_type"
 
@@ -452,7 +495,7 @@ class HMMEM(DensityMixin, EMMixin):
             raise ValueError("warm_start=True continues the last fit, but X has other categories now.")
         if fits:
             check_allowed("The last fit's transmat_", chain.transition, model.latent.allowed)
-        if model.latent.fixed_start:
+        if model.latent.fixed_start and given.start is not None:
             chain = chain._replace(start=given.start)
         return self._warm_start(model, units, fits, latent=chain)
 
@@ -478,21 +521,103 @@ class HMMEM(DensityMixin, EMMixin):
         chain, emitted = params
         chain = chain._replace(start=model.latent.start_of(chain))
         self._model, self._params, self._units = model, LatentPair(chain, emitted), units
-        self._made_with = self._making()
-        self.startprob_, self.transmat_ = chain.start.copy(), chain.transition.copy()
-        self.stationary_distribution_ = stationary_distribution(chain.transition, chain.start)
-        self._take_emission(model.family, model.family.in_units(emitted, units))
+        in_the_long_run = stationary_distribution(chain.transition, chain.start)
+        fields = {"startprob": chain.start.copy(), "transmat": chain.transition.copy()}
+        fields["stationary_distribution"] = in_the_long_run
+        self._publish(fields | self._fields_of_emission(model.family, model.family.in_units(emitted, units)))
         self.n_parameters_ = model.latent.n_parameters(chain) + model.family.n_parameters(emitted)
 
-    def _take_emission(self, family, emitted):
+    def _fields_of_emission(self, family, emitted):
         """Parameters of the emissions, under names of their own where all columns have the same."""
         parts = parts_of(family, self.n_features_in_, tree_map(np.copy, emitted))
         if len(parts) > 1:
-            self.emission_params_ = {tuple(columns.tolist()): params for columns, _, params in parts}
-            self._publish({})
-            return
-        self.emission_params_ = parts[0][2]
-        self._publish(family.fields(emitted, (self.n_components,)))
+            return {"emission_params": {tuple(columns.tolist()): params for columns, _, params in parts}}
+        return {"emission_params": parts[0][2], **family.fields(emitted, (self._n_fitted,))}
+
+    @classmethod
+    def from_parameters(
+        cls,
+        startprob: ArrayLike,
+        transmat: ArrayLike,
+        *,
+        emission: str | dict[Any, Any] | Emission = "gaussian",
+        emission_params: Any = None,
+        feature_names: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """A hidden Markov model of known parameters, in place of a fit.
+
+        Parameters
+        ----------
+        startprob : array-like of shape (K,), or {"stationary", "uniform"}
+            Distribution of the first state.
+        transmat : array-like of shape (K, K)
+            Probabilities of transitions, from row to column.
+        emission : str, dict or family object, default="gaussian"
+            What states emit, as of the class.
+        emission_params : dict or NamedTuple, default=None
+            Where columns have emissions of their own: for the columns of each, as a tuple, a dict of its
+            parameters by name. What is published as `emission_params_` will do for every emission.
+        feature_names : array-like of str of shape (d,), default=None
+            Names of the features.
+        **params
+            Parameters of the emissions by the names under which they are published, where all columns have the
+            same: ``means`` and ``covariances`` (with "gmm" and ``weights``; with ``covariance_type="factor"``
+            ``loadings`` and ``noise`` instead of covariances), ``rates``, ``probabilities``. And other
+            parameters of the class. With ``warm_start=True`` a fit goes on from here.
+
+        Returns
+        -------
+        model : HMMEM
+            Fitted, without what only a fit can tell, such as `converged_`.
+
+        Raises
+        ------
+        ValueError
+            If probabilities are negative or do not sum to 1, a covariance is not symmetric and positive
+            definite, a parameter is missing or not one of the emission's, or shapes do not fit.
+
+        Examples
+        --------
+        >>> from emlearn import HMMEM
+        >>> model = HMMEM.from_parameters(
+        ...     [0.5, 0.5], [[0.9, 0.1], [0.2, 0.8]], emission="poisson", rates=[[2.0], [9.0]]
+        ... )
+        >>> model.predict([[1.0], [3.0], [8.0], [10.0]])
+        array([0, 0, 1, 1])
+        """
+        transmat = read_array("transmat", transmat)
+        if transmat.ndim != 2 or transmat.shape[0] != transmat.shape[1]:
+            raise ValueError(f"transmat has shape {transmat.shape}; expected (K, K).")
+        K = len(transmat)
+        transmat = probabilities_of("transmat", transmat, (K, K))
+        known = cls._get_param_names()
+        named = {name: value for name, value in params.items() if name not in known}
+        params = {name: value for name, value in params.items() if name in known} | {"emission": emission}
+        for name, field, axis in (("n_factors", "loadings", -1), ("n_mixtures", "weights", -1)):
+            if np.ndim(named.get(field)):
+                params.setdefault(name, np.shape(named[field])[axis])
+        if isinstance(startprob, str):
+            params["startprob"] = startprob
+        model = cls._of_legal(K, params)
+        chain, _ = bind_chain(model.set_params(fixed=()))
+        model.fixed = params.get("fixed", ())
+        check_allowed("transmat", transmat, chain.allowed)
+        if not isinstance(startprob, str):
+            start = probabilities_of("startprob", startprob, (K,))
+        else:
+            start = stationary_distribution(transmat) if chain.stationary else np.full(K, 1.0 / K)
+        if feature_names is not None:
+            names = [feature_names] if isinstance(feature_names, str) else list(feature_names)
+            model._know_features(len(names), names)
+        family, emitted = emission_of(model, emission_params, named)
+        d = n_columns_of(family, emitted)
+        model._know_features(d, feature_names)
+        model._made_with = model._making()
+        model._take(
+            LatentModel(chain, family), LatentPair(ChainParams(start, transmat), emitted), as_they_are(d)
+        )
+        return model
 
     def _complaints(self, plan, best):
         # With so few steps every covariance is singular, and the data's own warning has said so.
@@ -810,7 +935,13 @@ class HMMEM(DensityMixin, EMMixin):
         sequences, _, predictive = self._filter(X, groups, lengths)
         _check_ignored(y, sequences)
         alone = sequences.form == "rows" and sequences.n_sequences == 1
-        if alone and self.n_sequences_ > 1 and groups is None and lengths is None and self.sequence_id is None:
+        if (
+            alone
+            and getattr(self, "n_sequences_", 1) > 1
+            and groups is None
+            and lengths is None
+            and self.sequence_id is None
+        ):
             self._warn(
                 f"These {len(sequences.rows)} rows count as one sequence, but the model was fitted on "
                 f"{self.n_sequences_}. If they are several, pass a list of sequences, groups, lengths or "

@@ -312,11 +312,13 @@ class ChainStarts:
         return self._model.start(self._batch, resp * self._weight, rng)
 
 
-def given_start(start, chain):
-    """The start with the parts of the chain that are given in place of what it finds; None for the others."""
+def given_start(start, chain, emission=None):
+    """The start with what is given in place of what it finds: parts of the chain (None: not), and emissions."""
 
     def make():
         params = start.make()
+        if emission is not None:
+            params = params._replace(family=emission.put(params.family))
         parts = {name: value for name, value in chain._asdict().items() if value is not None}
         return params._replace(latent=params.latent._replace(**parts))
 

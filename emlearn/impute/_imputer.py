@@ -18,6 +18,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.tables import find_bad_entry
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, in_units, portfolio
@@ -44,7 +45,8 @@ from emlearn.em import (
     em_rate,
     one_blas_thread,
 )
-from emlearn.families import COVARIANCE_TYPES, gaussian_family
+from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
+from emlearn.families.base import read_shares
 from emlearn.impute._draws import draw, redrawn
 from emlearn.impute._report import RAISED_TO, complaints_of_columns, of_few_rows, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
@@ -55,6 +57,7 @@ from emlearn.mixture._starts import GaussianStarts, kinds_for
 # property of the data, not of their number); with more it is what the last steps of the fit tell.
 FEW_PARAMETERS = 50
 RATE_ROWS = 1000
+FULL = COVARIANCE_SHAPES["full"]
 
 
 class EMImputer(TransformerMixin, EMMixin):
@@ -83,7 +86,7 @@ class EMImputer(TransformerMixin, EMMixin):
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
-        Largest number of iterations of one start.
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
     n_init : int, default=30
         Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
         many again join, unless it is 1.
@@ -115,7 +118,7 @@ class EMImputer(TransformerMixin, EMMixin):
     covariance_ : ndarray of shape (d, d)
         Covariance of the features, of the whole mixture. Computed when asked for.
     weights_ : ndarray of shape (K,)
-        Weights of the components, largest first.
+        Weights of the components, largest first, unless `reorder` has changed that.
     means_ : ndarray of shape (K, d)
         Means of the components.
     covariances_ : ndarray of shape (K, d, d)
@@ -200,6 +203,9 @@ class EMImputer(TransformerMixin, EMMixin):
     ridge_: float
     indicator_: Any
 
+    _of_parameters = frozenset({"weights_", "means_", "mean_", "covariance_", "covariances_"})
+    _made_of = "mean, covariance"
+
     _parameter_constraints: dict = {
         "missing_values": "no_validation",
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -207,7 +213,7 @@ class EMImputer(TransformerMixin, EMMixin):
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "ridge": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "min_value": [Real, "array-like"],
         "max_value": [Real, "array-like"],
@@ -447,7 +453,9 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _publish_race(self, plan, result):
         super()._publish_race(plan, result)
-        if plan.model is None:
+        if plan.model is not None and not result.best.n_iter:
+            self.fraction_missing_information_ = np.nan  # nothing was iterated that could tell
+        elif plan.model is None:
             self.fraction_missing_information_ = 0.0
         elif self.n_parameters_ > FEW_PARAMETERS:
             self.fraction_missing_information_ = result.best.secants.rate
@@ -468,14 +476,136 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
-        self.weights_ = params.latent.copy()
-        self.means_ = np.tile(self._available_mean, (len(params.latent), 1))
+        means = np.tile(self._available_mean, (len(params.latent), 1))
         if len(self._features):
             family = model.family
-            self.means_[:, self._features] = family.mean(family.in_units(params.family, units))
+            means[:, self._features] = family.mean(family.in_units(params.family, units))
             self.ridge_ = float(family.ridge)
             self.n_parameters_ = len(params.latent) - 1 + family.n_parameters(params.family)
-        self.mean_ = params.latent @ self.means_
+        self._publish({"weights": params.latent.copy(), "means": means, "mean": params.latent @ means})
+
+    def _divergence(self, other):
+        if not np.array_equal(self._features, other._features):
+            raise ValueError("features that were constant or empty in one of the fits vary in the other.")
+        return super()._divergence(other) if len(self._features) else np.zeros((1, 1))
+
+    @classmethod
+    def from_parameters(
+        cls,
+        mean: ArrayLike | None = None,
+        covariance: ArrayLike | None = None,
+        *,
+        weights: ArrayLike | None = None,
+        means: ArrayLike | None = None,
+        covariances: ArrayLike | None = None,
+        covariance_type: CovarianceType = "full",
+        feature_names: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """An imputer by a known distribution, in place of a fit.
+
+        Parameters
+        ----------
+        mean : array-like of shape (d,), default=None
+            Mean of each feature; NaN for one of which nothing is known.
+        covariance : array-like of shape (d, d), default=None
+            Covariance of the features; rows of 0 for features that are constant.
+        weights, means, covariances : array-like of shape (K,), (K, d), (K, d, d), default=None
+            Weights, means and covariances of several components, in place of the two above.
+        covariance_type : str, default="full"
+            Form that the covariances have, as of the class, but for "factor": covariances do not tell loadings,
+            and "full" imputes the same by them.
+        feature_names : array-like of str of shape (d,), default=None
+            Names of the features.
+        **params
+            Other parameters of the class.
+
+        Returns
+        -------
+        imputer : EMImputer
+            Fitted, without what only a fit and its rows can tell, such as `missing_fraction_`; `sample`, which
+            draws parameters from the rows of the fit, is refused.
+
+        Raises
+        ------
+        ValueError
+            If a covariance is not symmetric and positive definite, or not of the form, weights are negative or
+            do not sum to 1, or shapes do not fit.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from emlearn import EMImputer
+        >>> imputer = EMImputer.from_parameters([0.0, 10.0], [[1.0, 0.5], [0.5, 1.0]])
+        >>> imputer.transform([[2.0, np.nan]])
+        array([[ 2., 11.]])
+        """
+        several = weights is not None or means is not None or covariances is not None
+        given = (weights, means, covariances) if several else (mean, covariance)
+        if any(part is None for part in given) or (several and not (mean is None and covariance is None)):
+            raise ValueError("Give mean and covariance, or else weights, means and covariances.")
+        if not several:
+            mean = read_array("mean", mean)
+            means, covariances, weights = (
+                mean[None],
+                np.expand_dims(read_array("covariance", covariance), 0),
+                1.0,
+            )
+            names = "mean", "covariance"
+        else:
+            means, covariances = read_array("means", means), read_array("covariances", covariances)
+            names = "means", "covariances"
+        if means.ndim != 2:
+            expected = "(K, d)" if several else "(d,)"
+            raise ValueError(f"{names[0]} has shape {means.shape[not several :]}; expected {expected}.")
+        K, d = means.shape
+        if covariances.shape != (K, d, d):
+            expected = (K, d, d)[not several :]
+            raise ValueError(f"{names[1]} has shape {covariances.shape[not several :]}; expected {expected}.")
+        shares = read_shares("weights", np.atleast_1d(weights), (K,))
+        if covariance_type == "factor":
+            raise ValueError(
+                "covariances do not tell the loadings of covariance_type='factor': leave it at 'full', which "
+                "imputes the same by them."
+            )
+        params["covariance_type"] = covariance_type
+        imputer = cls._of_legal(K, params)
+        if imputer.add_indicator:
+            raise ValueError("add_indicator=True marks what was missing in the rows of a fit: there is none.")
+        imputer._know_features(d, feature_names)
+        imputer._check_limits()
+        imputer._take_known(shares, means, covariances, names)
+        return imputer
+
+    def _take_known(self, weights, means, covariances, names):
+        """Take known parameters; features without a mean are empty, those without variance constant."""
+        every = np.arange(means.shape[1])
+        self._empty = np.isnan(means).all(axis=0)
+        known = every[~self._empty]
+        for name, given in zip(names, (means[:, known], covariances[:, known[:, None], known]), strict=True):
+            if not np.isfinite(given).all():
+                raise ValueError(f"{name} holds NaN or infinity for a feature of which there is a mean.")
+        self._available_mean = weights @ means
+        self.indicator_ = None
+        variance = np.where(self._empty, 0.0, covariances[:, every, every]).sum(axis=0)
+        within = (weights * (means - self._available_mean).T) @ (means - self._available_mean)
+        varies = ~self._empty & ((variance != 0) | (np.diag(within) > 0))
+        features = self._features = every[varies]
+        if not len(features):
+            self.n_parameters_, self.ridge_ = 0, float(self.ridge)
+            self._take(None, LatentPair(np.ones(1), None), as_they_are(0))
+            return
+        family = gaussian_family(self.covariance_type, ridge=float(self.ridge))
+        own = covariances[:, features[:, None], features]
+        FULL.refuse(own, len(features), names[1])
+        emitted = family.of_moments(means[:, features], own)
+        if not np.allclose(family.covariance(emitted), own, rtol=1e-6, atol=1e-9 * np.abs(own).max()):
+            raise ValueError(
+                f"{names[1]} has not the form that covariance_type={self.covariance_type!r} says: leave it at "
+                "'full', which imputes the same by it."
+            )
+        model = LatentModel(MixtureWeights(), family)
+        self._take(model, LatentPair(weights, emitted), as_they_are(len(features)))
 
     @property
     def covariances_(self) -> NDArray[np.float64]:
@@ -755,6 +885,11 @@ class EMImputer(TransformerMixin, EMMixin):
         Ozone 42 +- 2.7 ppb
         """
         check_is_fitted(self)
+        if not hasattr(self, "_fitted_to"):
+            raise ValueError(
+                "sample draws parameters from the rows of the fit, but these parameters were given: set "
+                "sample_posterior=True, and transform draws from them as they are."
+            )
         if not isinstance(n_imputations, Integral) or n_imputations < 1:
             raise ValueError(f"n_imputations={n_imputations}: ask for one at least, a whole number.")
         rows = self._read(X if X_fit is None else X_fit, reset=False)

@@ -102,6 +102,8 @@ class MarkovChain(LatentStructure):
         Concentration of a Dirichlet prior on the distribution of the first state, at least 1.
     concentration : float or ndarray of shape (K, K), default=1.0
         Concentrations of Dirichlet priors on the rows of A, at least 1; 1 is maximum likelihood.
+    fixed_transition : bool, default=False
+        Keep the transition matrix as it is.
 
     References
     ----------
@@ -114,11 +116,13 @@ class MarkovChain(LatentStructure):
     allowed: NDArray[np.bool_] | None = None
     start_concentration: float | FloatArray = 1.0
     concentration: float | FloatArray = 1.0
+    fixed_transition: bool = False
 
     @property
     def spaces(self) -> Any:
         free_start = not (self.fixed_start or self.stationary)
-        return ChainParams(Simplex() if free_start else Fixed(), Simplex())  # type: ignore[arg-type]
+        transition = Fixed() if self.fixed_transition else Simplex()
+        return ChainParams(Simplex() if free_start else Fixed(), transition)  # type: ignore[arg-type]
 
     # -- E-step ------------------------------------------------------------------------------------------
 
@@ -248,11 +252,13 @@ class MarkovChain(LatentStructure):
         return ChainParams(start, 0.95 * transition + 0.05 * even)
 
     def maximize(self, stats: ChainStats, params: ChainParams) -> ChainParams:
+        if self.stationary and self.fixed_transition:
+            return params
         counts = _with_prior(stats.pairs, self.concentration, params.transition)
         if self.stationary:
             transition = _fit_stationary(stats.first, counts, params.transition)
             return ChainParams(stationary_distribution(transition), transition)
-        transition = _normalised(counts, params.transition)
+        transition = params.transition if self.fixed_transition else _normalised(counts, params.transition)
         if self.fixed_start:
             return ChainParams(params.start, transition)
         first = _with_prior(stats.first, self.start_concentration, params.start)
@@ -263,7 +269,7 @@ class MarkovChain(LatentStructure):
         return ChainParams(params.start[order], params.transition[np.ix_(order, order)])
 
     def log_prior(self, params: ChainParams) -> float:
-        value = _log_dirichlet(self.concentration, params.transition)
+        value = 0.0 if self.fixed_transition else _log_dirichlet(self.concentration, params.transition)
         if not (self.fixed_start or self.stationary):
             value += _log_dirichlet(self.start_concentration, params.start)
         return value
@@ -272,6 +278,8 @@ class MarkovChain(LatentStructure):
         """Number of free parameters: what is fixed or forbidden does not count."""
         K = len(params.start)
         free_start = 0 if self.fixed_start or self.stationary else K - 1
+        if self.fixed_transition:
+            return free_start
         n_allowed = K * K if self.allowed is None else int(np.count_nonzero(self.allowed))
         return free_start + n_allowed - K
 

@@ -16,6 +16,7 @@ from sklearn.base import DensityMixin, clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._by_hand import as_they_are
 from emlearn._input.tables import read_table
 from emlearn._sample import SAMPLE_ROWS, Sample, ground
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
@@ -31,9 +32,9 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
-from emlearn.families.base import conditional_moments
+from emlearn.families.base import conditional_moments, read_shares
 from emlearn.latent import MixtureWeights
-from emlearn.mixture._starts import START_KINDS, choose_starts
+from emlearn.mixture._starts import START_KINDS, choose_starts, gives_order
 
 
 class ConditionalMixture(NamedTuple):
@@ -68,7 +69,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
-        Largest number of iterations of one start.
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
     reg_covar : float, default=1e-6
         Least eigenvalue of a covariance matrix, relative to each feature's variance (to the mean variance
         for spherical forms). A constraint, not a term added to diagonals; values below 1e-9 count as 1e-9.
@@ -85,15 +86,17 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     weights_init : array-like of shape (K,), default=None
         Weights to start from.
     means_init : array-like of shape (K, d), default=None
-        Means to start from, with equal weights and a common covariance matrix where these are not given
-        too. There is then one start, and neither `init_params` nor `n_init` matters.
+        Means to start from, with equal weights and a common covariance matrix (of all rows about the means
+        that they are nearest to) where these are not given too. There is then one start, and neither
+        `init_params` nor `n_init` matters.
     precisions_init : array-like, default=None
         Precisions (inverse covariances) to start from, of the shape that `covariance_type` implies:
         (K, d, d), (d, d), (K, d), (K,), (d,) or ().
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -104,7 +107,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     Attributes
     ----------
     weights_ : ndarray of shape (K,)
-        Weights, largest first.
+        Weights, largest first, unless something gave components an order: see Notes.
     means_ : ndarray of shape (K, d)
         Means, in the units of X.
     covariances_ : ndarray
@@ -114,6 +117,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     precisions_cholesky_ : ndarray
         Square roots of the precisions, of the shape of `covariances_`; matrices are upper triangular,
         :math:`\Sigma^{-1} = U U^\top`.
+    precisions_ : ndarray
+        Precisions (inverse covariances), of the shape of `covariances_`. Computed when asked for.
     loadings_, noise_ : ndarray of shape (K, d, q), (K, d)
         Loadings of the factors, and variances of the noise, in units of X. Only for "factor".
     converged_ : bool
@@ -148,6 +153,10 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     maximum likelihood from incomplete rows, where what is missing does not depend on its value, given what is
     there. A row of NaN says nothing of the components: its responsibilities are the weights.
 
+    A race of starts finds components in any order: they are sorted by weight. Their order is kept where it was
+    given, by `means_init`, by `precisions_init` that differ, or by labels or responsibilities as `init_params`
+    (also those of a callable with ``n_init=1``), and where a fit goes on from the last one.
+
     Features are standardised inside, so that units of measurement do not matter: ``a * X + b`` gives the
     same components, labels and, up to :math:`n \sum \log |a|`, the same likelihood.
 
@@ -180,14 +189,28 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     covariances_: NDArray[Any]
     precisions_cholesky_: NDArray[Any]
     loadings_: NDArray[Any]
-    noise_variances_: NDArray[Any]
+    noise_: NDArray[Any]
+
+    _of_parameters = frozenset(
+        f"{name}_"
+        for name in (
+            "weights",
+            "means",
+            "covariances",
+            "precisions",
+            "precisions_cholesky",
+            "loadings",
+            "noise",
+        )
+    )
+    _made_of = "weights, means, covariances"
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "init_params": [StrOptions(set(START_KINDS)), "array-like", callable],
@@ -293,10 +316,20 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         data, part = ground(sample, starts, everything, **cut)
         log_volume = moments.entries @ np.log(units.scale)
         self._dtype = X.dtype
-        return Plan(model, units, starts, data, part, moments.weight, log_volume, len(sample.rows))
+        return Plan(
+            model,
+            units,
+            starts,
+            data,
+            part,
+            moments.weight,
+            log_volume,
+            len(sample.rows),
+            exchangeable=not (self._continues or gives_order(self)),
+        )
 
     def _starts(self, model, sample, X, weight, units, rng):
-        if self.warm_start and hasattr(self, "_params"):
+        if self._continues:
             return self._warm_start(model, units, self._fits_last(model, len(units.scale)))
         return choose_starts(self, model, sample, X, weight, units, rng)
 
@@ -315,6 +348,81 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         fields["precisions_cholesky"] = model.family.precisions_cholesky(own)
         self._publish({name: value.astype(self._dtype) for name, value in fields.items()})
         self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
+
+    @classmethod
+    def from_parameters(
+        cls,
+        weights: ArrayLike,
+        means: ArrayLike,
+        covariances: ArrayLike | None = None,
+        *,
+        loadings: ArrayLike | None = None,
+        noise: ArrayLike | None = None,
+        covariance_type: CovarianceType = "full",
+        feature_names: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """A mixture of known parameters, in place of a fit.
+
+        Parameters
+        ----------
+        weights : array-like of shape (K,)
+            Weights, of sum 1.
+        means : array-like of shape (K, d)
+            Means.
+        covariances : array-like, default=None
+            Covariances, of the shape that `covariances_` has for this `covariance_type`. Not needed for
+            "factor".
+        loadings, noise : array-like of shape (K, d, q), (K, d), default=None
+            Loadings of the factors, and variances of the noise. Only for "factor".
+        covariance_type : str, default="full"
+            Form of the covariance matrices, as of the class.
+        feature_names : array-like of str of shape (d,), default=None
+            Names of the features.
+        **params
+            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+
+        Returns
+        -------
+        mixture : GaussianMixtureEM
+            Fitted, with all that follows from its distribution; without what only a fit can tell, such as
+            `converged_`.
+
+        Raises
+        ------
+        ValueError
+            If weights are negative or do not sum to 1, a covariance is not symmetric and positive definite, or
+            shapes do not fit.
+
+        Examples
+        --------
+        >>> from emlearn import GaussianMixtureEM
+        >>> mixture = GaussianMixtureEM.from_parameters([0.3, 0.7], [[0.0], [5.0]], [[[1.0]], [[4.0]]])
+        >>> mixture.predict([[1.0], [4.0]])
+        array([0, 1])
+        """
+        weights = read_shares("weights", weights, (None,))
+        K = len(weights)
+        given = {"means": means, "covariances": covariances, "loadings": loadings, "noise": noise}
+        named = {name: value for name, value in given.items() if value is not None}
+        params["covariance_type"] = covariance_type
+        if covariance_type == "factor" and np.ndim(loadings) == 3:
+            params.setdefault("n_factors", np.shape(loadings)[2])
+        mixture = cls._of_legal(K, params)
+        family = gaussian_family(covariance_type, floor=mixture.reg_covar, n_factors=mixture.n_factors)
+        emitted = family.from_fields(named, (K,))
+        mixture._know_features(emitted.means.shape[1], feature_names)
+        mixture._dtype = np.dtype(np.float64)
+        model = LatentModel(MixtureWeights(), family.with_parameters(emitted))
+        mixture._take(model, LatentPair(weights, emitted), as_they_are(emitted.means.shape[1]))
+        return mixture
+
+    @property
+    def precisions_(self) -> NDArray[Any]:
+        """Precisions (inverse covariances), of the shape of `covariances_`."""
+        check_is_fitted(self)
+        family = self._model.family
+        return family.precisions(family.in_units(self._params.family, self._units)).astype(self._dtype)
 
     def _complaints(self, plan, best):
         family = plan.model.family

@@ -79,7 +79,7 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
     if K == 1 or given.is_complete:
         return [given.override(Start("given" if given.is_complete else "all", make.everything))]
     if given.means is not None:
-        return [given.override(Start("given", lambda: make.at(given.means)))]
+        return [given.override(Start("given", lambda: make.around(given.means)))]
     if isinstance(init, str):
         kinds = kinds_for(init, model.family)
         return [given.override(start) for start in portfolio(make.start, kinds, n_init, rng)]
@@ -93,6 +93,19 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
         every_resp = [resp_of(init, K, len(X))]
         counts = 1.0 if weight is None else weight
     return [given.override(Start("given", partial(model.start, batch, resp * counts))) for resp in every_resp]
+
+
+def gives_order(estimator):
+    """Whether starting values that an estimator was given tell which component is which."""
+    init, precisions = estimator.init_params, estimator.precisions_init
+    if estimator.means_init is not None:
+        return True
+    if precisions is not None and not STRUCTURES[estimator.covariance_type].shared:
+        each = np.reshape(precisions, (estimator.n_components, -1))
+        if (each != each[0]).any():
+            return True
+    # Of several answers of a callable that with the best fit is taken, and each may number them as it likes.
+    return not isinstance(init, str) and (not callable(init) or estimator.n_init == 1)
 
 
 def resp_of(answer, n_components, n_rows):
@@ -223,6 +236,21 @@ class GaussianStarts:
         family = self._model.family
         shrunk = family.shrunk(self.everything().family, 1.0 / self._K)
         return LatentPair(np.full(self._K, 1.0 / self._K), family.with_means(shrunk, means))
+
+    def around(self, means: np.ndarray) -> LatentPair:
+        """Equal weights, and one covariance for all: that of the rows about the means that they are nearest to.
+
+        That of all rows about one mean would be so wide that components forget the means they were given.
+        """
+        family = self._model.family
+        if not hasattr(family, "of_moments"):
+            return self.at(means)
+        distances = np.stack([((self._sample.points - mean) ** 2).sum(axis=1) for mean in means])
+        resp = (distances.argmin(axis=0) == np.arange(self._K)[:, None]) * self._sample.weight
+        within = family if family.pooled is None else family.pooled
+        of_rows = within.covariance(within.start(self._sample.batch, resp))
+        params = family.nearest_legal(family.of_moments(means, of_rows))
+        return LatentPair(np.full(self._K, 1.0 / self._K), params)
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
         """Parameters from responsibilities (K, m)."""

@@ -16,6 +16,7 @@ from sklearn.metrics import r2_score
 from sklearn.utils import check_consistent_length, check_random_state, column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.sequences import read_groups
 from emlearn._sample import SAMPLE_ROWS, Sample, ground, portfolio
@@ -30,7 +31,7 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
-from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression
+from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression, RegressionParams
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
@@ -61,6 +62,8 @@ class _RegressionMixture(EMMixin):
     sigma_: NDArray[Any]
     weights_: NDArray[Any]
 
+    _of_parameters = frozenset({"coef_", "intercept_", "sigma_", "weights_"})
+
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "family": [StrOptions(set(RESPONSES))],
@@ -70,7 +73,7 @@ class _RegressionMixture(EMMixin):
         "shared_variance": ["boolean"],
         "min_variance_ratio": [Interval(Real, 0.0, 1.0, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
-        "max_iter": [Interval(Integral, 1, None, closed="left")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
         "warm_start": ["boolean"],
@@ -172,6 +175,7 @@ class _RegressionMixture(EMMixin):
             size=moments.weight,
             log_volume=moments.weight * np.log(units.scale[-1]),
             n_observed=moments.n_rows,
+            exchangeable=not self._continues,
             n_agree=3,  # two starts meet too easily at a lesser maximum
             part_model=part_model,
         )
@@ -333,7 +337,7 @@ class _RegressionMixture(EMMixin):
 
     def _starts(self, model, units, sample, floats_per_row, rng):
         """Starts for the race and its reserve; or one, where there is only one to make."""
-        if self.warm_start and hasattr(self, "_params"):
+        if self._continues:
             return self._last(model, units)
         make = RegressionStarts(model, self.n_components, sample, floats_per_row)
         # As many free coefficients as rows explain all of them: nothing is left to tell components apart by.
@@ -379,7 +383,49 @@ class _RegressionMixture(EMMixin):
 
     def _take_latent(self, latent):
         """Attributes of how components are weighted."""
-        self.weights_ = latent.copy()
+        vars(self)["weights_"] = latent.copy()
+
+    def _divergence(self, other):
+        # In units of the features' spread, which parameters by hand do not know.
+        units = self._units if hasattr(self, "converged_") else other._units
+        if len(self._units.shift) != len(other._units.shift):
+            raise ValueError(
+                f"fit_intercept is {self.fit_intercept} in one, {other.fit_intercept} in the other."
+            )
+        mine, theirs = (
+            fitted._model.family.in_units(
+                fitted._model.family.in_units(fitted._params.family, fitted._units), units.inverse
+            )
+            for fitted in (self, other)
+        )
+        return self._model.family.divergence(mine, other._model.family, theirs)
+
+    @classmethod
+    def _of_coefficients(cls, coef, intercept, sigma, feature_names, params):
+        """An estimator, its family and parameters of that, from what a user gave."""
+        coef = read_array("coef", coef, finite=True, advice="Give a row for each component.")
+        if coef.ndim != 2:
+            raise ValueError(f"coef has shape {coef.shape}; expected (K, d), a row for each component.")
+        K, d = coef.shape
+        estimator = cls._of_legal(K, params)
+        estimator._know_features(d, feature_names)
+        constant = np.zeros(K)
+        if intercept is not None:
+            constant = read_array("intercept", intercept, shapes=[(K,)], finite=True)
+        if not estimator.fit_intercept and constant.any():
+            raise ValueError("intercept is not 0, but fit_intercept=False: drop one of them.")
+        units = as_they_are(d + 1 + int(estimator.fit_intercept))
+        shared = estimator._shared_columns()
+        if len(shared) and (coef[:, shared] != coef[0, shared]).any():
+            raise ValueError("coef of the features in shared_coef must be the same in all components.")
+        family = estimator._choose_family(shared, units, False)
+        design = np.column_stack([constant, coef]) if estimator.fit_intercept else coef.copy()
+        noise = np.ones(family.n_dispersions(K))
+        if family.response.has_dispersion:
+            noise = _read_noise(sigma, K, len(noise))
+        elif sigma is not None:
+            raise ValueError(f"sigma is for normal noise, but family={family.response.name!r} has none.")
+        return estimator, family, RegressionParams(design, noise), units
 
     def _complaints(self, plan, best):
         with one_blas_thread():
@@ -665,6 +711,18 @@ class _RegressionMixture(EMMixin):
     def _of_response(self, y):
         """Responses as the user gives them."""
         return y
+
+
+def _read_noise(sigma, K, n_dispersions):
+    """Variances of the noise from standard deviations that a user gave."""
+    if sigma is None:
+        raise ValueError("sigma must be given: the standard deviation of each component's noise.")
+    sigma = read_array("sigma", sigma, shapes=[(K,)], finite=True)
+    if not (sigma > 0).all():
+        raise ValueError(f"sigma must be positive; the least is {sigma.min():.6g}.")
+    if n_dispersions < K and not np.allclose(sigma, sigma[0]):
+        raise ValueError("sigma must be the same in all components where shared_variance=True.")
+    return sigma[:n_dispersions] ** 2
 
 
 class _MixtureRegressor(RegressorMixin, _RegressionMixture):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,12 +12,13 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
-from emlearn._input.arrays import as_one_column
+from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
 from emlearn._typing import Acceleration, RandomState, ResponseFamily
-from emlearn.em import one_blas_thread
+from emlearn.em import LatentModel, LatentPair, one_blas_thread
 from emlearn.families import RESPONSES
+from emlearn.latent import SoftmaxGate
 from emlearn.regression._base import _MixtureRegressor, _of_rows, _RegressionMixture
 from emlearn.regression._starts import GATED_PORTFOLIO
 
@@ -37,7 +38,11 @@ class _Gated:
             return np.empty(0, dtype=np.int_)
         return self._column_numbers(self.gate_features, "gate_features")
 
-    def _order(self, plan, params):
+    _of_parameters = _RegressionMixture._of_parameters | {"gate_coef_", "gate_intercept_", "gate_features_"}
+    _made_of = "coef, intercept, gate_coef=..., gate_intercept=..., ..."
+
+    def _shares(self, plan, params):
+        """Means of the prior weights over the rows of the fit."""
         latent = _of_rows(plan.model.latent)
 
         def prior(batch):
@@ -46,16 +51,52 @@ class _Gated:
 
         with one_blas_thread():
             total = plan.data.sum(prior)
-        shares = total / total.sum()
-        order = np.lexsort((params.family.coef[:, 0], -np.round(shares, 9)))
-        self.weights_ = shares[order]  # the rows of the fit have a say in these, not only the parameters
-        return order
+        return total / total.sum()
+
+    def _order(self, plan, params):
+        return np.lexsort((params.family.coef[:, 0], -np.round(self._shares(plan, params), 9)))
+
+    def _publish_race(self, plan, result):
+        super()._publish_race(plan, result)
+        vars(self)["weights_"] = self._shares(plan, self._params)
+
+    def reorder(self, order):
+        super().reorder(order)
+        if hasattr(self, "weights_"):  # the rows of the fit have a say in these, not only the parameters
+            vars(self)["weights_"] = self.weights_[self._read_order(order)]
+        return self
+
+    reorder.__doc__ = _RegressionMixture.reorder.__doc__
+
+    @classmethod
+    def _of_gate(cls, coef, intercept, sigma, gate_coef, gate_intercept, feature_names, params):
+        """An estimator of known regressions and a known gate."""
+        experts, regression, emitted, units = cls._of_coefficients(
+            coef, intercept, sigma, feature_names, params
+        )
+        K, gated = len(emitted.coef), experts._gated_columns()
+        slopes = read_array(
+            "gate_coef",
+            gate_coef,
+            shapes=[(K, len(gated))],
+            finite=True,
+            advice=f"The gate sees {len(gated)} features: see gate_features.",
+        )
+        constants = read_array("gate_intercept", gate_intercept, shapes=[(K,)], finite=True)
+        gate = np.column_stack([constants, slopes])
+        latent = SoftmaxGate(tuple((gated + int(experts.fit_intercept)).tolist()), experts.gate_alpha)
+        params = LatentPair(gate - gate.mean(axis=0), emitted)  # only differences matter
+        experts._take(LatentModel(latent, regression), params, units)
+        return experts
 
     def _take_latent(self, latent):
         gate = self._latent
         params = gate.in_units(latent, self._units)
-        self.gate_features_ = np.array(gate.columns) - int(self.fit_intercept)
-        self.gate_coef_, self.gate_intercept_ = params[:, 1:].copy(), params[:, 0].copy()
+        vars(self).update(
+            gate_features_=np.array(gate.columns, dtype=np.int_) - int(self.fit_intercept),
+            gate_coef_=params[:, 1:].copy(),
+            gate_intercept_=params[:, 0].copy(),
+        )
 
     def _has_same_latent(self, model):
         first = int(self.fit_intercept)
@@ -106,14 +147,15 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
-        Largest number of iterations of one start.
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
     n_init : int, default=30
         Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
         many again join, unless it is 1.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -137,7 +179,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     gate_features_ : ndarray of int of shape (q,)
         The features that the gate sees.
     weights_ : ndarray of shape (K,)
-        Means of the prior weights over the rows of the fit, largest first.
+        Means of the prior weights over the rows of the fit, largest first, unless a warm start keeps the order
+        of the last fit.
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding.
     n_iter_ : int
@@ -231,6 +274,63 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         self.random_state = random_state
         self.verbose = verbose
 
+    @classmethod
+    def from_parameters(
+        cls,
+        coef: ArrayLike,
+        intercept: ArrayLike | None = None,
+        *,
+        gate_coef: ArrayLike,
+        gate_intercept: ArrayLike,
+        sigma: ArrayLike | None = None,
+        family: ResponseFamily = "gaussian",
+        feature_names: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """Known regressions with a known gate, in place of a fit.
+
+        Parameters
+        ----------
+        coef : array-like of shape (K, d)
+            Coefficients of each component, on the scale of the linear predictor.
+        intercept : array-like of shape (K,), default=None
+            Intercepts; None for 0.
+        gate_coef : array-like of shape (K, q)
+            Slopes of the gate, for the features in `gate_features`, which is a parameter of the class. Only
+            differences between components matter.
+        gate_intercept : array-like of shape (K,)
+            Intercepts of the gate.
+        sigma : array-like of shape (K,), default=None
+            Standard deviations of the noise. Only with ``family="gaussian"``.
+        family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+            Distribution of the response given its component.
+        feature_names : array-like of str of shape (d,), default=None
+            Names of the features.
+        **params
+            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+
+        Returns
+        -------
+        experts : MixtureOfExperts
+            Fitted, without what only a fit and its rows can tell, such as `converged_` and `weights_`.
+
+        Raises
+        ------
+        ValueError
+            If a standard deviation is not positive, or shapes do not fit.
+
+        Examples
+        --------
+        >>> from emlearn import MixtureOfExperts
+        >>> experts = MixtureOfExperts.from_parameters(
+        ...     [[1.0], [-1.0]], gate_coef=[[-2.0], [2.0]], gate_intercept=[0.0, 0.0], sigma=[1.0, 1.0]
+        ... )
+        >>> experts.predict([[-3.0], [3.0]]).round(2)
+        array([-3., -3.])
+        """
+        params["family"] = family
+        return cls._of_gate(coef, intercept, sigma, gate_coef, gate_intercept, feature_names, params)
+
 
 class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     r"""Logistic regressions whose weights depend on the features, for two classes.
@@ -260,14 +360,15 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
-        Largest number of iterations of one start.
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
     n_init : int, default=30
         Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
         many again join, unless it is 1.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -291,7 +392,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     gate_features_ : ndarray of int of shape (q,)
         The features that the gate sees.
     weights_ : ndarray of shape (K,)
-        Means of the prior weights over the rows of the fit, largest first.
+        Means of the prior weights over the rows of the fit, largest first, unless a warm start keeps the order
+        of the last fit.
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding.
     n_iter_ : int
@@ -380,6 +482,65 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def from_parameters(
+        cls,
+        coef: ArrayLike,
+        intercept: ArrayLike | None = None,
+        *,
+        gate_coef: ArrayLike,
+        gate_intercept: ArrayLike,
+        classes: ArrayLike = (0, 1),
+        feature_names: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """Known logistic regressions with a known gate, in place of a fit.
+
+        Parameters
+        ----------
+        coef : array-like of shape (K, d)
+            Coefficients of each component, on the scale of the linear predictor.
+        intercept : array-like of shape (K,), default=None
+            Intercepts; None for 0.
+        gate_coef : array-like of shape (K, q)
+            Slopes of the gate, for the features in `gate_features`, which is a parameter of the class. Only
+            differences between components matter.
+        gate_intercept : array-like of shape (K,)
+            Intercepts of the gate.
+        classes : array-like of shape (2,), default=(0, 1)
+            The classes; `coef` are of the log-odds of the second.
+        feature_names : array-like of str of shape (d,), default=None
+            Names of the features.
+        **params
+            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+
+        Returns
+        -------
+        experts : MixtureOfExpertsClassifier
+            Fitted, without what only a fit and its rows can tell, such as `converged_` and `weights_`.
+
+        Raises
+        ------
+        ValueError
+            If there are not two classes, or shapes do not fit.
+
+        Examples
+        --------
+        >>> from emlearn import MixtureOfExpertsClassifier
+        >>> experts = MixtureOfExpertsClassifier.from_parameters(
+        ...     [[-4.0], [4.0]], [-4.0, -4.0], gate_coef=[[-2.0], [2.0]], gate_intercept=[0.0, 0.0],
+        ...     classes=["no", "yes"],
+        ... )
+        >>> experts.predict([[-3.0], [0.0], [3.0]])
+        array(['yes', 'no', 'yes'], dtype='<U3')
+        """
+        known = np.unique(classes)
+        if len(known) != 2 or not np.array_equal(known, classes):
+            raise ValueError(f"classes={classes!r}: give the two classes, in their order.")
+        experts = cls._of_gate(coef, intercept, None, gate_coef, gate_intercept, feature_names, params)
+        experts.classes_ = known
+        return experts
 
     def _of_noise(self):
         return {}

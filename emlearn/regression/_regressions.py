@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 from numpy.typing import ArrayLike
 
 from emlearn._typing import Acceleration, RandomState, ResponseFamily
+from emlearn.em import LatentModel, LatentPair
+from emlearn.families.base import read_shares
+from emlearn.latent import MixtureWeights
 from emlearn.regression._base import _MixtureRegressor, _RegressionMixture
 
 
@@ -45,14 +50,15 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
-        Largest number of iterations of one start.
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
     n_init : int, default=30
         Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
         many again join, unless it is 1.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
-        Start from the last fit's solution, whatever `n_init` and any starting values say. The first fit races.
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -69,7 +75,8 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
     sigma_ : ndarray of shape (K,)
         Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
     weights_ : ndarray of shape (K,)
-        Weights of the components, largest first: with groups the shares of groups.
+        Weights of the components, with groups the shares of groups: largest first, unless a warm start keeps
+        the order of the last fit.
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding.
     n_iter_ : int
@@ -125,6 +132,7 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
     array([1.99, 2.32])
     """
 
+    _made_of = "coef, intercept, weights=..., sigma=..."
     _parameter_constraints: dict = _RegressionMixture._parameter_constraints
 
     def __init__(
@@ -161,3 +169,62 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    @classmethod
+    def from_parameters(
+        cls,
+        coef: ArrayLike,
+        intercept: ArrayLike | None = None,
+        *,
+        weights: ArrayLike,
+        sigma: ArrayLike | None = None,
+        family: ResponseFamily = "gaussian",
+        feature_names: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """A mixture of known regressions, in place of a fit.
+
+        Parameters
+        ----------
+        coef : array-like of shape (K, d)
+            Coefficients of each component, on the scale of the linear predictor.
+        intercept : array-like of shape (K,), default=None
+            Intercepts; None for 0.
+        weights : array-like of shape (K,)
+            Weights, of sum 1.
+        sigma : array-like of shape (K,), default=None
+            Standard deviations of the noise. Only with ``family="gaussian"``.
+        family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+            Distribution of the response given its component.
+        feature_names : array-like of str of shape (d,), default=None
+            Names of the features.
+        **params
+            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+
+        Returns
+        -------
+        mixture : MixtureOfLinearRegressions
+            Fitted, without what only a fit can tell, such as `converged_`.
+
+        Raises
+        ------
+        ValueError
+            If weights are negative or do not sum to 1, a standard deviation is not positive, or shapes do not
+            fit.
+
+        Examples
+        --------
+        >>> from emlearn import MixtureOfLinearRegressions
+        >>> mixture = MixtureOfLinearRegressions.from_parameters(
+        ...     [[0.0], [1.0]], [2.0, 0.0], weights=[0.7, 0.3], sigma=[0.05, 0.1]
+        ... )
+        >>> mixture.predict([[3.0]]).round(2)
+        array([2.3])
+        """
+        params["family"] = family
+        mixture, regression, emitted, units = cls._of_coefficients(
+            coef, intercept, sigma, feature_names, params
+        )
+        shares = read_shares("weights", weights, (len(emitted.coef),))
+        mixture._take(LatentModel(MixtureWeights(), regression), LatentPair(shares, emitted), units)
+        return mixture

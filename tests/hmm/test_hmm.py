@@ -998,8 +998,7 @@ def test_priors_make_it_the_posterior_mode(speed, kwargs, start_prior, prior):
     assert fitted.score(speed) == pytest.approx(fitted.lower_bound_)
     likeliest = hmm(tol=1e-8).fit(speed)
     for order in ([0, 1], [1, 0]):
-        likeliest.startprob_ = likeliest.startprob_[order]
-        likeliest.transmat_ = likeliest.transmat_[np.ix_(order, order)]
+        likeliest.reorder(order)
         assert objective >= likeliest.log_likelihood_ + log_prior(likeliest, start_prior, prior)
     assert fitted.log_likelihood_ <= likeliest.log_likelihood_ + 1e-6
 

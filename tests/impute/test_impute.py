@@ -1155,7 +1155,7 @@ def test_limits_are_checked(X, limits, message):
         ("ridge", nan),
         ("ridge", np.inf),
         ("tol", 0.0),
-        ("max_iter", 0),
+        ("max_iter", -1),
         ("n_init", 0),
         ("sample_posterior", "yes"),
         ("add_indicator", 1.5),

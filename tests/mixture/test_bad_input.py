@@ -272,7 +272,7 @@ def test_before_fit_and_on_other_columns(X):
         ("n_components", 2.5),
         ("covariance_type", "round"),
         ("tol", 0.0),
-        ("max_iter", 0),
+        ("max_iter", -1),
         ("reg_covar", -1.0),
         ("n_init", 0),
         ("init_params", "guess"),

@@ -15,7 +15,8 @@ PACKAGE = Path(emlearn.__file__).parent
 PUBLIC = {
     "emlearn": """
         EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions
-        MultipleImputation __version__ ampute little_mcar_test missing_patterns overimpute pool show_versions
+        MultipleImputation __version__ ampute little_mcar_test match_components missing_patterns overimpute pool
+        show_versions
     """,
     "emlearn.datasets": """
         load_airquality load_cdnow load_earthquakes load_npreg load_old_faithful load_tone_perception
@@ -32,9 +33,9 @@ PUBLIC = {
     """,
     "emlearn.families": """
         COVARIANCE_SHAPES RESPONSES Bernoulli BernoulliParams Categorical CategoricalParams Emission
-        ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals IncompleteGaussian
-        MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product Regression RegressionParams
-        RegressionTotals Response WithGaps
+        ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals Held
+        IncompleteGaussian MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product
+        Regression RegressionParams RegressionTotals Response WithGaps
     """,
     "emlearn.hmm": "Forecast HMMEM",
     "emlearn.impute": "EMImputer MultipleImputation Pooled pool",
