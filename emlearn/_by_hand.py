@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, Self
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import linear_sum_assignment
@@ -29,7 +31,7 @@ class ByHand:
             )
         super().__setattr__(name, value)
 
-    def reorder(self, order: ArrayLike):
+    def reorder(self, order: ArrayLike) -> Self:
         """Bring the components into another order.
 
         All fitted attributes follow, and with them every prediction that is about components; densities stay
@@ -113,7 +115,7 @@ def read_names(feature_names, n_features):
     return np.array(names, dtype=object)
 
 
-def match_components(reference, other) -> NDArray[np.int_]:
+def match_components(reference: Any, other: Any) -> NDArray[np.int_]:
     """The order in which the components of one fitted model come next to those of another.
 
     Components have no numbers of their own: two fits may find the same ones in another order. They are paired

@@ -60,7 +60,7 @@ class _Gated:
         super()._publish_race(plan, result)
         vars(self)["weights_"] = self._shares(plan, self._params)
 
-    def reorder(self, order):
+    def reorder(self, order: ArrayLike) -> Self:
         super().reorder(order)
         if hasattr(self, "weights_"):  # the rows of the fit have a say in these, not only the parameters
             vars(self)["weights_"] = self.weights_[self._read_order(order)]

@@ -48,7 +48,7 @@ def test_laws_of_em_in_a_chain(name):
 # -- densities ---------------------------------------------------------------------------------------------
 
 
-@every_family
+@each_kind_of_family
 def test_density_from_first_principles(name):
     example, X = FAMILIES[name], rows_of(name)
     expected = [[example.log_density(x, k) for x in X] for k in range(K)]

@@ -630,10 +630,21 @@ def posterior_of_paths(paths, log_joint, K):
     return np.einsum("p,ptk->tk", weight / weight.sum(), indicator)
 
 
-@pytest.mark.parametrize("name", list(EMISSIONS))
+# The numpy kernel takes long to fit some of them.
+PATHS = [
+    pytest.param(on, name, id=f"{kernel}-{name}", marks=[*marks, *([pytest.mark.slow] if name in slow else [])])
+    for kernel, on, marks, slow in [
+        ("numpy", _chain_numpy, [], ("gaussian", "gaps", "gmm", "gmm and bits")),
+        ("compiled", COMPILED, [needs_compiled], ()),
+    ]
+    for name in EMISSIONS
+]
+
+
+@pytest.mark.parametrize(("kernel", "name"), PATHS, indirect=["kernel"])
 def test_every_path(name, kernel):
     X, model = emitted(name)
-    fitted = model.set_params(n_init=1).fit(X)  # what a path is worth is asked of any parameters
+    fitted = model.fit(X)
     middle = len(X[0]) // 2
     cuts = [(0, 0, 1), (0, 2, 4), (1, 5, 10), (2, 20, 24), (0, middle - 2, middle + 3), (0, middle, middle + 2)]
     short = [X[i][begin:end] for i, begin, end in cuts]

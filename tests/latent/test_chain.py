@@ -21,7 +21,7 @@ from emlearn.latent.markov_chain import (
     stationary_distribution,
 )
 from emlearn.testing import check_model
-from tests.helpers.families import FAMILIES, K
+from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, K
 from tests.helpers.kernels import COMPILED, needs_compiled, on_both_kernels
 from tests.helpers.pace import some_slow
 from tests.helpers.trees import assert_same
@@ -369,7 +369,7 @@ def emitted(name, lengths, missing=0.0):
 
 
 @on_both_kernels
-@pytest.mark.parametrize("name", EMISSIONS)
+@pytest.mark.parametrize("name", some_slow(EMISSIONS, EACH_KIND_OF_FAMILY))
 def test_likelihood_of_families_is_the_sum_over_all_paths(name):
     seen, lengths = EMISSIONS[name], [6, 1, 3, 5, 1, 2]
     X = emitted(name, lengths, missing=0.3)

@@ -883,7 +883,7 @@ def test_quantiles_of_counts_take_no_time(rate, monkeypatch):
     assert max(asked, default=0.0) < 1e8  # 0.2 ms for one number
 
 
-@pytest.mark.parametrize("kind", REGRESSORS)
+@pytest.mark.parametrize("kind", some_slow(REGRESSORS, [MixtureOfExperts]))
 @pytest.mark.parametrize("family", ["gaussian", "poisson"])
 def test_many_quantiles_at_once(kind, family):
     X, y = data()
@@ -897,7 +897,7 @@ def test_many_quantiles_at_once(kind, family):
         np.testing.assert_allclose(found[:N, j], fitted.predict_quantiles(X, levels[j]), rtol=1e-9)
 
 
-@pytest.mark.parametrize("kind", REGRESSORS)
+@pytest.mark.parametrize("kind", some_slow(REGRESSORS, [MixtureOfExperts]))
 @pytest.mark.parametrize("case", ["ordinary", "two ones", "an outlier", "offsets"])
 def test_predictions_of_hard_counts_are_finite(kind, case):
     rng = np.random.RandomState(0)
@@ -1176,7 +1176,7 @@ def test_an_offset_arrives_by_default_and_groups_if_asked_for(kind):
             assert score != fold.score(X[test], y[test]) or kind is MixtureOfExpertsClassifier
 
 
-@pytest.mark.parametrize("kind", ESTIMATORS)
+@pytest.mark.parametrize("kind", some_slow(ESTIMATORS, [MixtureOfExperts]))
 def test_cross_val_predict(kind):
     X, y = problem(kind)
     found = cross_val_predict(make(kind, n_init=2), X, y, cv=3)

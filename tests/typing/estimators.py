@@ -11,6 +11,7 @@ from emlearn import (
     MixtureOfExperts,
     MixtureOfExpertsClassifier,
     MixtureOfLinearRegressions,
+    match_components,
 )
 from emlearn.em import Restarts
 from emlearn.families import Poisson
@@ -39,6 +40,11 @@ def mixture(X: Floats, weight: list[int], rng: np.random.RandomState) -> None:
     assert_type(model.means_, Array)
     assert_type(model.lower_bounds_, list[float])
     assert_type(model.restarts_, Restarts)
+    assert_type(model.precisions_, Array)
+    known = GaussianMixtureEM.from_parameters([0.5, 0.5], [[0.0], [1.0]], X, covariance_type="diag", tol=1e-3)
+    assert_type(known, GaussianMixtureEM)
+    assert_type(known.reorder([1, 0]), GaussianMixtureEM)
+    assert_type(match_components(model, known), Ints)
 
 
 class Own(GaussianMixtureEM):
@@ -59,6 +65,8 @@ def hidden_markov(sequences: list[Floats], X: Floats) -> None:
     assert_type(model.predict_next(X).mean, Floats)
     assert_type(model.score(X, groups=["a", "a", "b"]), float)
     assert_type(model.transmat_, Array)
+    assert_type(HMMEM.from_parameters([1.0], [[1.0]], emission="poisson", rates=[[2.0]]), HMMEM)
+    HMMEM(emission_init={"means": X}, fixed=("transmat",), transmat_init=X)
     assert_type(SequenceWise(model).fit(sequences), SequenceWise)
 
 
