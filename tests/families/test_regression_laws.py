@@ -1111,7 +1111,8 @@ def hard_data(name):
 @pytest.mark.parametrize(
     "name",
     some_slow(
-        ["classes", "classes apart", "few rows", "regressions", "experts", "counts"], ["classes", "counts"]
+        ["classes", "classes apart", "few rows", "regressions", "experts", "counts"],
+        ["classes apart", "counts"],
     ),
 )
 def test_no_start_stands_higher_than_the_winner(name, seed):
