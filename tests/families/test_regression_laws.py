@@ -62,7 +62,7 @@ CASES = [
     if (kind == "gaussian" or options not in ("shared dispersion", "ratio"))
     and (latent in ("weights", "grouped gate") or options in ("plain", "all"))
 ]
-# Single trials tell little of where they come from: EM takes thousands of steps. Two to twelve tell more.
+# Single trials tell little of where they come from: EM takes a thousand steps, and 14 from several trials.
 QUICK = [case for case in CASES if case[1] != "binomial" or case[2] in ("penalty", "offset")]
 
 
