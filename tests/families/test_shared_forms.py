@@ -13,6 +13,7 @@ from emlearn.em import ACCELERATIONS, Affine, Batch, LatentModel, em_iterates, f
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
 from emlearn.families.base import Sketch
 from emlearn.latent import MixtureWeights
+from tests.helpers.pace import some_slow
 
 FORMS = ["VEI", "EVI", "VEE"]
 K, D = 3, 3
@@ -365,7 +366,7 @@ def start_of(model, X):
     return model.start(batch_of(X), 0.35 + 0.3 * (labels == [[False], [True]]))
 
 
-@pytest.mark.parametrize(("extra", "name"), FORCED)
+@pytest.mark.parametrize(("extra", "name"), some_slow(FORCED, 3))
 def test_what_data_force_costs_no_iterations(extra, name):
     X = blobs()
     wide = EXTRA[extra](X)

@@ -10,8 +10,9 @@ def some_slow(cases, keep):
     """Cases for `pytest.mark.parametrize`: those that are not kept carry the marker slow.
 
     ``keep`` names the cases of the default run, or is a number n that keeps every n-th. A tuple is a case of
-    several arguments. Of ``product(...)`` every n-th has each value of each argument, if n divides no number of
-    values and there are cases enough.
+    several arguments. Every n-th of ``product(...)`` goes through the values of all arguments in turn, if n
+    has no divisor in common with the numbers of values; where fewer cases are left than an argument has
+    values, some of these wait for the slow run.
     """
     cases = list(cases)
     kept = cases[::keep] if isinstance(keep, int) else list(keep)

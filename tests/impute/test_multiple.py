@@ -202,7 +202,7 @@ def coverage_of_a_mean(n_replications, n_imputations, n=200):
     return hits / n_replications
 
 
-@pytest.mark.parametrize("n", some_slow([40, 100], [40]))
+@pytest.mark.parametrize("n", some_slow([20, 40, 100], [20]))
 def test_interval_covers(n):
     multiple_imputation, single = coverage_of_a_mean(n, 5)
     assert multiple_imputation >= stats.binom(n, 0.95).ppf(0.005) / n
