@@ -68,7 +68,8 @@ class ByHand:
         K = self._n_fitted
         given = read_array("order", order, shapes=[(K,)], advice=f"Name each of the {K} components once.")
         if not np.array_equal(np.sort(given), np.arange(K)):
-            raise ValueError(f"order={given.tolist()} must name each of the components 0 ... {K - 1} once.")
+            shown = np.asarray(order).tolist()
+            raise ValueError(f"order={shown} must name each of the components 0 ... {K - 1} once.")
         return given.astype(np.int_)
 
     @property
