@@ -11,6 +11,9 @@ from emlearn.em import Batch, Batches
 
 # Rows that a race looks at; more, where a model has many parameters.
 SAMPLE_ROWS = 20_000
+# Share of all weight in the windows that tell how densely rows lie, and their median width where rows are
+# normal.
+WINDOW, NORMAL_WINDOW = 0.05, 0.16
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,9 @@ class Sample:
     is_whole: bool  # whether no row with weight is left out
 
     @classmethod
-    def of(cls, X, weight, units, size, rng):
-        """All rows of X if there are no more than ``size``, else an even part of them."""
-        positions, counts = draw_evenly(len(X), weight, size, rng)
+    def of(cls, X, weight, units, drawn):
+        """The rows of X that `draw_evenly` has drawn."""
+        positions, counts = drawn
         rows = in_units(X[positions], units)
         order = np.argsort(rows[:, 0], kind="stable")
         first = rows[order, 0]
@@ -45,6 +48,16 @@ class Sample:
         merged = np.add.reduceat(counts[order], starts)
         is_whole = len(positions) == (len(X) if weight is None else np.count_nonzero(weight))
         return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts, is_whole)
+
+    @property
+    def unit(self):
+        """Weight that counts as one row."""
+        return unit_of(self.counts.sum(), len(self.positions))
+
+    @property
+    def size(self):
+        """How many rows these stand for."""
+        return self.counts.sum() / self.unit
 
     @cached_property
     def batch(self):
@@ -103,9 +116,47 @@ def ground(sample, starts, everything, **cut):
 
 
 def portfolio(make, kinds, n_init, rng):
-    """``n_init`` starts of some kinds by turns, and as many in reserve; of a single one there is no reserve."""
-    seeds = rng.randint(np.iinfo(np.int32).max, size=2 * n_init if n_init > 1 else 1)
-    return [make(kinds[i % n_init % len(kinds)], seed) for i, seed in enumerate(seeds)]
+    """``n_init`` starts of some kinds by turns."""
+    seeds = rng.randint(np.iinfo(np.int32).max, size=n_init)
+    return [make(kinds[i % len(kinds)], seed) for i, seed in enumerate(seeds)]
+
+
+def unit_of(total, n):
+    """Weight that counts as one observation: 1, or less where n of them have a total weight below n."""
+    return min(1.0, float(total) / n) if n and total > 0 else 1.0
+
+
+def near_spread(rows, counts):
+    """Standard deviation of each feature as far as most rows can tell from those around them, (d,).
+
+    The width of windows that hold a twentieth of all weight, in the median over windows of some width, relative
+    to that of a normal density. Clusters that are far apart, and sentinels such as -99999, do not add to it.
+
+    Parameters
+    ----------
+    rows : ndarray of shape (m, d)
+    counts : ndarray of shape (m,)
+        How often each row counts.
+    """
+    spread = np.full(rows.shape[1], np.inf)
+    for j, column in enumerate(np.asarray(rows, dtype=np.float64).T):
+        present = np.flatnonzero(~np.isnan(column) & (counts > 0))
+        order = present[np.argsort(column[present], kind="stable")]
+        x, weight = column[order], counts[order]
+        reached = np.cumsum(weight)
+        if not len(x):
+            continue
+        # The window that begins with a row ends with the first one that makes it full.
+        ends = np.searchsorted(reached, reached - weight + WINDOW * reached[-1], side="left")
+        ends = np.maximum(ends, np.arange(len(x)) + 1)
+        whole = ends < len(x)
+        width, weight = x[ends[whole]] - x[whole], weight[whole]
+        some = width > 0
+        if some.any():
+            by_width = np.argsort(width[some], kind="stable")
+            half = np.cumsum(weight[some][by_width])
+            spread[j] = width[some][by_width][np.searchsorted(half, half[-1] / 2)] / NORMAL_WINDOW
+    return spread
 
 
 def in_units(X, units):

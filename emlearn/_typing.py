@@ -24,6 +24,7 @@ CovarianceType = Literal[
     "EII",
     "factor",
 ]
+Ranking = Literal["evidence", "likelihood"]
 ResponseFamily = Literal["gaussian", "poisson", "binomial"]
 RandomState = int | np.random.RandomState | None
 Method = TypeVar("Method", bound=Callable[..., Any])  # a decorator gives back the type that it was given

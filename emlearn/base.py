@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
@@ -23,8 +24,17 @@ from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
 from emlearn.em import Affine, Batches, EMModel, LatentPair, Restarts, Start, race
+from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
+
+# Print-outs of one fit are at least this far apart, in seconds.
+BETWEEN_LINES = 1.0
+# A fit is one of many where more than this share of starts would end where none did, unless so many agree on
+# it. It takes some starts to say so.
+MANY_UNSEEN, MANY_AGREE, ENOUGH_STARTS = 0.2, 0.2, 7
+# Scales of features are no larger than this many standard deviations of what lies close together.
+FAR = 100.0
 
 
 class Moments(NamedTuple):
@@ -42,17 +52,26 @@ class Plan(NamedTuple):
 
     model: EMModel
     units: Affine
-    starts: list[Start]  # those beyond n_init are in reserve
+    starts: list[Start]  # the most that are tried
     data: Batches
     part: Batches | None  # of the data, to race on; None for all
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
     n_observed: float = 0  # observations that count: distinct rows, steps, or rows with weight
     exchangeable: bool = True  # whether nothing but their estimates tells components apart
-    n_agree: int = 2  # how many starts must meet
+    unit: float = 1.0  # weight of the data that counts as one observation
+    part_unit: float = 1.0  # the same of the part
+    part_share: float = 1.0  # of the weight of all data that the part has
     part_model: EMModel | None = None  # what is fitted to the part, where that is not the same
+    again: Callable[[LatentPair], list[Start]] | None = (
+        None  # starts for what a fit raced on a part does not explain
+    )
     some: Callable[[], Batches] | None = None  # some of the data, to find the rate of EM on
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
+
+    def volume(self, on_part: bool) -> float:
+        """Log volume of the user's unit, of the part or of all data."""
+        return self.log_volume * (self.part_share if on_part else 1.0)
 
 
 def all_or_nothing(fit: Method) -> Method:
@@ -148,13 +167,22 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         variance = scatter / np.where(total > 0, total, 1.0)
         return Moments(weight_of_all, total, mean, variance, n_rows)
 
-    def _choose_units(self, moments, family):
-        """Shift and scale that free the fit of units of measurement, and which features are constant."""
+    def _choose_units(self, moments, family, near=np.inf):
+        """Shift and scale that free the fit of units of measurement, and which features are constant.
+
+        Parameters
+        ----------
+        moments : Moments
+        family : Emission
+        near : ndarray of shape (d,), default=inf
+            Standard deviations as most rows tell them from those around them (`near_spread`): scales are no
+            larger than a hundred times that, however far away others lie.
+        """
         # A constant column has no scale of its own: its size serves, so that a change of unit still cancels.
         eps = np.finfo(np.float64).eps
         constant = np.sqrt(moments.variance) <= 4 * eps * np.abs(moments.mean)
         size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
-        scale = family.units(np.where(constant, 0.0, moments.variance))
+        scale = family.units(np.where(constant, 0.0, np.minimum(moments.variance, (FAR * near) ** 2)))
         has_unit = ~np.isnan(scale)
         scale = np.where(has_unit, np.where(scale > 0, scale, size), 1.0)
         beyond = ~((scale > 1e-150) & (scale < 1e150))
@@ -166,7 +194,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             )
         return Affine(np.where(has_unit, moments.mean, 0.0), scale), constant
 
-    def _bound(self, family, some, most, n_rows):
+    def _bound(self, family, some, most, n_rows, size):
         """A family bound to the data; warns of what they force onto its floor.
 
         Parameters
@@ -178,9 +206,11 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             Largest value of each feature.
         n_rows : int
             How many rows count.
+        size : float
+            How many ``some`` stand for.
         """
         names = tuple(map(self._column_name, range(len(most))))
-        family = family.bound_to(Sketch(some, most, n_rows, names))
+        family = family.bound_to(Sketch(some, most, n_rows, size, names))
         forced = [names[j] for j in sorted(family.forced_columns())]
         if forced:
             listed = ", ".join(forced[:10]) + (f" and {len(forced) - 10} more" if forced[10:] else "")
@@ -205,31 +235,47 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 "Reduce n_components."
             )
 
+    def _check_counts(self, weight):
+        """Warn where weights do not count rows, for what takes their sum for the sample size."""
+        if weight is not None and 0 < np.max(weight) < 1:
+            self._warn(
+                f"The sample size of BIC is the sum of sample_weight, {np.sum(weight):.6g}, for {len(weight)} "
+                "weights of which none reaches 1. Scale them to say how often each counts.",
+                UserWarning,
+            )
+
     @contextmanager
-    def _progress(self, X, y):
+    def _progress(self, plan, X, y):
         """A report for the race: scikit-learn's callbacks (fit → start → iteration) and ``verbose``."""
-        context = self._init_callback_context(max_subtasks=None, sequential_subtasks=False)
+        context = self._init_callback_context(max_subtasks=len(plan.starts), sequential_subtasks=False)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         starts = {}
+        spoke = self._began = time.perf_counter()
 
-        def report(number, kind, iterate):
+        def report(number, kind, iterate, on_part):
+            nonlocal spoke
             if number not in starts:
                 starts[number] = context.subcontext(
                     task_name=f"start ({kind})", task_id=number, max_subtasks=None
                 )
                 starts[number].call_on_fit_task_begin(estimator=self, X=X, y=y)
-            if self.verbose > 1:
+            if self.verbose > 1 or (self.verbose and time.perf_counter() - spoke > BETWEEN_LINES):
+                spoke = time.perf_counter()
                 mark = ", extrapolated" if iterate.extrapolated else ""
-                print(f"start {number} ({kind}): objective {iterate.objective:.6f}{mark}")
+                objective = iterate.objective - plan.volume(on_part)
+                self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}")
             step = starts[number].subcontext(task_name="iteration")
             step.call_on_fit_task_begin(estimator=self, X=X, y=y)
             return step.call_on_fit_task_end(estimator=self, X=X, y=y)
 
-        watched = self.verbose > 1 or bool(getattr(self, "_skl_callbacks", None))
+        watched = self.verbose > 0 or bool(getattr(self, "_skl_callbacks", None))
         yield report if watched else None
         for start in starts.values():
             start.call_on_fit_task_end(estimator=self, X=X, y=y)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
+
+    def _print(self, line):
+        print(f"[{time.perf_counter() - self._began:6.1f} s] {line}")
 
     # -- the fit -----------------------------------------------------------------------------------------
 
@@ -273,14 +319,53 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     def _complaints(self, plan, best):
         """What of the fit is not as it should be, in sentences."""
         yield from self._unless_converged(best)
+        yield from self._unless_seen()
+        yield from self._unless_parted()
+
+    def _unless_parted(self):
+        """Components that began the same stay the same; only what a user gives begins so."""
+        if len(self.restarts_.starts) > 1:
+            return
+        K = self.n_components
+        own = [leaf.reshape(K, -1) for leaf in leaves(self._params.family) if len(leaf) % K == 0]
+        same = [  # of one component there is no pair
+            (k, j)
+            for j in range(K)
+            for k in range(j)
+            if own and all(np.array_equal(leaf[j], leaf[k]) for leaf in own)
+        ]
+        if same:
+            pairs = ", ".join(f"{k} and {j}" for k, j in same[:3])
+            yield (
+                f"Components {pairs} began the same, and EM cannot part them: this is a fit of fewer. "
+                "Give starting values that differ."
+            )
+
+    def _unless_seen(self):
+        starts, n_best, n_maxima, unseen = self.restarts_
+        if len(starts) < ENOUGH_STARTS or not n_maxima:
+            return
+        if unseen > MANY_UNSEEN and n_best < MANY_AGREE * len(starts):
+            yield (
+                f"{len(starts)} starts ended at {n_maxima} different maxima, {n_best} of them at the best, and "
+                f"about {unseen:.0%} of further ones would end where none did: take this fit for one of many. "
+                "Raise n_init, reduce n_components, or choose a simpler model."
+            )
 
     def _unless_converged(self, best, advice="reduce n_components"):
-        if not best.converged:
-            gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "an unknown number of"
-            yield (
-                f"EM stopped short of tol={self.tol}, at max_iter={self.max_iter}, with {gap} nats still to "
-                f"be gained. Increase max_iter, or {advice}."
-            )
+        if best.converged:
+            return
+        where = f"max_iter={self.max_iter}" if best.reason == "max_iter" else f"iteration {best.n_iter}"
+        what = {
+            "max_iter": f"Increase max_iter, or {advice}.",
+            "callback": "A callback ended it.",
+            "fall": "The next step would have lowered the objective.",
+        }
+        gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "an unknown number of"
+        yield (
+            f"EM stopped short of tol={self.tol}, at {where}, with {gap} nats still to be gained. "
+            f"{what[best.reason]}"
+        )
 
     @property
     def _continues(self):
@@ -303,24 +388,25 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         return [Start("warm", lambda: last)]
 
     def _race(self, plan, X, y):
-        """The race of the starts, those beyond ``n_init`` in reserve, with progress and print-out."""
-        with self._progress(X, y) as report:
+        """The race of the starts, with progress and print-out."""
+        with self._progress(plan, X, y) as report:
             result = race(
                 plan.model,
-                plan.starts[: self.n_init],
+                plan.starts,
                 plan.data,
-                reserve=plan.starts[self.n_init :],
-                n_agree=plan.n_agree,
                 sample=plan.part,
                 sample_model=plan.part_model,
+                ranking=self.ranking,
+                unit=plan.unit,
+                sample_unit=plan.part_unit,
                 tol=self.tol,
                 max_iter=self.max_iter,
                 acceleration=self.acceleration,
                 n_jobs=self.n_jobs,
+                again=plan.again,
                 report=report,
             )
-        self._print_race(result)
-        return result
+        return result._replace(restarts=result.restarts.less(plan.volume))
 
     def _publish_race(self, plan, result):
         """Attributes of how the fit went, in the user's units."""
@@ -333,19 +419,16 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         self.extrapolated_ = list(best.extrapolated)
         self.gap_ = best.gap
         self.restarts_ = result.restarts
-
-    def _print_race(self, result):
-        if not self.verbose:
-            return
-        for number, start in enumerate(result.restarts.starts):
-            print(
-                f"start {number} ({start.kind}): {start.status} after {start.n_iter} iterations, "
-                f"objective {start.log_likelihood:.4f}, projected {start.limit:.4f}"
+        if self.verbose:
+            for number, start in enumerate(result.restarts.starts):
+                self._print(
+                    f"start {number} ({start.kind}): {start.status} after {start.n_iter} iterations, "
+                    f"objective {start.log_likelihood:.4f}, projected {start.limit:.4f}"
+                )
+            self._print(
+                f"{type(self).__name__}: {result.restarts}; log-likelihood {self.log_likelihood_:.4f}, "
+                f"{best.n_iter} iterations, converged={best.converged}"
             )
-        print(
-            f"{type(self).__name__}: {result.restarts.n_best} of {len(result.restarts.starts)} starts "
-            f"reached the best value; {result.best.n_iter} iterations, converged={result.best.converged}"
-        )
 
     def __getstate__(self):
         return {**super().__getstate__(), "_emlearn_version": __version__}

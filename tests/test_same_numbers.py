@@ -147,7 +147,8 @@ def of_race(restarts):
         "n_iter": sum(s.n_iter for s in begun),
         "n_reseeded": sum(s.n_reseeded for s in begun),
         "n_best": restarts.n_best,
-        "escalated": restarts.escalated,
+        "n_maxima": restarts.n_maxima,
+        "unseen": restarts.unseen,
     }
 
 
@@ -606,7 +607,7 @@ def poisson_by_hand(acceleration):
 def poisson_race():
     places = [(0.5, 2.0), (1.0, 2.5), (2.0, 2.1), (0.1, 5.0), (1.5, 4.0)]
     starts = [Start("given", lambda a=a, b=b: deaths_from(a, b)) for a, b in places]
-    best, restarts = race(TWO_POISSON, starts, DEATHS, reserve=starts[:2], tol=1e-8)
+    best, restarts = race(TWO_POISSON, starts + starts[:2], DEATHS, tol=1e-8)
     return {**of_fit(best), "race": of_race(restarts)}
 
 

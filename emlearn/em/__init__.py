@@ -5,12 +5,13 @@ from emlearn.em.batches import Affine, Batch, Batches, Lanes, SideBySide, one_bl
 from emlearn.em.fit import EMResult, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
 from emlearn.em.rate import em_rate
-from emlearn.em.restarts import RaceResult, Restart, Restarts, Start, race
+from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
 from emlearn.em.spaces import Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
 from emlearn.em.stopping import Iterate
 
 __all__ = [
     "ACCELERATIONS",
+    "RANKINGS",
     "Affine",
     "Batch",
     "Batches",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -38,21 +38,23 @@ class EMResult(NamedTuple):
     history: tuple[float, ...]  # objective after each E-step
     extrapolated: tuple[bool, ...]  # which of them were reached by extrapolation
     secants: Secants | None = None  # what the last steps tell of the EM map
+    reason: str = "converged"  # why it is over, one of `emlearn.em.stopping.REASONS`
 
     @classmethod
-    def of(cls, history: list[Iterate], converged: bool) -> EMResult:
+    def of(cls, history: list[Iterate], reason: str) -> EMResult:
         """Sum up the iterates of a fit."""
         last = history[-1]
         return cls(
             params=last.params,
             log_likelihood=last.log_likelihood,
             objective=last.objective,
-            converged=converged,
+            converged=reason in ("converged", "rounding"),
             n_iter=len(history) - 1,
             gap=last.gap,
             history=tuple(iterate.objective for iterate in history),
             extrapolated=tuple(iterate.extrapolated for iterate in history),
             secants=last.secants,
+            reason=reason,
         )
 
 
@@ -108,19 +110,24 @@ def fit_em(
     -1989.9459 True
     """
     history: list[Iterate] = []
-    stop = AitkenStop(tol)
-    with one_blas_thread():
-        for iterate in em_iterates(model, params, data, tol, max_iter, acceleration):
+    stop, end = AitkenStop(tol), "callback"
+
+    def iterates() -> Iterator[Iterate]:
+        nonlocal end
+        end = yield from em_iterates(model, params, data, tol, max_iter, acceleration)
+
+    with one_blas_thread(), np.errstate(under="ignore"):  # posteriors of 0 are meant
+        for iterate in iterates():
             remember(history, iterate)
             if stop(iterate) or (callback is not None and callback(iterate)):
                 break
-    return EMResult.of(history, stop.converged)
+    return EMResult.of(history, stop.reason(history[-1], end))
 
 
 def remember(history: list[Iterate], iterate: Iterate) -> None:
-    """Append to a history in which only the last iterate keeps its parameters."""
+    """Append to a history in which only the last iterate keeps its parameters and statistics."""
     if history:
-        history[-1] = history[-1]._replace(params=None)
+        history[-1] = history[-1]._replace(params=None, stats=None)
     history.append(iterate)
 
 
@@ -131,10 +138,11 @@ def em_iterates(
     tol: float = 1e-4,
     max_iter: int = 1000,
     acceleration: str = "auto",
-) -> Iterator[Iterate]:
+) -> Generator[Iterate, None, str]:
     """E-steps one after another, without a stopping rule: the loop of `fit_em`, to be driven by hand.
 
-    Iterates rise: an extrapolated point that is not at least as good as the EM step before it is not shown.
+    Iterates rise: an extrapolated point that is not at least as good as the EM step before it is not shown,
+    though it counts as an iteration. What the generator returns is why there are no more: "max_iter" or "fall".
     Arguments are those of `fit_em`; ``tol`` says when to leave off extrapolating.
     """
     if acceleration not in ACCELERATIONS:
@@ -150,7 +158,7 @@ def em_iterates(
         n_iter += n_steps
         if here.is_below(last, model.rounding):
             _warn_of_fall(last.objective - here.objective, n_iter)
-            return
+            return "fall"
         u, v = here.differences(last)
         projection.see(here.objective - last.objective, u, v, NOISE * here.size)
         secants.see(last.vector, u, v)
@@ -166,6 +174,7 @@ def em_iterates(
         if last is not here:
             projection.break_off()
             yield last.iterate(secants)
+    return "max_iter"
 
 
 def _warn_of_fall(fall: float, n_iter: int) -> None:
@@ -257,6 +266,7 @@ class _Point:
             float(self.e_step.log_likelihood),
             self._extrapolated,
             secants=secants,
+            stats=self.e_step.stats,
         )
         if projection is None:
             return shown

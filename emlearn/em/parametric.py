@@ -52,10 +52,20 @@ class Parametric:
         """
         return None
 
-    def handicap(self, params: Any) -> float:
-        """Nats by which a fit here must be better than others, for what it may owe to a constraint.
+    def handicap(self, params: Any, stats: Any) -> float:
+        """Nats by which a fit here must be better than others, for what its height may owe to luck.
 
-        Infinite where all of its height may be owed to that.
+        Parameters
+        ----------
+        params
+        stats
+            Expected sufficient statistics of an E-step at ``params``, in which an observation of weight 1
+            counts as one.
+
+        Returns
+        -------
+        nats : float
+            Infinite where all of the height may be owed to luck.
         """
         return 0.0
 
@@ -121,8 +131,8 @@ class Composite(Parametric):
             [np.zeros(n, dtype=bool) if a is None else a for a, n in zip(answers, sizes, strict=True)]
         )
 
-    def handicap(self, params: Any) -> float:
-        return float(sum(part.handicap(p) for part, p in self._each(params)))
+    def handicap(self, params: Any, stats: Any) -> float:
+        return float(sum(part.handicap(p, s) for part, p, s in self._each(params, stats)))
 
     def without_flat(self, params: Any) -> Callable[[FloatArray], FloatArray] | None:
         answers = [part.without_flat(p) for part, p in self._each(params)]

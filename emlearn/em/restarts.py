@@ -1,9 +1,17 @@
-"""The race of starts: many begin, the promising go on, few finish.
+r"""The race of starts: many begin, few finish, and the one with the best evidence wins.
 
-A likelihood with several maxima is climbed from many places. Starts race by successive halving: each gets a few
-E-steps, the half with the best projected limits go on for twice as many, and so on, until few are left. Those
-finish; then runs that were displaced, by a projection that proved too high or by several runs that met at one
-place, get their turn.
+A likelihood with several maxima is climbed from many places. Starts are drawn in waves until few maxima can be
+left that none has reached: after N starts that arrived at w different maxima, those not yet seen draw the share
+
+.. math:: u = \frac{w (w + 1)}{N (N - 1)}
+
+of further starts, in expectation (Boender & Rinnooy Kan, 1987). Within a wave runs that fall behind are
+dropped. A run has arrived when all but a hundredth of a nat is gained; only what may win goes on to the end.
+
+References
+----------
+Boender & Rinnooy Kan (1987), Bayesian stopping rules for multistart global optimization methods, Mathematical
+Programming 37.
 """
 
 from __future__ import annotations
@@ -22,9 +30,10 @@ from emlearn.em.batches import Batches, as_batches, one_blas_thread
 from emlearn.em.fit import EMResult, em_iterates, remember
 from emlearn.em.model import EMModel
 from emlearn.em.stopping import AitkenStop, Iterate
+from emlearn.em.trees import tree_map
 
-FIRST_STEPS = 10  # E-steps that each start gets at first
-N_FINALISTS = 3
+FIRST_STEPS = 30  # E-steps after which the runs of a wave are compared for the first time
+N_FINALISTS = 3  # that are compared on all of the data, where the race was on a part
 MAX_RESEEDED = 3
 # Gains that shrink more slowly than this, from one step to the next, are projected as if they did not.
 SLOWEST = 0.99
@@ -32,6 +41,9 @@ SLOWEST = 0.99
 SAME = 0.01
 # Of fits that are closer yet the first start is taken, so that rounding has no say in which.
 EQUAL = 1e-6
+# Starts are drawn until those that would end where none did are expected to be no more than this share of all.
+UNSEEN = 0.05
+RANKINGS = ("evidence", "likelihood")
 
 
 class Start(NamedTuple):
@@ -46,21 +58,55 @@ class Restart(NamedTuple):
     """What happened to a start."""
 
     kind: str  # how it was found
-    status: str  # "best", "finished", "dropped", "spurious" (on a constraint) or "failed"
-    log_likelihood: float  # last objective (with a prior, if any), nats; of the subsample, if there is one
+    status: str  # "best", "finished" (as far as was needed), "dropped", "spurious" (no evidence) or "failed"
+    log_likelihood: float  # last objective (with a prior, if any), nats
+    evidence: float  # the same less what may be luck; -inf for a spurious fit
     limit: float  # projected limit of the objective, nats
     n_iter: int
     history: tuple[float, ...]  # objective after each E-step, since it was last reseeded
     message: str = ""  # why it failed
     n_reseeded: int = 0  # how often components that had lost all rows were placed anew
+    on_part: bool = False  # whether it saw but a part of the data, as a race on many does
+
+    def less(self, nats: float) -> Restart:
+        """The same with objectives that are lower by so many nats."""
+        return self._replace(
+            log_likelihood=float(self.log_likelihood - nats),
+            evidence=float(self.evidence - nats),
+            limit=float(self.limit - nats),
+            history=tuple(float(objective - nats) for objective in self.history),
+        )
 
 
 class Restarts(NamedTuple):
     """What happened to all starts."""
 
     starts: tuple[Restart, ...]
-    n_best: int  # how many reached the best value, projected, within 0.01 nats
-    escalated: bool  # whether a second round of starts was needed
+    n_best: int  # how many reached the best maximum, projected, within 0.01 nats
+    n_maxima: int  # how many different maxima were reached
+    unseen: float  # expected share of further starts that would end where none did
+
+    def __repr__(self) -> str:
+        status = [start.status for start in self.starts]
+        counts = ", ".join(
+            f"{status.count(name)} {name}" for name in ("dropped", "spurious", "failed") if name in status
+        )
+        return (
+            f"<Restarts: {self.n_best} of {len(self.starts)} starts at the best of {self.n_maxima} maxima, "
+            f"{self.unseen:.0%} unseen{'; ' + counts if counts else ''}>"
+        )
+
+    def less(self, volume: Callable[[bool], float]) -> Restarts:
+        """The same with objectives lower by so many nats, on a part of the data or on all: in other units."""
+        return self._replace(starts=tuple(start.less(volume(start.on_part)) for start in self.starts))
+
+    def to_frame(self) -> Any:
+        """The starts as a pandas DataFrame, a row each, without their histories."""
+        import pandas as pd
+
+        columns = [name for name in Restart._fields if name != "history"]
+        rows = [[getattr(start, name) for name in columns] for start in self.starts]
+        return pd.DataFrame(rows, columns=columns).rename_axis("start")
 
 
 class RaceResult(NamedTuple):
@@ -70,7 +116,8 @@ class RaceResult(NamedTuple):
     restarts: Restarts
 
 
-Report = Callable[[int, str, Iterate], "bool | None"]  # number of the start, kind, iterate -> whether to end it
+# Number of the start, kind, iterate, whether it saw but a part of the data -> whether to end it.
+Report = Callable[[int, str, Iterate, bool], "bool | None"]
 
 
 def race(
@@ -78,43 +125,49 @@ def race(
     starts: Sequence[Start],
     data: Any,
     *,
-    reserve: Sequence[Start] = (),
-    n_agree: int = 2,
     sample: Any = None,
     sample_model: EMModel | None = None,
+    ranking: str = "evidence",
     tol: float = 1e-4,
     max_iter: int = 1000,
     acceleration: str = "auto",
+    unit: float = 1.0,
+    sample_unit: float = 1.0,
+    again: Callable[[Any], Sequence[Start]] | None = None,
     n_jobs: int | None = None,
     report: Report | None = None,
 ) -> RaceResult:
     """Fit a model by EM from many starts.
 
-    Starts are halved, beginning with 10 E-steps each, until 3 distinct ones are left to finish. If too few
-    starts reach the best limit, the reserve joins.
+    Starts are taken in their order, until few maxima can be left that none has reached.
 
     Parameters
     ----------
     model : EMModel
         What is fitted.
     starts : sequence of Start
-        Where to start from.
+        Where to start from; the most that are tried.
     data : array-like, pair (rows, weights), iterable of arrays, or Batches
         What `emlearn.em.fit_em` takes.
-    reserve : sequence of Start, default=()
-        More starts, for a second round if fewer than ``n_agree`` of the first reach the best limit.
-    n_agree : int, default=2
-        How many starts must reach the best limit to make it trustworthy.
     sample : like ``data``, default=None
         Part of the data to run the race on; the finalists then finish on all of it.
     sample_model : EMModel, default=None
         What is fitted to the part, where that is not the same: a prior that weighs as much less.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What fits are compared by: the objective less the model's handicap, or the objective as it is.
     tol, max_iter, acceleration
         As in `emlearn.em.fit_em`.
+    unit, sample_unit : float, default=1.0
+        Weight that counts as one observation, in the data and in the part: ``tol``, and all else that is in
+        nats, is for that.
+    again : callable, default=None
+        ``again(params)`` gives more starts once the winner is fitted to all of the data, of which the race saw
+        a part: where it explains them badly. They run on all of the data.
     n_jobs : int, default=None
         Threads that share the starts, by joblib. The result does not depend on it.
     report : callable, default=None
-        ``report(number of the start, kind, iterate)`` after each E-step; a true result ends that start.
+        ``report(number of the start, kind, iterate, whether on the part)`` after each E-step; a true result
+        ends that start.
 
     Returns
     -------
@@ -127,146 +180,188 @@ def race(
     """
     if not starts:
         raise ValueError("There is no start to race: give at least one.")
+    if ranking not in RANKINGS:
+        raise ValueError(f"ranking={ranking!r} is neither 'evidence' nor 'likelihood'.")
     batches = as_batches(data)
     ground = batches if sample is None else as_batches(sample)
-    ground_model = model if sample is None or sample_model is None else sample_model
-    settings = {"tol": tol, "max_iter": max_iter, "acceleration": acceleration}
     report = _one_at_a_time(report)
+    settings = _Settings(tol, max_iter, acceleration, unit, ranking, partial(report, on_part=False))
+    ground_settings = settings
+    if sample is not None:
+        ground_settings = settings._replace(unit=sample_unit, report=partial(report, on_part=True))
     # More threads than cores would only take turns, so BLAS gets one while joblib has the others.
     with one_blas_thread(), Parallel(n_jobs=n_jobs, require="sharedmem") as parallel:
-        under_way = _Race(ground_model, ground, settings, report, parallel)
+        ground_model = model if sample is None or sample_model is None else sample_model
+        under_way = _Race(ground_model, ground, ground_settings, parallel, on_part=ground is not batches)
         under_way.enter(starts)
-        escalated = bool(reserve) and not under_way.is_decided(n_agree)
-        if escalated:
-            under_way.enter(reserve)
         best = winner = under_way.winner()
+        late: list[_Run] = []
         if ground is not batches:
-            finalists = _distinct(under_way.finalists)[:N_FINALISTS]
-            best = _finish_on_all(finalists, model, batches, settings, report)
+            best = _finish_on_all(under_way.finalists(), model, batches, settings)
             winner = under_way.runs[best.number]
-    record = Restarts(under_way.records(winner), _n_reaching(winner, under_way.runs), escalated)
-    return RaceResult(EMResult.of(best.history, best.stop.converged), record)
+            for number, start in enumerate(
+                () if again is None else again(best.last.params), len(under_way.runs)
+            ):
+                late.append(_Run(model, batches, settings, start, number))
+                late[-1].advance(math.inf)
+                if late[-1].beats(best):
+                    best = winner = late[-1]
+    return RaceResult(EMResult.of(best.history, best.reason), under_way.record(winner, late))
 
 
-def _one_at_a_time(report: Report | None) -> Report:
+class _Settings(NamedTuple):
+    """How runs go."""
+
+    tol: float
+    max_iter: int
+    acceleration: str
+    unit: float
+    ranking: str
+    report: Callable[[int, str, Iterate], bool | None]
+
+
+def _one_at_a_time(report: Report | None) -> Callable[..., bool | None]:
     """The report as threads may call it."""
     lock = threading.Lock()
 
-    def locked_report(number: int, kind: str, iterate: Iterate) -> bool | None:
+    def locked_report(number: int, kind: str, iterate: Iterate, on_part: bool) -> bool | None:
         with lock:
-            return report is not None and report(number, kind, iterate)
+            return report is not None and report(number, kind, iterate, on_part)
 
     return locked_report
 
 
 class _Race:
-    """The race on one ground: runs of a wave of starts are halved, finish, and leave turns to the displaced.
+    """The race on one ground.
 
     Attributes
     ----------
     runs : list of _Run
-        All of them, in order of their starts.
-    finalists : list of _Run
-        Those that were run to the end, the best first.
+        Those that were begun, in the order of their starts.
     """
 
     def __init__(
-        self, model: EMModel, ground: Batches, settings: dict[str, Any], report: Report, parallel: Parallel
+        self, model: EMModel, ground: Batches, settings: _Settings, parallel: Parallel, *, on_part: bool
     ):
         self.runs: list[_Run] = []
-        self.finalists: list[_Run] = []
-        self._new_run = partial(_Run, model, ground, settings, report)
+        self._on_part = on_part
+        self._new_run = partial(_Run, model, ground, settings)
+        self._same = SAME * settings.unit
+        self._equal = EQUAL * settings.unit
         self._parallel = parallel
 
     def enter(self, starts: Sequence[Start]) -> None:
-        """Run a wave of starts; the finalists of waves before stay."""
-        wave = [self._new_run(start, number) for number, start in enumerate(starts, len(self.runs))]
+        """Run waves of starts, until enough is seen or none is left; then finish whatever may win."""
+        while len(self.runs) < len(starts) and (wanted := self._n_wanted()):
+            wave = starts[len(self.runs) : len(self.runs) + wanted]
+            self._run_wave([self._new_run(start, number) for number, start in enumerate(wave, len(self.runs))])
+        while not self._at_best():
+            in_play = self._in_play()
+            if not in_play:  # the best failed when all others had been left
+                best = self._ranked()[0]
+                in_play = self.runs[best.number : best.number + 1] = [self._new_run(best.start, best.number)]
+            equals = [run for run in in_play if len(in_play) == 1 or run.is_at(in_play[0], self._equal)]
+            min(equals, key=lambda run: run.number).advance(math.inf)
+
+    def _run_wave(self, wave: list[_Run]) -> None:
+        """Advance runs until they arrive; drop the worse half, again and again, of those that have not."""
         self.runs += wave
-        self._finish(self._halve(wave))
-        while displaced := _displaced(self.runs, self.finalists):
-            self._finish(displaced)
-
-    def _halve(self, alive: list[_Run]) -> list[_Run]:
-        """Advance runs and drop the worse half, again and again, until few distinct ones are left."""
-        steps = FIRST_STEPS
-        while True:
-            self._advance(alive, steps)
-            ranked = sorted((run for run in alive if not run.message), key=_Run.rank, reverse=True)
-            alive = _distinct(ranked)
-            if len(alive) <= N_FINALISTS:
-                return alive
-            alive = alive[: max(math.ceil(len(alive) / 2), N_FINALISTS)]
+        alive, steps = wave, FIRST_STEPS
+        while alive:
+            self._parallel(delayed(run.approach)(steps) for run in alive)
+            ranked = self._ranked()
+            alive = [
+                run
+                for run in alive
+                if not (run.has_arrived or run.is_done) and run.may_beat(ranked[0], 30 * self._same)
+            ]
             steps *= 2
+        kept = self._different(ranked) if self._on_part else []
+        for run in ranked:
+            if not (run.may_beat(ranked[0], self._same) or run in kept):
+                run.leave()
 
-    def _finish(self, runs: list[_Run]) -> None:
-        self._advance(runs, math.inf)
-        self.finalists += runs
-        self.finalists.sort(key=_Run.rank, reverse=True)
+    def _ranked(self) -> list[_Run]:
+        """Runs that did not fail, the best first; of equals that which started first."""
+        return sorted((run for run in self.runs if not run.message), key=_Run.rank, reverse=True)
 
-    def _advance(self, runs: list[_Run], steps: float) -> None:
-        self._parallel(delayed(run.advance)(steps) for run in runs)
+    def _maxima(self) -> list[list[_Run]]:
+        """Runs by where they lead, as far as their projections tell; spurious ones lead nowhere."""
+        somewhere = sorted((run for run in self._ranked() if not run.is_spurious), key=lambda run: -run.limit)
+        places: list[list[_Run]] = []
+        for run in somewhere:
+            # A limit is known no better than what is still to be gained.
+            unknown = 5 * self._same + run.limit - run.last.objective
+            if places and places[-1][-1].limit - run.limit < unknown:
+                places[-1].append(run)
+            else:
+                places.append([run])
+        return places
 
-    def is_decided(self, n_agree: int) -> bool:
-        """Whether the best is trustworthy: not spurious, and reached by so many."""
-        if not self.finalists or self.finalists[0].is_spurious:
-            return False
-        return _n_reaching(self.finalists[0], self.runs) >= n_agree
+    def _counts(self) -> tuple[int, int]:
+        """At how many places how many runs are; those that were dropped count as at one of their own."""
+        n_arrived = [len(place) for place in self._maxima()]
+        return len(n_arrived), sum(n_arrived)
+
+    def _unseen(self) -> float:
+        w, n = self._counts()
+        return min(w * (w + 1) / (n * (n - 1)), 1.0) if n > 1 else 1.0
+
+    def _n_wanted(self) -> int:
+        """How many more starts would do, if they led nowhere new."""
+        if self._unseen() <= UNSEEN:
+            return 0
+        w, n = self._counts()
+        w = max(w, 1)
+        return max(math.ceil(0.5 + math.sqrt(0.25 + w * (w + 1) / UNSEEN)) - n, 1)
+
+    def _in_play(self) -> list[_Run]:
+        """Runs that could go on, the best first."""
+        ranked = self._ranked()
+        if not ranked:
+            raise ValueError(f"All {len(self.runs)} starts failed; the first one with: {self.runs[0].message}")
+        return [run for run in ranked if not run.is_left]
+
+    def _at_best(self) -> list[_Run]:
+        """Finished runs where the best of all runs is, the best first."""
+        in_play = self._in_play()
+        return [run for run in in_play if run.is_done and run.is_at(in_play[0], self._same)]
 
     def winner(self) -> _Run:
-        """The best run; of equals the one that started first."""
-        if not self.finalists:
-            raise ValueError(f"All {len(self.runs)} starts failed; the first one with: {self.runs[0].message}")
-        equals = (run for run in self.finalists if run.equals(self.finalists[0]))
-        return min(equals, key=lambda run: run.number)
+        """The best run; of those that are equal but for rounding that which started first."""
+        best = self._at_best()
+        return min((run for run in best if run.is_at(best[0], self._equal)), key=lambda run: run.number)
 
-    def records(self, winner: _Run) -> tuple[Restart, ...]:
-        return tuple(run.record(run is winner, run in self.finalists) for run in self.runs)
+    def finalists(self) -> list[_Run]:
+        """The best runs at different places."""
+        return self._different([self.winner(), *self._in_play()])
 
+    def _different(self, ranked: list[_Run]) -> list[_Run]:
+        """The first runs at different places that are still in play, as many as are compared on all data."""
+        chosen: list[_Run] = []
+        for run in ranked:
+            if not (run.is_left or any(run.is_at(other, self._same) for other in chosen)):
+                chosen.append(run)
+        return chosen[:N_FINALISTS]
 
-def _distinct(ranked: list[_Run]) -> list[_Run]:
-    """Ranked runs less those that have all but arrived where a better one is."""
-    kept: list[_Run] = []
-    for run in ranked:
-        near = [i for i, other in enumerate(kept) if abs(other.value - run.value) < SAME]
-        if run.gap >= SAME or not near:
-            kept.append(run)
-        elif run.number < kept[near[0]].number and run.equals(kept[near[0]]):
-            kept[near[0]] = run
-    return kept
-
-
-def _displaced(runs: list[_Run], finalists: list[_Run]) -> list[_Run]:
-    """Runs that get their turn after all.
-
-    They stand higher already than the best that has arrived; or those ahead of them met at one place, or on
-    a constraint.
-    """
-    others = [run for run in runs if run not in finalists and not run.is_spurious]
-    higher = [run for run in others if run.reached > finalists[0].value + SAME]
-    arrived = _distinct([run for run in finalists if not run.is_spurious])
-    if not higher and (len(arrived) > 1 or (arrived and len(finalists) > N_FINALISTS)):
-        return []
-    ranked = sorted(higher or others, key=_Run.rank, reverse=True)
-    return [run for run in _distinct(arrived + ranked) if run not in arrived][:N_FINALISTS]
+    def record(self, winner: _Run, late: list[_Run]) -> Restarts:
+        """What happened to all starts, those that came after the race among them."""
+        reached = (
+            [run for run in self.runs if run.has_arrived or run.is_done] if winner in self.runs else [winner]
+        )
+        n_best = sum(bool(not run.message and run.is_at(winner, self._same)) for run in reached)
+        records = [run.record(run is winner, self._on_part) for run in self.runs]
+        records += [run.record(run is winner, False) for run in late]
+        n_maxima = len(self._maxima()) + (winner in late)
+        return Restarts(tuple(records), n_best, n_maxima, self._unseen() if len(self.runs) > 1 else 0.0)
 
 
-def _n_reaching(best: _Run, runs: list[_Run]) -> int:
-    alike = (run for run in runs if not run.message and run.is_spurious == best.is_spurious)
-    return sum(1 for run in alike if run.value >= best.value - SAME)
-
-
-def _finish_on_all(
-    finalists: list[_Run],
-    model: EMModel,
-    batches: Batches,
-    settings: dict[str, Any],
-    report: Report,
-) -> _Run:
-    """The finalist of a race on a subsample that explains all data best, fitted to them."""
+def _finish_on_all(finalists: list[_Run], model: EMModel, batches: Batches, settings: _Settings) -> _Run:
+    """The finalist of a race on a part that explains all data best, fitted to them."""
     again = []
     for run in finalists:
-        start = Start(run.kind, partial(getattr, run.last, "params"))
-        again.append(_Run(model, batches, settings, report, start, run.number))
+        start = Start(run.start.kind, partial(getattr, run.last, "params"))
+        again.append(_Run(model, batches, settings, start, run.number))
         again[-1].advance(1)
     again = [run for run in again if not run.message]
     if not again:
@@ -281,114 +376,142 @@ def _finish_on_all(
 class _Run:
     """EM under way from one start."""
 
-    def __init__(
-        self,
-        model: EMModel,
-        batches: Batches,
-        settings: dict[str, Any],
-        report: Report,
-        start: Start,
-        number: int,
-    ):
-        self.kind = start.kind
+    def __init__(self, model: EMModel, batches: Batches, settings: _Settings, start: Start, number: int):
+        self.start = start
         self.number = number
         self.history: list[Iterate] = []
         self.message = ""
-        self.stop = AitkenStop(settings["tol"])
+        self.stop = AitkenStop(settings.tol * settings.unit)
         self.n_reseeded = 0
+        self.is_done = self._ended = False  # of itself, or since the report asked for it
+        self._end = "callback"  # why there are no more iterates
+        self.is_left = False  # for good, with its parameters forgotten
         self._before_anew: list[Iterate] = []
-        self._handicapped: tuple[Iterate | None, float] = None, 0.0
+        self._handicapped: tuple[int, float] = 0, 0.0
         self._model = model
         self._reseed = start.reseed
         self._batches = batches
         self._settings = settings
-        self._report = report
-        self._done = self._ended = False  # of itself, or since the report asked for it
+        self._arrival = self._new_arrival()
         self._iterates = self._begin(start.make)
 
     def _begin(self, make: Callable[[], Any]) -> Iterator[Iterate]:
-        yield from em_iterates(self._model, make(), self._batches, **self._settings)
+        tol, max_iter, acceleration, unit, *_ = self._settings
+        self._end = yield from em_iterates(
+            self._model, make(), self._batches, tol * unit, max_iter, acceleration
+        )
+
+    def _new_arrival(self) -> AitkenStop:
+        return AitkenStop(max(SAME, self._settings.tol) * self._settings.unit)
 
     @property
     def last(self) -> Iterate:
         return self.history[-1]
 
     @property
-    def gap(self) -> float:
-        """Projected gain still to come, as of the last plain step."""
-        return next(iterate.gap for iterate in reversed(self.history) if not iterate.extrapolated)
+    def reason(self) -> str:
+        """Why it is over."""
+        return self.stop.reason(self.last, "callback" if self._ended else self._end)
+
+    @property
+    def has_arrived(self) -> bool:
+        """Whether next to nothing is left to be gained."""
+        return not self.message and (self._arrival.converged or self.stop.converged)
 
     @property
     def limit(self) -> float:
-        """Projected limit of the objective; where nothing can be projected, what is reached.
+        """Projected limit of the objective; where nothing can be projected, or is to come, what is reached.
 
         No rate beyond ``SLOWEST`` is believed: where parameters run away, gains hardly shrink from one step to
         the next, and promise more than there is.
         """
+        gap = next(iterate.gap for iterate in reversed(self.history) if not iterate.extrapolated)
+        if not np.isfinite(gap) or (self.is_done and not self.stop.converged):
+            return self.last.objective
         gains = [
             here.objective - before.objective
             for before, here in pairwise(self.history[-4:])
             if not here.extrapolated
         ]
-        most = gains[-1] * SLOWEST / (1 - SLOWEST) if gains else 0.0
-        return self.last.objective + (min(self.gap, most) if np.isfinite(self.gap) else 0.0)
+        return self.last.objective + min(gap, gains[-1] * SLOWEST / (1 - SLOWEST) if gains else 0.0)
 
     @property
-    def _handicap(self) -> float:
-        """What it may owe to a constraint, in nats; asked of the model once for each iterate."""
-        iterate, handicap = self._handicapped
-        if iterate is not self.last:
-            handicap = self._model.handicap(self.last.params)
-            self._handicapped = self.last, handicap
+    def handicap(self) -> float:
+        """What it may owe to luck, in nats; asked of the model once for each iterate."""
+        n_seen, handicap = self._handicapped
+        if n_seen != len(self.history):
+            unit, stats = self._settings.unit, self.last.stats
+            if unit != 1.0:
+                stats = tree_map(lambda leaf: leaf / unit, stats)
+            handicap = unit * self._model.handicap(self.last.params, stats)
+            self._handicapped = len(self.history), handicap
         return handicap
 
     @property
     def is_spurious(self) -> bool:
-        """Whether it owes its height to a constraint, or failed."""
-        return bool(self.message) or math.isinf(self._handicap)
+        """Whether it may owe all of its height to luck, and that counts."""
+        return self._settings.ranking == "evidence" and math.isinf(self.handicap)
 
-    def _less_handicap(self, nats: float) -> float:
-        """Nats less the handicap; those with an infinite one are compared with each other, without."""
-        return nats if math.isinf(self._handicap) else nats - self._handicap
+    def worth(self, objective: float) -> tuple[bool, float]:
+        """Sorts by evidence at an objective, or by that alone if asked for; spurious fits below all others."""
+        if self._settings.ranking == "likelihood":
+            return True, objective
+        return not self.is_spurious, objective - (0.0 if self.is_spurious else self.handicap)
 
-    @property
-    def value(self) -> float:
-        """The limit, less what it may owe to luck: what runs are compared by."""
-        return self._less_handicap(self.limit)
+    def rank(self) -> tuple[bool, float, int]:
+        """Sorts by what it is worth at its limit, and of equals that first which started first."""
+        return *self.worth(self.limit), -self.number
 
-    @property
-    def reached(self) -> float:
-        """What it is worth without going on."""
-        return self._less_handicap(self.last.objective)
+    def beats(self, other: _Run) -> bool:
+        """Whether it is worth more, at another maximum."""
+        same = SAME * self._settings.unit
+        return not self.message and self.rank() > other.rank() and not self.is_at(other, same)
 
-    def rank(self) -> tuple[bool, float]:
-        """Sorts spurious fits below all others, then by value."""
-        return not self.is_spurious, self.value
+    def may_beat(self, other: _Run, nats: float) -> bool:
+        """Whether it could be worth as much as the other is already, but for so many nats."""
+        return self.worth(self.limit + nats) >= other.worth(other.last.objective)
 
-    def equals(self, other: _Run) -> bool:
-        """Whether nothing but rounding may tell which is better."""
-        return self.is_spurious == other.is_spurious and abs(self.value - other.value) < EQUAL
+    def leave(self) -> None:
+        """Go no further, and keep no more than what is to be told."""
+        self.handicap  # noqa: B018 - asked for while the parameters are there
+        self.is_left = True
+        self._iterates = iter(())
+        self.history[-1] = self.last._replace(params=None, stats=None, secants=None)
+
+    def is_at(self, other: _Run, nats: float) -> bool:
+        """Whether both lead to the same maximum."""
+        return self.is_spurious == other.is_spurious and abs(self.limit - other.limit) < nats
+
+    def approach(self, steps: float) -> None:
+        """Take up to so many E-steps more, no further than to where next to nothing is left to be gained."""
+        self._go(steps, lambda: self._arrival.converged)
 
     def advance(self, steps: float) -> None:
-        """Take up to so many E-steps more, and as many again wherever lost components are placed anew."""
+        """Take up to so many E-steps more."""
+        self._go(steps, lambda: False)
+
+    def _go(self, steps: float, is_there: Callable[[], bool]) -> None:
+        """Take E-steps, and as many again wherever lost components are placed anew."""
         try:
-            self._take(steps)
-            while self._begin_anew():
-                self._take(steps)
+            with np.errstate(under="ignore"):  # posteriors of 0 are meant
+                self._take(steps, is_there)
+                while self._begin_anew():
+                    self._take(steps, is_there)
         except (np.linalg.LinAlgError, FloatingPointError, ValueError) as error:
             self.message = f"{type(error).__name__}: {error}"
             self.history = self.history or self._before_anew
-            self._done = True
+            self.is_done = True
 
-    def _take(self, steps: float) -> None:
-        while steps > 0 and not self._done:
+    def _take(self, steps: float, is_there: Callable[[], bool]) -> None:
+        while steps > 0 and not self.is_done and not is_there():
             iterate = next(self._iterates, None)
             if iterate is None:
-                self._done = True
+                self.is_done = True
                 break
             remember(self.history, iterate)
-            self._ended = bool(self._report(self.number, self.kind, iterate))
-            self._done = self.stop(iterate) or self._ended
+            self._ended = bool(self._settings.report(self.number, self.start.kind, iterate))
+            self._arrival(iterate)
+            self.is_done = self.stop(iterate) or self._ended
             steps -= 1
 
     def _begin_anew(self) -> bool:
@@ -400,13 +523,13 @@ class _Run:
             return False
         self.n_reseeded += 1
         self._before_anew = self.history
-        self.history, self.stop, self._done = [], AitkenStop(self._settings["tol"]), False
+        self.history, self.is_done, self._handicapped = [], False, (0, 0.0)
+        self.stop, self._arrival = AitkenStop(self._settings.tol * self._settings.unit), self._new_arrival()
         self._iterates = self._begin(lambda: params)
         return True
 
-    def record(self, is_best: bool, is_finalist: bool) -> Restart:
-        if not self.history:
-            return Restart(self.kind, "failed", -np.inf, -np.inf, 0, (), self.message, self.n_reseeded)
+    def record(self, is_best: bool, on_part: bool) -> Restart:
+        """What happened to it."""
         if self.message:
             status = "failed"
         elif is_best:
@@ -414,15 +537,20 @@ class _Run:
         elif self.is_spurious:
             status = "spurious"
         else:
-            status = "finished" if is_finalist else "dropped"
+            status = "finished" if self.has_arrived or self.is_done else "dropped"
         history = tuple(it.objective for it in self.history)
+        reached, handicap, limit = -np.inf, 0.0, -np.inf
+        if history:
+            reached, handicap, limit = float(history[-1]), self.handicap, float(self.limit)
         return Restart(
-            self.kind,
+            self.start.kind,
             status,
-            float(self.last.objective),
-            float(self.limit),
-            len(history) - 1,
-            history,
-            self.message,
-            self.n_reseeded,
+            log_likelihood=reached,
+            evidence=reached - handicap,
+            limit=limit,
+            n_iter=max(len(history) - 1, 0),
+            history=history,
+            message=self.message,
+            n_reseeded=self.n_reseeded,
+            on_part=on_part,
         )

@@ -17,6 +17,11 @@ NOISE = 1e-14
 UNSEEN = 0.99
 
 
+# Why a fit is over: what is still to be gained is below the tolerance; gains are lost in rounding; a callback
+# said so; iterations are used up; the objective fell.
+REASONS = ("converged", "rounding", "callback", "max_iter", "fall")
+
+
 class Iterate(NamedTuple):
     """Where EM stands after an E-step."""
 
@@ -28,6 +33,7 @@ class Iterate(NamedTuple):
     rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
     lost: bool = False  # whether the last gain cannot be told from rounding
     secants: Secants | None = None  # what the steps so far tell of the EM map
+    stats: Any = None  # expected sufficient statistics at the parameters
 
 
 class Projection:
@@ -92,3 +98,14 @@ class AitkenStop:
     @property
     def converged(self) -> bool:
         return self._hits >= 2 or self._lost >= 10
+
+    def reason(self, last: Iterate, end: str) -> str:
+        """Why a fit is over, one of ``REASONS``: ``end``, if this did not stop it."""
+        if self._hits >= 2:
+            return "converged"
+        if self._lost >= 10:
+            return "rounding"
+        # With too few iterations to be sure, a step that gained nothing says it as well.
+        if end == "max_iter" and last.gap < self._tol and (last.lost or self._hits):
+            return "converged"
+        return end

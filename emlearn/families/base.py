@@ -38,13 +38,14 @@ class Sketch(NamedTuple):
     some: Batch  # rows, in the engine's units: all of them, or an even part
     most: FloatArray  # (d,) largest value of each feature, over all rows that count
     n_rows: int  # how many rows count
+    size: float  # how many observations they stand for
     names: tuple[str, ...]  # of the features, for messages
 
     def of(self, columns: Sequence[int]) -> Sketch:
         """The sketch of some of the features."""
         chosen = list(columns)
         some = self.some.part(("columns", *chosen), slice(None), chosen)
-        return Sketch(some, self.most[chosen], self.n_rows, tuple(self.names[j] for j in chosen))
+        return Sketch(some, self.most[chosen], self.n_rows, self.size, tuple(self.names[j] for j in chosen))
 
 
 class Emission(Family):
@@ -94,6 +95,10 @@ class Emission(Family):
     def forced_columns(self) -> tuple[int, ...]:
         """Features that the data, once bound to them, force onto a constraint: constant or collinear ones."""
         return ()
+
+    def on_floor(self, params: Any) -> NDArray[np.bool_]:
+        """Which components rest on a floor that data do not force them to, (K,); (1,) where they share it."""
+        return np.zeros(1, dtype=bool)
 
     def units(self, variances: FloatArray) -> FloatArray:
         """Scale (d,) that features can be freed of, from their variances; NaN for counts and codes."""
@@ -190,6 +195,10 @@ class Emission(Family):
         """Parameters with the means (K, d) moved, all else as it is."""
         raise ValueError(f"{type(self).__name__} has no means to start from.")
 
+    def widened(self, params: Any, factors: FloatArray) -> Any:
+        """Parameters with variances multiplied by factors (K,), where components have any of their own."""
+        return params
+
     def nearest_legal(self, params: Any) -> Any:
         """Parameters brought within the family's constraints."""
         return params
@@ -274,6 +283,9 @@ class WrappedFamily(Wrapper, Emission):
     def forced_columns(self) -> tuple[int, ...]:
         return self.family.forced_columns()
 
+    def on_floor(self, params: Any) -> NDArray[np.bool_]:
+        return self.family.on_floor(params)
+
     def units(self, variances: FloatArray) -> FloatArray:
         return self.family.units(variances)
 
@@ -317,6 +329,9 @@ class WrappedFamily(Wrapper, Emission):
 
     def with_means(self, params: Any, means: FloatArray) -> Any:
         return self.family.with_means(params, means)
+
+    def widened(self, params: Any, factors: FloatArray) -> Any:
+        return self.family.widened(params, factors)
 
     def nearest_legal(self, params: Any) -> Any:
         return self.family.nearest_legal(params)
@@ -366,8 +381,8 @@ class Held(WrappedFamily):
         """Whether nothing that is free is bounded by a floor."""
         return set(self.floored) <= set(self.names)
 
-    def handicap(self, params: Any) -> float:
-        return 0.0 if self._holds_floored else self.family.handicap(params)
+    def handicap(self, params: Any, stats: Any) -> float:
+        return 0.0 if self._holds_floored else self.family.handicap(params, stats)
 
     def resting(self, params: Any) -> NDArray[np.bool_] | None:
         resting = None if self._holds_floored else self.family.resting(params)
@@ -550,3 +565,16 @@ def conditional_moments(
 def diagonal(variances: FloatArray) -> FloatArray:
     """Diagonal matrices (K, d, d) of variances (K, d)."""
     return variances[:, :, None] * np.eye(variances.shape[1])
+
+
+def widths_apart(means: FloatArray) -> FloatArray:
+    """Factors (K,) of variances that tell components apart whose means (K, d) are the same; 1 for all others.
+
+    Components that begin the same stay the same: EM has no reason to part them.
+    """
+    factors = np.ones(len(means))
+    _, group = np.unique(means, axis=0, return_inverse=True)
+    for g in np.unique(group):
+        same = np.flatnonzero(group.ravel() == g)
+        factors[same] = 4.0 ** (np.arange(len(same)) - (len(same) - 1) / 2)
+    return factors

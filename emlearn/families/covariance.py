@@ -97,6 +97,14 @@ class Structure:
         """Covariances of this structure, eigenvalues at least ``floor``, nearest to given ones."""
         return self.raise_to(covariance, floor)
 
+    def least_rows(self, d: int) -> int:
+        """With fewer observations than this of a component its matrix is singular, whatever they are."""
+        return 1 if self.shared else 2
+
+    def floors(self, floor: float, hidden: FloatArray) -> tuple[float, FloatArray | None]:
+        """The floor, and those of features, (d,), that are higher; None where none is."""
+        return floor, hidden if (hidden > floor).any() else None
+
     def n_free(self, n_components: int, d: int) -> int:
         """Number of free parameters."""
         return (1 if self.shared else n_components) * self.n_products(d)
@@ -292,6 +300,9 @@ class Full(Structure):
         products += a.take(columns, axis=1) * b.take(rows, axis=1)
         products *= 0.5
         return products
+
+    def least_rows(self, d: int) -> int:
+        return 1 if self.shared else d + 1
 
     def moment(self, x: FloatArray, weight: FloatArray | None) -> FloatArray:
         # NumPy hands a product of a matrix with its own transpose to syrk, at half the work.
@@ -613,6 +624,9 @@ class Spherical(_Uncorrelated):
 
     def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:
         return np.einsum("im,im->m", centred, centred) * whitener**2
+
+    def floors(self, floor: float, hidden: FloatArray) -> tuple[float, FloatArray | None]:
+        return max(floor, float(hidden.mean())), None
 
     def units(self, variances: FloatArray) -> FloatArray:
         # One unit for all features: scaling them one by one would not keep the sphere a sphere.

@@ -21,7 +21,7 @@ expansion to accelerate EM: the PX-EM algorithm, Biometrika 85).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -33,6 +33,7 @@ from sklearn.utils.extmath import randomized_svd
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Positive, Real
+from emlearn.families import evidence
 from emlearn.families.base import (
     Completion,
     ExponentialFamily,
@@ -96,6 +97,8 @@ class FactorGaussian(ExponentialFamily):
         :math:`-\tfrac12 \text{ridge} (\log |\Sigma| + \operatorname{tr} \Sigma^{-1})`. 0 is maximum likelihood.
     forced : tuple of int, default=()
         Features whose noise the data force onto the floor, being constant. `bound_to` finds them.
+    spread, hidden : ndarray of shape (d,), default=None
+        As in `Gaussian`: variances of the features in the whole data, and variances that their steps hide.
 
     Notes
     -----
@@ -109,6 +112,8 @@ class FactorGaussian(ExponentialFamily):
     floor: float = 1e-6
     ridge: float = 0.0
     forced: tuple[int, ...] = ()
+    spread: FloatArray | None = field(default=None, compare=False)
+    hidden: FloatArray | None = field(default=None, compare=False)
 
     marginalises = True
     derived = ("covariances",)
@@ -241,7 +246,7 @@ class FactorGaussian(ExponentialFamily):
         return FactorParams(
             np.where(seen, means + step + slopes @ centre[0], means),
             np.where(kept[:, None], loadings, slopes @ root),
-            np.where(kept, noise, np.maximum(residual, self.floor)),
+            np.where(kept, noise, np.maximum(residual, self._floors)),
         )
 
     def log_prior(self, params: FactorParams) -> float:
@@ -250,11 +255,8 @@ class FactorGaussian(ExponentialFamily):
             return 0.0
         total = 0.0
         for loadings, noise in zip(params.loadings, params.noise, strict=True):
-            whitener = _complete_whitener(loadings, noise)
-            explained = whitener @ loadings.T
-            leverage = np.einsum("qj,qj->j", explained, explained) / noise
-            log_det = np.log(noise).sum() - 2 * np.log(np.diagonal(whitener)).sum()
-            total += log_det + np.sum((1 - leverage) / noise)
+            log_det, precision = _inverse_diagonal(loadings, noise)
+            total += log_det + precision.sum()
         return -0.5 * self.ridge * float(total)
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> FactorParams:
@@ -286,7 +288,7 @@ class FactorGaussian(ExponentialFamily):
             found = _principal(centred, min(self.n_factors, d))
             loadings[:, : found.shape[1]] = found
             noise = np.maximum(own - np.sum(found**2, axis=1), LEAST_NOISE * own)
-            params.noise[k] = np.maximum(noise, self.floor)
+            params.noise[k] = np.maximum(noise, self._floors)
             order = np.argsort(-_to_compare(params.noise[k]), kind="stable")
             noisiest = order[: self.n_factors - found.shape[1]]
             lacking = found.shape[1] + np.arange(len(noisiest))
@@ -299,7 +301,15 @@ class FactorGaussian(ExponentialFamily):
         weight = np.ones((1, x.shape[1])) if sketch.some.weight is None else sketch.some.weight[None, :]
         variance = available_mean((x - available_mean(x, weight, 0.0).T) ** 2, weight, 1.0)[0]
         forced = tuple(np.flatnonzero(variance <= self.floor).tolist())
-        return replace(self, n_factors=min(self.n_factors, len(x)), forced=forced)
+        hidden = evidence.hidden(sketch.some, sketch.size)
+        hidden[list(forced)] = 0.0
+        q = min(self.n_factors, len(x))
+        return replace(self, n_factors=q, forced=forced, spread=evidence.spread(sketch.some), hidden=hidden)
+
+    @property
+    def _floors(self) -> FloatArray | float:
+        """Least noise of each feature."""
+        return self.floor if self.hidden is None else np.maximum(self.hidden, self.floor)
 
     def forced_columns(self) -> tuple[int, ...]:
         return self.forced
@@ -316,15 +326,28 @@ class FactorGaussian(ExponentialFamily):
         # Second moments carry errors of eps, which a noise at the floor turns into eps / floor.
         return max(1e-10, 10 * float(np.finfo(np.float64).eps) / self.floor)
 
-    def handicap(self, params: FactorParams) -> float:
-        return np.inf if self.spurious(params).any() else 0.0
+    def handicap(self, params: FactorParams, stats: FactorTotals) -> float:
+        K, d = params.means.shape
+        if K == 1:
+            return 0.0
+        free = np.setdiff1d(np.arange(d), self.forced)  # what the data force earns nothing, and costs nothing
+        d = len(free)
+        spread = np.ones(d) if self.spread is None else self.spread[free]
+        one_row = np.empty(K)
+        for k, (loadings, noise) in enumerate(
+            zip(params.loadings[:, free], params.noise[:, free], strict=True)
+        ):
+            log_det, precision = _inverse_diagonal(loadings, noise)
+            one_row[k] = 0.5 * (log_det - np.log(spread).sum() + precision @ spread - d)
+        weight = stats.latent[:, -1]
+        return evidence.handicap(one_row, weight, weight.sum(), d, min(self.n_factors + 2, d + 1))
 
-    def spurious(self, params: FactorParams) -> NDArray[np.bool_]:
+    def on_floor(self, params: FactorParams) -> NDArray[np.bool_]:
         """Which components have more noises on the floor than they have factors, (K,)."""
         return self._rests(params).sum(axis=1) > self.n_factors + len(self.forced)
 
     def _rests(self, params: FactorParams) -> NDArray[np.bool_]:
-        return params.noise <= self.floor * (1 + FLOOR_SLACK)
+        return params.noise <= self._floors * (1 + FLOOR_SLACK)
 
     def floats_per_row(self, n_components: int, d: int) -> int:
         """How many numbers an E-step works on per observation."""
@@ -387,7 +410,7 @@ class FactorGaussian(ExponentialFamily):
     def shrunk(self, params: FactorParams, share: float) -> FactorParams:
         """Parameters with covariances of a ``share`` of the volume, noise as far as the floor."""
         factor = share ** (2.0 / params.means.shape[1])
-        noise = np.maximum(factor * params.noise, self.floor)
+        noise = np.maximum(factor * params.noise, self._floors)
         return params._replace(loadings=np.sqrt(factor) * params.loadings, noise=noise)
 
     def fields(self, params: FactorParams, lead: tuple[int, ...]) -> dict[str, Any]:
@@ -456,14 +479,18 @@ class FactorGaussian(ExponentialFamily):
         """Parameters with the means (K, d) moved, all else as it is."""
         return params._replace(means=means)
 
+    def widened(self, params: FactorParams, factors: FloatArray) -> FactorParams:
+        loadings = params.loadings * np.sqrt(factors)[:, None, None]
+        return self.nearest_legal(params._replace(loadings=loadings, noise=params.noise * factors[:, None]))
+
     def nearest_legal(self, params: FactorParams) -> FactorParams:
         """Parameters with noises below the floor raised to it."""
-        return params._replace(noise=np.maximum(params.noise, self.floor))
+        return params._replace(noise=np.maximum(params.noise, self._floors))
 
     @property
     def of_some(self) -> FactorGaussian:
         """The family of some of the features."""
-        return replace(self, forced=())
+        return replace(self, forced=(), spread=None, hidden=None)
 
     def has_form_of(self, other: Any) -> bool:
         """Whether parameters of the other family are parameters of this one."""
@@ -657,6 +684,15 @@ def _complete_whitener(loadings: FloatArray, noise: FloatArray) -> FloatArray:
     gram = loadings.T @ (loadings / noise[:, None])
     rows, columns = _triangle(len(gram))
     return _whiten(gram[rows, columns][:, None], len(gram))[0][:, :, 0]
+
+
+def _inverse_diagonal(loadings: FloatArray, noise: FloatArray) -> tuple[float, FloatArray]:
+    """log |Σ|, and the diagonal of Σ⁻¹, (d,)."""
+    whitener = _complete_whitener(loadings, noise)
+    explained = whitener @ loadings.T
+    leverage = np.einsum("qj,qj->j", explained, explained) / noise
+    log_det = np.log(noise).sum() - 2 * np.log(np.diagonal(whitener)).sum()
+    return float(log_det), (1 - leverage) / noise
 
 
 def _centre(moments: FloatArray, q: int) -> tuple[FloatArray, FloatArray]:

@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import null_space
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
+from emlearn.families import evidence
 from emlearn.families.base import (
     Completion,
     Emission,
@@ -95,6 +97,11 @@ class Gaussian(ExponentialFamily):
     ridge : float, default=0.0
         Prior on each covariance matrix, worth as many observations of uncorrelated features of variance 1:
         :math:`-\tfrac12 \text{ridge} (\log |\Sigma| + \operatorname{tr} \Sigma^{-1})`. 0 is maximum likelihood.
+    spread : ndarray of shape (d,), default=None
+        Variance of each feature in the whole data, 1 if not given. `bound_to` finds it.
+    hidden : ndarray of shape (d,), default=None
+        Variance that the steps hide in which a feature is recorded: its own floor, where that is higher.
+        `bound_to` finds it.
 
     Notes
     -----
@@ -110,6 +117,8 @@ class Gaussian(ExponentialFamily):
     floor: float = 1e-6
     forced: FloatArray | None = field(default=None, compare=False)
     ridge: float = 0.0
+    spread: FloatArray | None = field(default=None, compare=False)
+    hidden: FloatArray | None = field(default=None, compare=False)
 
     marginalises = True
     floored = ("covariances",)
@@ -131,7 +140,11 @@ class Gaussian(ExponentialFamily):
         everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
         whole = self.start(batch, everyone).covariances
         forced = self.structure.low_directions(whole, d, self.floor * (1 + FLOOR_SLACK))
-        return replace(self, forced=forced if forced.size else None)
+        bound = replace(self, forced=forced if forced.size else None, spread=evidence.spread(batch))
+        hidden = evidence.hidden(batch, sketch.size)
+        hidden[list(bound.forced_columns())] = 0.0
+        floor, hidden_beyond = self.structure.floors(self.floor, hidden)
+        return replace(bound, floor=floor, hidden=hidden_beyond)
 
     def forced_columns(self) -> tuple[int, ...]:
         if self.forced is None:
@@ -304,8 +317,29 @@ class Gaussian(ExponentialFamily):
         if self.ridge:
             within += self.ridge * structure.moment(np.eye(d), None)
             weight = np.where(weight > 0, weight + self.ridge, 0.0)
-        covariances = structure.maximize(within, weight, params.covariances, d, self.floor)
-        return GaussianParams(params.means + step, covariances)
+        grain, kept = self._grain, params.covariances
+        if grain is None:
+            return GaussianParams(params.means + step, structure.maximize(within, weight, kept, d, self.floor))
+        # Where every feature's own floor is the same.
+        within = within * structure.products(1 / grain[None, :], 1 / grain[None, :])
+        covariances = structure.maximize(within, weight, self._by_grain(kept), d, self.floor)
+        return GaussianParams(params.means + step, structure.rescale(covariances, grain))
+
+    @cached_property
+    def _grain(self) -> FloatArray | None:
+        """Units of the features in which all have the same floor; None where they have it as they are."""
+        if self.hidden is None:
+            return None
+        return np.sqrt(np.maximum(self.hidden / self.floor, 1.0))
+
+    def _by_grain(self, covariances: FloatArray) -> FloatArray:
+        """Covariances in units in which all features have the same floor."""
+        return covariances if self._grain is None else self.structure.rescale(covariances, 1 / self._grain)
+
+    def nearest(self, covariances: FloatArray) -> FloatArray:
+        """Legal covariances near to these."""
+        nearest = self.structure.nearest(self._by_grain(covariances), self.floor)
+        return nearest if self._grain is None else self.structure.rescale(nearest, self._grain)
 
     def log_prior(self, params: GaussianParams) -> float:
         """Log prior density of the covariance matrices, up to a constant."""
@@ -320,7 +354,7 @@ class Gaussian(ExponentialFamily):
         at_floor = self._n_at_floor(params)
         if not at_floor.any():
             return None
-        beyond = self.structure.n_at_floor(params.covariances, self.floor * (1 - FLOOR_SLACK)) > 0
+        beyond = self._n_at(params.covariances, self.floor * (1 - FLOOR_SLACK)) > 0
         resting = (at_floor > self.n_forced) | beyond
         if not resting.any():
             return None
@@ -334,16 +368,33 @@ class Gaussian(ExponentialFamily):
         # Covariances carry errors of eps, which a least eigenvalue at the floor turns into eps / floor.
         return max(1e-10, 10 * float(np.finfo(np.float64).eps) / self.floor)
 
-    def handicap(self, params: GaussianParams) -> float:
-        return np.inf if self.spurious(params).any() else 0.0
+    def handicap(self, params: GaussianParams, stats: GaussianTotals) -> float:
+        structure, d = self.structure, params.means.shape[1]
+        if len(params.means) == 1:
+            return 0.0
+        spread = np.ones(d) if self.spread is None else self.spread
+        scale = np.sqrt(spread)
+        if self.forced is None:
+            whitener = structure.whitener(params.covariances)
+            traces = np.array([structure.distance(own, np.diag(scale)).sum() for own in whitener])
+            one_row = 0.5 * (traces - d) - structure.log_det(whitener, d) - np.log(scale).sum()
+        else:  # what the data force there earns nothing, and costs nothing
+            free = null_space((self.forced * scale[:, None]).T)
+            covariances = structure.dense(params.covariances, d) / np.outer(scale, scale)
+            values = np.linalg.eigvalsh(free.T @ covariances @ free)
+            one_row = 0.5 * np.sum(1 / values + np.log(values) - 1, axis=1)
+        weight, d_free = None if structure.shared else stats.weight, d - self.n_forced
+        return evidence.handicap(one_row, weight, stats.weight.sum(), d_free, structure.least_rows(d_free))
 
-    def spurious(self, params: GaussianParams) -> NDArray[np.bool_]:
+    def on_floor(self, params: GaussianParams) -> NDArray[np.bool_]:
         """Which covariance matrices rest on the floor without being forced to by the data, (C,)."""
         return self._n_at_floor(params) > self.n_forced
 
     def _n_at_floor(self, params: GaussianParams) -> NDArray[np.int_]:
-        floor = self.floor * (1 + FLOOR_SLACK)
-        return self.structure.n_at_floor(params.covariances, floor)
+        return self._n_at(params.covariances, self.floor * (1 + FLOOR_SLACK))
+
+    def _n_at(self, covariances: FloatArray, floor: float) -> NDArray[np.int_]:
+        return self.structure.n_at_floor(self._by_grain(covariances), floor)
 
     def mean(self, params: GaussianParams) -> FloatArray:
         """Mean of each component, (K, d)."""
@@ -386,9 +437,9 @@ class Gaussian(ExponentialFamily):
         """Parameters with covariances of a ``share`` of the volume, unless that brings some to the floor."""
         n_free = params.means.shape[1] - self.n_forced
         covariances = params.covariances * share ** (2.0 / max(n_free, 1))
-        if (self.structure.n_at_floor(covariances, self.floor) > self.n_forced).any():
+        if (self._n_at(covariances, self.floor) > self.n_forced).any():
             return params
-        return params._replace(covariances=self.structure.nearest(covariances, self.floor))
+        return params._replace(covariances=self.nearest(covariances))
 
     def precisions_cholesky(self, params: GaussianParams) -> FloatArray:
         """Square roots of the precisions, of the shape of the covariances in `fields`."""
@@ -461,17 +512,23 @@ class Gaussian(ExponentialFamily):
         """Parameters with the means (K, d) moved, all else as it is."""
         return params._replace(means=means)
 
+    def widened(self, params: GaussianParams, factors: FloatArray) -> GaussianParams:
+        if self.structure.shared or (factors == 1.0).all():
+            return params
+        own = params.covariances * factors.reshape(-1, *[1] * (params.covariances.ndim - 1))
+        return params._replace(covariances=self.nearest(own))
+
     def units(self, variances: FloatArray) -> FloatArray:
         return self.structure.units(variances)
 
     def nearest_legal(self, params: GaussianParams) -> GaussianParams:
         """Parameters with eigenvalues below the floor raised to it."""
-        return params._replace(covariances=self.structure.nearest(params.covariances, self.floor))
+        return params._replace(covariances=self.nearest(params.covariances))
 
     @property
     def of_some(self) -> Gaussian:
         """The family of some of the features."""
-        return replace(self, structure=self.structure.of_some, forced=None)
+        return replace(self, structure=self.structure.of_some, forced=None, spread=None, hidden=None)
 
     def has_form_of(self, other: Any) -> bool:
         """Whether parameters of the other family are parameters of this one."""

@@ -158,6 +158,11 @@ class MixtureOf(Composite, Emission):
     def forced_columns(self) -> tuple[int, ...]:
         return self.family.forced_columns()
 
+    def on_floor(self, params: MixtureParams) -> NDArray[np.bool_]:
+        """Which components have a member on the floor, (K,)."""
+        members = np.broadcast_to(self.family.on_floor(params.members), params.weights.size)
+        return np.asarray(members.reshape(params.weights.shape).any(axis=1))
+
     def units(self, variances: FloatArray) -> FloatArray:
         return self.family.units(variances)
 
@@ -238,6 +243,10 @@ class MixtureOf(Composite, Emission):
 
         own, own_there = (np.diagonal(log_overlap(one, one)) for one in (here, there))
         return 0.5 * (own[:, None] + own_there) - log_overlap(here, there)
+
+    def widened(self, params: MixtureParams, factors: FloatArray) -> MixtureParams:
+        of_members = np.repeat(factors, self.n_components)
+        return params._replace(members=self.family.widened(params.members, of_members))
 
     def with_means(self, params: MixtureParams, means: FloatArray) -> MixtureParams:
         """Parameters with the means (K, d) of the mixtures moved, their members along with them."""

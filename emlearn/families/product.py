@@ -146,6 +146,10 @@ class Product(Composite, Emission):
     def forced_columns(self) -> tuple[int, ...]:
         return tuple(columns[j] for columns, family in self.parts for j in family.forced_columns())
 
+    def on_floor(self, params: tuple[Any, ...]) -> NDArray[np.bool_]:
+        each = [family.on_floor(p) for family, p in zip(self.families, params, strict=True)]
+        return np.any(np.broadcast_arrays(*each), axis=0)
+
     def is_possible(self, x: FloatArray, params: tuple[Any, ...] | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) the families have a density for; NaN counts as possible."""
         possible = np.empty(x.shape, dtype=bool)
@@ -190,6 +194,9 @@ class Product(Composite, Emission):
             family.with_means(p, means[:, list(columns)]) if family.has_moments else p
             for (columns, family), p in zip(self.parts, params, strict=True)
         )
+
+    def widened(self, params: tuple[Any, ...], factors: FloatArray) -> tuple[Any, ...]:
+        return tuple(family.widened(p, factors) for family, p in zip(self.families, params, strict=True))
 
     def nearest_legal(self, params: tuple[Any, ...]) -> tuple[Any, ...]:
         """Parameters brought within the families' constraints."""

@@ -21,6 +21,7 @@ from emlearn.em.algebra import solve, weighted_gram
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Fixed, Positive, Real, SharedColumns
+from emlearn.families import evidence
 from emlearn.families.base import Emission, ExponentialFamily, FloatArray, unwrapped
 from emlearn.families.responses import Response
 
@@ -281,11 +282,15 @@ class Regression(ExponentialFamily):
         shared = np.repeat(of_component.any(), len(self.shared))
         return np.concatenate([own, shared, np.ones(len(at_bound), dtype=bool)])
 
-    def handicap(self, params: RegressionParams) -> float:
-        """What as many rows as are always on a regression, and one more, gain by the noise that they lack."""
+    def handicap(self, params: RegressionParams, stats: RegressionTotals) -> float:
         dispersion = params.dispersion
-        ratios = dispersion.max() / dispersion[self.at_bound(params)]
-        return float(0.5 * (self.n_own + 1) * np.log(ratios).sum())
+        if len(dispersion) == 1 or not self.response.has_dispersion:
+            return 0.0
+        # The whole, of which a row is to cost a component little, has the noise of the component with the most.
+        ratios = dispersion.max() / dispersion
+        one_row = 0.5 * (ratios - np.log(ratios) - 1)
+        least = 1 if self.penalty else self.n_own + 1
+        return evidence.handicap(one_row, stats.weight, stats.weight.sum(), self.n_own, least)
 
     @property
     def n_own(self) -> int:

@@ -115,6 +115,9 @@ class _SharedForm(Structure):
         products = self._products_of(self.raise_to(covariance, floor))
         return self.maximize(products, np.ones(K), self.identity(K, d), d, floor)
 
+    def least_rows(self, d: int) -> int:
+        return 2
+
     def _products_of(self, covariance: FloatArray) -> FloatArray:
         """The mean products (K, F2) of data with these covariances."""
         raise NotImplementedError

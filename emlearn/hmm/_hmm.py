@@ -17,12 +17,15 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
-from emlearn._sample import ground, portfolio
+from emlearn._rare import worst_explained
+from emlearn._sample import ground, near_spread, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
-from emlearn._typing import Acceleration, CovarianceType, RandomState
+from emlearn._spikes import spikes
+from emlearn._typing import Acceleration, CovarianceType, RandomState, Ranking
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
+    RANKINGS,
     Batches,
     LatentModel,
     LatentPair,
@@ -49,8 +52,6 @@ from emlearn.hmm._emissions import (
 )
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.latent import ChainParams, stationary_distribution
-
-N_AGREE = 3  # starts that must meet at the best value, or as many again join
 
 
 class Forecast(NamedTuple):
@@ -92,7 +93,7 @@ class HMMEM(DensityMixin, EMMixin):
         likelihood.
     stickiness : float, default=0.0
         Added to the concentration of every transition from a state to itself: favours states that last.
-    reg_covar : float, default=1e-6
+    reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
         term added to diagonals; values below 1e-9 count as 1e-9.
     tol : float, default=1e-4
@@ -100,9 +101,12 @@ class HMMEM(DensityMixin, EMMixin):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
-    n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
-        many again join, unless it is 1.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     startprob_init : array-like of shape (K,), default=None
         Distribution of the first state to start from.
     transmat_init : array-like of shape (K, K), default=None
@@ -164,9 +168,9 @@ class HMMEM(DensityMixin, EMMixin):
     gap_ : float
         Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
-        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
-        needed (`escalated`). Values are in standardised units.
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
     n_parameters_ : int
         Number of free parameters; what is fixed or forbidden does not count.
     n_sequences_ : int
@@ -262,6 +266,7 @@ class HMMEM(DensityMixin, EMMixin):
         "tol": [Interval(Real, 0.0, None, closed="neither")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "ranking": [StrOptions(set(RANKINGS))],
         "startprob_init": ["array-like", None],
         "transmat_init": ["array-like", None],
         "means_init": ["array-like", None],
@@ -289,10 +294,11 @@ class HMMEM(DensityMixin, EMMixin):
         startprob_prior: ArrayLike | None = None,
         transmat_prior: ArrayLike | None = None,
         stickiness: float = 0.0,
-        reg_covar: float = 1e-6,
+        reg_covar: float = 1e-9,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        n_init: int = 30,
+        n_init: int = 40,
+        ranking: Ranking = "evidence",
         startprob_init: ArrayLike | None = None,
         transmat_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
@@ -320,6 +326,7 @@ class HMMEM(DensityMixin, EMMixin):
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
+        self.ranking = ranking
         self.startprob_init = startprob_init
         self.transmat_init = transmat_init
         self.means_init = means_init
@@ -389,18 +396,20 @@ class HMMEM(DensityMixin, EMMixin):
         if labels is not None:
             check_labels(labels, sequences, self.n_components, chain, given)
         emission = emission_family(self, self.n_features_in_, getattr(self, "feature_names_in_", None))
-        n_steps = self._n_steps(sequences.rows, row_weight)
+        n_steps, n_counted = self._n_steps(sequences.rows, row_weight)
         rng = check_random_state(self.random_state)
         rows, of_all = sequences.rows, sequences.lengths
         sample = SequenceSample.of(rows, of_all, weight, labels, self._sample_size(), rng)
         family, units = self._bind_family(emission, sequences, row_weight, sample)
         exchangeable = is_exchangeable(self, labels)
         free = LatentModel(chain, family)
-        model, starts = self._starts(free, sample, units, given, exchangeable, rng)
+        model, starts, put = self._starts(free, sample, units, given, exchangeable, rng)
         n_threads = effective_n_jobs(self.n_jobs)
+        unit = unit_of(n_steps, n_counted)
         everything = partial(Batches, rows, weight, lengths=of_all, labels=labels, n_threads=n_threads)
         cut = {"units": units, "floats_per_row": self._floats_per_row()}
         data, part = ground(sample, starts, everything, **cut)
+        (some,) = sample.batches(units, rows=len(sample.rows))
         volume = _total(self._log_volume(rows, units), row_weight)
         self._made_with = self._making()
         self.n_sequences_ = sequences.n_sequences
@@ -414,7 +423,12 @@ class HMMEM(DensityMixin, EMMixin):
             log_volume=volume,
             n_observed=n_steps,
             exchangeable=exchangeable and not self._continues,
-            n_agree=N_AGREE,
+            unit=unit,
+            part_unit=sample.unit,
+            part_share=sample.weight
+            @ sample.lengths
+            / _total(1.0, np.ones(len(rows)) if row_weight is None else row_weight),
+            again=worst_explained(model, some, data, part, unit, rng, put),
         )
 
     def _read(self, X, groups, lengths, *, reset):
@@ -430,7 +444,7 @@ class HMMEM(DensityMixin, EMMixin):
         return 5 * self.n_components + d * (d + 3) // 2
 
     def _n_steps(self, rows, row_weight):
-        """Weighted number of steps at which something was observed."""
+        """Weighted number of steps at which something was observed, and number of those with weight."""
         missing = np.isnan(rows)
         unseen = (missing if row_weight is None else missing[row_weight > 0]).all(axis=0)
         seen = ~missing.all(axis=1)
@@ -443,15 +457,16 @@ class HMMEM(DensityMixin, EMMixin):
                 f"n_components={self.n_components} needs at least as many observed steps, but X has "
                 f"n_samples={n_steps}. Reduce n_components."
             )
-        return float(_total(seen, row_weight))
+        return float(_total(seen, row_weight)), n_steps
 
     def _bind_family(self, family, sequences, row_weight, sample):
         """The family of the emissions, bound to the data, and the engine's units."""
         rows = sequences.rows
-        units, _ = self._choose_units(self._moments(rows, row_weight), family)
+        near = near_spread(sample.rows, np.repeat(sample.weight, sample.lengths))
+        units, _ = self._choose_units(self._moments(rows, row_weight), family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
         counted = rows if row_weight is None else rows[row_weight > 0]
-        family = self._bound(family, some, np.nanmax(counted, axis=0), len(counted))
+        family = self._bound(family, some, np.nanmax(counted, axis=0), len(counted), sample.size)
         refuse_impossible(self, sequences, family, row_weight=row_weight)
         return family, units
 
@@ -474,7 +489,7 @@ class HMMEM(DensityMixin, EMMixin):
             emission = GivenEmission(self, model.family, make.everything().family, units)
             model = LatentModel(model.latent, emission.family)
         if self._continues:
-            return model, self._last(model, units, given, make.everything().family)
+            return model, self._last(model, units, given, make.everything().family), None
         if self.n_components == 1 and model.family.is_unimodal:
             starts = [Start("all", make.everything)]
         elif means is not None:
@@ -483,7 +498,8 @@ class HMMEM(DensityMixin, EMMixin):
             starts = [Start("given", make.everything)]
         else:
             starts = portfolio(make.start, make.kinds, self.n_init, rng)
-        return model, [given_start(start, given, emission) for start in starts]
+        put = partial(given_start, chain=given, emission=emission)
+        return model, list(map(put, starts)), put
 
     _form = "emission or covariance_type"
 
@@ -621,14 +637,9 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _complaints(self, plan, best):
         # With so few steps every covariance is singular, and the data's own warning has said so.
-        forced = plan.model.family.forced_columns()
-        too_few = forced and plan.n_observed <= self.n_components * self.n_features_in_
-        if np.isinf(plan.model.handicap(self._params)) and not too_few:
-            yield (
-                f"Every start collapsed: a state rests on the variance floor (reg_covar={self.reg_covar}). "
-                "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
-                "if states are truly that narrow, lower reg_covar."
-            )
+        few = plan.n_observed <= self.n_components * self.n_features_in_
+        if not (few and plan.model.family.forced_columns()):
+            yield from spikes(self, plan, "state", "steps")
         yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
@@ -1000,6 +1011,7 @@ class HMMEM(DensityMixin, EMMixin):
         bic : float
         """
         log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths)
+        self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(n_steps)
 
     def sample(self, n_samples: int = 1, n_sequences: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:

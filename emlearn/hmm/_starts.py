@@ -18,7 +18,9 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._sample import unit_of
 from emlearn.em import Batches, LatentModel, Start, fit_em, one_thread
+from emlearn.families.base import widths_apart
 from emlearn.latent import MixtureWeights
 
 # Steps that a race looks at.
@@ -79,6 +81,16 @@ class SequenceSample:
             is_whole,
         )
 
+    @property
+    def unit(self):
+        """Weight that counts as one step."""
+        return unit_of(self.weight @ self.lengths, self.lengths.sum())
+
+    @property
+    def size(self):
+        """How many steps these stand for."""
+        return self.weight @ self.lengths / self.unit
+
     def batches(self, units, **settings):
         """The sample as data for the engine."""
         weight = None if (self.weight == 1.0).all() else self.weight
@@ -132,7 +144,7 @@ class ChainStarts:
 
     def __init__(self, model, n_components, sample, units, *, ordered, exchangeable, floats_per_row):
         self._model, self._K, self._units = model, n_components, units
-        self._ordered, self._exchangeable = ordered, exchangeable
+        self._ordered, self._exchangeable, self._unit = ordered, exchangeable, sample.unit
         (self._batch,) = sample.batches(units, rows=len(sample.rows))
         self._data = sample.batches(units, floats_per_row=floats_per_row)
         lanes = self._batch.lanes
@@ -179,6 +191,7 @@ class ChainStarts:
         means = (means - self._units.shift) / self._units.scale
         try:
             moved = self._model.family.with_means(everything.family, means)
+            moved = self._model.family.widened(moved, widths_apart(means))
         except ValueError as error:
             raise ValueError(f"means_init: {error}") from error
         return Start("given", lambda: everything._replace(family=moved))
@@ -210,7 +223,7 @@ class ChainStarts:
         """Forget the order of the rows: a few steps of a finite mixture of the same family."""
         mixture = LatentModel(MixtureWeights(), self._model.family)
         begin = mixture.start(self._batch, self._soft(self._near_some(rng)) * self._weight, rng)
-        fit = fit_em(mixture, begin, self._data, max_iter=20, tol=0.1)
+        fit = fit_em(mixture, begin, self._data, max_iter=20, tol=0.1 * self._unit)
         log_prob = mixture.family.density(fit.params.family)(self._batch).log_prob
         resp = mixture.latent.resp(fit.params.latent, log_prob)[0]
         return self._from_resp(self._named(0.95 * resp + 0.05 / self._K, rng), rng)

@@ -21,7 +21,8 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.tables import find_bad_entry
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, in_units, portfolio
+from emlearn._rare import worst_explained
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, in_units, portfolio, unit_of
 from emlearn._sklearn_compat import (
     Interval,
     StrOptions,
@@ -29,10 +30,11 @@ from emlearn._sklearn_compat import (
     _fit_context,
     with_callbacks,
 )
-from emlearn._typing import Acceleration, CovarianceType, RandomState
+from emlearn._typing import Acceleration, CovarianceType, RandomState, Ranking
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
+    RANKINGS,
     Affine,
     Batch,
     Batches,
@@ -87,9 +89,12 @@ class EMImputer(TransformerMixin, EMMixin):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
-    n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
-        many again join, unless it is 1.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     min_value : float or array-like of shape (d,), default=-inf
         Least imputed value, of each feature; what would lie below is brought to it. The fit knows nothing of
         limits: means of draws that were cut are biased. Rather than cut a tail that matters, take logarithms.
@@ -147,9 +152,9 @@ class EMImputer(TransformerMixin, EMMixin):
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     restarts_ : Restarts
-        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
-        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
-        needed (`escalated`). Values are in standardised units.
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
     n_parameters_ : int
         Number of free parameters.
     indicator_ : MissingIndicator or None
@@ -215,6 +220,7 @@ class EMImputer(TransformerMixin, EMMixin):
         "tol": [Interval(Real, 0.0, None, closed="neither")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "ranking": [StrOptions(set(RANKINGS))],
         "min_value": [Real, "array-like"],
         "max_value": [Real, "array-like"],
         "sample_posterior": ["boolean"],
@@ -236,7 +242,8 @@ class EMImputer(TransformerMixin, EMMixin):
         ridge: float = 1.0,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        n_init: int = 30,
+        n_init: int = 40,
+        ranking: Ranking = "evidence",
         min_value: ArrayLike = -np.inf,
         max_value: ArrayLike = np.inf,
         sample_posterior: bool = False,
@@ -255,6 +262,7 @@ class EMImputer(TransformerMixin, EMMixin):
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
+        self.ranking = ranking
         self.min_value = min_value
         self.max_value = max_value
         self.sample_posterior = sample_posterior
@@ -381,7 +389,8 @@ class EMImputer(TransformerMixin, EMMixin):
         units = Affine(moments.mean[features], family.units(moments.variance[features]))
         model = LatentModel(MixtureWeights(), family)
         ways = self._way_of_one if K == 1 else self._ways_of_many
-        starts, data, part = ways(model, Z, weight, units, rng)
+        unit = unit_of(moments.weight, moments.n_rows)
+        starts, data, part, again = ways(model, Z, weight, units, unit, rng)
 
         def some():
             few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
@@ -396,11 +405,14 @@ class EMImputer(TransformerMixin, EMMixin):
             part,
             size=entries.sum(),
             log_volume=entries @ np.log(units.scale),
+            unit=unit,
+            part_unit=unit,
+            again=again,
             some=some,
             raised=partial(self._plan, Z, weight, rng),
         )
 
-    def _way_of_one(self, model, Z, weight, units, rng):
+    def _way_of_one(self, model, Z, weight, units, unit, rng):
         """The one sensible start of one component, and the data."""
 
         def from_some():  # from the entries that are there
@@ -410,7 +422,7 @@ class EMImputer(TransformerMixin, EMMixin):
 
         standard = model.family.standard(1, Z.shape[1])
         make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
-        return [Start("all", make)], self._data_of_one(model, Z, weight, units), None
+        return [Start("all", make)], self._data_of_one(model, Z, weight, units), None, None
 
     def _data_of_one(self, model, Z, weight, units):
         """Data for one component, of which points do as well as rows."""
@@ -420,15 +432,16 @@ class EMImputer(TransformerMixin, EMMixin):
         n_threads = effective_n_jobs(self.n_jobs)
         return Batches(*points, floats_per_row=self._floats_per_row(model), n_threads=n_threads)
 
-    def _ways_of_many(self, model, Z, weight, units, rng):
-        """Starts for the race, the data, and the part of them to race on."""
+    def _ways_of_many(self, model, Z, weight, units, unit, rng):
+        """Starts for the race, the data, the part of them to race on, and what makes starts after that."""
         size = max(SAMPLE_ROWS, 10 * self.n_components * model.family.size(Z.shape[1]))
-        sample = Sample.of(Z, weight, units, size, rng)
+        sample = Sample.of(Z, weight, units, draw_evenly(len(Z), weight, size, rng))
         self._check_distinct_rows(self._fitted_to.n_rows, sample)
         make = GaussianStarts(model, self.n_components, sample)
         starts = portfolio(make.start, kinds_for("auto", model.family), self.n_init, rng)
         everything = partial(Batches, Z, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
-        return starts, *ground(sample, starts, everything, floats_per_row=self._floats_per_row(model))
+        data, part = ground(sample, starts, everything, floats_per_row=self._floats_per_row(model))
+        return starts, data, part, worst_explained(model, sample.batch, data, part, unit, rng)
 
     def _floats_per_row(self, model):
         return model.family.floats_per_row(self.n_components, len(self._features))
@@ -446,7 +459,7 @@ class EMImputer(TransformerMixin, EMMixin):
     def _plan_instead(self, plan, best):
         """A fit with more ridge, where one with less would rest on its constraints."""
         least = RAISED_TO * self._fitted_to.weight
-        if plan.model.family.ridge >= least or np.isfinite(plan.model.handicap(best.params)):
+        if plan.model.family.ridge >= least or not plan.model.family.on_floor(best.params.family).any():
             return None
         self._warn(of_raised_ridge(self, plan.model.family.covariance(best.params.family), least))
         return plan.raised(least)
@@ -472,7 +485,7 @@ class EMImputer(TransformerMixin, EMMixin):
         best = EMResult(None, 0.0, 0.0, True, n_iter=0, gap=0.0, history=(0.0,), extrapolated=(False,))
         self._take(None, LatentPair(np.ones(1), None), plan.units)
         self.ridge_, self.n_parameters_ = float(self.ridge), 0
-        self._publish_race(plan, RaceResult(best, Restarts((), 0, False)))
+        self._publish_race(plan, RaceResult(best, Restarts((), 0, 0, 0.0)))
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units

@@ -18,12 +18,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.tables import read_table
-from emlearn._sample import SAMPLE_ROWS, Sample, ground
+from emlearn._rare import worst_explained
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, near_spread, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
-from emlearn._typing import Acceleration, CovarianceType, RandomState
+from emlearn._spikes import spikes
+from emlearn._typing import Acceleration, CovarianceType, RandomState, Ranking
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
+    RANKINGS,
     Affine,
     Batch,
     Batches,
@@ -70,12 +73,15 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
-    reg_covar : float, default=1e-6
+    reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance (to the mean variance
         for spherical forms). A constraint, not a term added to diagonals; values below 1e-9 count as 1e-9.
-    n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
-        many again join, unless it is 1.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     init_params : str, array or callable, default="auto"
         How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data". "auto" races several
         kinds: k-means on standardised and on sphered data, a tied covariance matrix first and then freed,
@@ -137,9 +143,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     gap_ : float
         Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
-        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
-        needed (`escalated`). Values are in standardised units.
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int
@@ -161,7 +167,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     same components, labels and, up to :math:`n \sum \log |a|`, the same likelihood.
 
     The likelihood of a mixture is unbounded: a component that shrinks around few points lifts it without
-    end. A fit that rests on the floor set by `reg_covar` therefore loses to every fit that does not.
+    end. The fits of different starts are therefore compared by their evidence, the likelihood less a handicap
+    for thin components (`emlearn.families.evidence`): one that many rows support earns more than that.
 
     References
     ----------
@@ -213,6 +220,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "ranking": [StrOptions(set(RANKINGS))],
         "init_params": [StrOptions(set(START_KINDS)), "array-like", callable],
         "weights_init": ["array-like", None],
         "means_init": ["array-like", None],
@@ -232,8 +240,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         n_factors: int = 10,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        reg_covar: float = 1e-6,
-        n_init: int = 30,
+        reg_covar: float = 1e-9,
+        n_init: int = 40,
+        ranking: Ranking = "evidence",
         init_params: ArrayLike | Callable[..., ArrayLike] = "auto",
         weights_init: ArrayLike | None = None,
         means_init: ArrayLike | None = None,
@@ -251,6 +260,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         self.max_iter = max_iter
         self.reg_covar = reg_covar
         self.n_init = n_init
+        self.ranking = ranking
         self.init_params = init_params
         self.weights_init = weights_init
         self.means_init = means_init
@@ -303,18 +313,22 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         if not moments.entries.all():
             column = self._column_name(int(np.argmin(moments.entries)))
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
-        units, _ = self._choose_units(moments, family)
         rng = check_random_state(self.random_state)
         size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
-        sample = Sample.of(X, weight, units, size, rng)
+        positions, counts = drawn = draw_evenly(len(X), weight, size, rng)
+        units, _ = self._choose_units(moments, family, near_spread(X[positions], counts))
+        sample = Sample.of(X, weight, units, drawn)
         self._check_distinct_rows(moments.n_rows, sample)
-        family = self._bound(family, sample.batch, np.nanmax(sample.rows, axis=0), len(sample.rows))
+        family = self._bound(
+            family, sample.batch, np.nanmax(sample.rows, axis=0), len(sample.rows), sample.size
+        )
         model = LatentModel(MixtureWeights(), family)
         starts = self._starts(model, sample, X, weight, units, rng)
         everything = partial(Batches, X, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
         cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
         data, part = ground(sample, starts, everything, **cut)
         log_volume = moments.entries @ np.log(units.scale)
+        unit = unit_of(moments.weight, moments.n_rows)
         self._dtype = X.dtype
         return Plan(
             model,
@@ -322,9 +336,13 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             starts,
             data,
             part,
-            moments.weight,
-            log_volume,
-            len(sample.rows),
+            size=moments.weight,
+            log_volume=log_volume,
+            n_observed=len(sample.rows),
+            unit=unit,
+            part_unit=sample.unit,
+            part_share=sample.counts.sum() / moments.weight,
+            again=worst_explained(model, sample.batch, data, part, unit, rng),
             exchangeable=not (self._continues or gives_order(self)),
         )
 
@@ -425,18 +443,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         return family.precisions(family.in_units(self._params.family, self._units)).astype(self._dtype)
 
     def _complaints(self, plan, best):
-        family = plan.model.family
-        resting = family.spurious(self._params.family)
         # With so few rows every full matrix is singular, and the data's own warning has said so.
-        too_few = family.forced_columns() and plan.n_observed <= self.means_.size
-        if resting.any() and not too_few:
-            shared = len(resting) < self.n_components
-            which = "the shared covariance" if shared else f"components {np.flatnonzero(resting).tolist()}"
-            yield (
-                f"Every start collapsed: {which} on the variance floor (reg_covar={self.reg_covar}). "
-                "Reduce n_components or choose a simpler covariance_type; if there is an outlier, remove it; "
-                "if components are truly that narrow, lower reg_covar."
-            )
+        if not plan.model.family.forced_columns() or plan.n_observed > self.means_.size:
+            yield from spikes(self, plan, "component", "rows")
         empty = np.flatnonzero(self._params.latent == 0)
         if len(empty):
             yield f"No row supports components {empty.tolist()}. Reduce n_components."
@@ -554,6 +563,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         bic : float
         """
         log_likelihood, total_weight = self._total_score(X, sample_weight)
+        self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(total_weight)
 
     def icl(self, X: Any, sample_weight: ArrayLike | None = None) -> float:

@@ -18,6 +18,7 @@ from sklearn.exceptions import ConvergenceWarning
 from emlearn._input.arrays import read_array
 from emlearn._sample import Sample, in_units, portfolio
 from emlearn.em import Batch, LatentModel, LatentPair, Start, fit_em, one_thread
+from emlearn.families.base import widths_apart
 from emlearn.families.covariance_types import STRUCTURES
 
 # Kinds by turns. Tied first and then freed finds what the others miss where features are many; the rest
@@ -75,7 +76,7 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
     """
     K, n_init, init = estimator.n_components, estimator.n_init, estimator.init_params
     make = GaussianStarts(model, K, sample)
-    given = GivenParams.check(estimator, X.shape[1], units, model.family.floor)
+    given = GivenParams.check(estimator, X.shape[1], units, model.family)
     if K == 1 or given.is_complete:
         return [given.override(Start("given" if given.is_complete else "all", make.everything))]
     if given.means is not None:
@@ -142,7 +143,7 @@ class GivenParams:
     covariances: np.ndarray | None
 
     @classmethod
-    def check(cls, estimator, n_features, units, floor):
+    def check(cls, estimator, n_features, units, family):
         """Starting values from an estimator's ``weights_init``, ``means_init`` and ``precisions_init``."""
         K = estimator.n_components
         weights = means = covariances = None
@@ -172,7 +173,7 @@ class GivenParams:
                     raise ValueError(f"precisions_init must be symmetric; matrix {k} is not.")
                 if np.linalg.eigvalsh(matrix).min() <= 0:
                     raise ValueError(f"precisions_init must be positive definite; matrix {k} is not.")
-            covariances = structure.nearest(structure.invert(precisions), floor)
+            covariances = family.nearest(structure.invert(precisions))
         return cls(weights, means, covariances)
 
     @property
@@ -235,7 +236,8 @@ class GaussianStarts:
         """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
         family = self._model.family
         shrunk = family.shrunk(self.everything().family, 1.0 / self._K)
-        return LatentPair(np.full(self._K, 1.0 / self._K), family.with_means(shrunk, means))
+        params = family.widened(family.with_means(shrunk, means), widths_apart(means))
+        return LatentPair(np.full(self._K, 1.0 / self._K), params)
 
     def around(self, means: np.ndarray) -> LatentPair:
         """Equal weights, and one covariance for all: that of the rows about the means that they are nearest to.
@@ -250,7 +252,7 @@ class GaussianStarts:
         within = family if family.pooled is None else family.pooled
         of_rows = within.covariance(within.start(self._sample.batch, resp))
         params = family.nearest_legal(family.of_moments(means, of_rows))
-        return LatentPair(np.full(self._K, 1.0 / self._K), params)
+        return LatentPair(np.full(self._K, 1.0 / self._K), family.widened(params, widths_apart(means)))
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
         """Parameters from responsibilities (K, m)."""
@@ -289,7 +291,7 @@ class GaussianStarts:
         """Fit one covariance matrix for all components first, then free them."""
         tied = replace(self._model, family=self._model.family.pooled)
         begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
-        fit = fit_em(tied, begin, self._batches, max_iter=100, tol=0.1)
+        fit = fit_em(tied, begin, self._batches, max_iter=100, tol=0.1 * self._sample.unit)
         return self.from_resp(self._posterior(tied, fit.params))
 
     def _annealed(self, rng) -> LatentPair:

@@ -19,11 +19,13 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.sequences import read_groups
-from emlearn._sample import SAMPLE_ROWS, Sample, ground, portfolio
+from emlearn._rare import worst_explained
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
+    RANKINGS,
     Affine,
     Batches,
     LatentModel,
@@ -75,6 +77,7 @@ class _RegressionMixture(EMMixin):
         "tol": [Interval(Real, 0.0, None, closed="neither")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
+        "ranking": [StrOptions(set(RANKINGS))],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
@@ -166,6 +169,7 @@ class _RegressionMixture(EMMixin):
         n_threads = effective_n_jobs(self.n_jobs)
         everything = partial(Batches, table, weight, lengths=lengths, units=of_table, n_threads=n_threads)
         data, part = ground(sample, starts, everything, floats_per_row=floats_per_row)
+        unit = unit_of(moments.weight, moments.n_rows)
         return Plan(
             model,
             units,
@@ -175,8 +179,11 @@ class _RegressionMixture(EMMixin):
             size=moments.weight,
             log_volume=moments.weight * np.log(units.scale[-1]),
             n_observed=moments.n_rows,
+            unit=unit,
+            part_unit=sample.unit,
+            part_share=sample.weight.sum() / moments.weight,
+            again=worst_explained(model, sample.batch, data, part, unit, rng),
             exchangeable=not self._continues,
-            n_agree=3,  # two starts meet too easily at a lesser maximum
             part_model=part_model,
         )
 
@@ -323,7 +330,7 @@ class _RegressionMixture(EMMixin):
         """Rows to start from."""
         size = max(SAMPLE_ROWS, 10 * self.n_components * table.shape[1])
         if lengths is None:
-            return Sample.of(table, weight, units, size, rng)
+            return Sample.of(table, weight, units, draw_evenly(len(table), weight, size, rng))
         return GroupedSample.of_groups(table, weight, lengths, units, size, 10 * self.n_components, rng)
 
     def _check_rows(self, n_rows, sample, lengths):
@@ -336,7 +343,7 @@ class _RegressionMixture(EMMixin):
             )
 
     def _starts(self, model, units, sample, floats_per_row, rng):
-        """Starts for the race and its reserve; or one, where there is only one to make."""
+        """Starts for the race; or one, where there is only one to make."""
         if self._continues:
             return self._last(model, units)
         make = RegressionStarts(model, self.n_components, sample, floats_per_row)
@@ -636,6 +643,7 @@ class _RegressionMixture(EMMixin):
         bic : float
         """
         log_likelihood, size, _ = self._total(X, y, sample_weight, groups, offset)
+        self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(size)
 
     def icl(

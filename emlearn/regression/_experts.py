@@ -15,7 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
-from emlearn._typing import Acceleration, RandomState, ResponseFamily
+from emlearn._typing import Acceleration, RandomState, Ranking, ResponseFamily
 from emlearn.em import LatentModel, LatentPair, one_blas_thread
 from emlearn.families import RESPONSES
 from emlearn.latent import SoftmaxGate
@@ -148,9 +148,12 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
-    n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
-        many again join, unless it is 1.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
@@ -197,9 +200,9 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     gap_ : float
         Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
-        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
-        needed (`escalated`). Values are in standardised units.
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int
@@ -249,7 +252,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         gate_alpha: float = 1e-4,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        n_init: int = 30,
+        n_init: int = 40,
+        ranking: Ranking = "evidence",
         acceleration: Acceleration = "auto",
         warm_start: bool = False,
         n_jobs: int | None = None,
@@ -268,6 +272,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
+        self.ranking = ranking
         self.acceleration = acceleration
         self.warm_start = warm_start
         self.n_jobs = n_jobs
@@ -361,9 +366,12 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
-    n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
-        many again join, unless it is 1.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
@@ -410,9 +418,9 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     gap_ : float
         Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
-        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
-        needed (`escalated`). Values are in standardised units.
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int
@@ -461,7 +469,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         gate_alpha: float = 1e-4,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        n_init: int = 30,
+        n_init: int = 40,
+        ranking: Ranking = "evidence",
         acceleration: Acceleration = "auto",
         warm_start: bool = False,
         n_jobs: int | None = None,
@@ -477,6 +486,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
+        self.ranking = ranking
         self.acceleration = acceleration
         self.warm_start = warm_start
         self.n_jobs = n_jobs

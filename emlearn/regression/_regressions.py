@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from emlearn._typing import Acceleration, RandomState, ResponseFamily
+from emlearn._typing import Acceleration, RandomState, Ranking, ResponseFamily
 from emlearn.em import LatentModel, LatentPair
 from emlearn.families.base import read_shares
 from emlearn.latent import MixtureWeights
@@ -51,9 +51,12 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
-    n_init : int, default=30
-        Number of starts that race, most of them for 10 iterations. If too few of them reach the best value, as
-        many again join, unless it is 1.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
@@ -93,9 +96,9 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
     gap_ : float
         Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each of the `starts` (kind, status, objective, projected limit, history, how often
-        components were placed anew), how many reached the best value (`n_best`), and whether a second round was
-        needed (`escalated`). Values are in standardised units.
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int
@@ -147,7 +150,8 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         min_variance_ratio: float = 1e-3,
         tol: float = 1e-4,
         max_iter: int = 1000,
-        n_init: int = 30,
+        n_init: int = 40,
+        ranking: Ranking = "evidence",
         acceleration: Acceleration = "auto",
         warm_start: bool = False,
         n_jobs: int | None = None,
@@ -164,6 +168,7 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         self.tol = tol
         self.max_iter = max_iter
         self.n_init = n_init
+        self.ranking = ranking
         self.acceleration = acceleration
         self.warm_start = warm_start
         self.n_jobs = n_jobs

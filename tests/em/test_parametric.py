@@ -40,8 +40,8 @@ class Part(Parametric):
     def resting(self, params):
         return None if self._resting is None else np.array(self._resting)
 
-    def handicap(self, params):
-        return self._handicap
+    def handicap(self, params, stats):
+        return self._handicap * np.sum(params * stats)
 
     def without_flat(self, params):
         return None if self._flat is None else lambda direction: self._flat * direction
@@ -106,10 +106,11 @@ def test_masks_and_directions_stand_in_the_order_of_coordinates():
 
 def test_priors_and_handicaps_add_and_the_coarsest_rounding_counts():
     both = Both(Part(handicap=1.5, prior=-2.0, rounding=1e-8), Part(handicap=2.0, prior=0.5))
-    assert both.handicap(PARAMS) == 3.5
+    of_parts = [np.sum(p * s) for p, s in zip(PARAMS, STATS, strict=True)]
+    assert both.handicap(PARAMS, STATS) == 1.5 * of_parts[0] + 2.0 * of_parts[1]  # each sees what is its own
     assert both.log_prior(PARAMS) == -1.5
     assert both.rounding == 1e-8
-    assert Both(Part(handicap=np.inf), Part(handicap=2.0)).handicap(PARAMS) == np.inf
+    assert Both(Part(handicap=np.inf), Part(handicap=2.0)).handicap(PARAMS, STATS) == np.inf
 
 
 def test_a_wrapper_answers_as_its_part():
@@ -122,7 +123,8 @@ def test_a_wrapper_answers_as_its_part():
     assert alone.shortened(stats, params, 3) is None
     np.testing.assert_array_equal(alone.resting(params), [True, False])
     np.testing.assert_array_equal(alone.without_flat(params)(np.ones(2)), [0.5, 0.5])
-    assert (alone.handicap(params), alone.log_prior(params), alone.rounding) == (1.5, -2.0, 1e-8)
+    assert alone.handicap(params, stats) == 1.5 * np.sum(params * stats)
+    assert (alone.log_prior(params), alone.rounding) == (-2.0, 1e-8)
 
 
 def test_composites_of_composites():
@@ -150,7 +152,7 @@ HOOKS = {"rounding", "log_prior", "handicap", "shortened", "resting", "without_f
 def test_the_simplest_answers(thing):
     assert thing.rounding == 1e-10
     assert thing.log_prior(np.ones(2)) == 0.0
-    assert thing.handicap(None) == 0.0
+    assert thing.handicap(None, None) == 0.0
     assert thing.shortened(None, None, 1) is None
     assert thing.resting(None) is None
     assert thing.without_flat(None) is None
@@ -185,7 +187,10 @@ def test_a_model_answers_for_its_family():
     resting = model.resting(params)
     assert resting.shape == model.flatten(params).shape
     np.testing.assert_array_equal(np.flatnonzero(resting), resting.size - 6 + np.array([0, 3, 4]))
-    assert model.handicap(params) == np.inf  # two on the floor, and one factor
+    stats = model.expectation(params)(_rows(rng)[0]).stats
+    assert model.handicap(params, stats) == model.family.handicap(params.family, stats.family) > 0
+    few = stats.family._replace(latent=stats.family.latent * [[1.0], [2.9 / stats.family.latent[1, -1]]])
+    assert model.handicap(params, stats._replace(family=few)) == np.inf  # of one factor 3 rows are the least
     direction = rng.normal(size=resting.size)
     left = model.without_flat(params)(direction)
     np.testing.assert_array_equal(left[:2], direction[:2])

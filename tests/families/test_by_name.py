@@ -24,7 +24,7 @@ from emlearn.families import (
 from emlearn.families.base import gaussian_divergence
 from emlearn.latent import MixtureWeights
 from emlearn.testing import check_model
-from tests.helpers.families import FAMILIES, K, problem
+from tests.helpers.families import FAMILIES, K, batch_of, problem
 from tests.helpers.trees import assert_same
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
@@ -299,16 +299,23 @@ def test_factors_are_held_together_or_not_at_all():
         example.family.held(("loadings",), example.params)
 
 
-def test_held_covariances_on_the_floor_are_no_handicap():
+def test_held_covariances_are_no_handicap():
     params = GaussianParams(np.array([[-1.0], [1.0]]), np.full((2, 1, 1), 1e-9))
-    assert FULL.handicap(params) == np.inf
+    X = np.linspace(-1.0, 1.0, 40)[:, None]
+    stats = FULL.density(params)(batch_of(X)).totals(np.full((2, 40), 0.5))
+    few = stats._replace(weight=np.array([39.0, 1.0]))
+    most = 2 * 3 * 3 * np.log(40)
+    assert FULL.handicap(params, stats) == pytest.approx(most)
+    assert FULL.handicap(params, few) == np.inf
     held = FULL.held(("covariances",), params)
-    assert held.handicap(params) == 0.0
+    assert held.handicap(params, stats) == held.handicap(params, few) == 0.0
+    assert held.on_floor(params).tolist() == [True, True]
     assert held.resting(params) is None
     assert held.nearest_legal(params) is not params
     assert_same(held.nearest_legal(params), params, rtol=0)
     only_means = FULL.held(("means",), params)
-    assert only_means.handicap(params) == np.inf
+    assert only_means.handicap(params, stats) == pytest.approx(most)
+    assert only_means.handicap(params, few) == np.inf
     assert only_means.resting(params).tolist() == [True, True]  # of the variances
 
 

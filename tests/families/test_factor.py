@@ -315,7 +315,7 @@ def test_heywood_case_rises_and_is_not_spurious():
         assert mask.shape == flatten(model.family.spaces, p).shape
         np.testing.assert_array_equal(np.flatnonzero(mask), [12])
         assert is_legal(model.family, p)
-        assert model.family.handicap(p) == 0.0
+        assert not model.family.on_floor(p).any()
 
 
 def test_a_floor_is_legal_by_way_of_its_coordinate():
@@ -329,15 +329,14 @@ def test_a_floor_is_legal_by_way_of_its_coordinate():
         np.testing.assert_array_equal(family.resting(back), family.resting(resting))
 
 
-def test_spurious_is_more_floors_than_factors():
+def test_on_floor_is_more_floors_than_factors():
     p = random_params(np.random.RandomState(0), K=2, d=5, q=2)
     family = FactorGaussian(2, floor=1e-3)
     assert family.resting(p) is None
     for n_resting in range(5):
         noise = p.noise.copy()
         noise[1, :n_resting] = 1e-3
-        np.testing.assert_array_equal(family.spurious(p._replace(noise=noise)), [False, n_resting > 2])
-    assert family.handicap(p._replace(noise=noise)) == np.inf
+        np.testing.assert_array_equal(family.on_floor(p._replace(noise=noise)), [False, n_resting > 2])
     low = p._replace(noise=0.5e-3 * np.ones_like(p.noise))
     assert family.resting(low)[-low.noise.size :].all()
     assert is_legal(family, family.nearest_legal(low))
@@ -353,7 +352,7 @@ def test_collinear_features_rest_on_the_floor():
         data = with_holes(X, rng, share, 0)
         start = model.start(batch_of(data), np.ones((1, 50)))
         fit = assert_rises(model, start, data, n_iter=100, acceleration="auto")
-        assert model.family.handicap(fit.params.family) == np.inf
+        assert model.family.on_floor(fit.params.family).all()
 
 
 # What there is nothing to learn from.

@@ -29,7 +29,7 @@ from emlearn.em.restarts import MAX_RESEEDED, SLOWEST
 from emlearn.em.spaces import SharedColumns
 from emlearn.em.trees import leaves
 from emlearn.families import RESPONSES, Poisson, PoissonParams, Regression, RegressionParams
-from emlearn.families.regression import LONGEST
+from emlearn.families.regression import LONGEST, RegressionTotals
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.testing import check_model, check_monotone
 from tests.helpers.families import batch_of
@@ -168,7 +168,9 @@ def test_laws_where_the_least_ratio_binds(latent):
     assert fit.converged
     least, most = np.sort(fit.params.family.dispersion)
     assert least == pytest.approx(0.8 * most, rel=1e-12)
-    assert model.handicap(fit.params) == pytest.approx(0.5 * (P + 1) * np.log(1 / 0.8))
+    stats = model.expectation(fit.params)(batch_of(*data)).stats
+    # What a row of the noisier one costs the other.
+    assert model.handicap(fit.params, stats) == pytest.approx(0.5 * (1 / 0.8 - np.log(1 / 0.8) - 1))
 
 
 @pytest.mark.parametrize("columns", [(), (0,), (2,), (0, 3), (3, 0), (0, 1, 2, 3)])
@@ -666,26 +668,75 @@ def test_differences_of_counts_keep_their_digits(y):
 # -- the handicap ------------------------------------------------------------------------------------------
 
 
+def handicap_of_ratios(dispersion, n, n_own):
+    """What components cost that are thinner than the noisiest one, in plain numbers."""
+    most = max(dispersion)
+    luck = 3 * (n_own + 2) * np.log(n)
+    return sum(min(0.5 * (most / one - np.log(most / one) - 1), luck) for one in dispersion)
+
+
+def totals_of(family, weight):
+    """Statistics of which the handicap is to know no more than how many rows are whose."""
+    n_components = len(weight)
+    zero = np.zeros((P, P))
+    score, squares = np.zeros((n_components, P)), np.zeros(n_components)
+    return RegressionTotals(
+        np.array(weight, dtype=float), zero, np.tile(zero, (n_components, 1, 1)), score, squares
+    )
+
+
+@pytest.mark.parametrize("shared", [(), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("least_ratio", [0.0, 1e-3])
 @pytest.mark.parametrize(
-    ("options", "dispersion", "ratios"),
+    "dispersion",
     [
-        ({"least_ratio": 0.01}, [1.0, 0.5, 0.02], []),
-        ({"least_ratio": 0.01}, [1.0, 0.5, 0.01], [100.0]),
-        ({"least_ratio": 0.01}, [0.02, 2.0, 0.02], [100.0, 100.0]),
-        ({"least_ratio": 0.01}, [1e-12, 1e-12, 1e-11], [10.0, 10.0]),  # on the floor, and not on the ratio
-        ({}, [1e-12, 1.0, 1e-6], [1e12]),
-        ({"least_ratio": 1e-3}, [1e-12, 1e-12, 1e-12], []),  # all rest: nobody gains on the others
-        ({"shared_dispersion": True}, [1.0], []),
-        ({"shared_dispersion": True}, [1e-12], []),
+        [1.0, 1.0, 1.0],
+        [1.0, 0.5, 0.02],
+        [0.02, 2.0, 0.02],
+        [1e-12, 1e-12, 1e-12],  # all on the floor: nobody gains on the others
+        [1.0, 1e-3, 1e-3],  # on the least ratio
+        [1e-12, 1.0, 1e-6],
     ],
 )
-def test_handicap_of_dispersions_that_rest(options, dispersion, ratios):
-    family = regression("gaussian", **options)
+def test_handicap_of_dispersions(dispersion, least_ratio, shared):
+    family = regression("gaussian", least_ratio=least_ratio, shared=shared)
     params = RegressionParams(np.zeros((3, P)), np.array(dispersion))
-    assert family.handicap(params) == pytest.approx(0.5 * (P + 1) * np.log(ratios).sum(), abs=1e-12)
+    totals = totals_of(family, [40.0, 50.0, 30.0])
+    expected = handicap_of_ratios(dispersion, 120, P - len(shared))
+    assert family.handicap(params, totals) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    assert (expected == 0.0) == (len(set(dispersion)) == 1)
+    assert np.isfinite(expected)
+    # Neither units of the response, nor the order of components.
+    larger = params._replace(dispersion=7.0 * params.dispersion)
+    assert family.handicap(larger, totals) == pytest.approx(expected, rel=1e-12, abs=1e-12)
+    order = np.array([2, 0, 1])
+    turned = totals._replace(weight=totals.weight[order])
+    assert family.handicap(family.reorder(params, order), turned) == pytest.approx(expected, abs=1e-12)
     model = LatentModel(MixtureWeights(), family)
-    assert model.handicap(LatentPair(np.full(3, 1 / 3), params)) == family.handicap(params)
-    assert np.isfinite(family.handicap(params))
+    pair, stats = LatentPair(np.full(3, 1 / 3), params), LatentPair(totals.weight, totals)
+    assert model.handicap(pair, stats) == family.handicap(params, totals)
+
+
+def test_handicap_of_shared_dispersions_and_of_one_component():
+    one = RegressionParams(np.zeros((1, P)), np.array([1e-12]))
+    assert regression("gaussian").handicap(one, totals_of(regression("gaussian"), [2.0])) == 0.0
+    family = regression("gaussian", shared_dispersion=True)
+    tied = RegressionParams(np.zeros((3, P)), np.array([1e-12]))
+    assert family.handicap(tied, totals_of(family, [90.0, 0.5, 29.5])) == 0.0
+
+
+@pytest.mark.parametrize("shared", [(), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("penalty", [(), (0.0, 0.7, 2.0)])
+def test_with_fewer_rows_than_coefficients_all_is_luck(shared, penalty):
+    """As many rows as coefficients are always fitted exactly; a penalty sees to it that they are not."""
+    family = regression("gaussian", shared=shared, penalty=penalty)
+    params = RegressionParams(np.zeros((2, P)), np.array([1.0, 0.5]))
+    least = 1 if penalty else P - len(shared) + 1
+    assert family.handicap(params, totals_of(family, [100 - least, least])) == pytest.approx(
+        handicap_of_ratios([1.0, 0.5], 100, P - len(shared))
+    )
+    for weight in ([100.01 - least, least - 0.01], [least - 0.01, 100.01 - least], [100.0, 0.0]):
+        assert family.handicap(params, totals_of(family, weight)) == np.inf
 
 
 def test_an_empty_component_makes_no_other_rest():
@@ -693,17 +744,21 @@ def test_an_empty_component_makes_no_other_rest():
     family = regression("gaussian", least_ratio=1e-3)
     resp = np.vstack([labels == 0, labels == 1, np.zeros(len(X))]).astype(float)
     params = RegressionParams(np.zeros((3, P)), np.array([1.0, 1.0, 1e4]))
-    params = family.maximize(family.density(params)(batch_of(X)).totals(resp), params)
+    totals = family.density(params)(batch_of(X)).totals(resp)
+    params = family.maximize(totals, params)
     assert params.dispersion[:2].min() > 0.1 * params.dispersion[:2].max()
     assert not family.at_bound(params)[:2].any()
-    assert family.handicap(params) == 0.0
+    assert family.handicap(params, totals) == np.inf  # nothing is known of it
 
 
 @pytest.mark.parametrize("kind", ["poisson", "binomial"])
 def test_responses_without_dispersion_have_no_handicap(kind):
-    assert regression(kind).handicap(RegressionParams(np.zeros((3, P)), np.ones(1))) == 0.0
-    assert POISSONS.handicap(poissons(1.0, 2.0)) == 0.0
-    assert EMModel().handicap(None) == 0.0
+    family = regression(kind)
+    params = RegressionParams(np.zeros((3, P)), np.ones(1))
+    assert family.handicap(params, totals_of(family, [50.0, 0.0, 9.0])) == 0.0
+    params = poissons(1.0, 2.0)
+    assert POISSONS.handicap(params, POISSONS.expectation(params)(batch_of(COUNTS)).stats) == 0.0
+    assert EMModel().handicap(None, None) == 0.0
 
 
 def noisy_line_and_exact_one(n_exact, ratio=1e-3):
@@ -713,34 +768,43 @@ def noisy_line_and_exact_one(n_exact, ratio=1e-3):
     y = np.r_[x[:60] + rng.normal(size=60), 1.5 - 0.5 * x[60:]]
     model = LatentModel(MixtureWeights(), Regression(RESPONSES["gaussian"], 2, least_ratio=ratio))
     exact = RegressionParams(np.array([[0.0, 1.0], [1.5, -0.5]]), np.array([1.0, ratio]))
-    noisy = RegressionParams(np.array([[0.5, 1.0], [-0.5, 1.0]]), np.ones(2))
-    starts = {"exact": LatentPair(np.array([0.9, 0.1]), exact), "noisy": LatentPair(np.full(2, 0.5), noisy)}
+    one = RegressionParams(np.array([[0.0, 1.0], [0.0, 1.0]]), np.ones(2))  # and EM never parts them
+    starts = {"exact": LatentPair(np.array([0.9, 0.1]), exact), "one": LatentPair(np.full(2, 0.5), one)}
     return model, np.column_stack([np.ones_like(x), x, y]), starts
 
 
+def handicap_at(model, params, X):
+    return model.handicap(params, model.expectation(params)(batch_of(X)).stats)
+
+
 @pytest.mark.parametrize(
-    ("n_exact", "winner"), [(4, "noisy"), (6, "noisy"), (8, "noisy"), (10, "exact"), (13, "exact")]
+    ("n_exact", "winner"), [(4, "one"), (10, "one"), (20, "one"), (25, "exact"), (40, "exact")]
 )
 @pytest.mark.parametrize("sampled", [False, True])
 def test_the_handicap_decides(n_exact, winner, sampled):
     model, X, starts = noisy_line_and_exact_one(n_exact)
     fits = {kind: fit_em(model, params, X) for kind, params in starts.items()}
-    gain = fits["exact"].objective - fits["noisy"].objective
-    handicap = 0.5 * (2 + 1) * np.log(1e3)
-    assert gain > 1  # in any case the likelihood is higher where dispersions rest
+    gain = fits["exact"].objective - fits["one"].objective
+    handicap = 3 * 4 * np.log(60 + n_exact)  # of a place and a noise in two coefficients
+    assert gain > 5  # in any case the likelihood is higher where dispersions rest
     assert (gain > handicap) == (winner == "exact")
-    assert model.handicap(fits["exact"].params) == pytest.approx(handicap)
-    assert model.handicap(fits["noisy"].params) == 0.0
-    for kinds in (("exact", "noisy"), ("noisy", "exact"), ("exact", "exact", "noisy")):
+    handicaps = {"exact": handicap, "one": 0.0}
+    for kind, fit in fits.items():
+        assert handicap_at(model, fit.params, X) == pytest.approx(handicaps[kind], abs=1e-9)
+    for kinds in (("exact", "one"), ("one", "exact"), ("exact", "exact", "one")):
         some = [Start(kind, lambda kind=kind: starts[kind]) for kind in kinds]
         result = race(model, some, X, sample=X if sampled else None)
         record = result.restarts
         assert result.best.objective == pytest.approx(fits[winner].objective, abs=1e-3)
         assert record.n_best == kinds.count(winner)
+        assert record.n_maxima == 2
         assert [start.kind for start in record.starts if start.status == "best"] == [winner]
         for start in record.starts:  # told as they are, and not called spurious
             assert start.status in ("best", "finished", "dropped")
             assert start.limit == pytest.approx(fits[start.kind].objective, abs=1e-2)
+            assert start.log_likelihood - start.evidence == pytest.approx(handicaps[start.kind], abs=1e-6)
+        highest = race(model, some, X, sample=X if sampled else None, ranking="likelihood")
+        assert highest.best.objective == pytest.approx(fits["exact"].objective, abs=1e-3)
 
 
 def test_all_on_the_floor_wins_without_a_handicap():
@@ -758,7 +822,7 @@ def test_all_on_the_floor_wins_without_a_handicap():
     best = race(model, some, X).best
     np.testing.assert_allclose(best.params.family.coef, lines, atol=1e-5)
     assert model.family.at_bound(best.params.family).all()
-    assert model.handicap(best.params) == 0.0
+    assert handicap_at(model, best.params, X) == 0.0
 
 
 # -- algebra -----------------------------------------------------------------------------------------------
@@ -1142,17 +1206,6 @@ def test_reseed_recovers_a_lost_component():
     assert result.restarts.starts[0].n_reseeded == 1
     good = fit_em(POISSONS, poissons(1.0, 3.0), COUNTS)
     assert result.best.objective == pytest.approx(good.objective, abs=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("n", "n_agree", "escalated"), [(2, 2, False), (2, 3, True), (3, 3, False), (1, 1, False)]
-)
-def test_how_many_starts_must_agree(n, n_agree, escalated):
-    restarts = race(
-        POISSONS, starts_with(None, n), COUNTS, reserve=starts_with(None, n), n_agree=n_agree
-    ).restarts
-    assert restarts.escalated == escalated
-    assert len(restarts.starts) == restarts.n_best == n * (1 + escalated)
 
 
 def test_a_reseed_that_fails_is_a_start_that_fails():

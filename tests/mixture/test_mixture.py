@@ -587,7 +587,7 @@ def test_verbose(X, capsys):
     mixture(2, n_init=3, verbose=1).fit(X)
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 4
-    assert lines[0].startswith("start 0 (tied): ")
-    assert "starts reached the best value" in lines[-1]
+    assert "s] start 0 (tied): " in lines[0]
+    assert " starts at the best of " in lines[-1]
     mixture(2, n_init=3, verbose=2).fit(X)
     assert len(capsys.readouterr().out.splitlines()) > len(lines) + 20

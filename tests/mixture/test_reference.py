@@ -98,9 +98,7 @@ def race_from_random_resp(family, rows, weight, K, seed):
         resp = np.random.RandomState(start_seed).dirichlet(np.ones(K), size=len(rows)).T
         return Start("random", lambda: model.start(batch, resp if weight is None else resp * weight))
 
-    waves = rng.randint(2**31 - 1, size=(2, 30))
-    first, reserve = ([start(s) for s in wave] for wave in waves)
-    best = race(model, first, (rows, weight), reserve=reserve).best
+    best = race(model, [start(s) for s in rng.randint(2**31 - 1, size=60)], (rows, weight)).best
     limit = fit_em(model, best.params, (rows, weight), tol=1e-9, max_iter=10_000)
     assert best.converged
     assert best.log_likelihood == pytest.approx(limit.log_likelihood, abs=0.01)

@@ -12,8 +12,9 @@ from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, LogisticRegression, PoissonRegressor, Ridge
 from sklearn.metrics import accuracy_score, r2_score
 
+import emlearn.em.restarts
 from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions, match_components
-from emlearn._sample import Sample
+from emlearn._sample import Sample, draw_evenly
 from emlearn.datasets import load_npreg, load_tone_perception
 from emlearn.em import Affine, LatentModel, LatentPair, Start, race
 from emlearn.families import RESPONSES, Regression
@@ -226,12 +227,15 @@ def test_published_gate(seeds):
         np.testing.assert_allclose(np.diff(fitted.gate_coef_[:, 0]), 0.792, atol=1e-3)
 
 
-def test_the_least_ratio_keeps_a_higher_optimum_out():
-    """It follows few rows closely: what `min_variance_ratio` is for."""
+def test_the_least_ratio_keeps_a_higher_optimum_out(monkeypatch):
+    """It follows few rows closely: what `min_variance_ratio` is for, and evidence against it."""
     X, y = tones()
-    free = MixtureOfLinearRegressions(n_init=100, min_variance_ratio=1e-6, random_state=3).fit(X, y)
-    assert free.log_likelihood_ == pytest.approx(145.4168, abs=1e-3)
-    assert free.sigma_.min() == pytest.approx(0.0046, abs=1e-4)
+    monkeypatch.setattr(emlearn.em.restarts, "UNSEEN", 1e-9)  # one start in a hundred leads there
+    free = MixtureOfLinearRegressions(n_init=100, min_variance_ratio=1e-6, random_state=3)
+    highest = clone(free).set_params(ranking="likelihood").fit(X, y)
+    assert highest.log_likelihood_ == pytest.approx(145.4168, abs=1e-3)
+    assert highest.sigma_.min() == pytest.approx(0.0046, abs=1e-4)
+    assert free.fit(X, y).log_likelihood_ == pytest.approx(141.198402, abs=1e-3)
     bounded = MixtureOfLinearRegressions(n_init=100, random_state=0).fit(X, y)
     assert bounded.log_likelihood_ == pytest.approx(141.198402, abs=1e-3)
 
@@ -941,9 +945,9 @@ def test_starts_take_turns(cls, kind):
     X, y, _ = data(kind)
     portfolio = PORTFOLIO if cls is MixtureOfLinearRegressions else GATED_PORTFOLIO
     fitted = make(cls, kind, n_init=12, tol=1e-4).fit(X, y)
-    expected = [portfolio[i % len(portfolio)] for i in range(12)]
     kinds = [run.kind for run in fitted.restarts_.starts]
-    assert kinds == (2 * expected if fitted.restarts_.escalated else expected)
+    assert 7 <= len(kinds) <= 12
+    assert kinds == [portfolio[i % len(portfolio)] for i in range(len(kinds))]
 
 
 @pytest.mark.parametrize("kind", ["gaussian", "poisson", "trials"])
@@ -954,7 +958,7 @@ def test_lost_components_are_placed_anew(kind):
     table = np.column_stack([np.ones(len(X)), X, response.encode(y.astype(float))])
     model = LatentModel(MixtureWeights(), Regression(response, 3, least_ratio=1e-3))
     nothing = Affine(np.zeros(table.shape[1]), np.ones(table.shape[1]))
-    sample = Sample.of(table, None, nothing, 1000, np.random.RandomState(0))
+    sample = Sample.of(table, None, nothing, draw_evenly(len(table), None, 1000, np.random.RandomState(0)))
     starts = RegressionStarts(model, 2, sample, 50)
     lost = LatentPair(np.array([1.0, 0.0]), starts.everything().family)
 
@@ -980,7 +984,7 @@ def test_starts_do_not_know_the_order_of_rows(start):
     nothing = Affine(np.zeros(4), np.ones(4))
 
     def params(rows):
-        sample = Sample.of(rows, None, nothing, 1000, np.random.RandomState(0))
+        sample = Sample.of(rows, None, nothing, draw_evenly(len(rows), None, 1000, np.random.RandomState(0)))
         return RegressionStarts(model, 2, sample, 50).start(start, 5).make()
 
     a, b = params(table), params(table[order])

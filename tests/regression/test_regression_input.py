@@ -453,6 +453,7 @@ BAD_PARAMETERS = {
     "tol": [0.0, -1e-3],
     "max_iter": [-1, 1.5],
     "n_init": [0, 2.5],
+    "ranking": ["bayes", None],
     "acceleration": ["warp", None],
     "warm_start": ["yes"],
     "n_jobs": ["all"],
@@ -742,7 +743,7 @@ def test_responses_without_noise(kind, n_components, response):
 def test_a_component_without_noise(kind):
     X, y = data()
     y = np.where(np.arange(N) % 2, 3.0, y)
-    estimator = make(kind)
+    estimator = make(kind, n_init=30)
     messages = messages_of(estimator, X, y)
     still = int(np.argmin(estimator.sigma_))
     start = f"The noise of component {still} is as small as min_variance_ratio=0.001 allows"
@@ -1031,22 +1032,24 @@ def test_classes_of_any_kind(labels):
 
 
 @pytest.mark.parametrize("kind", ESTIMATORS)
-def test_three_starts_must_agree(kind):
+def test_starts_are_drawn_until_few_maxima_are_unseen(kind):
     X, y = data(200)
     y = target(kind, y)
-    for n_init, n_starts in ((1, 1), (2, 4)):  # two cannot be three
-        restarts = make(kind, n_init=n_init).fit(X, y).restarts_
-        assert len(restarts.starts) == n_starts
-        assert restarts.escalated == (n_init == 2)
-    restarts = make(kind, n_init=12).fit(X, y).restarts_
-    assert len(restarts.starts) == (24 if restarts.escalated else 12)
-    if not restarts.escalated:
-        assert restarts.n_best >= 3
+    for n_init in (1, 2, 6):  # too few to tell
+        assert len(make(kind, n_init=n_init).fit(X, y).restarts_.starts) == n_init
+    restarts = make(kind, n_init=200).fit(X, y).restarts_
+    n, w = len(restarts.starts), restarts.n_maxima
+    assert 7 <= n < 200
+    assert restarts.unseen <= 0.05
+    assert w >= 1
+    counted = sum(start.status in ("best", "finished", "dropped") for start in restarts.starts)
+    assert restarts.unseen == pytest.approx(w * (w + 1) / (counted * (counted - 1)))
 
 
 def test_starts_that_agree_need_no_others():
-    restarts = make(n_init=3).fit(*data(400)).restarts_
-    assert (restarts.n_best, restarts.escalated, len(restarts.starts)) == (3, False, 3)
+    restarts = make(n_init=30).fit(*data(400)).restarts_
+    assert (restarts.n_best, restarts.n_maxima, len(restarts.starts)) == (7, 1, 7)
+    assert restarts.unseen == pytest.approx(2 / 42)
 
 
 @pytest.mark.parametrize("kind", REGRESSORS)
@@ -1305,9 +1308,9 @@ def test_verbose(capsys):
     assert capsys.readouterr().out == ""
     make(verbose=1).fit(X, y)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("start 0 (random): ")
-    assert lines[-1].startswith("MixtureOfLinearRegressions: ")
-    assert "starts reached the best value" in lines[-1]
+    assert "s] start 0 (random): " in lines[0]
+    assert "s] MixtureOfLinearRegressions: <Restarts: " in lines[-1]
+    assert " starts at the best of " in lines[-1]
     make(verbose=2).fit(X, y)
     assert len(capsys.readouterr().out.splitlines()) > len(lines) + 20
 

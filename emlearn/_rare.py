@@ -1,0 +1,241 @@
+"""A start for what a fit that was raced on a part of the data does not explain.
+
+A part of many data shows next to nothing of what is rare in them. So once its winner is fitted to all, the
+observations that it explains worst are gathered. If a component of their own could explain them better by more
+than luck would, they get one, in the place of the component whose loss costs least.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+from scipy.special import logsumexp
+
+from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
+from emlearn.families.evidence import luck
+from emlearn.latent import Grouped
+from emlearn.latent.grouped import lanes_of
+
+MOST_COLUMNS = 20_000  # that are gathered
+MOST_ALONE = 4_000  # observations that are gathered, where each stands alone
+PIECE = 50  # steps of a sequence that are gathered together
+SHORT = 10  # iterations that tell which component can be spared
+
+
+def worst_explained(
+    model: LatentModel,
+    some: Batch,
+    data: Batches,
+    part: Batches | None,
+    unit: float,
+    rng: np.random.RandomState,
+    given: Callable[[Start], Start] | None = None,
+) -> WorstExplained | None:
+    """What makes the start after a race on a part of the data; None where that was no part."""
+    if part is None:
+        return None
+    return WorstExplained(model, some, data, unit, int(rng.randint(np.iinfo(np.int32).max)), given)
+
+
+class _Pieces(NamedTuple):
+    """Columns of the data in pieces, the worst explained piece first."""
+
+    x: np.ndarray  # (d, m)
+    weight: np.ndarray  # (m,)
+    labels: np.ndarray | None  # (m,)
+    worth: np.ndarray  # (m,) log-density, for groups the mean of the group
+    log_density: np.ndarray  # (m,)
+    lengths: np.ndarray  # (n_pieces,)
+
+
+@dataclass(frozen=True)
+class WorstExplained:
+    """Makes the start.
+
+    Parameters
+    ----------
+    model : LatentModel
+        What is fitted.
+    some : Batch
+        Part of the data.
+    data : Batches
+        All of it.
+    unit : float
+        Weight of the data that counts as one observation.
+    seed : int
+        For families whose starts are drawn.
+    given : callable, default=None
+        ``given(start)`` is the start with what the user fixed.
+    """
+
+    model: LatentModel
+    some: Batch
+    data: Batches
+    unit: float
+    seed: int
+    given: Callable[[Start], Start] | None = None
+
+    def __call__(self, params: LatentPair) -> list[Start]:
+        """The start, if there is something to be gained, after these parameters."""
+        resp = self._resp(params, self.some)
+        with np.errstate(divide="ignore"):
+            log_shares = np.log(resp.sum(axis=1) / resp.sum())
+        pieces, total = self._gather(params, log_shares)
+        chosen = self._alone(pieces, total)
+        if not chosen.any():
+            return []
+        enriched, chosen = self._enriched(pieces, chosen, total)
+        fits = [
+            fit_em(self.model, start.make(), enriched, max_iter=SHORT)
+            for start in self._instead_of_each(params, next(iter(enriched)), chosen)
+        ]
+        best = max(fits, key=lambda fit: fit.objective).params
+        return [Start("worst explained", lambda: best)]
+
+    def _resp(self, params: LatentPair, batch: Batch) -> np.ndarray:
+        """Weighted responsibilities, (K, m)."""
+        log_prob = self.model.family.density(params.family)(batch).log_prob
+        return self.model.latent.posterior(params.latent, log_prob, batch)[0]
+
+    def _gather(self, params: LatentPair, log_shares: np.ndarray) -> tuple[_Pieces, float]:
+        """The pieces of all data that are explained worst, and the weight of all data."""
+        density = self.model.family.density(params.family)
+        gathered: _Pieces | None = None
+        total = 0.0
+
+        def of_batch(batch: Batch) -> tuple[_Pieces, float]:
+            seen = density(batch)
+            log_density = logsumexp(seen.log_prob + log_shares[:, None], axis=0) + seen.shared_log_prob()
+            return self._worst(_pieces_of(batch, log_density, self._piece)), batch.total_weight
+
+        for pieces, weight in self.data.map(of_batch):
+            gathered = pieces if gathered is None else self._worst(_joined(gathered, pieces))
+            total += weight
+        assert gathered is not None
+        return gathered, total
+
+    @property
+    def _piece(self) -> float:
+        """How many columns are gathered together; a group is, whatever its size."""
+        if isinstance(self.model.latent, Grouped):
+            return np.inf
+        return 1 if self.some.lanes is None else PIECE
+
+    def _worst(self, pieces: _Pieces) -> _Pieces:
+        """As many of the worst explained pieces as are to be gathered; those without weight are left out."""
+        first = np.cumsum(pieces.lengths) - pieces.lengths
+        worth = np.minimum.reduceat(np.where(pieces.weight > 0, pieces.worth, np.inf), first)
+        order = np.argsort(worth, kind="stable")
+        order = order[np.isfinite(worth[order])]
+        most = MOST_ALONE if self._piece == 1 else MOST_COLUMNS
+        order = order[: max(np.searchsorted(np.cumsum(pieces.lengths[order]), most, side="right"), 1)]
+        return _taken(pieces, order)
+
+    def _alone(self, pieces: _Pieces, total: float) -> np.ndarray:
+        """Which columns a component of their own would explain better, by more than luck; perhaps none."""
+        family = self.model.family
+        order = np.argsort(np.where(pieces.weight > 0, pieces.worth, np.inf), kind="stable")
+        most, chosen = luck(len(pieces.x), total / self.unit), np.zeros(len(order), dtype=bool)
+        n_some = 4
+        while n_some <= len(order):
+            some = order[:n_some]
+            weight = pieces.weight[some]
+            batch = Batch(np.ascontiguousarray(pieces.x[:, some]), weight)
+            own = family.start(batch, weight[None], self._rng)
+            seen = family.density(own)(batch)
+            of_own = seen.log_prob[0] + seen.shared_log_prob() + np.log(weight.sum() / total)
+            gain = weight @ (of_own - pieces.log_density[some]) / self.unit
+            if gain > most:
+                most = gain
+                chosen[:] = False
+                chosen[some] = True
+            n_some *= 2
+        return chosen
+
+    def _enriched(self, pieces: _Pieces, chosen: np.ndarray, total: float) -> tuple[Batches, np.ndarray]:
+        """The part of the data, which stands for all, with the pieces; and which columns of it are chosen."""
+        some = _pieces_of(self.some, np.zeros(self.some.x.shape[1]), np.inf)
+        some = some._replace(weight=some.weight * (total / some.weight.sum()))
+        both = _joined(some, pieces)
+        chosen = np.append(np.zeros(len(some.weight), dtype=bool), chosen)
+        lengths = None if self.some.lanes is None else both.lengths
+        data = Batches(both.x.T, both.weight, lengths=lengths, labels=both.labels, rows=len(both.weight))
+        (batch,) = data
+        chosen = chosen if batch.rows is None else chosen[batch.rows]
+        return data, chosen if batch.labels is None else chosen & (batch.labels < 0)
+
+    def _instead_of_each(self, params: LatentPair, batch: Batch, chosen: np.ndarray) -> Iterator[Start]:
+        """For each component the start where the chosen columns have its place."""
+        resp, weight = self._resp(params, batch), np.asarray(batch.weight)
+        for k in range(len(resp)):
+            others = resp.copy()
+            others[k] = 0.0
+            shares = others.sum(axis=0)
+            others[:, shares == 0] = 1.0  # as good as any
+            others[k] = 0.0
+            others *= weight / others.sum(axis=0)
+            others[:, chosen] = 0.0
+            others[k, chosen] = weight[chosen]
+            start = Start("worst explained", partial(self.model.start, batch, others, self._rng))
+            yield start if self.given is None else self.given(start)
+
+    @property
+    def _rng(self) -> np.random.RandomState:
+        return np.random.RandomState(self.seed)
+
+
+def _pieces_of(batch: Batch, log_density: np.ndarray, most: float) -> _Pieces:
+    """A batch cut into pieces of at most so many columns, sequence by sequence."""
+    weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+    if batch.lanes is None:
+        lengths, order, worth = np.ones(len(weight), dtype=np.intp), slice(None), log_density
+    else:
+        lanes = batch.lanes
+        order = np.concatenate([lanes.columns(lane) for lane in range(len(lanes.lengths))])
+        if most < np.inf:
+            worth = log_density
+            whole, rest = np.divmod(lanes.lengths, int(most))
+            each = [
+                np.append(np.full(n, int(most)), [r] if r else []) for n, r in zip(whole, rest, strict=True)
+            ]
+            lengths = np.concatenate(each).astype(np.intp)
+        else:
+            lengths, lane = lanes.lengths, lanes_of(batch)
+            worth = (np.bincount(lane, log_density * weight) / np.maximum(np.bincount(lane, weight), 1e-300))[
+                lane
+            ]
+    labels = None if batch.labels is None else batch.labels[order]
+    return _Pieces(batch.x[:, order], weight[order], labels, worth[order], log_density[order], lengths)
+
+
+def _joined(one: _Pieces, other: _Pieces) -> _Pieces:
+    labels = None if one.labels is None or other.labels is None else np.append(one.labels, other.labels)
+    return _Pieces(
+        np.hstack([one.x, other.x]),
+        np.append(one.weight, other.weight),
+        labels,
+        np.append(one.worth, other.worth),
+        np.append(one.log_density, other.log_density),
+        np.append(one.lengths, other.lengths),
+    )
+
+
+def _taken(pieces: _Pieces, chosen: np.ndarray) -> _Pieces:
+    """Some of the pieces."""
+    first = np.cumsum(pieces.lengths) - pieces.lengths
+    lengths = pieces.lengths[chosen]
+    within = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    columns = np.repeat(first[chosen], lengths) + within
+    labels = None if pieces.labels is None else pieces.labels[columns]
+    return _Pieces(
+        pieces.x[:, columns],
+        pieces.weight[columns],
+        labels,
+        pieces.worth[columns],
+        pieces.log_density[columns],
+        lengths,
+    )
