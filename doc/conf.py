@@ -13,8 +13,12 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
+    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
 ]
+# A picture needs no links to its source, which the text names.
+plot_html_show_source_link = plot_html_show_formats = False
+plot_formats = ["png"]
 exclude_patterns = ["_build"]
 autosummary_generate = True
 templates_path = ["_templates"]

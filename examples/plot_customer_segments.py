@@ -75,8 +75,8 @@ print(f"{np.mean(resp.max(axis=1) > 0.8):.0%} of customers are in one segment wi
 # %%
 # Did EM arrive?
 # --------------
-# The log-likelihood can only rise from one iteration to the next. Many starts race, since there may be more
-# than one summit; the more of them reach the best value, the safer it is.
+# The log-likelihood can only rise from one iteration to the next. There may be more than one summit, so starts
+# race until few can be left that none has reached.
 trace = mixture.lower_bounds_
 shown = sorted({*range(0, len(trace), 4), len(trace) - 1})
 print("\nlog-likelihood per customer, by iteration")

@@ -32,7 +32,8 @@ y = pd.Series(power + rng.normal(size=n) * np.array([10, 40, 20])[regime], name=
 # %%
 # How many experts?
 # -----------------
-# BIC weighs fit against number of parameters; smaller is better. The gate sees the wind alone.
+# BIC weighs fit against number of parameters; smaller is better. The gate sees the wind alone. With four
+# experts hardly two starts end at the same maximum, and a warning says so: there is one too many.
 from emlearn import MixtureOfExperts
 
 fits = {}
