@@ -86,14 +86,26 @@ class Restarts(NamedTuple):
     n_maxima: int  # how many different maxima were reached
     unseen: float  # expected share of further starts that would end where none did
 
+    @property
+    def passed_over(self) -> float:
+        """How many nats the highest start stands above the one that was returned, which has more evidence.
+
+        0 where none is higher. More than its handicap that can be only of a spurious start.
+        """
+        best = next((start for start in self.starts if start.status == "best"), None)
+        if best is None:
+            return 0.0
+        there = [start for start in self.starts if start.status != "failed" and start.on_part == best.on_part]
+        return max(start.log_likelihood for start in there) - best.log_likelihood
+
     def __repr__(self) -> str:
         status = [start.status for start in self.starts]
-        counts = ", ".join(
-            f"{status.count(name)} {name}" for name in ("dropped", "spurious", "failed") if name in status
-        )
+        more = [f"{status.count(name)} {name}" for name in ("dropped", "spurious", "failed") if name in status]
+        if self.passed_over > SAME:
+            more.append(f"one {self.passed_over:.3g} nats higher")
         return (
             f"<Restarts: {self.n_best} of {len(self.starts)} starts at the best of {self.n_maxima} maxima, "
-            f"{self.unseen:.0%} unseen{'; ' + counts if counts else ''}>"
+            f"{self.unseen:.0%} unseen{'; ' if more else ''}{', '.join(more)}>"
         )
 
     def less(self, volume: Callable[[bool], float]) -> Restarts:

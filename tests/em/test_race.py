@@ -420,6 +420,19 @@ def test_in_a_word():
     assert repr(Restarts(RECORDS[2:3], 0, 1, 1.0)).endswith("100% unseen; 1 dropped>")
 
 
+def test_what_was_passed_over_is_told():
+    higher = [
+        FINISHED._replace(status="spurious", log_likelihood=-3.0, evidence=-np.inf),
+        FINISHED._replace(status="failed", log_likelihood=50.0),
+        FINISHED._replace(status="finished", log_likelihood=9.0, on_part=not FINISHED.on_part),  # of other data
+    ]
+    assert Restarts(RECORDS, 2, 3, 0.2).passed_over == 0.0
+    restarts = Restarts((*RECORDS, *higher), 2, 3, 0.2)
+    assert restarts.passed_over == 7.0
+    assert repr(restarts).endswith("2 dropped, 2 spurious, 2 failed, one 7 nats higher>")
+    assert Restarts(RECORDS[2:3], 0, 1, 1.0).passed_over == 0.0  # where none is the best
+
+
 def test_as_a_table():
     frame = Restarts(RECORDS, 2, 3, 0.2).to_frame()
     assert frame.index.name == "start"
