@@ -10,14 +10,15 @@ The bounds are theirs but for three things, each of which matters near the maxim
 
 * A step that maximises :math:`\tilde Q` looks like ascent to the draws that it was made of, the more so the more
   parameters there are. So half of the draws suggest a step and the other half judge it, and the other way
-  round; the mean of the two increments has to be above its error. Without that, sixteen parameters never see
-  the sample grow.
+  round; the mean of the two increments has to be above its error.
 * The noise of the step has a share in the increment that does not vanish where the step happens to be short: with p
   parameters its mean is :math:`p s^2 / 4 \Delta` for an increment Δ of standard error s. It is part of the upper bound.
 * An increment of Q is one step, not what is left. The variance of a draw's increment is v'Vv for a step v and the
   missing information V, and twice the increment is v'Iv for the complete information I: their ratio is the rate ρ at
-  which EM converges along the step. What is left is the upper bound over 1 − ρ, and ``tol`` means what it
-  means in `fit_em`.
+  which EM converges along the step. What is left is the upper bound over 1 − ρ, ρ the largest of a few steps, and
+  ``tol`` means what it means in `fit_em`.
+
+@@MEASURED@@
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from sklearn.utils import check_random_state
 from emlearn.em.batches import Batch, Batches, as_batches, one_blas_thread
 from emlearn.em.fit import MAX_SHORTENED, MonotonicityWarning
 from emlearn.em.model import EMModel
-from emlearn.em.stopping import NOISE, UNSEEN
+from emlearn.em.stopping import NOISE
 from emlearn.em.trees import Tree, add, leaves, tree_map
 
 FloatArray = NDArray[np.float64]
@@ -43,6 +44,8 @@ FloatArray = NDArray[np.float64]
 # .25), of the power with which the next step of the same size should be seen to be one (.75), and of the upper
 # bound that must be below the tolerance (.9).
 Z_ASCENT, Z_POWER, Z_STOP = 0.6745, 0.6745, 1.2816
+# Steps before the last whose rates count: believe the slowest, as noise may hide it from one of them.
+N_RATES = 3
 # Draws join those at hand until they are this many times as many.
 GROWTH = 1.5
 # No unit may rest on fewer effective draws than this: the standard error could not be believed.
@@ -55,7 +58,9 @@ class Draws(NamedTuple):
     """Draws of the hidden values from a density other than their posterior."""
 
     hidden: Any  # array (n_draws, n_units, ...), or a tuple of such arrays
-    log_proposal: FloatArray  # (n_draws, n_units): log density they were drawn from, each unit's up to a constant
+    log_proposal: (
+        FloatArray  # (n_draws, n_units): log density they were drawn from, each unit's up to a constant
+    )
 
 
 class MonteCarloModel(EMModel):
@@ -121,6 +126,7 @@ class MonteCarloModel(EMModel):
 class MonteCarloStep(NamedTuple):
     """An iteration of Monte Carlo EM. Increments are those of the expected complete log density, in nats."""
 
+    params: Any  # after the step
     increment: float  # as the draws say from which the step was made, which flatters it
     standard_error: float  # of that
     held_out: float  # as those draws say that the step does not know
@@ -128,7 +134,7 @@ class MonteCarloStep(NamedTuple):
     n_draws: int  # draws for each unit
     effective: float  # effective draws of the unit that has fewest, 1 / Σ W²
     rate: float  # of EM along the step: the missing share of the information
-    gap: float  # upper bound of what is still to be gained before this step, nats
+    gap: float  # upper bound of what was to be gained before this step, nats; inf where nothing can be said
 
     @property
     def lower(self) -> float:
@@ -231,7 +237,8 @@ def fit_mcem(
     reason = "max_iter"
     with one_blas_thread(), np.errstate(under="ignore"):
         for _ in range(max_iter):
-            trial = _Trial(model, params, batches, rng, n_draws)
+            slowest = max((step.rate for step in history[-N_RATES:]), default=0.0)
+            trial = _Trial(model, params, batches, rng, n_draws, slowest)
             while (verdict := trial.verdict(tol)) == "more" and trial.n_draws < max_draws:
                 trial.draw(min(ceil(GROWTH * trial.n_draws), max_draws))
             params = trial.params
@@ -421,9 +428,15 @@ class _Trial:
     """Draws at given parameters, and the step that they suggest."""
 
     def __init__(
-        self, model: MonteCarloModel, params: Any, batches: Batches, rng: np.random.RandomState, n_draws: int
+        self,
+        model: MonteCarloModel,
+        params: Any,
+        batches: Batches,
+        rng: np.random.RandomState,
+        n_draws: int,
+        slowest: float,
     ):
-        self._model, self._before, self._rng = model, params, rng
+        self._model, self._before, self._rng, self._slowest = model, params, rng, slowest
         self._pairs = [(_Half(model, params, batch), _Half(model, params, batch)) for batch in batches]
         if not self._pairs:
             raise ValueError("The data holds no rows.")
@@ -456,10 +469,12 @@ class _Trial:
         else:
             self.params = self._before
         increment = max(seen.increment, NOISE * seen.size)
-        rate = min(seen.spread / (2 * increment), UNSEEN)
+        rate = seen.spread / (2 * increment)
+        slowest = max(rate, self._slowest)
         error, n_params = np.sqrt(seen.variance), len(self._model.flatten(self._before))
         noise_of_step = n_params * seen.variance / (4 * increment)
         self.step = MonteCarloStep(
+            params=self.params,
             increment=seen.increment,
             standard_error=float(error),
             held_out=held_out.increment,
@@ -467,7 +482,7 @@ class _Trial:
             n_draws=self.n_draws,
             effective=min(pair[0].effective() + pair[1].effective() for pair in self._pairs),
             rate=float(rate),
-            gap=float((increment + Z_STOP * error + noise_of_step) / (1 - rate)),
+            gap=float((increment + Z_STOP * error + noise_of_step) / (1 - slowest)) if slowest < 1 else np.inf,
         )
 
     def _statistics(self, which: int) -> Tree:
