@@ -41,7 +41,7 @@ class RandomIntercepts(MonteCarloModel):
     spaces = Params(Real(), Positive(), Real())
 
     def parts(self, params, batch):
-        """Counts, features, exp(slopes · features), and a function that adds up over the weeks of each clinic."""
+        """Counts, features, exp(slopes · features), and a function that adds up over a clinic's weeks."""
         clinic = batch.lanes.places()[1]
 
         def per_clinic(values):
@@ -50,11 +50,11 @@ class RandomIntercepts(MonteCarloModel):
         return batch.x[0], batch.x[1:], np.exp(params.slopes @ batch.x[1:]), per_clinic
 
     def mode(self, params, batch):
-        """Where the posterior of each clinic's intercept is highest, and how wide it is there, by Newton's method."""
+        """Where the posterior of each clinic's intercept is highest, and how wide it is there."""
         y, _, scale, per_clinic = self.parts(params, batch)
         seen, expected = per_clinic(y), per_clinic(scale)
         mode = np.log((seen + 1) / (expected + np.exp(-params.level)))
-        for _ in range(10):
+        for _ in range(10):  # Newton's method
             curvature = expected * np.exp(mode) + 1 / params.variance
             slope = seen - expected * np.exp(mode) - (mode - params.level) / params.variance
             mode = mode + np.clip(slope / curvature, -1, 1)
@@ -128,8 +128,8 @@ for number, step in enumerate(fit.history, 1):
 # %%
 # The same by quadrature
 # ----------------------
-# Thirty nodes of Gauss and Hermite about the mode of each clinic, and a general optimiser. About the mean of all
-# clinics sixty nodes are not enough: the posteriors fall between them, and the log-likelihood is .1 too high.
+# Thirty nodes of Gauss and Hermite about the mode of each clinic, and a general optimiser. About the mean of
+# all clinics not even sixty are enough: the log-likelihood is .1 off, as narrow posteriors fall between them.
 nodes, node_weights = np.polynomial.hermite_e.hermegauss(30)
 log_weights = np.log(node_weights) + 0.5 * nodes**2
 (batch,) = data
@@ -161,8 +161,8 @@ print(f"as Monte Carlo EM has it:     {fit.log_likelihood:.4f} ± {fit.log_likel
 # %%
 # The picture
 # -----------
-# Steps are judged by draws that they do not know. Where the increment drowns in its error more are drawn, until what
-# may be left is below the tolerance, .01. The way there goes up the likelihood.
+# Steps are judged by draws that they do not know. Where the increment drowns in its error more are drawn,
+# until what may be left is below the tolerance, .01. The way there goes up the likelihood.
 import matplotlib.pyplot as plt
 
 figure, axes = plt.subplots(1, 3, figsize=(14, 4.4), layout="constrained")
@@ -174,6 +174,7 @@ held_out, error = (
 ax.errorbar(steps, held_out, 2 * error, fmt="o", color="C0", markersize=4, capsize=3)
 ax.axhline(0, color="0.6", linewidth=1)
 ax.set_yscale("symlog", linthresh=0.01)
+ax.set_ylim(-0.1, 40)
 ax.set(title="Increment of Q, ± 2 standard errors", xlabel="step", ylabel="nats")
 
 ax = axes[1]
@@ -186,12 +187,12 @@ plane = [
     [log_likelihood(np.array([best.x[0], a, best.x[2], b])) for a, b in zip(*row, strict=True)]
     for row in zip(sd, program, strict=True)
 ]
-levels = -best.fun - np.array([18, 8, 4.5, 2, 0.5, 0.02])
-ax.contour(np.exp(sd), program, plane, levels=levels, colors="0.75", linewidths=1)
+levels = -best.fun - np.array([18, 8, 4.5, 2, 0.5])
+ax.contour(np.exp(sd), program, plane, levels=levels, colors="0.75", linewidths=1, linestyles="solid")
 ax.plot(np.exp(path[:, 1]), path[:, 3], "o-", color="C0", markersize=4, linewidth=1.2, label="Monte Carlo EM")
 ax.plot(np.exp(best.x[1]), best.x[3], "x", color="C3", markersize=10, markeredgewidth=2, label="quadrature")
 ax.set(
-    title="The way up the log-likelihood",
+    title="The way up (grey: 0.5, 2, 4.5, 8, 18 nats below)",
     xlabel="standard deviation of intercepts",
     ylabel="effect of the program",
 )

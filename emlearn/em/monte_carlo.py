@@ -2,23 +2,26 @@ r"""Monte Carlo EM, for models whose hidden values can be drawn but whose expect
 
 The E-step averages over draws z of the hidden values given the data, and what it maximises is
 :math:`\tilde Q(\theta) = \sum_i w_i \sum_r W_{ir} \log p(x_i, z_{ir}; \theta)`, with weights W that sum to 1
-over the draws of each unit. The noise of the draws decides how many there must be (Caffo, Jank & Jones, 2005): a
-step is taken if the lower confidence bound of the increment of Q is positive, else more draws join those at
-hand; it is over when the upper bound says that less than ``tol`` is left.
+over the draws of each unit. The noise of the draws decides how many there must be (Caffo, Jank & Jones,
+2005): a step is taken if the lower confidence bound of the increment of Q is positive, else more draws join
+those at hand; it is over when the upper bound says that less than ``tol`` is left.
 
-The bounds are theirs but for three things, each of which matters near the maximum, where a step is mostly noise:
+The bounds are theirs but for three things, which matter near the maximum, where a step is mostly noise:
 
-* A step that maximises :math:`\tilde Q` looks like ascent to the draws that it was made of, the more so the more
-  parameters there are. So half of the draws suggest a step and the other half judge it, and the other way
+* A step that maximises :math:`\tilde Q` looks like ascent to the draws that it was made of, the more so the
+  more parameters there are. So half of the draws suggest a step and the other half judge it, and the other way
   round; the mean of the two increments has to be above its error.
-* The noise of the step has a share in the increment that does not vanish where the step happens to be short: with p
-  parameters its mean is :math:`p s^2 / 4 \Delta` for an increment Δ of standard error s. It is part of the upper bound.
-* An increment of Q is one step, not what is left. The variance of a draw's increment is v'Vv for a step v and the
-  missing information V, and twice the increment is v'Iv for the complete information I: their ratio is the rate ρ at
-  which EM converges along the step. What is left is the upper bound over 1 − ρ, ρ the largest of a few steps, and
-  ``tol`` means what it means in `fit_em`.
+* The noise of the step has a share in the increment that does not vanish where the step happens to be short:
+  with p parameters its mean is :math:`p s^2 / 4 \Delta`, for an increment Δ of standard error s. It is part of
+  the upper bound.
+* An increment of Q is one step, not what is left. The variance of a draw's increment is v'Vv for a step v and
+  the missing information V, and twice the increment is v'Iv for the complete information I: their ratio is
+  the rate ρ at which EM converges along the step. What is left is the upper bound over 1 − ρ, with the
+  largest ρ of a few steps, and ``tol`` means what it means in `fit_em`.
 
-@@MEASURED@@
+With normal random intercepts, whose maximum is known, none of 150 fits of 5, 18 or 42 parameters ended
+more than ``tol`` = .01 below it. By the bounds as published, with a tenth of the draws and less, 12 %, 42 %
+and 80 % did.
 """
 
 from __future__ import annotations
@@ -58,17 +61,15 @@ class Draws(NamedTuple):
     """Draws of the hidden values from a density other than their posterior."""
 
     hidden: Any  # array (n_draws, n_units, ...), or a tuple of such arrays
-    log_proposal: (
-        FloatArray  # (n_draws, n_units): log density they were drawn from, each unit's up to a constant
-    )
+    log_proposal: FloatArray  # (n_draws, n_units): log density that they were drawn from
 
 
 class MonteCarloModel(EMModel):
     """Base of models whose hidden values are drawn. One of your own needs four methods.
 
     They are `sample_hidden`, `log_joint`, `statistics` and `maximize`. A unit is what has hidden values of its
-    own: a row, or a sequence of rows where the data have ``lengths`` (`Batch.lanes`). Given the parameters, units
-    are independent.
+    own: a row, or a sequence of rows where the data have ``lengths`` (`Batch.lanes`). Units are independent,
+    given the parameters.
 
     Attributes
     ----------
@@ -170,8 +171,8 @@ def fit_mcem(
     """Fit a model by Monte Carlo EM from given parameters, with as many draws as the noise asks for.
 
     The loop is not that of `fit_em`, which compares values of an objective: here there is none, only draws
-    that tell the increment of a step up to an error. To take the step, to draw more and to stop are tests of that
-    error, and extrapolation, which needs a smooth map, has no place.
+    that tell the increment of a step up to an error. To take the step, to draw more and to stop are judged by
+    that error, and extrapolation, which needs a smooth map, has no place.
 
     Parameters
     ----------
@@ -202,13 +203,13 @@ def fit_mcem(
     Raises
     ------
     ValueError
-        If ``tol``, ``max_iter`` or numbers of draws cannot be, or if draws or their log densities are not finite, of
-        a wrong shape, or all without weight.
+        If ``tol``, ``max_iter`` or numbers of draws cannot be, or if draws or their log densities are not
+        finite, of a wrong shape, or all without weight.
 
     References
     ----------
-    Caffo, B. S., Jank, W. and Jones, G. L. (2005). Ascent-based Monte Carlo expectation–maximization. Journal of the
-    Royal Statistical Society B 67, 235-251.
+    Caffo, B. S., Jank, W. and Jones, G. L. (2005). Ascent-based Monte Carlo expectation–maximization.
+    Journal of the Royal Statistical Society B 67, 235-251.
 
     Examples
     --------
@@ -355,8 +356,8 @@ class _Half:
             shape = (len(next(leaves(hidden))), self._n_units)
             if value.shape != shape:
                 raise ValueError(
-                    f"{type(self._model).__name__}.log_joint gave an array of shape {value.shape}, not {shape}: "
-                    "draws, units."
+                    f"{type(self._model).__name__}.log_joint gave an array of shape {value.shape}, not "
+                    f"{shape}: draws, units."
                 )
             found.append(value)
         return np.concatenate(found)
@@ -367,8 +368,8 @@ class _Half:
         if self._log_proposal is None:
             if not np.all(np.isfinite(log_joint)):
                 raise ValueError(
-                    f"{name}.log_joint is not finite for draws of {name}.sample_hidden, at {self._params}. Draws "
-                    "that are not from the posterior must come as Draws, with their log density."
+                    f"{name}.log_joint is not finite for draws of {name}.sample_hidden, at {self._params}. "
+                    "What is not drawn from the posterior must come as Draws, with its log density."
                 )
             return np.full(log_joint.shape, 1 / len(log_joint))
         if np.any(np.isnan(log_joint) | (log_joint == np.inf)):
@@ -531,10 +532,10 @@ class _Trial:
         """Log-likelihood of the step's parameters with its standard error, NaN where draws are not weighted."""
         value = variance = 0.0
         for first, second in self._pairs:
-            halves = first.log_weights(self.params), second.log_weights(self.params)
-            if halves[0] is None or halves[1] is None:
+            one, other = first.log_weights(self.params), second.log_weights(self.params)
+            if one is None or other is None:
                 return np.nan, np.nan
-            log_weight, w = np.concatenate(halves), first.unit_weight
+            log_weight, w = np.concatenate([one, other]), first.unit_weight
             top = log_weight.max(axis=0)
             relative = np.exp(log_weight - top)
             mean = relative.mean(axis=0)
