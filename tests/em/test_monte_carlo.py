@@ -1,6 +1,5 @@
 """Monte Carlo EM, against maxima that are known."""
 
-import runpy
 from pathlib import Path
 from typing import NamedTuple
 
@@ -149,7 +148,7 @@ def test_many_parameters_are_no_ascent_by_luck():
     """Eighteen of them: what one half of the draws suggests the other does not believe."""
     X = people(50, 16, noise=4.0)
     highest = fit_em(Intercepts(), start(16), X, tol=1e-9).log_likelihood
-    for seed in range(3):
+    for seed in range(2):
         result = fit_mcem(Intercepts(), start(16), X, random_state=seed)
         assert result.converged
         assert highest - log_likelihood(result.params, (X,)) < 0.01
@@ -159,20 +158,20 @@ def test_many_parameters_are_no_ascent_by_luck():
 
 
 def test_increments_are_within_their_errors():
-    """The first step of many fits from one start, against that of exact Q."""
-    X, params = people(), start()
-    before = Batches(X).sum(Intercepts().expectation(params)).stats
+    """The first step of many fits from one start, against that of exact Q; rows of weight 0 to 3."""
+    X, params = Batches(people(), np.arange(40) % 4), start()
+    before = X.sum(Intercepts().expectation(params)).stats
     z = []
     for model in (Intercepts(), Weighted(), Chained()):
-        for seed in range(60):
+        for seed in range(50):
             step = fit_mcem(
-                model, params, X, max_iter=1, n_draws=400, max_draws=400, random_state=seed
+                model, params, X, max_iter=1, n_draws=200, max_draws=200, random_state=seed
             ).history[0]
             exact = exact_q(before, step.params) - exact_q(before, params)
             z.append((step.increment - exact) / step.standard_error)
-    z = np.reshape(z, (3, 60))
-    assert np.all(np.abs(z.mean(axis=1)) < 4 / np.sqrt(60))
-    assert np.all(np.abs(z.std(axis=1) - 1) < 4 / np.sqrt(120))
+    z = np.reshape(z, (3, 50))
+    assert np.all(np.abs(z.mean(axis=1)) < 4 / np.sqrt(50))
+    assert np.all(np.abs(z.std(axis=1) - 1) < 4 / np.sqrt(100))
 
 
 def exact_q(stats, params):
@@ -189,10 +188,10 @@ def exact_q(stats, params):
 def test_log_likelihood_from_weights():
     X = people()
     z = []
-    for seed in range(20):
+    for seed in range(12):
         result = fit_mcem(Weighted(), start(), X, tol=0.1, random_state=seed)
         z.append((result.log_likelihood - log_likelihood(result.params, (X,))) / result.log_likelihood_error)
-    assert abs(np.mean(z)) < 4 / np.sqrt(20)
+    assert abs(np.mean(z)) < 4 / np.sqrt(12)
     assert 0.4 < np.std(z) < 1.6
     assert np.isnan(fit_mcem(Intercepts(), start(), X, tol=0.1, random_state=0).log_likelihood)
 
@@ -206,21 +205,24 @@ def test_samples_grow_where_steps_shrink():
 
 
 def test_the_rate_is_that_of_em():
-    """Along the last step, which lies between the least and the largest rate of exact EM."""
+    """From a little off the maximum, along the directions in which EM is slowest and fastest."""
     X = people()
-    exact = fit_em(Intercepts(), start(), X, tol=1e-10)
+    exact = fit_em(Intercepts(), start(), X, tol=1e-10).params
     model, batches = Intercepts(), Batches(X)
 
     def image(vector):
-        params = model.unflatten(vector, exact.params)
+        params = model.unflatten(vector, exact)
         return model.flatten(model.maximize(batches.sum(model.expectation(params)).stats, params))
 
-    at, h = model.flatten(exact.params), 1e-5
+    at, h = model.flatten(exact), 1e-5
     jacobian = np.column_stack([(image(at + h * e) - image(at - h * e)) / (2 * h) for e in np.eye(len(at))])
-    rates = np.sort(np.linalg.eigvals(jacobian).real)
-    for seed in range(5):
-        rate = fit_mcem(model, start(), X, tol=1e-3, max_draws=100_000, random_state=seed).history[-1].rate
-        assert rates[0] - 0.05 < rate < rates[-1] + 0.05
+    rates, directions = np.linalg.eig(jacobian)
+    order = np.argsort(rates.real)
+    assert rates.real[order[-1]] - rates.real[order[0]] > 0.3
+    for which in (order[0], order[-1]):
+        off = model.unflatten(at + 0.2 * directions[:, which].real, exact)
+        found = fit_mcem(model, off, X, max_iter=1, n_draws=5000, tol=1e-9, random_state=0).history[0]
+        assert found.rate == pytest.approx(rates[which].real, abs=0.05)
 
 
 def test_reproducible():
@@ -228,10 +230,8 @@ def test_reproducible():
         return fit_mcem(Weighted(), start(), Batches(people(), **cut), tol=0.1, random_state=seed)
 
     first, again, other = fit(0), fit(0), fit(1)
-    assert first.history == again.history or all(
-        np.array_equal(a.params.means, b.params.means) and a[1:] == b[1:]
-        for a, b in zip(first.history, again.history, strict=True)
-    )
+    assert [step[1:] for step in first.history] == [step[1:] for step in again.history]
+    assert np.array_equal(first.params.means, again.params.means)
     assert not np.array_equal(first.params.means, other.params.means)
     assert np.array_equal(fit(0, rows=9).params.means, fit(0, rows=9, n_threads=2).params.means)
     generator = np.random.RandomState(0)
@@ -317,7 +317,7 @@ def test_log_prior_counts():
 
 
 class Overshoots(Intercepts):
-    """A partial M-step for the means, three times too long; half of it, a quarter, ... where that is too much."""
+    """A partial M-step for the means, three times too long; a half, a quarter, ... where that is too much."""
 
     def maximize(self, stats, params):
         return self.shortened(stats, params, 0)
@@ -469,16 +469,12 @@ def test_few_effective_draws_are_not_believed():
     assert result.history[0].effective < 10
 
 
-@pytest.fixture(scope="module")
-def example(tmp_path_factory):
-    pytest.importorskip("matplotlib").use("Agg")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(tmp_path_factory.mktemp("example"))  # the picture is saved where it stands
-        return runpy.run_path(str(EXAMPLE))
-
-
-def test_example_against_quadrature(example):
+def test_example_against_quadrature():
     """On a fine grid, with a density written anew."""
+    source, picture, _ = EXAMPLE.read_text("utf-8").partition("# The picture")
+    assert picture
+    example = {}
+    exec(compile(source, EXAMPLE.name, "exec"), example)
     X, weeks, fit = example["X"], example["weeks"], example["fit"]
     first, z = np.cumsum(weeks) - weeks, np.linspace(-8, 8, 1601)
     y, features = X[:, 0], X[:, 1:]
