@@ -58,7 +58,11 @@ PIECE = 2**18
 
 
 class Draws(NamedTuple):
-    """Draws of the hidden values from a density other than their posterior."""
+    """Draws of the hidden values from a density other than their posterior.
+
+    They are weighted by joint density over proposal, and weights sum to 1 for each unit. That leaves a bias
+    which goes as 1 / draws, and which standard errors do not show: a good proposal keeps it small.
+    """
 
     hidden: Any  # array (n_draws, n_units, ...), or a tuple of such arrays
     log_proposal: FloatArray  # (n_draws, n_units): log density that they were drawn from
@@ -181,7 +185,7 @@ def fit_mcem(
     params : NamedTuple
         Where to start.
     data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
-        Whatever `emlearn.em.Batches` takes. All draws of an iteration are held at once.
+        Whatever `emlearn.em.Batches` takes. Draws of an iteration are held at once, and made by one thread.
     tol : float, default=1e-2
         Stop when less than this is still to be gained in all, in nats, with a probability of .9. 1e-2 leaves an
         estimate within 14 % of a standard error. Draws go as 1 / ``tol``.
