@@ -4,6 +4,7 @@ from emlearn.em.acceleration import ACCELERATIONS
 from emlearn.em.batches import Affine, Batch, Batches, Lanes, SideBySide, one_blas_thread, one_thread
 from emlearn.em.fit import EMResult, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
+from emlearn.em.monte_carlo import Draws, MonteCarloModel, MonteCarloResult, MonteCarloStep, fit_mcem
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
 from emlearn.em.spaces import Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
@@ -15,6 +16,7 @@ __all__ = [
     "Affine",
     "Batch",
     "Batches",
+    "Draws",
     "EMModel",
     "EMResult",
     "EStep",
@@ -26,6 +28,9 @@ __all__ = [
     "LatentPair",
     "LatentStructure",
     "MonotonicityWarning",
+    "MonteCarloModel",
+    "MonteCarloResult",
+    "MonteCarloStep",
     "Observed",
     "Positive",
     "PositiveDefinite",
@@ -40,6 +45,7 @@ __all__ = [
     "em_iterates",
     "em_rate",
     "fit_em",
+    "fit_mcem",
     "one_blas_thread",
     "one_thread",
     "race",
