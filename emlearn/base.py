@@ -38,8 +38,8 @@ BETWEEN_LINES = 1.0
 MANY_UNSEEN, MANY_AGREE, ENOUGH_STARTS = 0.2, 0.2, 7
 # Scales of features are no larger than this many standard deviations of what lies close together.
 FAR = 100.0
-# Steps of EM at each temperature of an annealed start, and nats that may be left to be gained there.
-COOLING_STEPS, COOLING_TOL = 10, 0.1
+# Steps of EM at each temperature of an annealed start.
+COOLING_STEPS = 15
 
 
 class Moments(NamedTuple):
@@ -328,22 +328,22 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         Starts are made, and cooled, with soft assignments.
         """
         soft, on_part = plan.model, plan.part_model or plan.model
+        if self.assignment == "soft" and not self._schedule():
+            return plan
+        rng = check_random_state(self.random_state)
+        seed, *seeds = rng.randint(np.iinfo(np.int32).max, size=1 + len(plan.starts)).tolist()
         cooling, ground = self._schedule()[:-1], plan.data if plan.part is None else plan.part
         if cooling:
-            tol = COOLING_TOL * (plan.unit if plan.part is None else plan.part_unit)
 
-            def cooled(start):
+            def cooled(start, seed):
                 def make():
-                    return cool(on_part, start.make(), ground, cooling, COOLING_STEPS, tol)
+                    return cool(on_part, start.make(), ground, cooling, COOLING_STEPS, seed)
 
                 return start._replace(make=make)
 
-            plan = plan._replace(starts=list(map(cooled, plan.starts)))
+            plan = plan._replace(starts=list(map(cooled, plan.starts, seeds)))
         if self.assignment == "soft":
             return plan
-        seed = 0
-        if self.assignment == "sampled":
-            seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         asked = {"assignment": self.assignment, "seed": seed}
         return plan._replace(model=replace(soft, **asked), part_model=replace(on_part, **asked))
 

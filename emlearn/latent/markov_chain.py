@@ -169,7 +169,7 @@ class MarkovChain(LatentStructure):
         self, params: ChainParams, log_prob: FloatArray, batch: Batch, rng: np.random.RandomState
     ) -> IntArray:
         """A draw from the posterior of the paths, (m,)."""
-        return self.draw(params, log_prob, batch, rng.uniform(size=log_prob.shape[1]))[0]
+        return self.draw(params, log_prob, batch, rng.uniform(size=(log_prob.shape[1],)))[0]
 
     def most_probable(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable path, (m,)."""
