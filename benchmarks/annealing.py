@@ -1,4 +1,4 @@
-"""Whether annealing finds what restarts miss: on simulated data, one start and a race, as they come and annealed.
+"""Whether annealing finds what restarts miss: one start and a race, as they come and annealed.
 
     python benchmarks/annealing.py [--seeds 20] [--only grid lines]
 
@@ -12,8 +12,8 @@ E-steps
 seconds
     Median time of a fit.
 
-Fits of one start begin at random rows (mixtures, regressions: of "elemental" sets; chains: as the first of their
-portfolio). All are ranked by likelihood, so that only the search is compared. Tables are reStructuredText.
+Fits of one start begin at random rows (mixtures), or as the first of the portfolio does. All are ranked by
+likelihood, so that only the search is compared. Tables are reStructuredText.
 """
 
 import argparse

@@ -388,7 +388,9 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         vars(self).pop("mean_parameters_", None)
         if mean is not None:
             other = copy.copy(self)
-            other._take(self._model, mean, self._units)
+            # A mean of covariances that share a part of their form need not be of that form.
+            legal = mean._replace(family=self._model.family.nearest_legal(mean.family))
+            other._take(self._model, legal, self._units)
             names = [name for name in self._of_chain if hasattr(other, name + "_")]
             self.mean_parameters_ = {name: getattr(other, name + "_") for name in names}
 

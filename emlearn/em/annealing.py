@@ -33,9 +33,9 @@ def cool(
 ) -> Any:
     """Parameters after a few steps of EM at each of some inverse temperatures, one after another.
 
-    Whatever the model assigns, the posterior is soft while it is warm. Where it is hot components melt into one,
-    and the more steps they take the less is left by which they could part again. With a seed they are shaken
-    after each temperature (Rose, 1998): responsibilities of one step are those of log-odds with noise.
+    Whatever the model assigns, the posterior is soft while it is warm. Where it is hot components melt into
+    one, and the more steps they take the less is left by which they could part again. With a seed they are
+    shaken after each temperature (Rose, 1998): responsibilities of one step are those of log-odds with noise.
 
     Parameters
     ----------
