@@ -168,15 +168,15 @@ class HMMEM(DensityMixin, EMMixin):
     n_iter_ : int
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats. Of the data alone,
-        whatever the assignment.
+        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats. Of nothing else,
+        whatever the `assignment`.
     lower_bound_ : float
         The same per observed step; equals ``score(X)``, where no states were known. With hard assignments that
-        of data and paths together, which is less.
+        of what is seen and hidden together, which is less.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per observed step at each iteration of the best start, the
-        start first. With hard assignments the likelihood is that of data and paths together; of a chain of
-        draws it is that of the data, and goes up and down.
+        start first. With hard assignments the likelihood is that of what is seen and hidden together; with
+        sampled ones the values go up and down.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
