@@ -528,3 +528,13 @@ def test_ways_that_do_not_go_together(kind):
         make(kind, annealing=True, warm_start=True).fit(*problem(kind))
     with pytest.raises(ValueError, match="acceleration='squarem' extrapolates what converges"):
         make(kind, assignment="sampled", acceleration="squarem").fit(*problem(kind))
+
+
+def test_melted_components_part_when_they_are_shaken():
+    X, _ = rows_of(150)
+    model = LatentModel(MixtureWeights(), Gaussian(COVARIANCE_SHAPES["tied_spherical"]))
+    melted = start_of(model, X, np.full((3, 150), 1 / 3))
+    best = fit_em(model, start_of(model, X, (np.arange(150) % 3 == np.arange(3)[:, None]) * 1.0), X)
+    for seed, parts in ((None, False), (0, True)):
+        cooled = cool(model, melted, X, (0.5, 0.8), 15, seed)
+        assert (fit_em(model, cooled, X).objective > best.objective - 0.01) == parts
