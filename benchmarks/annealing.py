@@ -1,6 +1,6 @@
 """Whether annealing finds what restarts miss: one start and a race, as they come and annealed.
 
-    python benchmarks/annealing.py [--seeds 20] [--only grid lines]
+    python benchmarks/annealing.py [--seeds 20] [--only grid "10 planes"]
 
 best
     Share of seeds whose log-likelihood is no more than 0.01 nats below the highest that any fit of the data
@@ -105,6 +105,13 @@ def problems():
         MixtureOfLinearRegressions(6, shared_variance=True, **same),
         lines(rng, 800, 6, 5, 0.5),
     )
+    for K, d, n, noise in ((10, 4, 900, 0.4), (8, 8, 700, 1.0)):
+        yield (
+            f"{K} planes",
+            f"{K} regressions on {d} features, {n} rows",
+            MixtureOfLinearRegressions(K, shared_variance=True, **same),
+            lines(np.random.default_rng(1), n, K, d, noise),
+        )
 
 
 def ways(estimator):
