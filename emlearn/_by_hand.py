@@ -62,6 +62,13 @@ class ByHand:
             (latent, family), model = self._params, self._model
             params = LatentPair(model.latent.reorder(latent, order), model.family.reorder(family, order))
             self._take(model, params, self._units)
+            mean = getattr(self, "_mean", None)
+            if mean is not None:
+                self._take_mean(
+                    LatentPair(
+                        model.latent.reorder(mean.latent, order), model.family.reorder(mean.family, order)
+                    )
+                )
         return self
 
     def _read_order(self, order):

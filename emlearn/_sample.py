@@ -96,7 +96,7 @@ class Sample:
         return Batches(self.rows, self.weight, floats_per_row=floats_per_row)
 
 
-def ground(sample, starts, everything, **cut):
+def ground(sample, starts, everything, *, merged=True, **cut):
     """Data for the engine, and the part of them to race on; None where that is all, or there is no race.
 
     Parameters
@@ -106,12 +106,14 @@ def ground(sample, starts, everything, **cut):
     starts : list of Start
     everything : callable
         Makes data of all rows, of which the sample is a part.
+    merged : bool, default=True
+        Whether equal rows may be one row of their weight; where components are drawn, each draws its own.
     **cut
         How data are cut into batches, for either.
     """
     part = sample.batches(**cut)
     if sample.is_whole:
-        return part, None
+        return part if merged else everything(**cut), None
     return everything(**cut), part if len(starts) > 1 else None
 
 

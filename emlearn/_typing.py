@@ -1,11 +1,13 @@
 """Types that signatures share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 Acceleration = Literal["auto", "squarem", "secant", "none"]
+Annealing = bool | Sequence[float] | np.ndarray
+Assignment = Literal["soft", "hard", "sampled"]
 CovarianceType = Literal[
     "full",
     "tied",

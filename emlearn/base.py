@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import inspect
 import time
 import warnings
 from collections.abc import Callable
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.utils import check_random_state
 
 from emlearn._by_hand import ByHand
-from emlearn._input.arrays import check_weight
+from emlearn._input.arrays import check_weight, read_array
 from emlearn._input.columns import column_name, find_columns
 from emlearn._input.tables import CHUNK_ROWS, read_rows
 from emlearn._sklearn_compat import CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
-from emlearn.em import Affine, Batches, EMModel, LatentPair, Restarts, Start, race
+from emlearn.em import Affine, Batches, EMModel, LatentPair, Restarts, Start, cool, one_blas_thread, race
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
@@ -35,6 +38,8 @@ BETWEEN_LINES = 1.0
 MANY_UNSEEN, MANY_AGREE, ENOUGH_STARTS = 0.2, 0.2, 7
 # Scales of features are no larger than this many standard deviations of what lies close together.
 FAR = 100.0
+# Steps of EM at each temperature of an annealed start.
+COOLING_STEPS = 15
 
 
 class Moments(NamedTuple):
@@ -68,6 +73,8 @@ class Plan(NamedTuple):
     )
     some: Callable[[], Batches] | None = None  # some of the data, to find the rate of EM on
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
+
+    cooling: tuple[float, ...] = ()  # inverse temperatures below 1 that each start goes through first
 
     def volume(self, on_part: bool) -> float:
         """Log volume of the user's unit, of the part or of all data."""
@@ -103,6 +110,12 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     An estimator adds its parameters, the model, its starts and its attributes.
     """
 
+    # A fit is soft and starts cold, where an estimator has no parameters for that.
+    assignment: Any = "soft"
+    annealing: Any = False
+    _default_schedule: tuple[float, ...] = (0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
+    _of_chain: tuple[str, ...] = ()  # what `mean_parameters_` holds, by names that `from_parameters` takes
+
     converged_: bool
     n_iter_: int
     log_likelihood_: float
@@ -111,6 +124,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     extrapolated_: list[bool]
     gap_: float
     restarts_: Restarts
+    mean_parameters_: dict[str, Any]
     n_parameters_: int
     n_features_in_: int
     feature_names_in_: NDArray[Any]
@@ -279,18 +293,78 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
 
     # -- the fit -----------------------------------------------------------------------------------------
 
+    def _check_ways(self):
+        """Refuse ways to fit that cannot go together."""
+        schedule = self._schedule()
+        if schedule and self.warm_start:
+            raise ValueError(
+                "warm_start=True goes on from the last fit, which annealing would melt: drop one of them."
+            )
+        if self.assignment == "sampled" and self.acceleration not in ("auto", "none"):
+            raise ValueError(
+                f"acceleration={self.acceleration!r} extrapolates what converges, but assignment='sampled' "
+                "makes a chain of draws: leave it at 'auto'."
+            )
+
+    def _schedule(self):
+        """Inverse temperatures of `annealing`, the last one 1; none without."""
+        if isinstance(self.annealing, (bool, np.bool_)):
+            return self._default_schedule if self.annealing else ()
+        schedule = read_array("annealing", self.annealing, finite=True, advice="Give inverse temperatures.")
+        shown = f"annealing={schedule.tolist()}"
+        if schedule.ndim != 1 or not len(schedule):
+            raise ValueError(f"{shown} is no schedule: give inverse temperatures, one after another.")
+        if schedule.min() <= 0 or schedule.max() > 1:
+            raise ValueError(f"{shown} must lie in (0, 1]: these are inverse temperatures.")
+        if (np.diff(schedule) <= 0).any():
+            raise ValueError(f"{shown} must increase: it is the temperature that falls.")
+        if schedule[-1] != 1:
+            raise ValueError(f"{shown} must end at 1, where the likelihood is what it is.")
+        return tuple(schedule.tolist())
+
+    def _as_asked(self, plan):
+        """The plan with the assignment and the annealing that were asked for.
+
+        Starts are made, and cooled, with soft assignments.
+        """
+        soft, on_part = plan.model, plan.part_model or plan.model
+        if self.assignment == "soft" and not self._schedule():
+            return plan
+        rng = check_random_state(self.random_state)
+        seed, *seeds = rng.randint(np.iinfo(np.int32).max, size=1 + len(plan.starts)).tolist()
+        cooling, ground = self._schedule()[:-1], plan.data if plan.part is None else plan.part
+        if cooling:
+
+            def cooled(start, seed):
+                def make():
+                    return cool(on_part, start.make(), ground, cooling, COOLING_STEPS, seed)
+
+                return start._replace(make=make)
+
+            plan = plan._replace(starts=list(map(cooled, plan.starts, seeds)))
+        if self.assignment == "soft":
+            return plan
+        asked = {"assignment": self.assignment, "seed": seed}
+        return plan._replace(model=replace(soft, **asked), part_model=replace(on_part, **asked))
+
     def _fit(self, plan, X, y):
         """Race the starts of a plan, and take what comes out."""
+        plan = self._as_asked(plan)
         result = self._race(plan, X, y)
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
-        params = result.best.params
+        params, mean = result.best.params, result.best.mean
+        if plan.model.is_random and mean is None:
+            mean = params
         if plan.exchangeable:
             order = self._order(plan, params)
             latent, family = plan.model.latent, plan.model.family
             params = LatentPair(latent.reorder(params.latent, order), family.reorder(params.family, order))
+            if mean is not None:
+                mean = LatentPair(latent.reorder(mean.latent, order), family.reorder(mean.family, order))
         self._take(plan.model, params, plan.units)
+        self._take_mean(mean)
         self._publish_race(plan, result)
         for complaint in self._complaints(plan, result.best):
             self._warn(complaint)
@@ -308,6 +382,18 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         """Take parameters in the engine's units, and publish what follows from them."""
         raise NotImplementedError
 
+    def _take_mean(self, mean):
+        """Publish mean parameters of a chain of draws, in the engine's units, if there are any."""
+        self._mean = mean
+        vars(self).pop("mean_parameters_", None)
+        if mean is not None:
+            other = copy.copy(self)
+            # A mean of covariances that share a part of their form need not be of that form.
+            legal = mean._replace(family=self._model.family.nearest_legal(mean.family))
+            other._take(self._model, legal, self._units)
+            names = [name for name in self._of_chain if hasattr(other, name + "_")]
+            self.mean_parameters_ = {name: getattr(other, name + "_") for name in names}
+
     def _publish(self, fields):
         """Attributes by name, in place of those that were published before."""
         for name in getattr(self, "_published", ()):
@@ -318,8 +404,9 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
 
     def _complaints(self, plan, best):
         """What of the fit is not as it should be, in sentences."""
-        yield from self._unless_converged(best)
-        yield from self._unless_seen()
+        if not plan.model.is_random:  # a chain neither ends nor reaches maxima
+            yield from self._unless_converged(best)
+            yield from self._unless_seen()
         yield from self._unless_parted()
 
     def _unless_parted(self):
@@ -414,8 +501,12 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         self.converged_ = best.converged
         self.n_iter_ = best.n_iter
         self.log_likelihood_ = best.log_likelihood - plan.log_volume
-        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
         self.lower_bound_ = self.log_likelihood_ / plan.size
+        if getattr(plan.model, "assignment", "soft") == "hard":  # that was of what is seen and hidden together
+            with one_blas_thread():
+                seen = plan.data.sum(replace(plan.model, assignment="soft").expectation(best.params))
+            self.log_likelihood_ = seen.log_likelihood - plan.log_volume
+        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
         self.extrapolated_ = list(best.extrapolated)
         self.gap_ = best.gap
         self.restarts_ = result.restarts

@@ -1,9 +1,19 @@
 """The EM engine: models, batches, the loop, acceleration and the race of starts."""
 
 from emlearn.em.acceleration import ACCELERATIONS
+from emlearn.em.annealing import cool
 from emlearn.em.batches import Affine, Batch, Batches, Lanes, SideBySide, one_blas_thread, one_thread
 from emlearn.em.fit import EMResult, MonotonicityWarning, em_iterates, fit_em
-from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
+from emlearn.em.model import (
+    ASSIGNMENTS,
+    EMModel,
+    EStep,
+    Family,
+    LatentModel,
+    LatentPair,
+    LatentStructure,
+    Observed,
+)
 from emlearn.em.monte_carlo import Draws, MonteCarloModel, MonteCarloResult, MonteCarloStep, fit_mcem
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
@@ -12,6 +22,7 @@ from emlearn.em.stopping import Iterate
 
 __all__ = [
     "ACCELERATIONS",
+    "ASSIGNMENTS",
     "RANKINGS",
     "Affine",
     "Batch",
@@ -42,6 +53,7 @@ __all__ = [
     "SideBySide",
     "Simplex",
     "Start",
+    "cool",
     "em_iterates",
     "em_rate",
     "fit_em",

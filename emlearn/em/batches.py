@@ -115,7 +115,7 @@ class Batch:
     lanes : Lanes or None
         How the columns make up sequences, where they do.
     rows : ndarray of int of shape (m,), slice or None
-        Which row of the data each column is, where they make up sequences.
+        Which row of the data each column is; None where that is not known.
     sequences : ndarray of int of shape (n_lanes,) or None
         Which sequence of the data each lane is.
     labels : ndarray of int of shape (m,) or None
@@ -257,9 +257,12 @@ class Batches:
         if self._whole is not None:
             yield self._whole
             return
+        first_row = 0
         for item in self._source:
             X, weight = item if isinstance(item, tuple) else (item, None)
-            yield self._cut(X, weight)
+            piece = _CutArray(X, weight, self._rows, self._floats_per_row, self._units, first_row)
+            first_row += piece.n_rows
+            yield piece
 
     def __iter__(self) -> Iterator[Batch]:
         for array in self._items():
@@ -338,7 +341,9 @@ class _CutArray:
         rows: int | None,
         floats_per_row: int | None,
         units: Affine | None,
+        first_row: int = 0,
     ):
+        self._first_row = first_row  # its place in the data, where they come in pieces
         self._X = X if isinstance(X, (np.ndarray, SideBySide)) else np.asarray(X)
         if isinstance(self._X, np.ndarray) and self._X.ndim == 1:
             self._X = self._X[:, None]
@@ -355,6 +360,10 @@ class _CutArray:
         n_blocks = min(MAX_BLOCKS, n_batches)
         bounds = [i * n_batches // n_blocks for i in range(n_blocks + 1)] if n_batches else [0]
         self.blocks = [range(a, b) for a, b in pairwise(bounds)]
+
+    @property
+    def n_rows(self) -> int:
+        return int(self._X.shape[0])
 
     def batches(self, block: range) -> Iterator[Batch]:
         keep = self._room >= self._X.shape[1]
@@ -375,7 +384,9 @@ class _CutArray:
     def _batch(self, i: int) -> Batch:
         rows = slice(i * self._rows, (i + 1) * self._rows)
         weight = None if self._weight is None else self._weight[rows]
-        return Batch(self._features_first(self._X[rows]), weight, self._memos[i], self._room)
+        last = min(rows.stop, len(self._X))
+        places = slice(self._first_row + rows.start, self._first_row + last)
+        return Batch(self._features_first(self._X[rows]), weight, self._memos[i], self._room, rows=places)
 
     def _features_first(self, rows: NDArray[Any]) -> FloatArray:
         x = np.empty((rows.shape[1], rows.shape[0]))

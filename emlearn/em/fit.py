@@ -16,7 +16,7 @@ from emlearn.em.model import EMModel, EStep
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
 from emlearn.em.stopping import NOISE, AitkenStop, Iterate, Projection
-from emlearn.em.trees import leaves
+from emlearn.em.trees import leaves, tree_map
 
 # Times that an M-step is shortened before it is given up.
 MAX_SHORTENED = 30
@@ -30,7 +30,7 @@ class EMResult(NamedTuple):
     """Outcome of a fit. The log-likelihood belongs to the parameters returned."""
 
     params: Any
-    log_likelihood: float  # nats
+    log_likelihood: float  # nats; with hard assignments that of what is seen and hidden together
     objective: float  # log-likelihood + log prior, nats
     converged: bool
     n_iter: int  # iterations: steps of EM or accepted extrapolations after the start
@@ -39,15 +39,17 @@ class EMResult(NamedTuple):
     extrapolated: tuple[bool, ...]  # which of them were reached by extrapolation
     secants: Secants | None = None  # what the last steps tell of the EM map
     reason: str = "converged"  # why it is over, one of `emlearn.em.stopping.REASONS`
+    mean: Any = None  # of a chain of draws: mean parameters since the burn-in
 
     @classmethod
     def of(cls, history: list[Iterate], reason: str) -> EMResult:
         """Sum up the iterates of a fit."""
         last = history[-1]
+        reached = last.reached
         return cls(
-            params=last.params,
-            log_likelihood=last.log_likelihood,
-            objective=last.objective,
+            params=reached.params,
+            log_likelihood=reached.log_likelihood,
+            objective=reached.objective,
             converged=reason in ("converged", "rounding"),
             n_iter=len(history) - 1,
             gap=last.gap,
@@ -55,6 +57,7 @@ class EMResult(NamedTuple):
             extrapolated=tuple(iterate.extrapolated for iterate in history),
             secants=last.secants,
             reason=reason,
+            mean=last.mean,
         )
 
 
@@ -127,7 +130,7 @@ def fit_em(
 def remember(history: list[Iterate], iterate: Iterate) -> None:
     """Append to a history in which only the last iterate keeps its parameters and statistics."""
     if history:
-        history[-1] = history[-1]._replace(params=None, stats=None)
+        history[-1] = history[-1]._replace(params=None, stats=None, best=None, mean=None)
     history.append(iterate)
 
 
@@ -143,19 +146,27 @@ def em_iterates(
 
     Iterates rise: an extrapolated point that is not at least as good as the EM step before it is not shown,
     though it counts as an iteration. What the generator returns is why there are no more: "max_iter" or "fall".
-    Arguments are those of `fit_em`; ``tol`` says when to leave off extrapolating.
+    Arguments are those of `fit_em`; ``tol`` says when to leave off extrapolating. Iterates of a model that
+    draws (`EMModel.is_random`) are a Markov chain, and do not rise.
     """
     if acceleration not in ACCELERATIONS:
         raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
     accelerator, projection, secants = ACCELERATIONS[acceleration](), Projection(), Secants()
+    chain = _Chain(burn_in=max_iter // 2) if model.is_random else None
     last = _Point(model, params, as_batches(data))
     if not np.isfinite(last.objective):
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
-    yield last.iterate(secants)
+    yield last.iterate(secants) if chain is None else chain.see(last.iterate(secants))
     n_iter = 0
     while n_iter < max_iter:
         here, n_steps = last.step()
         n_iter += n_steps
+        if chain is not None:
+            if not np.isfinite(here.objective):
+                return "fall"
+            last = here
+            yield chain.see(here.iterate(secants))
+            continue
         if here.is_below(last, model.rounding):
             _warn_of_fall(last.objective - here.objective, n_iter)
             return "fall"
@@ -186,15 +197,40 @@ def _warn_of_fall(fall: float, n_iter: int) -> None:
     )
 
 
+class _Chain:
+    """What is kept of a chain of draws: its best iterate, and the mean of the parameters after the burn-in."""
+
+    def __init__(self, burn_in: int):
+        self._burn_in = burn_in
+        self._n_seen = 0
+        self._best: Iterate | None = None
+        self._mean: Any = None
+
+    def see(self, iterate: Iterate) -> Iterate:
+        """The iterate with what is kept so far."""
+        self._n_seen += 1
+        n_after = self._n_seen - 1 - self._burn_in  # the start is none of the draws
+        if n_after == 1:
+            self._mean = iterate.params
+        elif n_after > 1:
+            self._mean = tree_map(lambda mean, new: mean + (new - mean) / n_after, self._mean, iterate.params)
+        if self._best is None or iterate.objective > self._best.objective:
+            self._best = iterate
+        return iterate._replace(best=self._best, mean=self._mean)
+
+
 class _Point:
     """Parameters with their E-step, the EM image that comes with it, and coordinates."""
 
-    def __init__(self, model: EMModel, params: Any, batches: Batches, *, extrapolated: bool = False):
+    def __init__(
+        self, model: EMModel, params: Any, batches: Batches, *, number: int = 0, extrapolated: bool = False
+    ):
         self._model = model
+        self._number = number
         self._batches = batches
         self._extrapolated = extrapolated
         self.params = params
-        self.e_step: EStep = batches.sum(model.expectation(params))
+        self.e_step: EStep = batches.sum(model.at(number).expectation(params))
         self.objective = float(self.e_step.log_likelihood + model.log_prior(params))
         self.size = abs(self.objective) + self.e_step.weight  # nats, for what floating point can tell
 
@@ -217,7 +253,9 @@ class _Point:
 
     def step(self) -> tuple[_Point, int]:
         """The next point of plain EM, by as short a step as does not fall, and the E-steps that took."""
-        after = _Point(self._model, self.image, self._batches)
+        after = _Point(self._model, self.image, self._batches, number=self._number + 1)
+        if self._model.is_random:
+            return after, 1
         after.vector = self.image_vector  # the same parameters
         for n_steps in range(1, MAX_SHORTENED):
             if not after.is_below(self, 100 * NOISE):

@@ -8,7 +8,7 @@ parameters. The sums are all that the M-step sees, so data can be cut, spread an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,10 @@ from emlearn.em.spaces import Real, flatten, unflatten
 from emlearn.em.trees import Tree, tree_map
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
+
+# What the M-step sees of a posterior.
+ASSIGNMENTS = ("soft", "hard", "sampled")
 
 
 class EStep(NamedTuple):
@@ -50,6 +54,15 @@ class EMModel(Parametric):
         What depends on the parameters alone is computed here, once.
         """
         raise NotImplementedError
+
+    @property
+    def is_random(self) -> bool:
+        """Whether its E-step draws: iterates are then a Markov chain, which neither climbs nor ends."""
+        return False
+
+    def at(self, iteration: int) -> EMModel:
+        """The model of an iteration, 0 at the start: what draws must draw anew in each."""
+        return self
 
     def maximize(self, stats: Any, params: Any) -> Any:
         """M-step: new parameters from summed statistics.
@@ -114,6 +127,22 @@ class LatentStructure(Parametric):
         """
         raise NotImplementedError
 
+    def most_probable(self, params: Any, log_prob: FloatArray, batch: Batch) -> IntArray:
+        """Most probable component of each observation, of all in a batch together, (m,).
+
+        Only for `LatentModel` with ``assignment="hard"``. ``log_prob`` may be overwritten.
+        """
+        raise NotImplementedError
+
+    def draw(
+        self, params: Any, log_prob: FloatArray, batch: Batch, uniform: FloatArray
+    ) -> tuple[IntArray, float]:
+        """Components drawn from their posterior (m,), by uniform numbers (m,), and Σ weight · log evidence.
+
+        Only for `LatentModel` with ``assignment="sampled"``. ``log_prob`` may be overwritten.
+        """
+        raise NotImplementedError
+
     def start(self, batch: Batch, resp: FloatArray) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         raise NotImplementedError
@@ -147,11 +176,34 @@ class LatentModel(Composite, EMModel):
     beta : float, default=1.0
         Inverse temperature of deterministic annealing (Ueda & Nakano, 1998): below 1 the posterior is
         flattened. ``dataclasses.replace(model, beta=0.5)`` is the annealed model.
+    assignment : {"soft", "hard", "sampled"}, default="soft"
+        What the M-step sees of the posterior: responsibilities (EM); the most probable components, for chains
+        paths (classification EM: Celeux & Govaert, 1992), which climbs the likelihood of what is seen and
+        hidden together; or components drawn from it (stochastic EM: Celeux & Diebolt, 1985), which is a Markov
+        chain. The log-likelihood of its E-step is that of what is seen.
+    seed : int, default=0
+        Of the draws. Those of an observation depend on this, on the iteration and on its place in the data.
+    iteration : int, default=0
+        Which iteration it is; see `at`.
     """
 
     latent: LatentStructure
     family: Family
     beta: float = 1.0
+    assignment: str = "soft"
+    seed: int = 0
+    iteration: int = 0
+
+    def __post_init__(self) -> None:
+        if self.assignment not in ASSIGNMENTS:
+            raise ValueError(f"assignment={self.assignment!r} is none of {', '.join(ASSIGNMENTS)}.")
+
+    @property
+    def is_random(self) -> bool:
+        return self.assignment == "sampled"
+
+    def at(self, iteration: int) -> LatentModel:
+        return replace(self, iteration=iteration) if self.is_random else self
 
     @property
     def _parts(self) -> tuple[Any, ...]:
@@ -166,11 +218,30 @@ class LatentModel(Composite, EMModel):
 
         def e_step(batch: Batch) -> EStep:
             seen = density(batch)
+            of_draws = self._assign(params.latent, seen.log_prob, batch)
             resp, latent_stats, evidence = self.latent.posterior(params.latent, seen.log_prob, batch, self.beta)
             stats = LatentPair(latent_stats, seen.totals(resp))
+            evidence = evidence if of_draws is None else of_draws
             return EStep(stats, evidence + seen.shared, batch.total_weight)
 
         return e_step
+
+    def _assign(self, params: Any, log_prob: FloatArray, batch: Batch) -> float | None:
+        """Leave no component possible but one, chosen or drawn; for draws Σ weight · log evidence before that.
+
+        What is known for certain has responsibilities of 0 and 1, and the evidence that is left is the
+        probability of what is seen and hidden together: latent structures need not know of assignments.
+        """
+        if self.assignment == "soft":
+            return None
+        evidence = None
+        if self.is_random:
+            uniform = uniform_of(batch, self.seed, self.iteration)
+            labels, evidence = self.latent.draw(params, log_prob.copy(), batch, uniform)
+        else:
+            labels = self.latent.most_probable(params, log_prob.copy(), batch)
+        np.putmask(log_prob, labels != np.arange(len(log_prob))[:, None], -np.inf)
+        return evidence
 
     def maximize(self, stats: LatentPair, params: LatentPair) -> LatentPair:
         return LatentPair(
@@ -181,3 +252,22 @@ class LatentModel(Composite, EMModel):
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> LatentPair:
         """Starting parameters from weighted responsibilities (K, m); ``rng`` as in `Family.start`."""
         return LatentPair(self.latent.start(batch, resp), self.family.start(batch, resp, rng))
+
+
+def uniform_of(batch: Batch, seed: int, iteration: int) -> FloatArray:
+    """A uniform number in [0, 1) for each observation, (m,), however the data are cut into batches.
+
+    The output of SplitMix64 (Steele, Lea & Flood, 2014) at the place of the observation in the data.
+    """
+    if batch.rows is None:
+        places = np.arange(batch.x.shape[1])
+    elif isinstance(batch.rows, slice):
+        places = np.arange(batch.rows.start, batch.rows.stop)
+    else:
+        places = batch.rows
+    (key,) = np.random.SeedSequence((seed, iteration)).generate_state(1, np.uint64)
+    bits = key + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):
+        bits = (bits ^ (bits >> np.uint64(shift))) * np.uint64(factor)
+    bits ^= bits >> np.uint64(31)
+    return (bits >> np.uint64(11)) * 2.0**-53

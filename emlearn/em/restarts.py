@@ -212,7 +212,7 @@ def race(
             best = _finish_on_all(under_way.finalists(), model, batches, settings)
             winner = under_way.runs[best.number]
             for number, start in enumerate(
-                () if again is None else again(best.last.params), len(under_way.runs)
+                () if again is None else again(best.last.reached.params), len(under_way.runs)
             ):
                 late.append(_Run(model, batches, settings, start, number))
                 late[-1].advance(math.inf)
@@ -303,7 +303,7 @@ class _Race:
         places: list[list[_Run]] = []
         for run in somewhere:
             # A limit is known no better than what is still to be gained.
-            unknown = 5 * self._same + run.limit - run.last.objective
+            unknown = 5 * self._same + run.limit - run.last.reached.objective
             if places and places[-1][-1].limit - run.limit < unknown:
                 places[-1].append(run)
             else:
@@ -372,7 +372,7 @@ def _finish_on_all(finalists: list[_Run], model: EMModel, batches: Batches, sett
     """The finalist of a race on a part that explains all data best, fitted to them."""
     again = []
     for run in finalists:
-        start = Start(run.start.kind, partial(getattr, run.last, "params"))
+        start = Start(run.start.kind, partial(getattr, run.last.reached, "params"))
         again.append(_Run(model, batches, settings, start, run.number))
         again[-1].advance(1)
     again = [run for run in again if not run.message]
@@ -428,6 +428,8 @@ class _Run:
     @property
     def has_arrived(self) -> bool:
         """Whether next to nothing is left to be gained."""
+        if self._model.is_random:  # a chain arrives nowhere: that which has come highest by then goes on
+            return not self.message and len(self.history) >= FIRST_STEPS
         return not self.message and (self._arrival.converged or self.stop.converged)
 
     @property
@@ -439,7 +441,7 @@ class _Run:
         """
         gap = next(iterate.gap for iterate in reversed(self.history) if not iterate.extrapolated)
         if not np.isfinite(gap) or (self.is_done and not self.stop.converged):
-            return self.last.objective
+            return self.last.reached.objective
         gains = [
             here.objective - before.objective
             for before, here in pairwise(self.history[-4:])
@@ -452,10 +454,10 @@ class _Run:
         """What it may owe to luck, in nats; asked of the model once for each iterate."""
         n_seen, handicap = self._handicapped
         if n_seen != len(self.history):
-            unit, stats = self._settings.unit, self.last.stats
+            unit, stats = self._settings.unit, self.last.reached.stats
             if unit != 1.0:
                 stats = tree_map(lambda leaf: leaf / unit, stats)
-            handicap = unit * self._model.handicap(self.last.params, stats)
+            handicap = unit * self._model.handicap(self.last.reached.params, stats)
             self._handicapped = len(self.history), handicap
         return handicap
 
@@ -481,14 +483,16 @@ class _Run:
 
     def may_beat(self, other: _Run, nats: float) -> bool:
         """Whether it could be worth as much as the other is already, but for so many nats."""
-        return self.worth(self.limit + nats) >= other.worth(other.last.objective)
+        return self.worth(self.limit + nats) >= other.worth(other.last.reached.objective)
 
     def leave(self) -> None:
         """Go no further, and keep no more than what is to be told."""
         self.handicap  # noqa: B018 - asked for while the parameters are there
         self.is_left = True
         self._iterates = iter(())
-        self.history[-1] = self.last._replace(params=None, stats=None, secants=None)
+        best = self.last.best
+        forgotten: dict[str, Any] = {"params": None, "stats": None, "secants": None}
+        self.history[-1] = self.last._replace(**forgotten, best=best and best._replace(**forgotten), mean=None)
 
     def is_at(self, other: _Run, nats: float) -> bool:
         """Whether both lead to the same maximum."""
@@ -553,7 +557,8 @@ class _Run:
         history = tuple(it.objective for it in self.history)
         reached, handicap, limit = -np.inf, 0.0, -np.inf
         if history:
-            reached, handicap, limit = float(history[-1]), self.handicap, float(self.limit)
+            reached = float(max(history) if self._model.is_random else history[-1])
+            handicap, limit = self.handicap, float(self.limit)
         return Restart(
             self.start.kind,
             status,

@@ -21,10 +21,11 @@ from emlearn._rare import worst_explained
 from emlearn._sample import ground, near_spread, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._spikes import spikes
-from emlearn._typing import Acceleration, CovarianceType, RandomState, Ranking
+from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
+    ASSIGNMENTS,
     RANKINGS,
     Batches,
     LatentModel,
@@ -123,6 +124,16 @@ class HMMEM(DensityMixin, EMMixin):
         emissions, as in ``("transmat", "means")``.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
+    assignment : {"soft", "hard", "sampled"}, default="soft"
+        What an M-step sees of states. "soft": their posterior probabilities, which is EM. "hard": those of the
+        most probable path (classification EM), which climbs the likelihood of data and paths together (Viterbi
+        training). "sampled": those of a path drawn from the posterior (stochastic EM): a chain of `max_iter`
+        iterations that neither climbs nor ends by `tol`. The best of it by likelihood is the fit, and the mean
+        of its second half is `mean_parameters_`. A sequence is drawn once, whatever its weight.
+    annealing : bool or array-like of shape (n_temperatures,), default=False
+        Deterministic annealing: before its race each start goes through some steps of EM at these inverse
+        temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.7, 0.85, 1: where it is
+        hotter, states melt into one.
     sequence_id : str, default=None
         Column, or index level, of a DataFrame that says to which sequence a row belongs.
     algorithm : {"viterbi", "posterior"}, default="viterbi"
@@ -153,16 +164,19 @@ class HMMEM(DensityMixin, EMMixin):
     emission_params_ : NamedTuple, or dict of tuple of int -> NamedTuple
         The same for every emission; for a dict of emissions by the columns of each part.
     converged_ : bool
-        Whether the best start met `tol`, or all gains were lost in rounding.
+        Whether the best start met `tol`, or all gains were lost in rounding. A chain of draws never does.
     n_iter_ : int
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats.
+        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats. Of nothing else,
+        whatever the `assignment`.
     lower_bound_ : float
-        The same per observed step; equals ``score(X)``, where no states were known.
+        The same per observed step; equals ``score(X)``, where no states were known. With hard assignments that
+        of what is seen and hidden together, which is less.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per observed step at each iteration of the best start, the
-        start first.
+        start first. With hard assignments the likelihood is that of what is seen and hidden together; with
+        sampled ones the values go up and down.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
@@ -171,6 +185,9 @@ class HMMEM(DensityMixin, EMMixin):
         What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
         how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
         would end where none did (`unseen`).
+    mean_parameters_ : dict
+        Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
+        Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters; what is fixed or forbidden does not count.
     n_sequences_ : int
@@ -244,6 +261,8 @@ class HMMEM(DensityMixin, EMMixin):
         )
     )
     _made_of = "startprob, transmat, means=..., covariances=..., ..."
+    _of_chain = ("startprob", "transmat", "emission_params")
+    _default_schedule = (0.7, 0.85, 1.0)  # where it is hotter than that, states melt into one
 
     # Groups say which rows are a sequence: wherever rows go, they go along.
     __metadata_request__fit = {"groups": True}
@@ -273,6 +292,8 @@ class HMMEM(DensityMixin, EMMixin):
         "emission_init": [dict, None],
         "fixed": [str, tuple, list],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "assignment": [StrOptions(set(ASSIGNMENTS))],
+        "annealing": ["boolean", "array-like"],
         "sequence_id": [str, Integral, None],
         "algorithm": [StrOptions({"viterbi", "posterior"})],
         "warm_start": ["boolean"],
@@ -305,6 +326,8 @@ class HMMEM(DensityMixin, EMMixin):
         emission_init: dict[Any, Any] | None = None,
         fixed: str | Sequence[str] = (),
         acceleration: Acceleration = "auto",
+        assignment: Assignment = "soft",
+        annealing: Annealing = False,
         sequence_id: str | int | None = None,
         algorithm: Literal["viterbi", "posterior"] = "viterbi",
         warm_start: bool = False,
@@ -333,6 +356,8 @@ class HMMEM(DensityMixin, EMMixin):
         self.emission_init = emission_init
         self.fixed = fixed
         self.acceleration = acceleration
+        self.assignment = assignment
+        self.annealing = annealing
         self.sequence_id = sequence_id
         self.algorithm = algorithm
         self.warm_start = warm_start
@@ -382,6 +407,7 @@ class HMMEM(DensityMixin, EMMixin):
         ValueError
             If X, a weight, a label or a parameter is not a legal one; the message names the place.
         """
+        self._check_ways()
         sequences = self._read(X, groups, lengths, reset=True)
         _check_ignored(y, sequences)
         weight = check_sequence_weight(sample_weight, sequences)
@@ -408,7 +434,7 @@ class HMMEM(DensityMixin, EMMixin):
         unit = unit_of(n_steps, n_counted)
         everything = partial(Batches, rows, weight, lengths=of_all, labels=labels, n_threads=n_threads)
         cut = {"units": units, "floats_per_row": self._floats_per_row()}
-        data, part = ground(sample, starts, everything, **cut)
+        data, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
         (some,) = sample.batches(units, rows=len(sample.rows))
         volume = _total(self._log_volume(rows, units), row_weight)
         self._made_with = self._making()

@@ -9,7 +9,7 @@ evenly along the sequences as they come.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -19,7 +19,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._sample import unit_of
-from emlearn.em import Batches, LatentModel, Start, fit_em, one_thread
+from emlearn.em import Batches, LatentModel, Start, cool, fit_em, one_thread
 from emlearn.families.base import widths_apart
 from emlearn.latent import MixtureWeights
 
@@ -241,11 +241,8 @@ class ChainStarts:
 
     def _annealed(self, rng):
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
-        params = self._random_from_data(rng)
-        for beta in (0.7, 0.85):  # where it is hotter than that, states melt into one
-            warm = replace(self._model, beta=beta)
-            params = fit_em(warm, params, self._data, max_iter=5, acceleration="none").params
-        return params
+        # Where it is hotter than that, states melt into one.
+        return cool(self._model, self._random_from_data(rng), self._data, (0.7, 0.85))
 
     def _random(self, rng):
         """States in runs of random lengths, whatever is observed."""

@@ -13,6 +13,7 @@ from emlearn.em.model import LatentStructure
 from emlearn.em.parametric import Wrapper
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,35 @@ class Grouped(Wrapper, LatentStructure):
         self, params: Any, log_prob: FloatArray, batch: Batch, beta: float = 1.0
     ) -> tuple[FloatArray, Any, float]:
         """Weighted responsibilities (K, m), statistics of the groups, Σ log evidence."""
-        if batch.weight is not None:
-            log_prob *= batch.weight
-        of_groups = sum_lanes(log_prob, batch)
+        of_groups = self._of_groups(log_prob, batch)
         resp, stats, evidence = self.latent.posterior(params, of_groups, groups_of(batch), beta)
         np.take(resp, lanes_of(batch), axis=1, out=log_prob)
         if batch.weight is not None:
             log_prob *= batch.weight
         return log_prob, stats, evidence
+
+    def most_probable(self, params: Any, log_prob: FloatArray, batch: Batch) -> IntArray:
+        """Most probable component of the group of each observation, (m,)."""
+        of_groups = self._of_groups(log_prob, batch)
+        return self.latent.most_probable(params, of_groups, groups_of(batch))[lanes_of(batch)]
+
+    def draw(
+        self, params: Any, log_prob: FloatArray, batch: Batch, uniform: FloatArray
+    ) -> tuple[IntArray, float]:
+        """Components of groups drawn from their posterior, for each observation (m,), and Σ log evidence."""
+        of_groups = self._of_groups(log_prob, batch)
+        of_first = uniform[: of_groups.shape[1]]
+        labels, evidence = self.latent.draw(params, of_groups, groups_of(batch), of_first)
+        return labels[lanes_of(batch)], evidence
+
+    @staticmethod
+    def _of_groups(log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log-densities of the groups (K, n_groups) from those of observations (K, m), overwritten."""
+        if batch.weight is not None:
+            with np.errstate(invalid="ignore"):  # -inf without weight is nothing
+                log_prob *= batch.weight
+            log_prob[:, batch.weight == 0] = 0.0
+        return sum_lanes(log_prob, batch)
 
     def log_weights(self, params: Any, batch: Batch) -> FloatArray:
         """Log prior probabilities of the components, (K, m) or (K, 1), row by row."""

@@ -169,16 +169,28 @@ class MarkovChain(LatentStructure):
         self, params: ChainParams, log_prob: FloatArray, batch: Batch, rng: np.random.RandomState
     ) -> IntArray:
         """A draw from the posterior of the paths, (m,)."""
+        return self.draw(params, log_prob, batch, rng.uniform(size=(log_prob.shape[1],)))[0]
+
+    def most_probable(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> IntArray:
+        """Most probable path, (m,)."""
+        return self.viterbi(params, log_prob, batch)[0]
+
+    def draw(
+        self, params: ChainParams, log_prob: FloatArray, batch: Batch, uniform: FloatArray
+    ) -> tuple[IntArray, float]:
+        """A draw from the posterior of the paths (m,), by uniform numbers (m,), and Σ weight · log evidence."""
         lanes = _lanes(batch)
         passed = self._forward(params, np.ascontiguousarray(log_prob, dtype=np.float64), batch, 1.0)
         path = np.empty(len(passed.predictive), dtype=np.intp)
-        uniform = rng.uniform(size=len(path))
+        predictive = passed.predictive
+        if batch.weight is not None:
+            predictive = np.where(batch.weight > 0, predictive, 0.0)  # without weight, -inf is nothing
         transition = passed.transition
         kernel.draw_paths(passed.filtered, transition, lanes.n_active, uniform, path)
         for lane, done in passed.exact.items():
             columns = lanes.columns(lane)
             path[columns] = _draw_in_logs(done.log_filtered, transition, uniform[columns])
-        return path
+        return path, batch.sum(predictive)
 
     def _forward(self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float) -> Filtered:
         lanes = _lanes(batch)

@@ -12,6 +12,7 @@ from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Simplex
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class MixtureWeights(LatentStructure):
         if len(params) > 1:
             log_prob += self.log_weights(params)
         return posterior_of(log_prob, beta)
+
+    def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
+        """Most probable component of each observation, (m,)."""
+        log_prob += self.log_weights(params)
+        return log_prob.argmax(axis=0)
+
+    def draw(
+        self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
+    ) -> tuple[IntArray, float]:
+        """Components drawn from their posterior (m,), and Σ weight · log evidence."""
+        resp, log_evidence = self.resp(params, log_prob)
+        return drawn_from(resp, uniform), batch.sum(log_evidence)
 
     def start(self, batch: Batch, resp: FloatArray) -> FloatArray:
         return self.maximize(resp.sum(axis=1))
@@ -97,3 +110,11 @@ def posterior_of(joint: FloatArray, beta: float = 1.0) -> tuple[FloatArray, Floa
     if beta != 1.0:
         total /= beta
     return joint, total
+
+
+def drawn_from(resp: FloatArray, uniform: FloatArray) -> IntArray:
+    """A component for each column of probabilities (K, m), by uniform numbers (m,) in [0, 1)."""
+    cumulative = np.cumsum(resp, axis=0)
+    # Never as much as the sum: what lies beyond it has probability 0.
+    level = np.minimum(uniform * cumulative[-1], np.nextafter(cumulative[-1], 0.0))
+    return np.minimum((cumulative <= level).sum(axis=0), len(resp) - 1)

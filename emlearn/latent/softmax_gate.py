@@ -14,9 +14,10 @@ from emlearn.em.algebra import weighted_gram, whitener
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Real
-from emlearn.latent.mixture_weights import posterior_of
+from emlearn.latent.mixture_weights import drawn_from, posterior_of
 
 FloatArray = NDArray[np.float64]
+IntArray = NDArray[np.intp]
 
 # A component starts with no less than this share of the observations, even if it has none.
 LEAST_SHARE = 1e-6
@@ -89,6 +90,19 @@ class SoftmaxGate(LatentStructure):
         gram = batch.once(("gate gram", self.columns), lambda: weighted @ z.T)
         stats = GateStats((resp - weights) @ z.T, weighted_gram(both, z), gram)
         return resp, stats, batch.sum(log_evidence)
+
+    def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
+        """Most probable component of each observation, (m,)."""
+        log_prob += self.log_weights(params, batch)
+        return log_prob.argmax(axis=0)
+
+    def draw(
+        self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
+    ) -> tuple[IntArray, float]:
+        """Components drawn from their posterior (m,), and Σ weight · log evidence."""
+        log_prob += self.log_weights(params, batch)
+        resp, log_evidence = posterior_of(log_prob)
+        return drawn_from(resp, uniform), batch.sum(log_evidence)
 
     def _features(self, batch: Batch) -> FloatArray:
         """z: the constant 1 and the features of the gate, (q + 1, m)."""

@@ -22,10 +22,11 @@ from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, near_spread, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._spikes import spikes
-from emlearn._typing import Acceleration, CovarianceType, RandomState, Ranking
+from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
+    ASSIGNMENTS,
     RANKINGS,
     Affine,
     Batch,
@@ -100,6 +101,15 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         (K, d, d), (d, d), (K, d), (K,), (d,) or ().
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
+    assignment : {"soft", "hard", "sampled"}, default="soft"
+        What an M-step sees of rows. "soft": their responsibilities, which is EM. "hard": each in its most
+        probable component (classification EM), which climbs the likelihood of data and components together.
+        "sampled": each in one drawn by its responsibilities (stochastic EM): a chain of `max_iter` iterations
+        that neither climbs nor ends by `tol`. The best of it by likelihood is the fit, and the mean of its
+        second half is `mean_parameters_`. A row is drawn once, whatever its weight.
+    annealing : bool or array-like of shape (n_temperatures,), default=False
+        Deterministic annealing: before its race each start goes through some steps of EM at these inverse
+        temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
@@ -128,16 +138,19 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
     loadings_, noise_ : ndarray of shape (K, d, q), (K, d)
         Loadings of the factors, and variances of the noise, in units of X. Only for "factor".
     converged_ : bool
-        Whether the best start met `tol`, or all gains were lost in rounding.
+        Whether the best start met `tol`, or all gains were lost in rounding. A chain of draws never does.
     n_iter_ : int
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats.
+        Total weighted log-likelihood of what is observed, at the fitted parameters, in nats. Of nothing else,
+        whatever the `assignment`.
     lower_bound_ : float
-        The same per unit of weight; equals ``score(X)``.
+        The same per unit of weight; equals ``score(X)``. With hard assignments that of what is seen and hidden
+        together, which is less.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per unit of weight at each iteration of the best start, the
-        start first.
+        start first. With hard assignments the likelihood is that of what is seen and hidden together; with
+        sampled ones the values go up and down.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
@@ -146,6 +159,9 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
         how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
         would end where none did (`unseen`).
+    mean_parameters_ : dict
+        Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
+        Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int
@@ -211,6 +227,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         )
     )
     _made_of = "weights, means, covariances"
+    _of_chain = ("weights", "means", "covariances", "loadings", "noise")
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
@@ -226,6 +243,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         "means_init": ["array-like", None],
         "precisions_init": ["array-like", Real, None],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "assignment": [StrOptions(set(ASSIGNMENTS))],
+        "annealing": ["boolean", "array-like"],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -248,6 +267,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         means_init: ArrayLike | None = None,
         precisions_init: ArrayLike | None = None,
         acceleration: Acceleration = "auto",
+        assignment: Assignment = "soft",
+        annealing: Annealing = False,
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: RandomState = None,
@@ -266,6 +287,8 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         self.means_init = means_init
         self.precisions_init = precisions_init
         self.acceleration = acceleration
+        self.assignment = assignment
+        self.annealing = annealing
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.random_state = random_state
@@ -299,6 +322,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
             If X has infinite entries, a column of NaN, or fewer distinct rows than components, or a parameter,
             starting value or weight is not a legal one.
         """
+        self._check_ways()
         X = self._check_X(X, reset=True)
         return self._fit(self._plan(X, self._check_weight(sample_weight, X)), X, y)
 
@@ -326,7 +350,7 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         starts = self._starts(model, sample, X, weight, units, rng)
         everything = partial(Batches, X, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
         cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
-        data, part = ground(sample, starts, everything, **cut)
+        data, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
         log_volume = moments.entries @ np.log(units.scale)
         unit = unit_of(moments.weight, moments.n_rows)
         self._dtype = X.dtype

@@ -17,7 +17,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._input.arrays import read_array
 from emlearn._sample import Sample, in_units, portfolio
-from emlearn.em import Batch, LatentModel, LatentPair, Start, fit_em, one_thread
+from emlearn.em import Batch, LatentModel, LatentPair, Start, cool, fit_em, one_thread
 from emlearn.families.base import widths_apart
 from emlearn.families.covariance_types import STRUCTURES
 
@@ -296,11 +296,7 @@ class GaussianStarts:
 
     def _annealed(self, rng) -> LatentPair:
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
-        params = self._random_from_data(rng)
-        for beta in (0.3, 0.5, 0.7, 0.85):
-            warm = replace(self._model, beta=beta)
-            params = fit_em(warm, params, self._batches, max_iter=5, acceleration="none").params
-        return params
+        return cool(self._model, self._random_from_data(rng), self._batches, (0.3, 0.5, 0.7, 0.85))
 
     def _posterior(self, model: LatentModel, params: LatentPair) -> np.ndarray:
         log_prob = model.family.density(params.family)(self._sample.batch).log_prob

@@ -25,6 +25,7 @@ from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_cal
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
+    ASSIGNMENTS,
     RANKINGS,
     Affine,
     Batches,
@@ -79,6 +80,8 @@ class _RegressionMixture(EMMixin):
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "ranking": [StrOptions(set(RANKINGS))],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "assignment": [StrOptions(set(ASSIGNMENTS))],
+        "annealing": ["boolean", "array-like"],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
@@ -141,6 +144,7 @@ class _RegressionMixture(EMMixin):
             If X, y or offset have entries that are missing, infinite or not what `family` is about, lengths
             differ, there are fewer distinct rows than components, or a parameter is not a legal one.
         """
+        self._check_ways()
         X = self._check_X(X, reset=True, allow_nan=False)
         columns = self._shared_columns(), self._gated_columns()
         read_y = self._read_y(y, X, self._response, reset=True)
@@ -168,7 +172,9 @@ class _RegressionMixture(EMMixin):
         starts = self._starts(part_model, units, sample, floats_per_row, rng)
         n_threads = effective_n_jobs(self.n_jobs)
         everything = partial(Batches, table, weight, lengths=lengths, units=of_table, n_threads=n_threads)
-        data, part = ground(sample, starts, everything, floats_per_row=floats_per_row)
+        data, part = ground(
+            sample, starts, everything, merged=self.assignment != "sampled", floats_per_row=floats_per_row
+        )
         unit = unit_of(moments.weight, moments.n_rows)
         return Plan(
             model,

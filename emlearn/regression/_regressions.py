@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
-from emlearn._typing import Acceleration, RandomState, Ranking, ResponseFamily
+from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
 from emlearn.em import LatentModel, LatentPair
 from emlearn.families.base import read_shares
 from emlearn.latent import MixtureWeights
@@ -59,6 +59,16 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
+    assignment : {"soft", "hard", "sampled"}, default="soft"
+        What an M-step sees of rows. "soft": their responsibilities, which is EM. "hard": each in its most
+        probable component (classification EM), which climbs the likelihood of data and components together.
+        "sampled": each in one drawn by its responsibilities (stochastic EM): a chain of `max_iter` iterations
+        that neither climbs nor ends by `tol`. The best of it by likelihood is the fit, and the mean of its
+        second half is `mean_parameters_`. A row is drawn once, whatever its weight; rows of one group stay
+        together.
+    annealing : bool or array-like of shape (n_temperatures,), default=False
+        Deterministic annealing: before its race each start goes through some steps of EM at these inverse
+        temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
@@ -81,16 +91,19 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         Weights of the components, with groups the shares of groups: largest first, unless a warm start keeps
         the order of the last fit.
     converged_ : bool
-        Whether the best start met `tol`, or all gains were lost in rounding.
+        Whether the best start met `tol`, or all gains were lost in rounding. A chain of draws never does.
     n_iter_ : int
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
-        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats.
+        Total weighted log-likelihood of the responses given X at the fitted parameters, in nats. Of nothing
+        else, whatever the `assignment`.
     lower_bound_ : float
-        The same per unit of weight.
+        The same per unit of weight. With hard assignments that of what is seen and hidden together, which is
+        less.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per unit of weight at each iteration of the best start, the
-        start first.
+        start first. With hard assignments the likelihood is that of what is seen and hidden together; with
+        sampled ones the values go up and down.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
@@ -99,6 +112,9 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
         how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
         would end where none did (`unseen`).
+    mean_parameters_ : dict
+        Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
+        Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters.
     n_features_in_ : int
@@ -136,6 +152,7 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
     """
 
     _made_of = "coef, intercept, weights=..., sigma=..."
+    _of_chain = ("coef", "intercept", "weights", "sigma")
     _parameter_constraints: dict = _RegressionMixture._parameter_constraints
 
     def __init__(
@@ -153,6 +170,8 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         n_init: int = 40,
         ranking: Ranking = "evidence",
         acceleration: Acceleration = "auto",
+        assignment: Assignment = "soft",
+        annealing: Annealing = False,
         warm_start: bool = False,
         n_jobs: int | None = None,
         random_state: RandomState = None,
@@ -170,6 +189,8 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         self.n_init = n_init
         self.ranking = ranking
         self.acceleration = acceleration
+        self.assignment = assignment
+        self.annealing = annealing
         self.warm_start = warm_start
         self.n_jobs = n_jobs
         self.random_state = random_state

@@ -8,7 +8,7 @@ places are found by k-means and by regions drawn at random.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._sample import Sample, draw_evenly, in_units
-from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em, one_thread
+from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, cool, one_thread
 from emlearn.em.algebra import solve, weighted_gram
 from emlearn.families import RegressionParams
 from emlearn.latent.grouped import lanes_of
@@ -188,11 +188,7 @@ class RegressionStarts:
 
     def _annealed(self, rng) -> LatentPair:
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
-        params = self._elemental(rng)
-        for beta in (0.3, 0.5, 0.7, 0.85):
-            warm = replace(self._model, beta=beta)
-            params = fit_em(warm, params, self._batches, max_iter=5, acceleration="none").params
-        return params
+        return cool(self._model, self._elemental(rng), self._batches, (0.3, 0.5, 0.7, 0.85))
 
     def _draw(self, rng, weight=None) -> np.ndarray:
         """Rows of as many groups, drawn by weight, as determine a regression."""

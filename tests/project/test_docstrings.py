@@ -19,22 +19,32 @@ ESTIMATORS = [
     SequenceWise,
 ]
 REGRESSIONS = ("MixtureOfExperts", "MixtureOfExpertsClassifier", "MixtureOfLinearRegressions")
+ONE_WAY = "has no assignment to choose"
 # What a fit is counted in is each estimator's own.
 UNIT = re.compile(r"per (observed step|observed entry|unit of weight)\b")
 # Name: classes that say something else of it, and why.
 OWN_WORDS = {
     "n_jobs": {"MultipleImputation": "has imputations to share out, and no starts"},
     "random_state": {"MultipleImputation": "hands it on to imputer and estimator"},
-    "log_likelihood_": dict.fromkeys(REGRESSIONS, "it is that of the responses given X"),
+    "assignment": {"HMMEM": "has paths", "GaussianMixtureEM": "has no groups"},
+    "annealing": {"HMMEM": "has states that melt sooner"},
+    "converged_": {"EMImputer": ONE_WAY},
+    "log_likelihood_": {
+        **dict.fromkeys(REGRESSIONS, "it is that of the responses given X"),
+        "EMImputer": ONE_WAY,
+    },
     "lower_bound_": {
         **dict.fromkeys(REGRESSIONS, "score is R² or accuracy"),
         "HMMEM": "score knows no states",
+        "EMImputer": ONE_WAY,
     },
+    "lower_bounds_": {"EMImputer": ONE_WAY},
     "n_parameters_": {"HMMEM": "has a structure that may fix some"},
     "feature_names_in_": {"MultipleImputation": "models see data frames where names are known"},
 }
 SHARED = {
-    "tol", "max_iter", "n_init", "acceleration", "warm_start", "n_jobs", "random_state", "verbose",
+    "tol", "max_iter", "n_init", "acceleration", "assignment", "annealing", "mean_parameters_",
+    "warm_start", "n_jobs", "random_state", "verbose",
     "converged_", "n_iter_", "log_likelihood_", "lower_bound_", "lower_bounds_", "extrapolated_", "gap_",
     "restarts_", "n_parameters_", "n_features_in_", "feature_names_in_",
 }  # fmt: skip

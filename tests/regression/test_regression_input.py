@@ -455,6 +455,8 @@ BAD_PARAMETERS = {
     "n_init": [0, 2.5],
     "ranking": ["bayes", None],
     "acceleration": ["warp", None],
+    "assignment": ["firm", None, True],
+    "annealing": ["slow", 0.5, None],
     "warm_start": ["yes"],
     "n_jobs": ["all"],
     "random_state": ["zero"],

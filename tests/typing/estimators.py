@@ -41,6 +41,7 @@ def mixture(X: Floats, weight: list[int], rng: np.random.RandomState) -> None:
     assert_type(model.lower_bounds_, list[float])
     assert_type(model.restarts_, Restarts)
     assert_type(model.precisions_, Array)
+    assert_type(GaussianMixtureEM(assignment="sampled", annealing=[0.5, 1.0]).mean_parameters_, dict[str, Any])
     known = GaussianMixtureEM.from_parameters([0.5, 0.5], [[0.0], [1.0]], X, covariance_type="diag", tol=1e-3)
     assert_type(known, GaussianMixtureEM)
     assert_type(known.reorder([1, 0]), GaussianMixtureEM)
@@ -89,6 +90,7 @@ def mistakes(X: Floats, y: Floats) -> None:
     GaussianMixtureEM(n_component=2)  # type: ignore[call-arg]
     GaussianMixtureEM(covariance_type="fulll")  # type: ignore[arg-type]
     GaussianMixtureEM(acceleration=None)  # type: ignore[arg-type]
+    MixtureOfExperts(assignment="firm")  # type: ignore[arg-type]
     GaussianMixtureEM(2, "full")  # type: ignore[call-arg]
     HMMEM(algorithm="map")  # type: ignore[arg-type]
     MixtureOfExperts(family="normal")  # type: ignore[arg-type]

@@ -1,0 +1,80 @@
+"""Deterministic annealing: EM on a posterior that is flattened at first, and less and less.
+
+References
+----------
+Ueda & Nakano (1998), Deterministic annealing EM algorithm, Neural Networks 11. Rose (1998), Deterministic
+annealing for clustering, compression, classification, regression, and related optimization problems, Proc.
+IEEE 86.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from emlearn.em.batches import Batch, Batches, as_batches
+from emlearn.em.fit import fit_em
+from emlearn.em.model import FloatArray, LatentModel, uniform_of
+
+# By how much log-odds of components are shaken, at most, to either side.
+SHAKE = 1.0
+
+
+def cool(
+    model: LatentModel,
+    params: Any,
+    data: Any,
+    betas: Sequence[float],
+    n_steps: int = 5,
+    seed: int | None = None,
+) -> Any:
+    """Parameters after a few steps of EM at each of some inverse temperatures, one after another.
+
+    Whatever the model assigns, the posterior is soft while it is warm. Where it is hot components melt into
+    one, and the more steps they take the less is left by which they could part again. With a seed they are
+    shaken after each temperature (Rose, 1998): responsibilities of one step are those of log-odds with noise.
+
+    Parameters
+    ----------
+    model : LatentModel
+    params : LatentPair
+        Where to start.
+    data : array-like, pair (rows, weights), iterable of arrays, or Batches
+        What `emlearn.em.fit_em` takes.
+    betas : sequence of float
+        Inverse temperatures, rising.
+    n_steps : int, default=5
+        Most steps at each.
+    seed : int, default=None
+        Of the noise; None for none.
+
+    Returns
+    -------
+    params : LatentPair
+    """
+    batches = as_batches(data)
+    for number, (beta, next_beta) in enumerate(zip(betas, [*betas[1:], 1.0], strict=True)):
+        warm = replace(model, beta=beta, assignment="soft")
+        tol = 1e-4 if seed is None else np.finfo(np.float64).tiny  # close to a saddle they only seem to arrive
+        params = fit_em(warm, params, batches, tol=tol, max_iter=n_steps, acceleration="none").params
+        if seed is not None:
+            params = _shaken(
+                _Shaken(model.latent, model.family, next_beta, seed=seed + number), params, batches
+            )
+    return params
+
+
+class _Shaken(LatentModel):
+    """A model whose log-odds have noise."""
+
+    def _assign(self, params: Any, log_prob: FloatArray, batch: Batch) -> None:
+        for component, row in enumerate(log_prob):
+            row += SHAKE * (2.0 * uniform_of(batch, self.seed, component) - 1.0)
+
+
+def _shaken(model: LatentModel, params: Any, batches: Batches) -> Any:
+    """Parameters after one step."""
+    return model.maximize(batches.sum(model.expectation(params)).stats, params)
