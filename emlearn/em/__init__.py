@@ -6,7 +6,7 @@ from emlearn.em.fit import EMResult, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair, LatentStructure, Observed
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
-from emlearn.em.spaces import Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
+from emlearn.em.spaces import Counts, Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
 from emlearn.em.stopping import Iterate
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Affine",
     "Batch",
     "Batches",
+    "Counts",
     "EMModel",
     "EMResult",
     "EStep",

@@ -26,7 +26,7 @@ PUBLIC = {
         RegressionMixtureDisplay
     """,
     "emlearn.em": """
-        ACCELERATIONS Affine Batch Batches EMModel EMResult EStep Family Fixed Iterate Lanes LatentModel
+        ACCELERATIONS Affine Batch Batches Counts EMModel EMResult EStep Family Fixed Iterate Lanes LatentModel
         LatentPair LatentStructure MonotonicityWarning Observed Positive PositiveDefinite Probability RaceResult
         Real Restart Restarts SideBySide Simplex Start em_iterates em_rate fit_em one_blas_thread one_thread
         race
