@@ -36,10 +36,13 @@ PUBLIC = {
         ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals Held
         IncompleteGaussian MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product
         Regression RegressionParams RegressionTotals Response WithGaps
+        BetaProbabilities DirichletProbabilities GammaRates NormalWishart VariationalBernoulli
+        VariationalCategorical VariationalGaussian VariationalPoisson
     """,
     "emlearn.hmm": "Forecast HMMEM",
     "emlearn.impute": "EMImputer MultipleImputation Pooled pool",
     "emlearn.latent": """
+        DirichletChain DirichletWeights StickBreaking
         ChainParams ChainStats GateStats Grouped MarkovChain MixtureWeights SoftmaxGate stationary_distribution
     """,
     "emlearn.missing": """
