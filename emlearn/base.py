@@ -413,9 +413,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         best = result.best
         self.converged_ = best.converged
         self.n_iter_ = best.n_iter
-        self.log_likelihood_ = best.log_likelihood - plan.log_volume
-        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
-        self.lower_bound_ = self.log_likelihood_ / plan.size
+        self._publish_objective(plan, best)
         self.extrapolated_ = list(best.extrapolated)
         self.gap_ = best.gap
         self.restarts_ = result.restarts
@@ -426,9 +424,15 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                     f"objective {start.log_likelihood:.4f}, projected {start.limit:.4f}"
                 )
             self._print(
-                f"{type(self).__name__}: {result.restarts}; log-likelihood {self.log_likelihood_:.4f}, "
+                f"{type(self).__name__}: {result.restarts}; objective {best.objective - plan.log_volume:.4f}, "
                 f"{best.n_iter} iterations, converged={best.converged}"
             )
+
+    def _publish_objective(self, plan, best):
+        """Attributes of what was reached, in the user's units."""
+        self.log_likelihood_ = best.log_likelihood - plan.log_volume
+        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
+        self.lower_bound_ = self.log_likelihood_ / plan.size
 
     def __getstate__(self):
         return {**super().__getstate__(), "_emlearn_version": __version__}

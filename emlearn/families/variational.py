@@ -372,6 +372,10 @@ class VariationalGaussian(Emission):
             params.means[order], params.precision[order], params.dof[of_matrices], params.scatter[of_matrices]
         )
 
+    def reordered(self, order: NDArray[np.int_]) -> VariationalGaussian:
+        """The same prior, of components in another order."""
+        return self if len(self.prior.means) == 1 else replace(self, prior=self.reorder(self.prior, order))
+
     def fields(self, params: NormalWishart, lead: tuple[int, ...]) -> dict[str, Any]:
         """Means and covariances as `Gaussian.fields` has them, and what the means and matrices are worth."""
         return {

@@ -6,7 +6,7 @@ expected counts to the prior's, and `log_prior` is minus the divergence from the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -74,6 +74,20 @@ class DirichletWeights(MixtureWeights):
     def counts(self, params: FloatArray) -> FloatArray:
         """Expected number of observations of each component, (K,), without the prior's."""
         return np.asarray(params - self.concentration)
+
+    def unseen(self, params: FloatArray) -> float:
+        """Expected weight of components never seen."""
+        return 0.0
+
+    def before(self, n_components: int) -> FloatArray:
+        """The prior in the form of parameters, (K,)."""
+        return np.array(np.broadcast_to(self.concentration, n_components), dtype=np.float64)
+
+    def reordered(self, order: NDArray[np.int_]) -> DirichletWeights:
+        """The same prior, of components in another order."""
+        if np.ndim(self.concentration) == 0:
+            return self
+        return replace(self, concentration=np.asarray(self.concentration)[order])
 
 
 class Sticks(NamedTuple):
@@ -171,6 +185,16 @@ class StickBreaking(DirichletWeights):
 
     def counts(self, params: FloatArray) -> FloatArray:
         return params if self.seen is None else params - self.seen
+
+    def unseen(self, params: FloatArray) -> float:
+        _, _, (a, b) = self.sticks(params)
+        return float(np.prod(b / (a + b)))
+
+    def before(self, n_components: int) -> FloatArray:
+        return np.zeros(n_components) if self.seen is None else self.seen
+
+    def reordered(self, order: NDArray[np.int_]) -> StickBreaking:
+        return self if self.seen is None else replace(self, seen=self.seen[order])
 
 
 @dataclass(frozen=True, eq=False)

@@ -76,6 +76,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         family = self._bound(
             family, sample.batch, np.nanmax(sample.rows, axis=0), len(sample.rows), sample.size
         )
+        sample = self._part_of(sample, moments.weight)
         everything = partial(Batches, X, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
         cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
         model = self._model_of(family, moments, units, partial(everything, **cut))
@@ -83,8 +84,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
             starts = self._warm_start(model, units, self._fits_last(model, d))
         else:
             starts = self._starts(model, sample, X, weight, units, rng)
-        stands_for = self._part_of(sample, moments.weight)
-        data, part = ground(stands_for, starts, everything, **cut)
+        data, part = ground(sample, starts, everything, **cut)
         log_volume = moments.entries @ np.log(units.scale)
         unit = unit_of(moments.weight, moments.n_rows)
         self._dtype = X.dtype
@@ -98,9 +98,9 @@ class MixtureOfRows(DensityMixin, EMMixin):
             log_volume=log_volume,
             n_observed=len(sample.rows),
             unit=unit,
-            part_unit=stands_for.unit,
-            part_share=stands_for.counts.sum() / moments.weight,
-            again=worst_explained(model, stands_for.batch, data, part, unit, rng) if self._is_alike else None,
+            part_unit=sample.unit,
+            part_share=sample.counts.sum() / moments.weight,
+            again=worst_explained(model, sample.batch, data, part, unit, rng) if self._is_alike else None,
             exchangeable=self._is_alike and not (self._continues or self._gives_order),
         )
 
@@ -117,7 +117,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         return LatentModel(MixtureWeights(), family)
 
     def _part_of(self, sample, total):
-        """The part of the data that is raced on, of a whole of this weight."""
+        """The sample as what starts and the race look at, of a whole of this weight."""
         return sample
 
     @property
@@ -137,23 +137,25 @@ class MixtureOfRows(DensityMixin, EMMixin):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _observe(self, params):
-        """Function of a batch that gives responsibilities (K, m) and log-densities (m,) in the engine's units."""
-        raise NotImplementedError
+    def _resp_of_rows(self, params):
+        """Function of a batch that gives responsibilities, (m, K)."""
+        density, latent = self._model.family.density(params.family), self._model.latent
+        return lambda batch: latent.resp(params.latent, density(batch).log_prob)[0].T
 
-    def _map_rows(self, X, function):
-        """``function(resp (K, m), log_density (m,))`` of each batch, gathered over the rows of X."""
+    def _log_density_of(self, params):
+        """Function of a batch that gives log-densities, (m,), in the engine's units."""
+        density, latent = self._model.family.density(params.family), self._model.latent
+
+        def log_density(batch):
+            seen = density(batch)
+            return latent.resp(params.latent, seen.log_prob)[1] + seen.shared_log_prob()
+
+        return log_density
+
+    def _map_rows(self, X, of_parameters):
+        """What the function ``of_parameters(params)`` gives of each batch, gathered over the rows of X."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
-        observe = self._observe(self._params)
-        log_scale = np.log(self._units.scale)
-
-        def of_batch(batch):
-            resp, log_density = observe(batch)
-            complete = not np.isnan(batch.x.sum())  # a cheap first look
-            volume = log_scale.sum() if complete else log_scale @ ~np.isnan(batch.x)
-            return function(resp, log_density - volume)
-
         batches = Batches(
             X,
             floats_per_row=self._model.family.floats_per_row(self._n_fitted, X.shape[1]),
@@ -161,7 +163,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
             n_threads=effective_n_jobs(self.n_jobs),
         )
         with one_blas_thread():
-            return np.concatenate(list(batches.map(of_batch)))
+            return np.concatenate(list(batches.map(of_parameters(self._params))))
 
     def predict(self, X: Any) -> NDArray[np.intp]:
         """Most probable component of each row.
@@ -174,7 +176,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         -------
         labels : ndarray of int of shape (n,)
         """
-        return self._map_rows(X, lambda resp, _: resp.argmax(axis=0))
+        return self._map_rows(X, self._resp_of_rows).argmax(axis=1)
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Responsibilities: posterior probability of each component.
@@ -188,7 +190,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         resp : ndarray of shape (n, K)
             Rows sum to 1.
         """
-        return self._map_rows(X, lambda resp, _: resp.T)
+        return self._map_rows(X, self._resp_of_rows)
 
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Log-density of each row.
@@ -202,7 +204,19 @@ class MixtureOfRows(DensityMixin, EMMixin):
         log_density : ndarray of shape (n,)
             In nats, with respect to the units of X.
         """
-        return self._map_rows(X, lambda _, log_density: log_density)
+
+        def of_parameters(params):
+            log_scale = np.log(self._units.scale)
+            log_density = self._log_density_of(params)
+
+            def of_batch(batch):
+                complete = not np.isnan(batch.x.sum())  # a cheap first look
+                volume = log_scale.sum() if complete else log_scale @ ~np.isnan(batch.x)
+                return log_density(batch) - volume
+
+            return of_batch
+
+        return self._map_rows(X, of_parameters)
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log-density per row.

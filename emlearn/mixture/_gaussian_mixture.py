@@ -371,16 +371,6 @@ class GaussianMixtureEM(MixtureOfRows):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _observe(self, params):
-        density, latent = self._model.family.density(params.family), self._model.latent
-
-        def observe(batch):
-            seen = density(batch)
-            resp, log_density = latent.resp(params.latent, seen.log_prob)
-            return resp, log_density + seen.shared_log_prob()
-
-        return observe
-
     def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's information criterion on X, smaller is better.
 
@@ -426,7 +416,7 @@ class GaussianMixtureEM(MixtureOfRows):
         -------
         icl : float
         """
-        entropy = self._map_rows(X, lambda resp, _: special.entr(resp).sum(axis=0))
+        entropy = special.entr(self.predict_proba(X)).sum(axis=1)
         weight = self._check_weight(sample_weight, entropy)
         total = entropy.sum() if weight is None else entropy @ weight
         return self.bic(X, sample_weight) + 2 * float(total)

@@ -9,6 +9,7 @@ import emlearn
 from emlearn.sequences import SequenceWise
 
 ESTIMATORS = [
+    emlearn.BayesianGaussianMixtureEM,
     emlearn.HMMEM,
     emlearn.EMImputer,
     emlearn.GaussianMixtureEM,

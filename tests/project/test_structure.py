@@ -14,8 +14,8 @@ PACKAGE = Path(emlearn.__file__).parent
 # What can be imported today must stay so. Names are never taken off this list.
 PUBLIC = {
     "emlearn": """
-        EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions
-        MultipleImputation __version__ ampute little_mcar_test match_components missing_patterns overimpute pool
+        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier
+        MixtureOfLinearRegressions MultipleImputation __version__ ampute little_mcar_test match_components missing_patterns overimpute pool
         show_versions
     """,
     "emlearn.datasets": """
@@ -48,7 +48,7 @@ PUBLIC = {
     "emlearn.missing": """
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
-    "emlearn.mixture": "ConditionalMixture GaussianMixtureEM",
+    "emlearn.mixture": "BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM",
     "emlearn.regression": "MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions",
     "emlearn.sequences": "SequenceWise",
     "emlearn.testing": """
