@@ -103,6 +103,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     An estimator adds its parameters, the model, its starts and its attributes.
     """
 
+    _floor_matters = True  # whether what the data force onto a family's floor is worth a warning
+
     converged_: bool
     n_iter_: int
     log_likelihood_: float
@@ -212,7 +214,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         names = tuple(map(self._column_name, range(len(most))))
         family = family.bound_to(Sketch(some, most, n_rows, size, names))
         forced = [names[j] for j in sorted(family.forced_columns())]
-        if forced:
+        if forced and self._floor_matters:
             listed = ", ".join(forced[:10]) + (f" and {len(forced) - 10} more" if forced[10:] else "")
             n_distinct = len(np.unique(some.x[:, ~np.isnan(some.x).all(axis=0)], axis=1).T)
             self._warn(

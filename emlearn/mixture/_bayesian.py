@@ -154,9 +154,9 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     gap_ : float
         Total objective still to be gained, projected, in nats.
     restarts_ : Restarts
-        What happened to each of the `starts` (kind, status, bound, projected limit, ...), how many reached the
-        best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts would end where none
-        did (`unseen`).
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -304,6 +304,10 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     @property
     def _needs_distinct_rows(self):
         return self.prior is None
+
+    @property
+    def _floor_matters(self):
+        return self.prior is None and self.covariance_prior is None
 
     def _family(self):
         self._check_priors()

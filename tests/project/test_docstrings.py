@@ -30,7 +30,9 @@ OWN_WORDS = {
     "lower_bound_": {
         **dict.fromkeys(REGRESSIONS, "score is R² or accuracy"),
         "HMMEM": "score knows no states",
+        "BayesianGaussianMixtureEM": "it bounds the evidence of all data",
     },
+    "lower_bounds_": {"BayesianGaussianMixtureEM": "they bound the evidence of all data"},
     "n_parameters_": {"HMMEM": "has a structure that may fix some"},
     "feature_names_in_": {"MultipleImputation": "models see data frames where names are known"},
 }

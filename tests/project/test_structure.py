@@ -15,8 +15,8 @@ PACKAGE = Path(emlearn.__file__).parent
 PUBLIC = {
     "emlearn": """
         BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier
-        MixtureOfLinearRegressions MultipleImputation __version__ ampute little_mcar_test match_components missing_patterns overimpute pool
-        show_versions
+        MixtureOfLinearRegressions MultipleImputation __version__ ampute little_mcar_test match_components
+        missing_patterns overimpute pool show_versions
     """,
     "emlearn.datasets": """
         load_airquality load_cdnow load_earthquakes load_npreg load_old_faithful load_tone_perception
