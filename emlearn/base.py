@@ -186,7 +186,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
         scale = family.units(np.where(constant, 0.0, np.minimum(moments.variance, (FAR * near) ** 2)))
         has_unit = ~np.isnan(scale)
-        scale = np.where(has_unit, np.where(scale > 0, scale, size), 1.0)
+        # Through the family as well: what has one unit for all features has one for all of them here too.
+        scale = np.where(has_unit, np.where(scale > 0, scale, family.units(size**2)), 1.0)
         beyond = ~((scale > 1e-150) & (scale < 1e150))
         if beyond.any():
             column = int(np.argmax(beyond))
