@@ -181,8 +181,10 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     there; scikit-learn breaks them in the order of its start, where the prior does little.
 
     Its updates for "full" are those of the model. Its "diag" and "spherical" take digammas and normalisers of
-    Wishart matrices where precisions are independent, and "tied" shares rows evenly among components: with
-    them the bound falls in many iterations, and the fit is another.
+    Wishart matrices where precisions are independent, and "tied" shares rows evenly among components, so that
+    the bound falls: on standardised iris, of three components from k-means with a Dirichlet distribution, in 70
+    of 97 iterations ("diag"), 44 of 60 ("spherical") and 45 of 65 ("tied"), to end at -552.0886, -621.7227 and
+    -457.2558 where -552.0840, -621.7226 and -457.1847 are reached here. With "full" it falls in none of 165.
 
     Bounds of different K compare mixtures; each is of one of the K! orders of its components, so that for
     the evidence of a mixture :math:`\log K!` may be added.
