@@ -221,6 +221,20 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     degrees_of_freedom_: NDArray[Any]
     n_effective_components_: int
 
+    _of_parameters = frozenset(
+        f"{name}_"
+        for name in (
+            "weights",
+            "means",
+            "covariances",
+            "precisions",
+            "precisions_cholesky",
+            "weight_concentration",
+            "mean_precision",
+            "degrees_of_freedom",
+        )
+    )
+
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(CONJUGATE_TYPES))],
@@ -463,8 +477,8 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         else:
             fields["weight_concentration"] = params.latent.copy()
         prior = family.in_units(family.prior, units)
-        common = self.prior is None
-        matrix = common or self._structure.shared
+        common = len(prior.means) == 1
+        matrix = len(prior.dof) == 1
         fields["weight_concentration_prior"] = np.asarray(concentration)
         fields["mean_precision_prior"] = prior.precision[0] if common else prior.precision
         fields["mean_prior"] = prior.means[0] if common else prior.means

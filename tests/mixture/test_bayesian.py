@@ -363,6 +363,20 @@ def test_grid_search_pickle_and_clone(X):
     assert repr(mixture(3)) == "BayesianGaussianMixtureEM(n_components=3, n_init=5, random_state=0)"
 
 
+def test_parameters_cannot_be_set(X):
+    fit = mixture().fit(X)
+    with pytest.raises(AttributeError, match=r"means_ cannot be set.*give priors.*see reorder"):
+        fit.means_ = fit.means_ + 1
+
+
+def test_parameters_set_after_a_fit_do_not_touch_it(X):
+    fit = mixture().fit(X)
+    there = mixture().fit(X).reorder([1, 0])
+    fit.set_params(covariance_type="diag", prior=fit.posterior_).reorder([1, 0])
+    np.testing.assert_array_equal(fit.covariance_prior_, there.covariance_prior_)
+    np.testing.assert_array_equal(fit.precisions_, there.precisions_)
+
+
 @pytest.mark.parametrize("frame", FRAMES)
 def test_data_frames(frame, X):
     table = frame({"eruptions": X[:, 0], "waiting": X[:, 1]})
