@@ -54,25 +54,25 @@ class InPrior(Guarded):
 ERRORS = [np.linalg.LinAlgError("singular"), FloatingPointError("overflow"), ValueError("no parameters")]
 
 
+def goes_on_as_plain_em(model):
+    """Whether a fit with guesses, all refused, sees what plain EM sees."""
+    result = fit_em(model, START, DEATHS, max_iter=60)
+    plain = fit_em(PLAIN, START, DEATHS, max_iter=60, acceleration="none")
+    assert model.guesses
+    assert not any(result.extrapolated)
+    assert result.history == plain.history[: len(result.history)]
+    return len(result.history) > 25
+
+
 @pytest.mark.parametrize("where", [InEStep, InMStep, InPrior])
 @pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
 def test_a_guess_that_raises_is_refused(where, error):
-    model = where(fails(error))
-    result = fit_em(model, START, DEATHS, max_iter=10_000)
-    assert model.guesses
-    assert result.converged
-    assert not any(result.extrapolated)
-    assert result.log_likelihood == pytest.approx(fit_em(PLAIN, START, DEATHS).log_likelihood, abs=1e-3)
+    assert goes_on_as_plain_em(where(fails(error)))
 
 
 @pytest.mark.parametrize("lift", [np.nan, np.inf, -np.inf, 1e10])
 def test_an_absurd_objective_is_no_ascent(lift):
-    model = InPrior(lambda value: value + lift)
-    result = fit_em(model, START, DEATHS, max_iter=10_000)
-    assert model.guesses
-    assert result.converged
-    assert not any(result.extrapolated)
-    assert max(result.history) < 0
+    assert goes_on_as_plain_em(InPrior(lambda value: value + lift))
 
 
 def test_a_guess_that_is_right_is_taken():
