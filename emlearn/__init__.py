@@ -9,11 +9,12 @@ from emlearn._version import __version__
 from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer, MultipleImputation, pool
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
-from emlearn.mixture import GaussianMixtureEM
+from emlearn.mixture import BayesianGaussianMixtureEM, GaussianMixtureEM
 from emlearn.regression import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
 
 __all__ = [
     "HMMEM",
+    "BayesianGaussianMixtureEM",
     "EMImputer",
     "GaussianMixtureEM",
     "MixtureOfExperts",

@@ -24,10 +24,15 @@ class ByHand:
     def __setattr__(self, name, value):
         if name in self._of_parameters:  # set through vars(self) where they follow from a fit
             kind = type(self).__name__
+            how = (
+                f"To give parameters in place of a fit, make the model of them: "
+                f"{kind}.from_parameters({self._made_of})."
+                if hasattr(type(self), "from_parameters")
+                else "To say what is known of them, give priors."
+            )
             raise AttributeError(
-                f"{name} cannot be set: predictions would not follow. To give parameters in place of a fit, "
-                f"make the model of them: {kind}.from_parameters({self._made_of}). To bring components into "
-                "another order, see reorder."
+                f"{name} cannot be set: predictions would not follow. {how} To bring components into another "
+                "order, see reorder."
             )
         super().__setattr__(name, value)
 

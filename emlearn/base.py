@@ -110,6 +110,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     An estimator adds its parameters, the model, its starts and its attributes.
     """
 
+    _floor_matters = True  # whether what the data force onto a family's floor is worth a warning
     # A fit is soft and starts cold, where an estimator has no parameters for that.
     assignment: Any = "soft"
     annealing: Any = False
@@ -198,7 +199,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         size = np.where(moments.mean == 0, 1.0, np.abs(moments.mean))
         scale = family.units(np.where(constant, 0.0, np.minimum(moments.variance, (FAR * near) ** 2)))
         has_unit = ~np.isnan(scale)
-        scale = np.where(has_unit, np.where(scale > 0, scale, size), 1.0)
+        # Through the family as well: what has one unit for all features has one for all of them here too.
+        scale = np.where(has_unit, np.where(scale > 0, scale, family.units(size**2)), 1.0)
         beyond = ~((scale > 1e-150) & (scale < 1e150))
         if beyond.any():
             column = int(np.argmax(beyond))
@@ -226,7 +228,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         names = tuple(map(self._column_name, range(len(most))))
         family = family.bound_to(Sketch(some, most, n_rows, size, names))
         forced = [names[j] for j in sorted(family.forced_columns())]
-        if forced:
+        if forced and self._floor_matters:
             listed = ", ".join(forced[:10]) + (f" and {len(forced) - 10} more" if forced[10:] else "")
             n_distinct = len(np.unique(some.x[:, ~np.isnan(some.x).all(axis=0)], axis=1).T)
             self._warn(
@@ -500,13 +502,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         best = result.best
         self.converged_ = best.converged
         self.n_iter_ = best.n_iter
-        self.log_likelihood_ = best.log_likelihood - plan.log_volume
-        self.lower_bound_ = self.log_likelihood_ / plan.size
-        if getattr(plan.model, "assignment", "soft") == "hard":  # that was of what is seen and hidden together
-            with one_blas_thread():
-                seen = plan.data.sum(replace(plan.model, assignment="soft").expectation(best.params))
-            self.log_likelihood_ = seen.log_likelihood - plan.log_volume
-        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
+        self._publish_objective(plan, best)
         self.extrapolated_ = list(best.extrapolated)
         self.gap_ = best.gap
         self.restarts_ = result.restarts
@@ -517,9 +513,19 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                     f"objective {start.log_likelihood:.4f}, projected {start.limit:.4f}"
                 )
             self._print(
-                f"{type(self).__name__}: {result.restarts}; log-likelihood {self.log_likelihood_:.4f}, "
+                f"{type(self).__name__}: {result.restarts}; objective {best.objective - plan.log_volume:.4f}, "
                 f"{best.n_iter} iterations, converged={best.converged}"
             )
+
+    def _publish_objective(self, plan, best):
+        """Attributes of what was reached, in the user's units."""
+        self.log_likelihood_ = best.log_likelihood - plan.log_volume
+        self.lower_bound_ = self.log_likelihood_ / plan.size
+        if getattr(plan.model, "assignment", "soft") == "hard":  # that was of what is seen and hidden together
+            with one_blas_thread():
+                seen = plan.data.sum(replace(plan.model, assignment="soft").expectation(best.params))
+            self.log_likelihood_ = seen.log_likelihood - plan.log_volume
+        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
 
     def __getstate__(self):
         return {**super().__getstate__(), "_emlearn_version": __version__}

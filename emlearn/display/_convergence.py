@@ -97,7 +97,8 @@ class ConvergenceDisplay:
         """
         check_is_fitted(estimator, "lower_bounds_")
         bound = estimator.lower_bound_
-        total_weight = estimator.log_likelihood_ / bound if bound else 1.0
+        total = getattr(estimator, "log_likelihood_", bound)  # a bound of the evidence is a total already
+        total_weight = total / bound if bound else 1.0
         best = np.asarray(estimator.lower_bounds_) * total_weight
         display = cls(
             best,

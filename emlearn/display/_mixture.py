@@ -112,7 +112,7 @@ class MixtureDisplay:
 
         Parameters
         ----------
-        estimator : GaussianMixtureEM
+        estimator : GaussianMixtureEM or BayesianGaussianMixtureEM
             Fitted.
         X : array-like of shape (n, d)
             Rows to draw, in all features of the fit.
@@ -134,15 +134,16 @@ class MixtureDisplay:
         """
         check_is_fitted(estimator)
         index = _feature_numbers(estimator, features)
-        part = estimator.marginal(index)
-        family = part._model.family
-        names = getattr(part, "feature_names_in_", [f"feature {i}" for i in index])
+        family = estimator._model.family
+        params = family.in_units(estimator._params.family, estimator._units)
+        known = getattr(estimator, "feature_names_in_", None)
+        names = [f"feature {i}" for i in index] if known is None else known[index]
         display = cls(
             resp=estimator.predict_proba(X),
             X=np.asarray(X)[:, index].astype(np.float64),
-            weights=part.weights_,
-            means=part.means_,
-            covariances=family.covariance(family.in_units(part._params.family, part._units)),
+            weights=estimator.weights_,
+            means=family.mean(params)[:, index],
+            covariances=family.covariance(params)[:, index[:, None], index],
             feature_names=[str(name) for name in names],
         )
         return display.plot(ax=ax, **kwargs)

@@ -17,7 +17,7 @@ from emlearn.em.model import (
 from emlearn.em.monte_carlo import Draws, MonteCarloModel, MonteCarloResult, MonteCarloStep, fit_mcem
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
-from emlearn.em.spaces import Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
+from emlearn.em.spaces import Counts, Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
 from emlearn.em.stopping import Iterate
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "Affine",
     "Batch",
     "Batches",
+    "Counts",
     "Draws",
     "EMModel",
     "EMResult",

@@ -20,6 +20,11 @@ from emlearn.em.trees import leaves, tree_map
 
 # Times that an M-step is shortened before it is given up.
 MAX_SHORTENED = 30
+# An extrapolated point that gains more than this many times what plain steps are projected to gain, or than the
+# objective itself is large, has left what the objective can be computed for.
+ABSURD, ABSURDLY_LARGE = 1e6, 100.0
+# What a model may raise at parameters that are none.
+NO_PARAMETERS = (np.linalg.LinAlgError, FloatingPointError, ValueError)
 
 
 class MonotonicityWarning(RuntimeWarning):
@@ -179,7 +184,7 @@ def em_iterates(
         guess = None if only_plain else accelerator.propose(last.vector, u, v)
         last = here
         if guess is not None:
-            last, n_steps = here.leap(guess)
+            last, n_steps = here.leap(guess, projection.gap)
             n_iter += n_steps
             accelerator.learn(accepted=last is not here)
         if last is not here:
@@ -281,13 +286,28 @@ class _Point:
             moving = self.movable & np.isfinite(u + v)
         return (u, v) if moving.all() else (np.where(moving, u, 0.0), np.where(moving, v, 0.0))
 
-    def leap(self, guess: FloatArray) -> tuple[_Point, int]:
-        """The guess if it is legal and at least as good, else this point; and the E-steps that took."""
-        params = self._model.unflatten(np.where(self.movable, guess, self.vector), self.params)
-        if not self._is_legal(params):
-            return self, 0
-        ahead = _Point(self._model, params, self._batches, extrapolated=True)
-        return (ahead if ahead.objective >= self.objective else self), 1  # false for NaN
+    def leap(self, guess: FloatArray, gap: float) -> tuple[_Point, int]:
+        """The guess if it is legal and at least as good, else this point; and the E-steps that took.
+
+        ``gap`` is what plain steps would gain, projected: a guess that gains more by orders of magnitude is
+        not believed. What cannot be computed at a guess speaks against the guess alone.
+        """
+        n_steps = 0
+        try:
+            params = self._model.unflatten(np.where(self.movable, guess, self.vector), self.params)
+            if self._is_legal(params):
+                n_steps = 1
+                ahead = _Point(self._model, params, self._batches, extrapolated=True)
+                # False for NaN. Whether there is a way on from there belongs to what is asked of it.
+                if 0.0 <= ahead.objective - self.objective <= self._believable(gap) and ahead.image is not None:
+                    return ahead, n_steps
+        except NO_PARAMETERS:
+            pass
+        return self, n_steps
+
+    def _believable(self, gap: float) -> float:
+        """The most that extrapolation may gain, in nats."""
+        return min(ABSURD * gap, ABSURDLY_LARGE * self.size)
 
     def _is_legal(self, params: Any) -> bool:
         """Whether parameters are finite, and no more of them rest on a constraint than here."""

@@ -117,6 +117,30 @@ class Simplex(_Entrywise):
         return squares / squares.sum(axis=-1, keepdims=True)
 
 
+class Counts(_Entrywise):
+    """Expected counts on top of those of a prior; coordinates are their square roots.
+
+    A total that EM does not change is kept on the way back: the counts are scaled to that of ``like``. In
+    logarithms a count that tends to 0, or a step that is too long, would run off by orders of magnitude.
+
+    Parameters
+    ----------
+    prior : float or ndarray, default=0.0
+        What every value is at least.
+    """
+
+    def __init__(self, prior: float | FloatArray = 0.0):
+        self._prior = prior
+
+    def to_vector(self, value: Any) -> FloatArray:
+        return np.sqrt(np.maximum(np.ravel(value - self._prior), 0.0))
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        squares = vector.reshape(np.shape(like)) ** 2
+        total = squares.sum()
+        return self._prior + squares * (np.sum(like - self._prior) / total if total > 0 else 1.0)
+
+
 class Probability(_Entrywise):
     """Numbers between 0 and 1; coordinates are angles θ with p = sin² θ.
 

@@ -17,6 +17,16 @@ from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
 from emlearn.families.responses import RESPONSES, Response
+from emlearn.families.variational import (
+    BetaProbabilities,
+    DirichletProbabilities,
+    GammaRates,
+    NormalWishart,
+    VariationalBernoulli,
+    VariationalCategorical,
+    VariationalGaussian,
+    VariationalPoisson,
+)
 
 # Names of before.
 IncompleteGaussian = Gaussian
@@ -28,12 +38,15 @@ __all__ = [
     "RESPONSES",
     "Bernoulli",
     "BernoulliParams",
+    "BetaProbabilities",
     "Categorical",
     "CategoricalParams",
+    "DirichletProbabilities",
     "Emission",
     "ExponentialFamily",
     "FactorGaussian",
     "FactorParams",
+    "GammaRates",
     "Gaussian",
     "GaussianParams",
     "GaussianTotals",
@@ -43,6 +56,7 @@ __all__ = [
     "MixtureOf",
     "MixtureParams",
     "MixtureTotals",
+    "NormalWishart",
     "Numeric",
     "Poisson",
     "PoissonParams",
@@ -52,6 +66,10 @@ __all__ = [
     "RegressionTotals",
     "Response",
     "Sketch",
+    "VariationalBernoulli",
+    "VariationalCategorical",
+    "VariationalGaussian",
+    "VariationalPoisson",
     "WithGaps",
     "WrappedFamily",
     "gaussian_family",

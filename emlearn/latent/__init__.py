@@ -4,14 +4,18 @@ from emlearn.latent.grouped import Grouped
 from emlearn.latent.markov_chain import ChainParams, ChainStats, MarkovChain, stationary_distribution
 from emlearn.latent.mixture_weights import MixtureWeights
 from emlearn.latent.softmax_gate import GateStats, SoftmaxGate
+from emlearn.latent.variational import DirichletChain, DirichletWeights, StickBreaking
 
 __all__ = [
     "ChainParams",
     "ChainStats",
+    "DirichletChain",
+    "DirichletWeights",
     "GateStats",
     "Grouped",
     "MarkovChain",
     "MixtureWeights",
     "SoftmaxGate",
+    "StickBreaking",
     "stationary_distribution",
 ]

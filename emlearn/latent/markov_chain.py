@@ -250,12 +250,7 @@ class MarkovChain(LatentStructure):
     def start(self, batch: Batch, resp: FloatArray) -> ChainParams:
         """Parameters from weighted responsibilities (K, m), no allowed transition impossible."""
         K = len(resp)
-        n_active = _lanes(batch).n_active
-        later = np.arange(n_active[0], resp.shape[1])
-        before = later - np.repeat(n_active[:-1], n_active[1:])
-        weight = 1.0 if batch.weight is None else np.maximum(batch.weight[later], np.finfo(np.float64).tiny)
-        pairs = resp[:, before] @ (resp[:, later] / weight).T
-        first = resp[:, : n_active[0]].sum(axis=1)
+        first, pairs = counts_of(batch, resp)
         allowed = np.ones((K, K)) if self.allowed is None else self.allowed.astype(np.float64)
         pairs = (pairs + 1e-3 * pairs.sum() / K**2 + 1e-300) * allowed
         transition = pairs / pairs.sum(axis=1, keepdims=True)
@@ -294,6 +289,15 @@ class MarkovChain(LatentStructure):
             return free_start
         n_allowed = K * K if self.allowed is None else int(np.count_nonzero(self.allowed))
         return free_start + n_allowed - K
+
+
+def counts_of(batch: Batch, resp: FloatArray) -> ChainStats:
+    """First states and transitions as weighted responsibilities (K, m) have them, neighbours independent."""
+    n_active = _lanes(batch).n_active
+    later = np.arange(n_active[0], resp.shape[1])
+    before = later - np.repeat(n_active[:-1], n_active[1:])
+    weight = 1.0 if batch.weight is None else np.maximum(batch.weight[later], np.finfo(np.float64).tiny)
+    return ChainStats(resp[:, : n_active[0]].sum(axis=1), resp[:, before] @ (resp[:, later] / weight).T)
 
 
 def _draw_in_logs(log_filtered: FloatArray, transition: FloatArray, uniform: FloatArray) -> IntArray:

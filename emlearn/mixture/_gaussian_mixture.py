@@ -4,40 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from numbers import Integral, Real
 from typing import Any, NamedTuple, Self
 
 import numpy as np
-from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
-from sklearn.base import DensityMixin, clone
+from sklearn.base import clone
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.tables import read_table
-from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, near_spread, unit_of
-from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
+from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._spikes import spikes
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
-from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     ASSIGNMENTS,
     RANKINGS,
     Affine,
     Batch,
-    Batches,
     LatentModel,
     LatentPair,
-    one_blas_thread,
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import conditional_moments, read_shares
 from emlearn.latent import MixtureWeights
+from emlearn.mixture._base import MixtureOfRows
 from emlearn.mixture._starts import START_KINDS, choose_starts, gives_order
 
 
@@ -53,7 +47,7 @@ class ConditionalMixture(NamedTuple):
         return np.einsum("nk,nkq->nq", self.weights, self.means)
 
 
-class GaussianMixtureEM(DensityMixin, EMMixin):
+class GaussianMixtureEM(MixtureOfRows):
     r"""Gaussian mixture fitted by Expectation-Maximization.
 
     Parameters
@@ -296,92 +290,15 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
 
     # -- fit ---------------------------------------------------------------------------------------------
 
-    @with_callbacks
-    @all_or_nothing
-    @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
-        """Fit the mixture.
+    def _family(self):
+        return gaussian_family(self.covariance_type, floor=self.reg_covar, n_factors=self.n_factors)
 
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-            Rows are observations; NaN is a missing entry. A memory-mapped array of floats is read batch by
-            batch.
-        y : Ignored
-            Present for pipelines.
-        sample_weight : array-like of shape (n,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        self : GaussianMixtureEM
-
-        Raises
-        ------
-        ValueError
-            If X has infinite entries, a column of NaN, or fewer distinct rows than components, or a parameter,
-            starting value or weight is not a legal one.
-        """
-        self._check_ways()
-        X = self._check_X(X, reset=True)
-        return self._fit(self._plan(X, self._check_weight(sample_weight, X)), X, y)
-
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.intp]:
-        """Fit the mixture and return the most probable component of each row, (n,)."""
-        return self.fit(X, y, sample_weight=sample_weight).predict(X)
-
-    def _plan(self, X, weight):
-        d = X.shape[1]
-        family = gaussian_family(self.covariance_type, floor=self.reg_covar, n_factors=self.n_factors)
-        moments = self._moments(X, weight)
-        if not moments.entries.all():
-            column = self._column_name(int(np.argmin(moments.entries)))
-            raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
-        rng = check_random_state(self.random_state)
-        size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
-        positions, counts = drawn = draw_evenly(len(X), weight, size, rng)
-        units, _ = self._choose_units(moments, family, near_spread(X[positions], counts))
-        sample = Sample.of(X, weight, units, drawn)
-        self._check_distinct_rows(moments.n_rows, sample)
-        family = self._bound(
-            family, sample.batch, np.nanmax(sample.rows, axis=0), len(sample.rows), sample.size
-        )
-        model = LatentModel(MixtureWeights(), family)
-        starts = self._starts(model, sample, X, weight, units, rng)
-        everything = partial(Batches, X, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
-        cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
-        data, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
-        log_volume = moments.entries @ np.log(units.scale)
-        unit = unit_of(moments.weight, moments.n_rows)
-        self._dtype = X.dtype
-        return Plan(
-            model,
-            units,
-            starts,
-            data,
-            part,
-            size=moments.weight,
-            log_volume=log_volume,
-            n_observed=len(sample.rows),
-            unit=unit,
-            part_unit=sample.unit,
-            part_share=sample.counts.sum() / moments.weight,
-            again=worst_explained(model, sample.batch, data, part, unit, rng),
-            exchangeable=not (self._continues or gives_order(self)),
-        )
+    @property
+    def _gives_order(self):
+        return gives_order(self)
 
     def _starts(self, model, sample, X, weight, units, rng):
-        if self._continues:
-            return self._warm_start(model, units, self._fits_last(model, len(units.scale)))
         return choose_starts(self, model, sample, X, weight, units, rng)
-
-    _form = "covariance_type"
-
-    def _fits_last(self, model, d):
-        """Whether the last fit's parameters are some of the model's."""
-        weights, family = self._params
-        same_size = len(weights) == self.n_components and family.means.shape[1] == d
-        return same_size and model.family.has_form_of(self._model.family)
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
@@ -477,89 +394,6 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _map_rows(self, X, function):
-        """``function(resp (K, m), log_density (m,))`` of each batch, gathered over the rows of X."""
-        check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        weights, params = self._params
-        density = self._model.family.density(params)
-        log_scale = np.log(self._units.scale)
-
-        def of_batch(batch):
-            seen = density(batch)
-            resp, log_density = self._model.latent.resp(weights, seen.log_prob)
-            complete = not np.isnan(batch.x.sum())  # a cheap first look
-            volume = log_scale.sum() if complete else log_scale @ ~np.isnan(batch.x)
-            return function(resp, log_density + seen.shared_log_prob() - volume)
-
-        batches = Batches(
-            X,
-            floats_per_row=self._model.family.floats_per_row(len(weights), X.shape[1]),
-            units=self._units,
-            n_threads=effective_n_jobs(self.n_jobs),
-        )
-        with one_blas_thread():
-            return np.concatenate(list(batches.map(of_batch)))
-
-    def predict(self, X: Any) -> NDArray[np.intp]:
-        """Most probable component of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-
-        Returns
-        -------
-        labels : ndarray of int of shape (n,)
-        """
-        return self._map_rows(X, lambda resp, _: resp.argmax(axis=0))
-
-    def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Responsibilities: posterior probability of each component.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-
-        Returns
-        -------
-        resp : ndarray of shape (n, K)
-            Rows sum to 1.
-        """
-        return self._map_rows(X, lambda resp, _: resp.T)
-
-    def score_samples(self, X: Any) -> NDArray[np.float64]:
-        """Log-density of each row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-
-        Returns
-        -------
-        log_density : ndarray of shape (n,)
-            In nats, with respect to the units of X.
-        """
-        return self._map_rows(X, lambda _, log_density: log_density)
-
-    def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
-        """Mean log-density per row.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        y : Ignored
-        sample_weight : array-like of shape (n,), default=None
-            How often each row counts.
-
-        Returns
-        -------
-        score : float
-            In nats.
-        """
-        log_density = self.score_samples(X)
-        return float(np.average(log_density, weights=self._check_weight(sample_weight, log_density)))
-
     def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
         """Akaike's information criterion on X, smaller is better.
 
@@ -605,17 +439,10 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         -------
         icl : float
         """
-        entropy = self._map_rows(X, lambda resp, _: special.entr(resp).sum(axis=0))
+        entropy = special.entr(self.predict_proba(X)).sum(axis=1)
         weight = self._check_weight(sample_weight, entropy)
         total = entropy.sum() if weight is None else entropy @ weight
         return self.bic(X, sample_weight) + 2 * float(total)
-
-    def _total_score(self, X, sample_weight):
-        log_density = self.score_samples(X)
-        weight = self._check_weight(sample_weight, log_density)
-        if weight is None:
-            return float(log_density.sum()), len(log_density)
-        return float(log_density @ weight), float(weight.sum())
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw from the mixture.
@@ -639,11 +466,6 @@ class GaussianMixtureEM(DensityMixin, EMMixin):
         y = np.repeat(np.arange(len(weights)), rng.multinomial(n_samples, weights))
         X = self._model.family.sample(params, y, rng) * self._units.scale + self._units.shift
         return X.astype(self.means_.dtype), y
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = True
-        return tags
 
     def marginal(self, columns: ArrayLike) -> GaussianMixtureEM:
         """Mixture of some of the features.

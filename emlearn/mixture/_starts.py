@@ -8,6 +8,7 @@ the order of the rows nor repeating a row instead of weighting it can change a s
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -51,8 +52,8 @@ def kinds_for(init, family):
     return tuple(kind for kind in START_KINDS[init] if kind != "tied" or family.pooled is not None)
 
 
-def choose_starts(estimator, model, sample, X, weight, units, rng):
-    """Starts for the race and the reserve, ``n_init`` of each; or one, where there is only one to make.
+def choose_starts(estimator, model, sample, X, weight, units, rng, *, into=None):
+    """Starts for the race, ``n_init`` at most; or one, where there is only one to make.
 
     Parameters
     ----------
@@ -69,16 +70,19 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
     units : Affine
         The engine's units.
     rng : RandomState
+    into : callable, default=None
+        ``into(batch, resp)`` makes parameters of what is fitted, where that is not ``model``, which then only
+        tells responsibilities.
 
     Returns
     -------
     starts : list of Start
     """
     K, n_init, init = estimator.n_components, estimator.n_init, estimator.init_params
-    make = GaussianStarts(model, K, sample)
+    make = GaussianStarts(model, K, sample, into)
     given = GivenParams.check(estimator, X.shape[1], units, model.family)
     if K == 1 or given.is_complete:
-        return [given.override(Start("given" if given.is_complete else "all", make.everything))]
+        return [given.override(Start("given" if given.is_complete else "all", make.begin(make.everything)))]
     if given.means is not None:
         return [given.override(Start("given", lambda: make.around(given.means)))]
     if isinstance(init, str):
@@ -93,13 +97,14 @@ def choose_starts(estimator, model, sample, X, weight, units, rng):
         batch = Batch(np.ascontiguousarray(in_units(X, units).T))
         every_resp = [resp_of(init, K, len(X))]
         counts = 1.0 if weight is None else weight
-    return [given.override(Start("given", partial(model.start, batch, resp * counts))) for resp in every_resp]
+    start = model.start if into is None else into
+    return [given.override(Start("given", partial(start, batch, resp * counts))) for resp in every_resp]
 
 
 def gives_order(estimator):
     """Whether starting values that an estimator was given tell which component is which."""
-    init, precisions = estimator.init_params, estimator.precisions_init
-    if estimator.means_init is not None:
+    init, precisions = estimator.init_params, getattr(estimator, "precisions_init", None)
+    if getattr(estimator, "means_init", None) is not None:
         return True
     if precisions is not None and not STRUCTURES[estimator.covariance_type].shared:
         each = np.reshape(precisions, (estimator.n_components, -1))
@@ -147,17 +152,20 @@ class GivenParams:
         """Starting values from an estimator's ``weights_init``, ``means_init`` and ``precisions_init``."""
         K = estimator.n_components
         weights = means = covariances = None
-        if estimator.weights_init is not None:
-            weights = read_array("weights_init", estimator.weights_init, shapes=[(K,)], finite=True)
+        weights_init, means_init, precisions_init = (
+            getattr(estimator, name, None) for name in ("weights_init", "means_init", "precisions_init")
+        )
+        if weights_init is not None:
+            weights = read_array("weights_init", weights_init, shapes=[(K,)], finite=True)
             if weights.min() < 0 or not np.isclose(weights.sum(), 1):
                 raise ValueError(
                     f"weights_init must be non-negative with sum 1; the least is {weights.min():.6g}, the sum "
                     f"{weights.sum():.6g}."
                 )
-        if estimator.means_init is not None:
-            means = read_array("means_init", estimator.means_init, shapes=[(K, n_features)], finite=True)
+        if means_init is not None:
+            means = read_array("means_init", means_init, shapes=[(K, n_features)], finite=True)
             means = (means - units.shift) / units.scale
-        if estimator.precisions_init is not None:
+        if precisions_init is not None:
             structure = STRUCTURES.get(estimator.covariance_type)
             if structure is None:
                 raise ValueError(
@@ -165,7 +173,7 @@ class GivenParams:
                 )
             stack = structure.identity(K, n_features).shape
             shape = stack[1:] if structure.shared else stack
-            given = read_array("precisions_init", estimator.precisions_init, shapes=[shape], finite=True)
+            given = read_array("precisions_init", precisions_init, shapes=[shape], finite=True)
             precisions = structure.rescale(given.reshape(stack), units.scale)
             dense = structure.dense(precisions, n_features)
             for k, matrix in enumerate(dense):
@@ -207,10 +215,20 @@ class GaussianStarts:
         Number of components, K.
     sample : Sample
         Rows to start from.
+    into : callable, default=None
+        ``into(batch, resp)`` makes parameters of what is fitted, where that is not ``model``, which then only
+        tells responsibilities.
     """
 
-    def __init__(self, model: LatentModel, n_components: int, sample: Sample):
+    def __init__(
+        self,
+        model: LatentModel,
+        n_components: int,
+        sample: Sample,
+        into: Callable[[Batch, np.ndarray], LatentPair] | None = None,
+    ):
         self._model = model
+        self._into = into
         self._K = n_components
         self._sample = sample
         self._batches = sample.batches(model.family.floats_per_row(n_components, sample.rows.shape[1]))
@@ -226,7 +244,14 @@ class GaussianStarts:
             "tied": self._tied,
             "annealed": self._annealed,
         }
-        return Start(kind, lambda: methods[kind](np.random.RandomState(seed)))
+        return Start(kind, self.begin(lambda: methods[kind](np.random.RandomState(seed))))
+
+    def begin(self, make: Callable[[], LatentPair]) -> Callable[[], LatentPair]:
+        """Makes parameters of what is fitted, from those of the model."""
+        into = self._into
+        if into is None:
+            return make
+        return lambda: into(self._sample.batch, self._posterior(self._model, make()) * self._sample.weight)
 
     def everything(self) -> LatentPair:
         """All components alike, with the mean and covariance of all rows."""

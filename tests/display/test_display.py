@@ -9,6 +9,7 @@ from sklearn.preprocessing import OneHotEncoder, PolynomialFeatures, StandardSca
 
 from emlearn import (
     HMMEM,
+    BayesianGaussianMixtureEM,
     GaussianMixtureEM,
     MixtureOfExperts,
     MixtureOfExpertsClassifier,
@@ -650,3 +651,14 @@ def test_a_share_is_legible_in_its_cell():
                 for text, p in zip(texts, row, strict=True):
                     cell = cielab(display.image_.to_rgba(np.array([p]))[:, :3])
                     assert abs(cielab(np.array([to_rgb(text.get_color())])) - cell)[0, 0] > 40
+
+
+@pytest.mark.filterwarnings("ignore:.*starts ended at.*:sklearn.exceptions.ConvergenceWarning")
+def test_bayesian_mixtures_are_drawn_alike():
+    X = load_old_faithful().data
+    fit = BayesianGaussianMixtureEM(3, n_init=3, random_state=0).fit(X)
+    display = MixtureDisplay.from_estimator(fit, X)
+    np.testing.assert_allclose(display.means, fit.means_, rtol=1e-12)
+    np.testing.assert_allclose(display.covariances, fit.covariances_, rtol=1e-10)
+    progress = ConvergenceDisplay.from_estimator(fit)
+    np.testing.assert_allclose(progress.log_likelihood, fit.lower_bounds_, rtol=1e-12)

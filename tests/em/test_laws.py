@@ -9,7 +9,7 @@ from scipy.special import logsumexp
 
 from emlearn import GaussianMixtureEM
 from emlearn.em import Affine, Batch, Batches, LatentModel, LatentPair
-from emlearn.em.spaces import Positive, PositiveDefinite, Probability, Real, Simplex
+from emlearn.em.spaces import Counts, Positive, PositiveDefinite, Probability, Real, Simplex
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, gaussian
 from emlearn.latent import MixtureWeights
@@ -235,6 +235,8 @@ def test_no_rows_are_refused():
     ("space", "value"),
     [
         (Real(), np.array([[1.0, -2.0]])),
+        (Counts(), np.array([[3.0, 0.0], [1.0, 2.0]])),
+        (Counts(np.array([0.5, 2.0])), np.array([0.5, 12.0])),
         (Positive(), np.array([1e-12, 0.0, 3.0])),
         (Probability(), np.array([0.25, 0.0, 1.0])),
         (Simplex(), np.array([[0.2, 0.0, 0.8], [1.0, 0.0, 0.0]])),
@@ -251,9 +253,21 @@ def test_space_round_trip(space, value):
     if isinstance(space, Simplex):  # coordinates up to signs and a common factor
         length = np.linalg.norm(there.reshape(value.shape), axis=1, keepdims=True)
         there = np.ravel(np.abs(there.reshape(value.shape)) / length)
+    if isinstance(space, Counts):  # the same, and the length is that of the value
+        there = np.abs(there) * np.linalg.norm(vector) / np.linalg.norm(there)
     if isinstance(space, Probability):  # angles up to the symmetries of the circle
         there = np.arcsin(np.abs(np.sin(there)))
     np.testing.assert_allclose(back, there, rtol=1e-9)
+
+
+def test_counts_keep_their_total():
+    """However far coordinates are, as extrapolation may lead there."""
+    value = np.array([1.5, 0.5, 8.0])
+    space = Counts(0.5)
+    far = space.from_vector(1e8 * np.array([1.0, -2.0, 3.0]), value)
+    np.testing.assert_allclose(far, 0.5 + 8.5 * np.array([1.0, 4.0, 9.0]) / 14.0)
+    nothing = np.array([0.5, 0.5])
+    np.testing.assert_array_equal(space.from_vector(space.to_vector(nothing), nothing), nothing)
 
 
 @pytest.mark.parametrize("family", PLAIN)

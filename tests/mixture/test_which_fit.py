@@ -412,7 +412,7 @@ def test_a_rare_component_that_the_part_does_not_show(seed, monkeypatch):
     rng = np.random.RandomState(seed)
     z = np.repeat([0, 1, 2], [15_000, 14_960, 40])
     X = np.array([[0.0, 0.0], [5.0, 0.0], [12.0, 12.0]])[z] + rng.normal(size=(30_000, 2))
-    monkeypatch.setattr("emlearn.mixture._gaussian_mixture.SAMPLE_ROWS", 400)
+    monkeypatch.setattr("emlearn.mixture._base.SAMPLE_ROWS", 400)
     fitted, _ = quietly(GaussianMixtureEM(3, random_state=seed), X)
     assert fitted.weights_.min() == pytest.approx(40 / 30_000, rel=0.05)
     assert [s.kind for s in fitted.restarts_.starts if not s.on_part] == ["worst explained"]

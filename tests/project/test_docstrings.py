@@ -9,6 +9,7 @@ import emlearn
 from emlearn.sequences import SequenceWise
 
 ESTIMATORS = [
+    emlearn.BayesianGaussianMixtureEM,
     emlearn.HMMEM,
     emlearn.EMImputer,
     emlearn.GaussianMixtureEM,
@@ -37,8 +38,12 @@ OWN_WORDS = {
         **dict.fromkeys(REGRESSIONS, "score is R² or accuracy"),
         "HMMEM": "score knows no states",
         "EMImputer": ONE_WAY,
+        "BayesianGaussianMixtureEM": "it bounds the evidence of all data",
     },
-    "lower_bounds_": {"EMImputer": ONE_WAY},
+    "lower_bounds_": {
+        "EMImputer": ONE_WAY,
+        "BayesianGaussianMixtureEM": "they bound the evidence of all data",
+    },
     "n_parameters_": {"HMMEM": "has a structure that may fix some"},
     "feature_names_in_": {"MultipleImputation": "models see data frames where names are known"},
 }

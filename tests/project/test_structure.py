@@ -14,9 +14,9 @@ PACKAGE = Path(emlearn.__file__).parent
 # What can be imported today must stay so. Names are never taken off this list.
 PUBLIC = {
     "emlearn": """
-        EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions
-        MultipleImputation __version__ ampute little_mcar_test match_components missing_patterns overimpute pool
-        show_versions
+        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier
+        MixtureOfLinearRegressions MultipleImputation __version__ ampute little_mcar_test match_components
+        missing_patterns overimpute pool show_versions
     """,
     "emlearn.datasets": """
         load_airquality load_cdnow load_earthquakes load_npreg load_old_faithful load_tone_perception
@@ -26,8 +26,8 @@ PUBLIC = {
         RegressionMixtureDisplay
     """,
     "emlearn.em": """
-        ACCELERATIONS Affine Batch Batches Draws EMModel EMResult EStep Family Fixed Iterate Lanes LatentModel
-        LatentPair LatentStructure MonotonicityWarning MonteCarloModel MonteCarloResult MonteCarloStep
+        ACCELERATIONS Affine Batch Batches Counts Draws EMModel EMResult EStep Family Fixed Iterate Lanes
+        LatentModel LatentPair LatentStructure MonotonicityWarning MonteCarloModel MonteCarloResult MonteCarloStep
         Observed Positive PositiveDefinite Probability RaceResult Real Restart Restarts SideBySide Simplex Start
         em_iterates em_rate fit_em fit_mcem one_blas_thread one_thread race
     """,
@@ -36,16 +36,19 @@ PUBLIC = {
         ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals Held
         IncompleteGaussian MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product
         Regression RegressionParams RegressionTotals Response WithGaps
+        BetaProbabilities DirichletProbabilities GammaRates NormalWishart VariationalBernoulli
+        VariationalCategorical VariationalGaussian VariationalPoisson
     """,
     "emlearn.hmm": "Forecast HMMEM",
     "emlearn.impute": "EMImputer MultipleImputation Pooled pool",
     "emlearn.latent": """
+        DirichletChain DirichletWeights StickBreaking
         ChainParams ChainStats GateStats Grouped MarkovChain MixtureWeights SoftmaxGate stationary_distribution
     """,
     "emlearn.missing": """
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
-    "emlearn.mixture": "ConditionalMixture GaussianMixtureEM",
+    "emlearn.mixture": "BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM",
     "emlearn.regression": "MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions",
     "emlearn.sequences": "SequenceWise",
     "emlearn.testing": """

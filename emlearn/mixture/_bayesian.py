@@ -1,0 +1,579 @@
+"""Bayesian mixtures of Gaussians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from numbers import Integral, Real
+from typing import Any, Literal, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import logsumexp
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn._input.arrays import read_array
+from emlearn._sample import portfolio, unit_of
+from emlearn._sklearn_compat import Interval, StrOptions
+from emlearn._typing import Acceleration, RandomState
+from emlearn.em import ACCELERATIONS, LatentModel, LatentPair, Start
+from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams, NormalWishart, VariationalGaussian
+from emlearn.families.covariance import Diagonal, Full, Spherical
+from emlearn.families.covariance_types import STRUCTURES
+from emlearn.families.gaussian import LEAST_FLOOR
+from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
+from emlearn.mixture._base import MixtureOfRows
+from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
+
+KINDS_OF_WEIGHTS = ("dirichlet_process", "dirichlet_distribution", "pitman_yor")
+CONJUGATE_TYPES = frozenset(
+    name for name, structure in STRUCTURES.items() if type(structure) in (Full, Diagonal, Spherical)
+)
+# A component counts where it holds more than this share of a row.
+COUNTS = 0.5
+
+
+class MixturePosterior(NamedTuple):
+    """What is known of a mixture, in the units of X: the posterior of one fit, and the prior of the next."""
+
+    weights: NDArray[np.float64]  # (K,) Dirichlet parameters, or of processes expected counts
+    components: NormalWishart  # of the K components
+    unseen: NormalWishart  # of one that was never seen
+
+
+class BayesianGaussianMixtureEM(MixtureOfRows):
+    r"""Bayesian mixture of Gaussians, fitted by variational Expectation-Maximization.
+
+    Parameters and attributes are those of scikit-learn's ``BayesianGaussianMixture``. A prior says what is
+    known of weights, means and covariances before there are data; the fit is a posterior distribution of them,
+    and components that the data do not need stay as empty as the prior has them.
+
+    Parameters
+    ----------
+    n_components : int, default=1
+        Largest number of components, K.
+    covariance_type : str, default="full"
+        Form of the covariance matrices, of those with a conjugate prior: "full", "diag" (no correlations) and
+        "spherical" (one variance for all features) give each component its own; "tied", "tied_diag" and
+        "tied_spherical" share one. mclust's letters do as well: VVV (full), EEE (tied), VVI (diag), VII
+        (spherical), EEI (tied_diag), EII (tied_spherical).
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total, in nats, as projected from the rate of
+        convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
+    reg_covar : float, default=1e-6
+        Least eigenvalue of the default `covariance_prior`, relative to each feature's variance. One that is
+        given is taken as it is.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    init_params : str, array or callable, default="auto"
+        How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data", of all K components or of
+        fewer by turns. An array holds labels (n,) or responsibilities (n, K) of the rows of X. A callable is
+        called ``n_init`` times with ``(X, n_components, random_state)``, where X holds the rows that take part
+        in the race (all, or of very many a sample), and returns either.
+    weight_concentration_prior_type : str, default="dirichlet_process"
+        Prior of the weights: "dirichlet_process", "dirichlet_distribution" of K weights, or "pitman_yor", a
+        process that expects more small components.
+    weight_concentration_prior : float, default=None
+        Concentration of that prior: of the Dirichlet distribution how many rows of each component it is worth.
+        The smaller, the fewer components. None is 1 / K.
+    discount_prior : float, default=0.0
+        Discount of the Pitman-Yor process, from 0 (a Dirichlet process) to below 1: the number of components
+        that n rows are expected to have grows as :math:`n^\text{discount}`.
+    mean_precision_prior : float, default=None
+        How many rows the prior mean is worth. None is 1.
+    mean_prior : array-like of shape (d,), default=None
+        Prior mean of all components. None is the mean of X.
+    degrees_of_freedom_prior : float, default=None
+        How many rows the prior covariance is worth; more than d − 1 for "full" and "tied", more than 0 for
+        others. None is d.
+    covariance_prior : array-like, default=None
+        Prior scatter matrix: covariances are expected to be about this, divided by the degrees of freedom. Of
+        shape (d, d) for "full" and "tied", (d,) for "diag" and "tied_diag", a number for "spherical" and
+        "tied_spherical". None is the covariance of X, in that form.
+    prior : MixturePosterior, default=None
+        `posterior_` of another fit: what was learnt there, component by component, is the prior here. Fits of
+        batches one after another so become a fit of all of them. In place of the priors of means and
+        covariances, and of the concentration of a Dirichlet distribution.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts and all draws. With an int, every call draws the same.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (K,)
+        Expected weights, largest first, normalised to sum 1. Processes leave some weight to components never
+        seen, which `score_samples` knows.
+    means_ : ndarray of shape (K, d)
+        Expected means, in the units of X.
+    covariances_ : ndarray
+        Inverses of the expected precisions, in squared units of X: (K, d, d) for "full", (d, d) for "tied",
+        (K, d) for "diag", (K,) for "spherical", (d,) for "tied_diag", () for "tied_spherical".
+    precisions_cholesky_ : ndarray
+        Square roots of the precisions, of the shape of `covariances_`; matrices are upper triangular,
+        :math:`\Sigma^{-1} = U U^\top`.
+    precisions_ : ndarray
+        Expected precisions (inverse covariances), of the shape of `covariances_`. Computed when asked for.
+    weight_concentration_ : ndarray of shape (K,), or tuple of two
+        Parameters of the posterior of the weights: of the Dirichlet distribution, or of processes the two of
+        the Beta distribution of each component's stick.
+    mean_precision_ : ndarray of shape (K,)
+        How many rows each mean is worth.
+    degrees_of_freedom_ : ndarray of shape (K,)
+        How many rows each covariance is worth.
+    weight_concentration_prior_, mean_precision_prior_, mean_prior_ : float, float, ndarray of shape (d,)
+        The priors that were used; with `prior`, of each component.
+    degrees_of_freedom_prior_, covariance_prior_ : float, ndarray
+        The same for covariances.
+    n_effective_components_ : int
+        How many components hold more than half a row.
+    posterior_ : MixturePosterior
+        All that was learnt, as `prior` of another fit. Computed when asked for.
+    converged_ : bool
+        Whether the best start met `tol`, or all gains were lost in rounding.
+    n_iter_ : int
+        Number of iterations of the best start, on all of the data.
+    lower_bound_ : float
+        Lower bound of the log evidence :math:`\log p(X)`, in nats, all constants included. That of one
+        component with a Dirichlet distribution is the log evidence itself.
+    lower_bounds_ : list of float
+        The bound at each iteration of the best start, the start first. It never falls.
+    extrapolated_ : list of bool
+        Which of them were reached by extrapolation.
+    gap_ : float
+        Total objective still to be gained, projected, in nats.
+    restarts_ : Restarts
+        What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
+        how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
+        would end where none did (`unseen`).
+    n_features_in_ : int
+        Number of features, d.
+    feature_names_in_ : ndarray of shape (d,)
+        Names of the features, where X has them.
+
+    See Also
+    --------
+    GaussianMixtureEM : The mixture of greatest likelihood.
+
+    Notes
+    -----
+    Means and covariances have a Normal-Wishart prior,
+
+    .. math:: \Lambda_k \sim W(\nu_0, S_0^{-1}), \quad \mu_k \mid \Lambda_k \sim N(m_0, (\beta_0
+        \Lambda_k)^{-1}),
+
+    where diagonal forms have a Gamma distribution of shape ν/2 for each feature's precision, and spherical ones
+    one of shape νd/2. The posterior is taken to be independent between rows' components and parameters; what
+    is fitted is then the closest to the true one, in Kullback-Leibler divergence.
+
+    Sticks of processes are broken in the order of the components' size, the largest first. The bound is highest
+    there; scikit-learn breaks them in the order of its start, where the prior does little.
+
+    Its updates for "full" are those of the model. Its "diag" and "spherical" take digammas and normalisers of
+    Wishart matrices where precisions are independent, and "tied" shares rows evenly among components, so that
+    the bound falls: on standardised iris, of three components from k-means with a Dirichlet distribution, in 70
+    of 97 iterations ("diag"), 44 of 60 ("spherical") and 45 of 65 ("tied"), to end at -552.0886, -621.7227 and
+    -457.2558 where -552.0840, -621.7226 and -457.1847 are reached here. With "full" it falls in none of 165.
+
+    Bounds of different K compare mixtures; each is of one of the K! orders of its components, so that for
+    the evidence of a mixture :math:`\log K!` may be added.
+
+    A missing entry, NaN, is one more hidden value. A race of starts finds components in any order: they are
+    sorted by weight, unless labels or responsibilities, the last fit or `prior` gave them one.
+
+    References
+    ----------
+    Attias (2000), A variational Bayesian framework for graphical models, NIPS 12. Bishop (2006), Pattern
+    Recognition and Machine Learning, chapter 10. Blei & Jordan (2006), Variational inference for Dirichlet
+    process mixtures, Bayesian Analysis 1.
+
+    Examples
+    --------
+    >>> from emlearn import BayesianGaussianMixtureEM
+    >>> from emlearn.datasets import load_old_faithful
+    >>> X = load_old_faithful().data
+    >>> mixture = BayesianGaussianMixtureEM(n_components=6, random_state=0).fit(X)
+    >>> mixture.n_effective_components_
+    2
+    >>> mixture.weights_[:3].round(3)
+    array([0.644, 0.356, 0.001])
+    >>> print(f"{mixture.lower_bound_:.3f}")
+    -1180.342
+    """
+
+    weights_: NDArray[Any]
+    means_: NDArray[Any]
+    covariances_: NDArray[Any]
+    precisions_cholesky_: NDArray[Any]
+    weight_concentration_: NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]
+    mean_precision_: NDArray[Any]
+    degrees_of_freedom_: NDArray[Any]
+    n_effective_components_: int
+
+    _of_parameters = frozenset(
+        f"{name}_"
+        for name in (
+            "weights",
+            "means",
+            "covariances",
+            "precisions",
+            "precisions_cholesky",
+            "weight_concentration",
+            "mean_precision",
+            "degrees_of_freedom",
+        )
+    )
+
+    _parameter_constraints: dict = {
+        "n_components": [Interval(Integral, 1, None, closed="left")],
+        "covariance_type": [StrOptions(set(CONJUGATE_TYPES))],
+        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "reg_covar": [Interval(Real, 0.0, None, closed="left")],
+        "n_init": [Interval(Integral, 1, None, closed="left")],
+        "init_params": [StrOptions(set(START_KINDS)), "array-like", callable],
+        "weight_concentration_prior_type": [StrOptions(set(KINDS_OF_WEIGHTS))],
+        "weight_concentration_prior": [Interval(Real, 0.0, None, closed="neither"), None],
+        "discount_prior": [Interval(Real, 0.0, 1.0, closed="left")],
+        "mean_precision_prior": [Interval(Real, 0.0, None, closed="neither"), None],
+        "mean_prior": ["array-like", None],
+        "degrees_of_freedom_prior": [Interval(Real, 0.0, None, closed="neither"), None],
+        "covariance_prior": ["array-like", Real, None],
+        "prior": [MixturePosterior, None],
+        "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "warm_start": ["boolean"],
+        "n_jobs": [Integral, None],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+    }
+
+    ranking = "likelihood"  # a bound owes nothing to luck: it has paid for what it fits
+
+    def __init__(
+        self,
+        n_components: int = 1,
+        *,
+        covariance_type: str = "full",
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        reg_covar: float = 1e-6,
+        n_init: int = 40,
+        init_params: ArrayLike | Callable[..., ArrayLike] = "auto",
+        weight_concentration_prior_type: Literal[
+            "dirichlet_process", "dirichlet_distribution", "pitman_yor"
+        ] = "dirichlet_process",
+        weight_concentration_prior: float | None = None,
+        discount_prior: float = 0.0,
+        mean_precision_prior: float | None = None,
+        mean_prior: ArrayLike | None = None,
+        degrees_of_freedom_prior: float | None = None,
+        covariance_prior: ArrayLike | None = None,
+        prior: MixturePosterior | None = None,
+        acceleration: Acceleration = "auto",
+        warm_start: bool = False,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
+        self.n_components = n_components
+        self.covariance_type = covariance_type
+        self.tol = tol
+        self.max_iter = max_iter
+        self.reg_covar = reg_covar
+        self.n_init = n_init
+        self.init_params = init_params
+        self.weight_concentration_prior_type = weight_concentration_prior_type
+        self.weight_concentration_prior = weight_concentration_prior
+        self.discount_prior = discount_prior
+        self.mean_precision_prior = mean_precision_prior
+        self.mean_prior = mean_prior
+        self.degrees_of_freedom_prior = degrees_of_freedom_prior
+        self.covariance_prior = covariance_prior
+        self.prior = prior
+        self.acceleration = acceleration
+        self.warm_start = warm_start
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.verbose = verbose
+
+    # -- priors ------------------------------------------------------------------------------------------
+
+    @property
+    def _structure(self):
+        return STRUCTURES[self.covariance_type]
+
+    @property
+    def _is_alike(self):
+        return self.prior is None
+
+    @property
+    def _needs_distinct_rows(self):
+        return self.prior is None
+
+    @property
+    def _floor_matters(self):
+        return self.prior is None and self.covariance_prior is None
+
+    def _family(self):
+        self._check_priors()
+        return Gaussian(self._structure, max(self.reg_covar, LEAST_FLOOR))
+
+    def _check_priors(self):
+        """Refuse priors that contradict each other or the features, before any work is done."""
+        d, structure = self.n_features_in_, self._structure
+        kind = self.weight_concentration_prior_type
+        if self.discount_prior and kind != "pitman_yor":
+            raise ValueError(
+                f"discount_prior={self.discount_prior} is for weight_concentration_prior_type='pitman_yor', "
+                f"but that is {kind!r}."
+            )
+        if self.prior is not None:
+            self._check_given_prior()
+            return
+        least = d - 1 if isinstance(structure, Full) else 0
+        dof = self.degrees_of_freedom_prior
+        if dof is not None and dof <= least:
+            raise ValueError(
+                f"degrees_of_freedom_prior={dof} must be more than {least}, the number of features less 1, for "
+                f"covariance_type={self.covariance_type!r}."
+            )
+        if self.mean_prior is not None:
+            read_array("mean_prior", self.mean_prior, shapes=[(d,)], finite=True)
+        if self.covariance_prior is not None:
+            shape = structure.identity(1, d).shape
+            given = read_array("covariance_prior", self.covariance_prior, shapes=[shape[1:]], finite=True)
+            structure.refuse(given.reshape(shape), d, "covariance_prior")
+
+    def _check_given_prior(self):
+        d, K, structure = self.n_features_in_, self.n_components, self._structure
+        names = ["mean_precision_prior", "mean_prior", "degrees_of_freedom_prior", "covariance_prior"]
+        if self.weight_concentration_prior_type == "dirichlet_distribution":
+            names.append("weight_concentration_prior")
+        twice = [name for name in names if getattr(self, name) is not None]
+        if twice:
+            raise ValueError(f"prior says all that {' and '.join(twice)} would: give one or the other.")
+        if np.shape(self.prior.weights) != (K,):
+            raise ValueError(f"prior has {np.size(self.prior.weights)} weights, but n_components={K}.")
+        for part, n in ((self.prior.components, K), (self.prior.unseen, 1)):
+            matrices = structure.identity(n, d).shape
+            expected = (n, d), (n,), matrices[:1], matrices
+            found = tuple(np.shape(leaf) for leaf in part)
+            if found != expected:
+                raise ValueError(
+                    f"prior is of another kind: it has the shapes {found}, but n_components={K}, "
+                    f"covariance_type={self.covariance_type!r} and {d} features need {expected}."
+                )
+
+    def _model_of(self, family, moments, units, everything):
+        concentration = self.weight_concentration_prior
+        concentration = 1.0 / self.n_components if concentration is None else float(concentration)
+        seen = None if self.prior is None else np.array(self.prior.weights, dtype=np.float64)
+        if self.weight_concentration_prior_type == "dirichlet_distribution":
+            latent = DirichletWeights(concentration if seen is None else seen)
+        else:
+            latent = StickBreaking(concentration, self.discount_prior, seen)
+        if self.prior is None:
+            own = unseen = self._common_prior(moments, units, everything)
+        else:
+            structure = VariationalGaussian(family, self.prior.unseen)
+            own, unseen = (
+                structure.in_units(part, units.inverse) for part in (self.prior.components, self.prior.unseen)
+            )
+        self._unseen = VariationalGaussian(family, unseen)
+        return LatentModel(latent, VariationalGaussian(family, own))
+
+    def _common_prior(self, moments, units, everything):
+        """The prior of every component, in the engine's units."""
+        d, structure = len(units.scale), self._structure
+        if self.mean_prior is None:
+            means = (moments.mean - units.shift) / units.scale
+        else:
+            means = (np.asarray(self.mean_prior, dtype=np.float64) - units.shift) / units.scale
+        if self.covariance_prior is None:
+            scatter = self._covariance(moments, units, everything)
+            scatter = structure.raise_to(scatter, max(self.reg_covar, LEAST_FLOOR))
+        else:
+            given = np.asarray(self.covariance_prior, dtype=np.float64)
+            scatter = structure.rescale(given.reshape(structure.identity(1, d).shape), 1 / units.scale)
+        precision = 1.0 if self.mean_precision_prior is None else float(self.mean_precision_prior)
+        dof = d if self.degrees_of_freedom_prior is None else self.degrees_of_freedom_prior
+        return NormalWishart(means[None], np.array([precision]), np.array([float(dof)]), scatter)
+
+    def _covariance(self, moments, units, everything):
+        """Covariance of all rows in the form wanted, (1, ...): of those of a feature that have it."""
+        size = moments.weight / unit_of(moments.weight, moments.n_rows)  # in rows
+        inflated = size / (size - 1) if size > 1 else 1.0
+        variances = moments.variance / units.scale**2
+        structure = self._structure
+        if not isinstance(structure, Full):
+            by_feature = inflated * variances[None]
+            return by_feature if isinstance(structure, Diagonal) else by_feature.mean(axis=1)
+        # Correlations as if what is missing were uncorrelated with the rest, so that the matrix is one.
+        full = Gaussian(COVARIANCE_SHAPES["full"])
+        spread = np.diag(np.where(variances > 0, variances, 1.0))[None]
+        at = LatentPair(np.ones(1), GaussianParams(np.zeros((1, len(variances))), spread))
+        totals = everything().sum(LatentModel(MixtureWeights(), full).expectation(at)).stats.family
+        mean = totals.first / totals.weight[:, None]
+        within = totals.second / totals.weight[:, None] - full.structure.products(mean, mean)
+        return inflated * full.structure.covariance(within, len(variances))
+
+    # -- fit ---------------------------------------------------------------------------------------------
+
+    def _part_of(self, sample, total):
+        if sample.is_whole:
+            return sample
+        times = total / sample.counts.sum()  # a prior weighs as much beside it as beside all data
+        return replace(sample, weight=sample.weight * times, counts=sample.counts * times)
+
+    @property
+    def _gives_order(self):
+        return gives_order(self)
+
+    def _starts(self, model, sample, X, weight, units, rng):
+        K = self.n_components
+        if self.prior is not None:
+            before = LatentPair(model.latent.before(K), model.family.unseen(K))
+            return [Start("prior", lambda: before)]
+        plain = LatentModel(MixtureWeights(), model.family.gaussian)
+        if K == 1 or not isinstance(self.init_params, str):
+            return choose_starts(self, plain, sample, X, weight, units, rng, into=model.start)
+
+        def start(kind, seed):
+            # What is needed in the end is often few components: half of the starts begin with fewer.
+            n_empty = max(int(np.random.RandomState(seed).randint(1 - K, K)), 0)
+            empty = np.zeros((n_empty, len(sample.rows)))
+            make = GaussianStarts(
+                plain, K - n_empty, sample, lambda batch, resp: model.start(batch, np.vstack([resp, empty]))
+            )
+            return Start("all", make.begin(make.everything)) if n_empty == K - 1 else make.start(kind, seed)
+
+        return portfolio(start, kinds_for(self.init_params, plain.family), self.n_init, rng)
+
+    def _take(self, model, params, units):
+        self._model, self._params, self._units = model, params, units
+        latent, family = model.latent, model.family
+        K, own = len(params.latent), family.in_units(params.family, units)
+        weights = latent.mean(params.latent)
+        fields = {"weights": weights / weights.sum(), **family.fields(own, (K,))}
+        fields["precisions_cholesky"] = family.gaussian.precisions_cholesky(family.plug_in(own))
+        concentration = latent.concentration
+        if isinstance(latent, StickBreaking):
+            order, _, sticks = latent.sticks(params.latent)
+            by_component = tuple(np.empty(K) for _ in sticks)
+            for of_component, of_stick in zip(by_component, sticks, strict=True):
+                of_component[order] = of_stick
+            fields["weight_concentration"] = np.array(by_component)
+        else:
+            fields["weight_concentration"] = params.latent.copy()
+        prior = family.in_units(family.prior, units)
+        common = len(prior.means) == 1
+        matrix = len(prior.dof) == 1
+        fields["weight_concentration_prior"] = np.asarray(concentration)
+        fields["mean_precision_prior"] = prior.precision[0] if common else prior.precision
+        fields["mean_prior"] = prior.means[0] if common else prior.means
+        fields["degrees_of_freedom_prior"] = prior.dof[0] if matrix else prior.dof
+        fields["covariance_prior"] = prior.scatter[0] if matrix else prior.scatter
+        fields = {name: np.asarray(value).astype(self._dtype) for name, value in fields.items()}
+        fields = {name: value[()] if value.ndim == 0 else value for name, value in fields.items()}
+        if isinstance(latent, StickBreaking):
+            fields["weight_concentration"] = tuple(fields["weight_concentration"])
+        self._publish(fields)
+        unit = self._unit
+        self.n_effective_components_ = int(np.sum(latent.counts(params.latent) > COUNTS * unit))
+
+    def _plan(self, X, weight):
+        plan = super()._plan(X, weight)
+        self._unit = plan.unit
+        return plan
+
+    def _publish_objective(self, plan, best):
+        self.lower_bounds_ = [value - plan.log_volume for value in best.history]
+        self.lower_bound_ = self.lower_bounds_[-1]
+
+    def _unless_parted(self):
+        """Nothing: components that are empty are all alike, as they should be."""
+        return ()
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    @property
+    def precisions_(self) -> NDArray[Any]:
+        """Expected precisions (inverse covariances), of the shape of `covariances_`."""
+        check_is_fitted(self)
+        family = self._model.family
+        own = family.plug_in(family.in_units(self._params.family, self._units))
+        return family.gaussian.precisions(own).astype(self._dtype)
+
+    @property
+    def posterior_(self) -> MixturePosterior:
+        """All that was learnt, in the units of X, as `prior` of another fit."""
+        check_is_fitted(self)
+        in_units, (weights, components) = self._model.family.in_units, self._params
+        return MixturePosterior(
+            weights.copy(), in_units(components, self._units), in_units(self._unseen.prior, self._units)
+        )
+
+    def _log_density_of(self, params):
+        """Posterior predictive: parameters are integrated out, and new components may come."""
+        latent, family = self._model.latent, self._model.family
+        predict = family.predictive(params.family)
+        log_weights = np.log(latent.mean(params.latent))[:, None]
+        rest = latent.unseen(params.latent)
+        if not rest:
+            return lambda batch: logsumexp(predict(batch) + log_weights, axis=0)
+        predict_new = self._unseen.predictive(self._unseen.prior)
+
+        def log_density(batch):
+            seen = predict(batch) + log_weights
+            return logsumexp(np.vstack([seen, predict_new(batch) + np.log(rest)]), axis=0)
+
+        return log_density
+
+    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """Draw new rows from the posterior predictive distribution, that of `score_samples`.
+
+        Parameters
+        ----------
+        n_samples : int, default=1
+
+        Returns
+        -------
+        X : ndarray of shape (n_samples, d)
+            Rows, grouped by component.
+        y : ndarray of int of shape (n_samples,)
+            Their components; −1 of one never seen, which processes leave room for.
+        """
+        check_is_fitted(self)
+        if n_samples < 1:
+            raise ValueError(f"n_samples={n_samples}: ask for at least one row.")
+        rng = check_random_state(self.random_state)
+        latent, family = self._model.latent, self._model.family
+        weights = np.append(latent.mean(self._params.latent), latent.unseen(self._params.latent))
+        counts = rng.multinomial(n_samples, weights / weights.sum())
+        y = np.repeat(np.arange(len(counts) - 1), counts[:-1])
+        rows = [
+            family.sample(self._params.family, y, rng),
+            self._unseen.sample(self._unseen.prior, np.zeros(counts[-1], dtype=np.intp), rng),
+        ]
+        X = np.vstack(rows) * self._units.scale + self._units.shift
+        return X.astype(self.means_.dtype), np.append(y, np.full(counts[-1], -1))
+
+    def reorder(self, order: ArrayLike) -> Self:
+        check_is_fitted(self)
+        order = self._read_order(order)
+        latent, family = self._model.latent, self._model.family
+        self._model = LatentModel(latent.reordered(order), family.reordered(order))
+        return super().reorder(order)
+
+    reorder.__doc__ = MixtureOfRows.reorder.__doc__
