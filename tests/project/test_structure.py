@@ -27,9 +27,9 @@ PUBLIC = {
     """,
     "emlearn.em": """
         ACCELERATIONS Affine Batch Batches Counts Draws EMModel EMResult EStep Family Fixed Iterate Lanes
-        LatentModel LatentPair LatentStructure MonotonicityWarning MonteCarloModel MonteCarloResult MonteCarloStep
-        Observed Positive PositiveDefinite Probability RaceResult Real Restart Restarts SideBySide Simplex Start
-        em_iterates em_rate fit_em fit_mcem one_blas_thread one_thread race
+        LatentModel LatentPair LatentStructure MonotonicityWarning MonteCarloModel MonteCarloResult
+        MonteCarloStep Observed Positive PositiveDefinite Probability RaceResult Real Restart Restarts
+        SideBySide Simplex Start em_iterates em_rate fit_em fit_mcem one_blas_thread one_thread race
     """,
     "emlearn.families": """
         COVARIANCE_SHAPES RESPONSES Bernoulli BernoulliParams Categorical CategoricalParams Emission
