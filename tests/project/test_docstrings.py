@@ -29,7 +29,7 @@ OWN_WORDS = {
     "random_state": {"MultipleImputation": "hands it on to imputer and estimator"},
     "assignment": {"HMMEM": "has paths", "GaussianMixtureEM": "has no groups"},
     "annealing": {"HMMEM": "has states that melt sooner"},
-    "converged_": {"EMImputer": ONE_WAY},
+    "converged_": {"EMImputer": ONE_WAY, "BayesianGaussianMixtureEM": ONE_WAY},
     "log_likelihood_": {
         **dict.fromkeys(REGRESSIONS, "it is that of the responses given X"),
         "EMImputer": ONE_WAY,
