@@ -415,6 +415,8 @@ def test_a_rare_component_that_the_part_does_not_show(seed, monkeypatch):
     monkeypatch.setattr("emlearn.mixture._gaussian_mixture.SAMPLE_ROWS", 400)
     fitted, _ = quietly(GaussianMixtureEM(3, random_state=seed), X)
     assert fitted.weights_.min() == pytest.approx(40 / 30_000, rel=0.05)
-    assert [s.kind for s in fitted.restarts_.starts if not s.on_part] == ["worst explained"]
+    late = [start for start in fitted.restarts_.starts if not start.on_part]
+    if late or seed == 0:  # a part may show some of them by chance; then nothing is explained badly
+        assert [(start.kind, start.status) for start in late] == [("worst explained", "best")]
     alone, _ = quietly(GaussianMixtureEM(2, random_state=seed), X[:29_960])
     assert all(start.on_part for start in alone.restarts_.starts)  # nothing is explained badly there
