@@ -425,9 +425,7 @@ class HMMEM(DensityMixin, EMMixin):
             exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,
-            part_share=sample.weight
-            @ sample.lengths
-            / _total(1.0, np.ones(len(rows)) if row_weight is None else row_weight),
+            part_share=sample.weight @ sample.lengths / (len(rows) if weight is None else row_weight.sum()),
             again=worst_explained(model, some, data, part, unit, rng, put),
         )
 
