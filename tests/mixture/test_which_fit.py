@@ -13,6 +13,7 @@ from sklearn.metrics import adjusted_rand_score
 
 from emlearn import HMMEM, EMImputer, GaussianMixtureEM, MixtureOfLinearRegressions
 from emlearn._rare import WorstExplained
+from emlearn._spikes import spikes
 from emlearn.datasets import load_old_faithful
 from emlearn.em import Batch, Start, fit_em
 from tests.helpers.pace import some_slow
@@ -479,8 +480,10 @@ def test_a_rare_regression_is_found(with_groups, monkeypatch):
 def test_where_a_part_has_spikes_alone_all_data_may_not():
     """What a race on a part says of its winner is not said of the fit."""
     X = rare_rows(1)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emlearn.mixture._gaussian_mixture.SAMPLE_ROWS", 12)
-        fitted, messages = quietly(GaussianMixtureEM(3, random_state=1), X)
-    assert fitted.weights_.min() * len(X) > 3
-    assert not any("so few rows" in message for message in messages)
+    fitted, plan = GaussianMixtureEM(3, random_state=1).fit(X), plan_of(3, X, 1)
+    best = best_of(fitted)._replace(evidence=-np.inf)
+    for on_part, n_messages in ((True, 0), (False, 1)):
+        fitted.restarts_ = fitted.restarts_._replace(starts=(best._replace(on_part=on_part),))
+        messages = list(spikes(fitted, plan, "component", "rows"))
+        assert len(messages) == n_messages
+        assert all("so few rows" in message for message in messages)
