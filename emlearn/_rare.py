@@ -7,6 +7,7 @@ than luck would, they get one, in the place of the component whose loss costs le
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ import numpy as np
 from scipy.special import logsumexp
 
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
+from emlearn.em.batches import intended_underflow
+from emlearn.em.restarts import FAILURES
 from emlearn.families.evidence import luck
 from emlearn.latent import Grouped
 from emlearn.latent.grouped import lanes_of
@@ -47,8 +50,7 @@ class _Pieces(NamedTuple):
     x: np.ndarray  # (d, m)
     weight: np.ndarray  # (m,)
     labels: np.ndarray | None  # (m,)
-    worth: np.ndarray  # (m,) log-density, for groups the mean of the group
-    log_density: np.ndarray  # (m,)
+    worth: np.ndarray  # (m,) log-density, for groups their mean
     lengths: np.ndarray  # (n_pieces,)
 
 
@@ -81,20 +83,29 @@ class WorstExplained:
 
     def __call__(self, params: LatentPair) -> list[Start]:
         """The start, if there is something to be gained, after these parameters."""
-        resp = self._resp(params, self.some)
-        with np.errstate(divide="ignore"):
-            log_shares = np.log(resp.sum(axis=1) / resp.sum())
-        pieces, total = self._gather(params, log_shares)
-        chosen = self._alone(pieces, total)
+        with intended_underflow():
+            resp = self._resp(params, self.some).sum(axis=1)
+            # What the part shows nothing of may be in the data all the same.
+            least = 1 / self.some.x.shape[1]
+            pieces, total = self._gather(params, np.log(np.maximum(resp / resp.sum(), least)))
+            chosen = self._alone(pieces, total)
         if not chosen.any():
             return []
-        enriched, chosen = self._enriched(pieces, chosen, total)
-        fits = [
-            fit_em(self.model, start.make(), enriched, max_iter=SHORT)
-            for start in self._instead_of_each(params, next(iter(enriched)), chosen)
-        ]
-        best = max(fits, key=lambda fit: fit.objective).params
-        return [Start("worst explained", lambda: best)]
+        # Made when it is run: what fails then is a start that failed, and not the fit.
+        return [Start("worst explained", partial(self._make, params, *self._enriched(pieces, chosen, total)))]
+
+    def _make(self, params: LatentPair, enriched: Batches, chosen: np.ndarray) -> LatentPair:
+        """A few iterations of the start in the place of each component, and of these the best."""
+        fits, errors = [], []
+        for start in self._instead_of_each(params, next(iter(enriched)), chosen):
+            try:
+                fits.append(fit_em(self.model, start.make(), enriched, max_iter=SHORT))
+            except FAILURES as error:
+                errors.append(error)
+        if not fits:
+            raise errors[0]
+        best: LatentPair = max(fits, key=lambda fit: fit.objective).params
+        return best
 
     def _resp(self, params: LatentPair, batch: Batch) -> np.ndarray:
         """Weighted responsibilities, (K, m)."""
@@ -145,10 +156,11 @@ class WorstExplained:
             some = order[:n_some]
             weight = pieces.weight[some]
             batch = Batch(np.ascontiguousarray(pieces.x[:, some]), weight)
-            own = family.start(batch, weight[None], self._rng)
-            seen = family.density(own)(batch)
-            of_own = seen.log_prob[0] + seen.shared_log_prob() + np.log(weight.sum() / total)
-            gain = weight @ (of_own - pieces.log_density[some]) / self.unit
+            gain = -np.inf
+            with contextlib.suppress(*FAILURES):  # so few may have no fit of their own
+                seen = family.density(family.start(batch, weight[None], self._rng))(batch)
+                of_own = seen.log_prob[0] + seen.shared_log_prob() + np.log(weight.sum() / total)
+                gain = weight @ (of_own - pieces.worth[some]) / self.unit
             if gain > most:
                 most = gain
                 chosen[:] = False
@@ -159,7 +171,8 @@ class WorstExplained:
     def _enriched(self, pieces: _Pieces, chosen: np.ndarray, total: float) -> tuple[Batches, np.ndarray]:
         """The part of the data, which stands for all, with the pieces; and which columns of it are chosen."""
         some = _pieces_of(self.some, np.zeros(self.some.x.shape[1]), np.inf)
-        some = some._replace(weight=some.weight * (total / some.weight.sum()))
+        if not isinstance(self.model.latent, Grouped):  # a group counts once, whatever its weight
+            some = some._replace(weight=some.weight * (total / some.weight.sum()))
         both = _joined(some, pieces)
         chosen = np.append(np.zeros(len(some.weight), dtype=bool), chosen)
         lengths = None if self.some.lanes is None else both.lengths
@@ -174,10 +187,10 @@ class WorstExplained:
         for k in range(len(resp)):
             others = resp.copy()
             others[k] = 0.0
-            shares = others.sum(axis=0)
-            others[:, shares == 0] = 1.0  # as good as any
+            others[:, others.sum(axis=0) == 0] = 1.0  # as good as any
             others[k] = 0.0
-            others *= weight / others.sum(axis=0)
+            others /= others.sum(axis=0)  # which may be next to 0: no quotient with it is safe but this
+            others *= weight
             others[:, chosen] = 0.0
             others[k, chosen] = weight[chosen]
             start = Start("worst explained", partial(self.model.start, batch, others, self._rng))
@@ -188,16 +201,15 @@ class WorstExplained:
         return np.random.RandomState(self.seed)
 
 
-def _pieces_of(batch: Batch, log_density: np.ndarray, most: float) -> _Pieces:
+def _pieces_of(batch: Batch, worth: np.ndarray, most: float) -> _Pieces:
     """A batch cut into pieces of at most so many columns, sequence by sequence."""
     weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
     if batch.lanes is None:
-        lengths, order, worth = np.ones(len(weight), dtype=np.intp), slice(None), log_density
+        lengths, order = np.ones(len(weight), dtype=np.intp), slice(None)
     else:
         lanes = batch.lanes
         order = np.concatenate([lanes.columns(lane) for lane in range(len(lanes.lengths))])
         if most < np.inf:
-            worth = log_density
             whole, rest = np.divmod(lanes.lengths, int(most))
             each = [
                 np.append(np.full(n, int(most)), [r] if r else []) for n, r in zip(whole, rest, strict=True)
@@ -205,11 +217,10 @@ def _pieces_of(batch: Batch, log_density: np.ndarray, most: float) -> _Pieces:
             lengths = np.concatenate(each).astype(np.intp)
         else:
             lengths, lane = lanes.lengths, lanes_of(batch)
-            worth = (np.bincount(lane, log_density * weight) / np.maximum(np.bincount(lane, weight), 1e-300))[
-                lane
-            ]
+            total = np.maximum(np.bincount(lane, weight), np.finfo(np.float64).tiny)
+            worth = (np.bincount(lane, worth * weight) / total)[lane]
     labels = None if batch.labels is None else batch.labels[order]
-    return _Pieces(batch.x[:, order], weight[order], labels, worth[order], log_density[order], lengths)
+    return _Pieces(batch.x[:, order], weight[order], labels, worth[order], lengths)
 
 
 def _joined(one: _Pieces, other: _Pieces) -> _Pieces:
@@ -219,7 +230,6 @@ def _joined(one: _Pieces, other: _Pieces) -> _Pieces:
         np.append(one.weight, other.weight),
         labels,
         np.append(one.worth, other.worth),
-        np.append(one.log_density, other.log_density),
         np.append(one.lengths, other.lengths),
     )
 
@@ -236,6 +246,5 @@ def _taken(pieces: _Pieces, chosen: np.ndarray) -> _Pieces:
         pieces.weight[columns],
         labels,
         pieces.worth[columns],
-        pieces.log_density[columns],
         lengths,
     )

@@ -56,7 +56,7 @@ class Sample:
 
     @property
     def size(self):
-        """How many rows these stand for."""
+        """How many rows these are, with those that were merged."""
         return self.counts.sum() / self.unit
 
     @cached_property

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emlearn.em import one_blas_thread
+from emlearn.em.trees import tree_map
 from emlearn.families.evidence import NOTHING
 
 SHOWN = 3  # components that are described; more are counted
@@ -31,7 +32,7 @@ def spikes(estimator, plan, component, rows):
     """
     params, best = estimator._params, next(s for s in estimator.restarts_.starts if s.status == "best")
     narrow = plan.model.family.on_floor(params.family)
-    if not np.isfinite(best.evidence):
+    if _is_luck(plan, params, best):
         yield from _of_few(estimator, plan, component, rows)
     elif len(narrow) < estimator.n_components:
         if narrow.any():
@@ -47,6 +48,15 @@ def spikes(estimator, plan, component, rows):
         text = "; ".join(words)
         rest = "Its covariance rests" if len(which) == 1 else "Their covariances rest"
         yield f"{text[0].upper()}{text[1:]}. {rest} on the floor{_follows(estimator)}"
+
+
+def _is_luck(plan, params, best):
+    """Whether some component has too few rows to tell anything; what a part said need not hold of all."""
+    if np.isfinite(best.evidence) or not best.on_part:
+        return not np.isfinite(best.evidence)
+    with one_blas_thread():
+        stats = plan.data.sum(plan.model.expectation(params)).stats
+    return np.isinf(plan.model.handicap(params, tree_map(lambda leaf: leaf / plan.unit, stats)))
 
 
 def _follows(estimator):
@@ -97,7 +107,7 @@ def _contents(plan, params, which):
             ends[1, i] = np.fmax.reduce(x, axis=1, initial=-np.inf)
         return resp.sum(axis=1), ends
 
-    with one_blas_thread(), np.errstate(under="ignore"):
+    with one_blas_thread():
         weight, ends = zip(*plan.data.map(of_batch), strict=True)
     weight, (scale, shift) = np.sum(weight, axis=0), (plan.units.scale, plan.units.shift)
     least = np.min([end[0] for end in ends], axis=0) * scale + shift

@@ -58,7 +58,7 @@ class ConvergenceDisplay:
     >>> print(f"{display.log_likelihood[-1]:.3f}")
     -1130.264
     >>> len(display.others)
-    29
+    6
     """
 
     ax_: Axes

@@ -69,8 +69,8 @@ class HMMDisplay:
     >>> earthquakes = load_earthquakes()
     >>> model = HMMEM(n_components=2, emission="poisson", random_state=0).fit(earthquakes.data)
     >>> display = HMMDisplay.from_estimator(model, earthquakes.data, times=earthquakes.year)
-    >>> display.means.round(2)
-    array([15.42, 26.02])
+    >>> display.means.round(1)
+    array([15.4, 26. ])
     >>> display.texts_[0][1].get_text()
     '.07'
     """

@@ -273,7 +273,8 @@ class Batches:
         """``function`` of each batch, in order; threads share the work block by block."""
 
         def block_results(array: _CutArray, block: range) -> list[Any]:
-            return [function(batch) for batch in array.batches(block)]
+            with intended_underflow():
+                return [function(batch) for batch in array.batches(block)]
 
         for results in self._map_blocks(block_results):
             yield from results
@@ -283,9 +284,10 @@ class Batches:
 
         def block_sum(array: _CutArray, block: range) -> Tree:
             total = None
-            for batch in array.batches(block):
-                part = function(batch)
-                total = part if total is None else add(total, part)
+            with intended_underflow():
+                for batch in array.batches(block):
+                    part = function(batch)
+                    total = part if total is None else add(total, part)
             return total
 
         total = None
@@ -480,6 +482,11 @@ def _threadpools() -> Any:
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()
+
+
+def intended_underflow() -> np.errstate:
+    """What a user may have made an error of is meant here: posterior probabilities of 0."""
+    return np.errstate(under="ignore")
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.acceleration import ACCELERATIONS
-from emlearn.em.batches import Batches, as_batches, one_blas_thread
+from emlearn.em.batches import Batches, as_batches, intended_underflow, one_blas_thread
 from emlearn.em.model import EMModel, EStep
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
@@ -124,7 +124,7 @@ def fit_em(
         nonlocal end
         end = yield from em_iterates(model, params, data, tol, max_iter, acceleration)
 
-    with one_blas_thread(), np.errstate(under="ignore"):  # posteriors of 0 are meant
+    with one_blas_thread(), intended_underflow():
         for iterate in iterates():
             remember(history, iterate)
             if stop(iterate) or (callback is not None and callback(iterate)):

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 
-from emlearn.em.batches import Batches, as_batches, one_blas_thread
+from emlearn.em.batches import Batches, as_batches, intended_underflow, one_blas_thread
 from emlearn.em.fit import EMResult, em_iterates, remember
 from emlearn.em.model import EMModel
 from emlearn.em.stopping import AitkenStop, Iterate
@@ -44,6 +44,7 @@ EQUAL = 1e-6
 # Starts are drawn until those that would end where none did are expected to be no more than this share of all.
 UNSEEN = 0.05
 RANKINGS = ("evidence", "likelihood")
+FAILURES = (np.linalg.LinAlgError, FloatingPointError, ValueError)  # that end a start, and no more than that
 
 
 class Start(NamedTuple):
@@ -358,9 +359,8 @@ class _Race:
 
     def record(self, winner: _Run, late: list[_Run]) -> Restarts:
         """What happened to all starts, those that came after the race among them."""
-        reached = (
-            [run for run in self.runs if run.has_arrived or run.is_done] if winner in self.runs else [winner]
-        )
+        others = [] if winner in late else self.runs
+        reached = [run for run in others if run is not winner and (run.has_arrived or run.is_done)] + [winner]
         n_best = sum(bool(not run.message and run.is_at(winner, self._same)) for run in reached)
         records = [run.record(run is winner, self._on_part) for run in self.runs]
         records += [run.record(run is winner, False) for run in late]
@@ -509,11 +509,11 @@ class _Run:
     def _go(self, steps: float, is_there: Callable[[], bool]) -> None:
         """Take E-steps, and as many again wherever lost components are placed anew."""
         try:
-            with np.errstate(under="ignore"):  # posteriors of 0 are meant
+            with intended_underflow():
                 self._take(steps, is_there)
                 while self._begin_anew():
                     self._take(steps, is_there)
-        except (np.linalg.LinAlgError, FloatingPointError, ValueError) as error:
+        except FAILURES as error:
             self.message = f"{type(error).__name__}: {error}"
             self.history = self.history or self._before_anew
             self.is_done = True

@@ -340,7 +340,8 @@ class FactorGaussian(ExponentialFamily):
             log_det, precision = _inverse_diagonal(loadings, noise)
             one_row[k] = 0.5 * (log_det - np.log(spread).sum() + precision @ spread - d)
         weight = stats.latent[:, -1]
-        return evidence.handicap(one_row, weight, weight.sum(), d, min(self.n_factors + 2, d + 1))
+        least = 2 if self.ridge else min(self.n_factors + 2, d + 1)  # as in Gaussian
+        return evidence.handicap(one_row, weight, weight.sum(), d, least)
 
     def on_floor(self, params: FactorParams) -> NDArray[np.bool_]:
         """Which components have more noises on the floor than they have factors, (K,)."""

@@ -384,7 +384,9 @@ class Gaussian(ExponentialFamily):
             values = np.linalg.eigvalsh(free.T @ covariances @ free)
             one_row = 0.5 * np.sum(1 / values + np.log(values) - 1, axis=1)
         weight, d_free = None if structure.shared else stats.weight, d - self.n_forced
-        return evidence.handicap(one_row, weight, stats.weight.sum(), d_free, structure.least_rows(d_free))
+        # With a prior, few rows do not make a matrix singular; a lone one is no component all the same.
+        least = min(2, structure.least_rows(d_free)) if self.ridge else structure.least_rows(d_free)
+        return evidence.handicap(one_row, weight, stats.weight.sum(), d_free, least)
 
     def on_floor(self, params: GaussianParams) -> NDArray[np.bool_]:
         """Which covariance matrices rest on the floor without being forced to by the data, (C,)."""

@@ -390,7 +390,7 @@ class EMImputer(TransformerMixin, EMMixin):
         model = LatentModel(MixtureWeights(), family)
         ways = self._way_of_one if K == 1 else self._ways_of_many
         unit = unit_of(moments.weight, moments.n_rows)
-        starts, data, part, again = ways(model, Z, weight, units, unit, rng)
+        starts, ground = ways(model, Z, weight, units, unit, rng)
 
         def some():
             few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
@@ -401,13 +401,10 @@ class EMImputer(TransformerMixin, EMMixin):
             model,
             units,
             starts,
-            data,
-            part,
+            **ground,
             size=entries.sum(),
             log_volume=entries @ np.log(units.scale),
             unit=unit,
-            part_unit=unit,
-            again=again,
             some=some,
             raised=partial(self._plan, Z, weight, rng),
         )
@@ -422,7 +419,7 @@ class EMImputer(TransformerMixin, EMMixin):
 
         standard = model.family.standard(1, Z.shape[1])
         make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
-        return [Start("all", make)], self._data_of_one(model, Z, weight, units), None, None
+        return [Start("all", make)], {"data": self._data_of_one(model, Z, weight, units), "part": None}
 
     def _data_of_one(self, model, Z, weight, units):
         """Data for one component, of which points do as well as rows."""
@@ -433,7 +430,7 @@ class EMImputer(TransformerMixin, EMMixin):
         return Batches(*points, floats_per_row=self._floats_per_row(model), n_threads=n_threads)
 
     def _ways_of_many(self, model, Z, weight, units, unit, rng):
-        """Starts for the race, the data, the part of them to race on, and what makes starts after that."""
+        """Starts for the race, and what a plan says of the data and the part of them to race on."""
         size = max(SAMPLE_ROWS, 10 * self.n_components * model.family.size(Z.shape[1]))
         sample = Sample.of(Z, weight, units, draw_evenly(len(Z), weight, size, rng))
         self._check_distinct_rows(self._fitted_to.n_rows, sample)
@@ -441,7 +438,10 @@ class EMImputer(TransformerMixin, EMMixin):
         starts = portfolio(make.start, kinds_for("auto", model.family), self.n_init, rng)
         everything = partial(Batches, Z, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
         data, part = ground(sample, starts, everything, floats_per_row=self._floats_per_row(model))
-        return starts, data, part, worst_explained(model, sample.batch, data, part, unit, rng)
+        again = worst_explained(model, sample.batch, data, part, unit, rng)
+        share = sample.counts.sum() / self._fitted_to.weight
+        part_is = {"part": part, "part_unit": sample.unit, "part_share": share}
+        return starts, {"data": data, "again": again, **part_is}
 
     def _floats_per_row(self, model):
         return model.family.floats_per_row(self.n_components, len(self._features))

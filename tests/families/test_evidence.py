@@ -174,6 +174,26 @@ def test_few_rows_earn_nothing(shape):
     assert family.handicap(params, enough) == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "family", [Gaussian(COVARIANCE_SHAPES["full"]), FactorGaussian(2)], ids=["full", "factor"]
+)
+def test_with_a_prior_few_rows_are_no_luck_but_one_is(family):
+    X, resp = blobs()
+    few = [np.array([117.5, 2.5]), np.array([118.5, 1.5])]
+    for ridge, spurious in ((0.0, [True, True]), (1.0, [False, True])):
+        prior = replace(family, ridge=ridge)
+        params, totals = fitted(prior, X, resp)
+
+        def with_weight(weight, totals=totals):
+            if hasattr(totals, "weight"):
+                return totals._replace(weight=weight)
+            latent = totals.latent.copy()
+            latent[:, -1] = weight
+            return totals._replace(latent=latent)
+
+        assert [bool(np.isinf(prior.handicap(params, with_weight(w)))) for w in few] == spurious
+
+
 @pytest.mark.parametrize("shape", ["full", "tied", "diag", "spherical", "VEI", "EVI", "VEE"])
 def test_fewer_rows_than_the_least_are_singular(shape):
     """... and with as many no more than that they need not be: each matrix that is no one else's."""

@@ -187,18 +187,23 @@ def test_all_seeds_find_the_same_mixture(airquality, seed):
     assert fitted.lower_bounds_[-1] * 568 == pytest.approx(-2283.4234, abs=1e-3)
 
 
+# Seeds of twenty that end below the best maximum, where few starts lead to it: of VEE one in fifteen. Waves
+# stop when a twentieth of all starts is expected to be unseen. When thirty starts raced, and thirty more where
+# few agreed, it was 0 and 2.
+MISSES = {"tied": 1, "VEE": 5}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("covariance_type", SHAPES)
 def test_seeds_agree(airquality, covariance_type):
     kwargs = {"n_components": 2, "covariance_type": covariance_type, "n_factors": 1}
-    objectives = [
-        EMImputer(**kwargs, random_state=seed).fit(airquality).lower_bounds_[-1] * 568 for seed in range(20)
-    ]
-    if covariance_type == "VEE":  # one start in fifteen finds the best; others agree 2.7 nats lower
-        low = np.array(objectives) < -2311.8776 - 1e-3
-        assert low.sum() <= 2
-        objectives = np.array(objectives)[~low]
-    assert np.ptp(objectives) < 1e-3
+    objectives = np.array(
+        [EMImputer(**kwargs, random_state=seed).fit(airquality).lower_bounds_[-1] * 568 for seed in range(20)]
+    )
+    best = objectives > objectives.max() - 1e-3
+    assert np.count_nonzero(~best) <= MISSES.get(covariance_type, 0)
+    if covariance_type == "VEE":
+        assert objectives.max() == pytest.approx(-2311.8776, abs=1e-3)
 
 
 # -- closed forms ------------------------------------------------------------------------------------------

@@ -12,7 +12,10 @@ from sklearn.datasets import load_iris
 from sklearn.metrics import adjusted_rand_score
 
 from emlearn import HMMEM, EMImputer, GaussianMixtureEM, MixtureOfLinearRegressions
+from emlearn._rare import WorstExplained
+from emlearn._spikes import spikes
 from emlearn.datasets import load_old_faithful
+from emlearn.em import Batch, Start, fit_em
 from tests.helpers.pace import some_slow
 
 SEEDS = some_slow(range(10), [0])
@@ -406,15 +409,81 @@ def test_two_hundred_rows_of_half_a_million(seed):
     assert fitted.weights_.min() == pytest.approx(200 / 500_000, rel=0.05)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_a_rare_component_that_the_part_does_not_show(seed, monkeypatch):
-    """Of 30,000 rows 40 are rare; without a start of their own most races miss them."""
-    rng = np.random.RandomState(seed)
+def rare_rows(seed):
+    """Of 30,000 rows 40 are rare."""
     z = np.repeat([0, 1, 2], [15_000, 14_960, 40])
-    X = np.array([[0.0, 0.0], [5.0, 0.0], [12.0, 12.0]])[z] + rng.normal(size=(30_000, 2))
+    centres = np.array([[0.0, 0.0], [5.0, 0.0], [12.0, 12.0]])
+    return centres[z] + np.random.RandomState(seed).normal(size=(30_000, 2))
+
+
+def plan_of(K, X, seed):
+    model = GaussianMixtureEM(K, random_state=seed)
+    return model._plan(model._check_X(X, reset=True), None)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_is_explained_worst_gets_a_start(seed, monkeypatch):
     monkeypatch.setattr("emlearn.mixture._base.SAMPLE_ROWS", 400)
-    fitted, _ = quietly(GaussianMixtureEM(3, random_state=seed), X)
+    X = rare_rows(seed)
+    plan = plan_of(3, X, seed)
+    resp = np.vstack([X[:, 0] > 2.5, (X[:, 0] <= 2.5) & (X[:, 1] > 0), (X[:, 0] <= 2.5) & (X[:, 1] <= 0)])
+    batch = Batch(np.ascontiguousarray(((X - plan.units.shift) / plan.units.scale).T))
+    missed = fit_em(plan.model, plan.model.start(batch, resp.astype(float)), plan.data, max_iter=5)
+    (start,) = plan.again(missed.params)
+    with np.errstate(under="raise"):
+        found = fit_em(plan.model, start.make(), plan.data)
+    assert found.log_likelihood > missed.log_likelihood + 300
+    assert found.params.latent.min() == pytest.approx(40 / 30_000, rel=0.05)
+    assert not plan.again(found.params)  # nothing is explained badly now
+    common = plan_of(2, X[:29_960], seed)
+    assert not common.again(fit_em(common.model, common.starts[0].make(), common.data).params)
+
+
+def test_a_start_of_what_is_explained_worst_may_fail(monkeypatch):
+    """That is recorded, and the fit is what it was without."""
+    monkeypatch.setattr("emlearn.mixture._base.SAMPLE_ROWS", 400)
+    model, X = GaussianMixtureEM(2, random_state=0), rare_rows(0)[:29_970]
+    monkeypatch.setattr(WorstExplained, "_alone", lambda self, pieces, total: np.arange(len(pieces.weight)) < 9)
+    monkeypatch.setattr(WorstExplained, "_instead_of_each", lambda *_: iter([Start("worst", lambda: 1 / 0)]))
+    with pytest.raises(ZeroDivisionError):  # a mistake in a program is none of the data
+        model.fit(X)
+
+    def fails():
+        raise np.linalg.LinAlgError("not today")
+
+    monkeypatch.setattr(WorstExplained, "_instead_of_each", lambda *_: iter([Start("worst", fails)]))
+    late = model.fit(X).restarts_.starts[-1]
+    assert (late.kind, late.status, late.on_part) == ("worst explained", "failed", False)
+    assert "not today" in late.message
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_rare_component_is_found(seed, monkeypatch):
+    monkeypatch.setattr("emlearn.mixture._base.SAMPLE_ROWS", 400)
+    fitted, _ = quietly(GaussianMixtureEM(3, random_state=seed), rare_rows(seed))
     assert fitted.weights_.min() == pytest.approx(40 / 30_000, rel=0.05)
-    assert [s.kind for s in fitted.restarts_.starts if not s.on_part] == ["worst explained"]
-    alone, _ = quietly(GaussianMixtureEM(2, random_state=seed), X[:29_960])
-    assert all(start.on_part for start in alone.restarts_.starts)  # nothing is explained badly there
+
+
+@pytest.mark.parametrize("with_groups", [False, True])
+def test_a_rare_regression_is_found(with_groups, monkeypatch):
+    monkeypatch.setattr("emlearn.regression._base.SAMPLE_ROWS", 600)
+    rng = np.random.RandomState(0)
+    z = np.repeat([2, 1, 0], [60, 9_940, 10_000])
+    X = rng.uniform(-2, 2, (20_000, 1))
+    y = np.array([0.0, 3.0, 25.0])[z] + np.array([3.0, -3.0, 0.0])[z] * X[:, 0] + 0.5 * rng.normal(size=20_000)
+    groups = np.arange(20_000) // 5 if with_groups else None
+    with np.errstate(under="raise"):
+        fitted, _ = quietly(MixtureOfLinearRegressions(3, random_state=0), X, y=y, groups=groups)
+    np.testing.assert_allclose(np.sort(fitted.intercept_), [0.0, 3.0, 25.0], atol=0.2)
+
+
+def test_where_a_part_has_spikes_alone_all_data_may_not():
+    """What a race on a part says of its winner is not said of the fit."""
+    X = rare_rows(1)
+    fitted, plan = GaussianMixtureEM(3, random_state=1).fit(X), plan_of(3, X, 1)
+    best = best_of(fitted)._replace(evidence=-np.inf)
+    for on_part, n_messages in ((True, 0), (False, 1)):
+        fitted.restarts_ = fitted.restarts_._replace(starts=(best._replace(on_part=on_part),))
+        messages = list(spikes(fitted, plan, "component", "rows"))
+        assert len(messages) == n_messages
+        assert all("so few rows" in message for message in messages)

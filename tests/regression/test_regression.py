@@ -222,6 +222,8 @@ def test_published_gate(seeds):
     for seed in seeds:
         fitted = MixtureOfExperts(random_state=seed).fit(X, y)
         assert fitted.log_likelihood_ == pytest.approx(142.848014, abs=1e-3)
+        np.testing.assert_allclose(np.diff(fitted.gate_intercept_), -2.679, atol=0.02)  # at the default stop
+        fitted.set_params(warm_start=True, tol=1e-8).fit(X, y)
         # The ridge takes a little from the slope.
         np.testing.assert_allclose(np.diff(fitted.gate_intercept_), -2.679, atol=3e-3)
         np.testing.assert_allclose(np.diff(fitted.gate_coef_[:, 0]), 0.792, atol=1e-3)
