@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtri
 
 from emlearn.em.spaces import Positive, PositiveDefinite
+from emlearn.families import evidence
 from emlearn.families.patterns import Gaps, PatternGroup, Places
 
 FloatArray = NDArray[np.float64]
@@ -190,6 +191,10 @@ class Structure:
 
     def dense(self, covariance: FloatArray, d: int) -> FloatArray:
         """Covariances as full matrices (C, d, d)."""
+        raise NotImplementedError
+
+    def divergence(self, covariance: FloatArray, share: FloatArray, d: int) -> FloatArray:
+        """Symmetric divergence of each of K matrices from their mean, weighed by ``share``, in nats, (K,)."""
         raise NotImplementedError
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
@@ -374,6 +379,13 @@ class Full(Structure):
 
     def dense(self, covariance: FloatArray, d: int) -> FloatArray:
         return covariance
+
+    def divergence(self, covariance: FloatArray, share: FloatArray, d: int) -> FloatArray:
+        mean = np.tensordot(share, covariance, axes=1)
+        whitener, of_mean = self.whitener(covariance), self.whitener(mean[None])[0]
+        there = np.sum(whitener * (mean @ whitener), axis=(1, 2))
+        back = np.sum(of_mean * (covariance @ of_mean), axis=(1, 2))
+        return 0.5 * (there + back) - d
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns[:, None], columns]
@@ -583,6 +595,10 @@ class Diagonal(_Uncorrelated):
     def dense(self, covariance: FloatArray, d: int) -> FloatArray:
         return covariance[:, :, None] * np.eye(d)
 
+    def divergence(self, covariance: FloatArray, share: FloatArray, d: int) -> FloatArray:
+        each: FloatArray = evidence.divergence(covariance / (share @ covariance)).sum(axis=1)
+        return each
+
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance[:, columns]
 
@@ -637,6 +653,9 @@ class Spherical(_Uncorrelated):
 
     def dense(self, covariance: FloatArray, d: int) -> FloatArray:
         return covariance[:, None, None] * np.eye(d)
+
+    def divergence(self, covariance: FloatArray, share: FloatArray, d: int) -> FloatArray:
+        return d * evidence.divergence(covariance / (share @ covariance))
 
     def marginal(self, covariance: FloatArray, columns: NDArray[np.int_]) -> FloatArray:
         return covariance

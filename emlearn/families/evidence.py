@@ -1,20 +1,22 @@
 r"""What the height of a likelihood may owe to luck.
 
 The likelihood of a Gaussian mixture is unbounded, and well below infinity it rewards components that are nearly
-singular for no better reason than that a few observations happen to lie in a plane. A component that is thin
-because many observations say so earns as much by each of them. Fits are therefore ranked by their *evidence*,
-the log-likelihood less a handicap for each component,
+singular for no better reason than that a few observations happen to lie in a plane. A component that is unlike
+the others because many observations say so earns as much by each of them. Fits are therefore ranked by their
+*evidence*, the log-likelihood less a handicap for each component,
 
-.. math:: h_k = \min\left(\tfrac12 (\operatorname{tr} \Sigma_k^{-1} + \log |\Sigma_k| - d),
-    \; 3 (d + 2) \log n\right),
+.. math:: h_k = \min\left(\tfrac12 \operatorname{tr}(\Sigma_k W^{-1} + W \Sigma_k^{-1}) - d, \;
+    3 (d + 2) \log(1 + n_k)\right), \qquad W = \sum_k \frac{n_k}{n} \Sigma_k .
 
-with covariances in units in which every feature of the whole data has variance 1. The first part is what one
-observation of the whole would cost the component. The second is what d + 2 parameters, of place and of
-thinness, can be worth by luck; n observations lie behind it. Components that are held up by fewer observations
-than always fit exactly earn nothing at all.
+The first part is the symmetric divergence (Jeffreys, 1946) of the component's covariance from that within all
+components: nothing where these are alike, and the same in all units. The second is what d + 2 parameters, of
+place and of shape, can be worth by luck; n_k observations lie behind them. Components that are held up by
+fewer observations than always fit exactly earn nothing at all.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,30 +35,33 @@ SEVERAL, OFTEN = 5, 10
 NOTHING = 1e-6
 
 
-def handicap(one_row: FloatArray, weight: FloatArray | None, n: float, d: int, least: int) -> float:
+def handicap(divergence: FloatArray, weight: FloatArray, d: int, least: int) -> float:
     """Nats that components must be better by.
 
     Parameters
     ----------
-    one_row : ndarray of shape (C,)
-        What one observation of the whole costs each matrix, in nats.
-    weight : ndarray of shape (C,) or None
-        Number of observations behind each matrix; None where all share one.
-    n : float
-        Number of observations.
+    divergence : ndarray of shape (K,)
+        Of each component from all of them, in nats.
+    weight : ndarray of shape (K,)
+        Number of observations behind each component.
     d : int
         Number of features.
     least : int
-        With fewer observations than this a matrix is singular, whatever they are.
+        With fewer observations than this a component is singular, whatever they are.
     """
-    if weight is not None and (weight < least - NOTHING).any():
+    if (weight < least - NOTHING).any():
         return float("inf")
-    return float(np.minimum(one_row, luck(d, n)).sum())
+    return float(np.minimum(divergence, luck(d, weight)).sum())
 
 
-def luck(d: int, n: float) -> float:
+def luck(d: int, n: Any) -> Any:
     """Nats that a component can be worth by luck, in ``d`` features of ``n`` observations."""
-    return float(0.5 * WORTH * (d + 2) * np.log(max(n, 2.0)))
+    return 0.5 * WORTH * (d + 2) * np.log1p(n)
+
+
+def divergence(ratio: FloatArray) -> FloatArray:
+    """Symmetric divergence, in nats, of normal distributions whose variances have this ratio."""
+    return 0.5 * (ratio + 1 / ratio) - 1
 
 
 def spread(batch: Batch) -> FloatArray:

@@ -97,8 +97,8 @@ class FactorGaussian(ExponentialFamily):
         :math:`-\tfrac12 \text{ridge} (\log |\Sigma| + \operatorname{tr} \Sigma^{-1})`. 0 is maximum likelihood.
     forced : tuple of int, default=()
         Features whose noise the data force onto the floor, being constant. `bound_to` finds them.
-    spread, hidden : ndarray of shape (d,), default=None
-        As in `Gaussian`: variances of the features in the whole data, and variances that their steps hide.
+    hidden : ndarray of shape (d,), default=None
+        As in `Gaussian`: variances that the steps of the features hide.
 
     Notes
     -----
@@ -112,7 +112,6 @@ class FactorGaussian(ExponentialFamily):
     floor: float = 1e-6
     ridge: float = 0.0
     forced: tuple[int, ...] = ()
-    spread: FloatArray | None = field(default=None, compare=False)
     hidden: FloatArray | None = field(default=None, compare=False)
 
     marginalises = True
@@ -304,7 +303,7 @@ class FactorGaussian(ExponentialFamily):
         hidden = evidence.hidden(sketch.some, sketch.size)
         hidden[list(forced)] = 0.0
         q = min(self.n_factors, len(x))
-        return replace(self, n_factors=q, forced=forced, spread=evidence.spread(sketch.some), hidden=hidden)
+        return replace(self, n_factors=q, forced=forced, hidden=hidden)
 
     @property
     def _floors(self) -> FloatArray | float:
@@ -327,21 +326,19 @@ class FactorGaussian(ExponentialFamily):
         return max(1e-10, 10 * float(np.finfo(np.float64).eps) / self.floor)
 
     def handicap(self, params: FactorParams, stats: FactorTotals) -> float:
-        K, d = params.means.shape
-        if K == 1:
+        if len(params.means) == 1:
             return 0.0
-        free = np.setdiff1d(np.arange(d), self.forced)  # what the data force earns nothing, and costs nothing
-        d = len(free)
-        spread = np.ones(d) if self.spread is None else self.spread[free]
-        one_row = np.empty(K)
-        for k, (loadings, noise) in enumerate(
-            zip(params.loadings[:, free], params.noise[:, free], strict=True)
-        ):
-            log_det, precision = _inverse_diagonal(loadings, noise)
-            one_row[k] = 0.5 * (log_det - np.log(spread).sum() + precision @ spread - d)
         weight = stats.latent[:, -1]
+        # What the data force earns nothing, and costs nothing.
+        free = np.setdiff1d(np.arange(params.means.shape[1]), self.forced)
+        each = list(zip(params.loadings[:, free], params.noise[:, free], strict=True))
+        share = weight / weight.sum()
+        roots = [np.sqrt(part) * loadings for part, (loadings, _) in zip(share, each, strict=True)]
+        within = np.hstack(roots), share @ params.noise[:, free]
+        d = len(free)
+        divergence = np.array([0.5 * (_trace(within, own) + _trace(own, within)) - d for own in each])
         least = 2 if self.ridge else min(self.n_factors + 2, d + 1)  # as in Gaussian
-        return evidence.handicap(one_row, weight, weight.sum(), d, least)
+        return evidence.handicap(divergence, weight, d, least)
 
     def on_floor(self, params: FactorParams) -> NDArray[np.bool_]:
         """Which components have more noises on the floor than they have factors, (K,)."""
@@ -491,7 +488,7 @@ class FactorGaussian(ExponentialFamily):
     @property
     def of_some(self) -> FactorGaussian:
         """The family of some of the features."""
-        return replace(self, forced=(), spread=None, hidden=None)
+        return replace(self, forced=(), hidden=None)
 
     def has_form_of(self, other: Any) -> bool:
         """Whether parameters of the other family are parameters of this one."""
@@ -694,6 +691,15 @@ def _inverse_diagonal(loadings: FloatArray, noise: FloatArray) -> tuple[float, F
     leverage = np.einsum("qj,qj->j", explained, explained) / noise
     log_det = np.log(noise).sum() - 2 * np.log(np.diagonal(whitener)).sum()
     return float(log_det), (1 - leverage) / noise
+
+
+def _trace(inverted: tuple[FloatArray, FloatArray], other: tuple[FloatArray, FloatArray]) -> float:
+    """tr Σ⁻¹ Σ' of two covariances, each by its loadings and its noise."""
+    (loadings, noise), (loadings_there, noise_there) = inverted, other
+    explained = _complete_whitener(loadings, noise) @ loadings.T / noise
+    diagonal = 1 / noise - np.einsum("qj,qj->j", explained, explained)
+    of_loadings = np.sum(loadings_there**2 / noise[:, None]) - np.sum((explained @ loadings_there) ** 2)
+    return float(diagonal @ noise_there + of_loadings)
 
 
 def _centre(moments: FloatArray, q: int) -> tuple[FloatArray, FloatArray]:

@@ -97,8 +97,6 @@ class Gaussian(ExponentialFamily):
     ridge : float, default=0.0
         Prior on each covariance matrix, worth as many observations of uncorrelated features of variance 1:
         :math:`-\tfrac12 \text{ridge} (\log |\Sigma| + \operatorname{tr} \Sigma^{-1})`. 0 is maximum likelihood.
-    spread : ndarray of shape (d,), default=None
-        Variance of each feature in the whole data, 1 if not given. `bound_to` finds it.
     hidden : ndarray of shape (d,), default=None
         Variance that the steps hide in which a feature is recorded: its own floor, where that is higher.
         `bound_to` finds it.
@@ -117,7 +115,6 @@ class Gaussian(ExponentialFamily):
     floor: float = 1e-6
     forced: FloatArray | None = field(default=None, compare=False)
     ridge: float = 0.0
-    spread: FloatArray | None = field(default=None, compare=False)
     hidden: FloatArray | None = field(default=None, compare=False)
 
     marginalises = True
@@ -140,7 +137,7 @@ class Gaussian(ExponentialFamily):
         everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
         whole = self.start(batch, everyone).covariances
         forced = self.structure.low_directions(whole, d, self.floor * (1 + FLOOR_SLACK))
-        bound = replace(self, forced=forced if forced.size else None, spread=evidence.spread(batch))
+        bound = replace(self, forced=forced if forced.size else None)
         hidden = evidence.hidden(batch, sketch.size)
         hidden[list(bound.forced_columns())] = 0.0
         floor, hidden_beyond = self.structure.floors(self.floor, hidden)
@@ -370,23 +367,19 @@ class Gaussian(ExponentialFamily):
 
     def handicap(self, params: GaussianParams, stats: GaussianTotals) -> float:
         structure, d = self.structure, params.means.shape[1]
-        if len(params.means) == 1:
+        if len(params.covariances) == 1:
             return 0.0
-        spread = np.ones(d) if self.spread is None else self.spread
-        scale = np.sqrt(spread)
+        share = stats.weight / stats.weight.sum()
         if self.forced is None:
-            whitener = structure.whitener(params.covariances)
-            traces = np.array([structure.distance(own, np.diag(scale)).sum() for own in whitener])
-            one_row = 0.5 * (traces - d) - structure.log_det(whitener, d) - np.log(scale).sum()
+            divergence = structure.divergence(params.covariances, share, d)
         else:  # what the data force there earns nothing, and costs nothing
-            free = null_space((self.forced * scale[:, None]).T)
-            covariances = structure.dense(params.covariances, d) / np.outer(scale, scale)
-            values = np.linalg.eigvalsh(free.T @ covariances @ free)
-            one_row = 0.5 * np.sum(1 / values + np.log(values) - 1, axis=1)
-        weight, d_free = None if structure.shared else stats.weight, d - self.n_forced
+            free = null_space(self.forced.T)
+            dense = free.T @ structure.dense(params.covariances, d) @ free
+            divergence = Full().divergence(dense, share, free.shape[1])
+        d_free = d - self.n_forced
         # With a prior, few rows do not make a matrix singular; a lone one is no component all the same.
         least = min(2, structure.least_rows(d_free)) if self.ridge else structure.least_rows(d_free)
-        return evidence.handicap(one_row, weight, stats.weight.sum(), d_free, least)
+        return evidence.handicap(divergence, stats.weight, d_free, least)
 
     def on_floor(self, params: GaussianParams) -> NDArray[np.bool_]:
         """Which covariance matrices rest on the floor without being forced to by the data, (C,)."""
@@ -530,7 +523,7 @@ class Gaussian(ExponentialFamily):
     @property
     def of_some(self) -> Gaussian:
         """The family of some of the features."""
-        return replace(self, structure=self.structure.of_some, forced=None, spread=None, hidden=None)
+        return replace(self, structure=self.structure.of_some, forced=None, hidden=None)
 
     def has_form_of(self, other: Any) -> bool:
         """Whether parameters of the other family are parameters of this one."""

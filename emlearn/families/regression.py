@@ -286,11 +286,9 @@ class Regression(ExponentialFamily):
         dispersion = params.dispersion
         if len(dispersion) == 1 or not self.response.has_dispersion:
             return 0.0
-        # The whole, of which a row is to cost a component little, has the noise of the component with the most.
-        ratios = dispersion.max() / dispersion
-        one_row = 0.5 * (ratios - np.log(ratios) - 1)
+        divergence = evidence.divergence(dispersion / np.average(dispersion, weights=stats.weight))
         least = 1 if self.penalty else self.n_own + 1
-        return evidence.handicap(one_row, stats.weight, stats.weight.sum(), self.n_own, least)
+        return evidence.handicap(divergence, stats.weight, self.n_own, least)
 
     @property
     def n_own(self) -> int:

@@ -169,8 +169,8 @@ def test_laws_where_the_least_ratio_binds(latent):
     least, most = np.sort(fit.params.family.dispersion)
     assert least == pytest.approx(0.8 * most, rel=1e-12)
     stats = model.expectation(fit.params)(batch_of(*data)).stats
-    # What a row of the noisier one costs the other.
-    assert model.handicap(fit.params, stats) == pytest.approx(0.5 * (1 / 0.8 - np.log(1 / 0.8) - 1))
+    expected = handicap_of_ratios(fit.params.family.dispersion, stats.family.weight, P)
+    assert 0 < model.handicap(fit.params, stats) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("columns", [(), (0,), (2,), (0, 3), (3, 0), (0, 1, 2, 3)])
@@ -668,11 +668,13 @@ def test_differences_of_counts_keep_their_digits(y):
 # -- the handicap ------------------------------------------------------------------------------------------
 
 
-def handicap_of_ratios(dispersion, n, n_own):
-    """What components cost that are thinner than the noisiest one, in plain numbers."""
-    most = max(dispersion)
-    luck = 3 * (n_own + 2) * np.log(n)
-    return sum(min(0.5 * (most / one - np.log(most / one) - 1), luck) for one in dispersion)
+def handicap_of_ratios(dispersion, weight, n_own):
+    """What components cost whose noise is unlike that of all, in plain numbers."""
+    of_all = np.average(dispersion, weights=weight)
+    return sum(
+        min((one / of_all + of_all / one) / 2 - 1, 3 * (n_own + 2) * np.log(1 + n))
+        for one, n in zip(dispersion, weight, strict=True)
+    )
 
 
 def totals_of(family, weight):
@@ -702,7 +704,7 @@ def test_handicap_of_dispersions(dispersion, least_ratio, shared):
     family = regression("gaussian", least_ratio=least_ratio, shared=shared)
     params = RegressionParams(np.zeros((3, P)), np.array(dispersion))
     totals = totals_of(family, [40.0, 50.0, 30.0])
-    expected = handicap_of_ratios(dispersion, 120, P - len(shared))
+    expected = handicap_of_ratios(dispersion, totals.weight, P - len(shared))
     assert family.handicap(params, totals) == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert (expected == 0.0) == (len(set(dispersion)) == 1)
     assert np.isfinite(expected)
@@ -733,7 +735,7 @@ def test_with_fewer_rows_than_coefficients_all_is_luck(shared, penalty):
     params = RegressionParams(np.zeros((2, P)), np.array([1.0, 0.5]))
     least = 1 if penalty else P - len(shared) + 1
     assert family.handicap(params, totals_of(family, [100 - least, least])) == pytest.approx(
-        handicap_of_ratios([1.0, 0.5], 100, P - len(shared))
+        handicap_of_ratios([1.0, 0.5], [100 - least, least], P - len(shared))
     )
     for weight in ([100.01 - least, least - 0.01], [least - 0.01, 100.01 - least], [100.0, 0.0]):
         assert family.handicap(params, totals_of(family, weight)) == np.inf
@@ -778,14 +780,16 @@ def handicap_at(model, params, X):
 
 
 @pytest.mark.parametrize(
-    ("n_exact", "winner"), [(4, "one"), (10, "one"), (20, "one"), (25, "exact"), (40, "exact")]
+    ("n_exact", "winner"), [(4, "one"), (10, "one"), (12, "one"), (20, "exact"), (40, "exact")]
 )
 @pytest.mark.parametrize("sampled", [False, True])
 def test_the_handicap_decides(n_exact, winner, sampled):
     model, X, starts = noisy_line_and_exact_one(n_exact)
     fits = {kind: fit_em(model, params, X) for kind, params in starts.items()}
     gain = fits["exact"].objective - fits["one"].objective
-    handicap = 3 * 4 * np.log(60 + n_exact)  # of a place and a noise in two coefficients
+    weight = model.expectation(fits["exact"].params)(batch_of(X)).stats.family.weight
+    handicap = handicap_of_ratios(fits["exact"].params.family.dispersion, weight, 2)
+    assert handicap > 3 * 4 * np.log(1 + weight[1])  # of a place and a noise in two coefficients
     assert gain > 5  # in any case the likelihood is higher where dispersions rest
     assert (gain > handicap) == (winner == "exact")
     handicaps = {"exact": handicap, "one": 0.0}
