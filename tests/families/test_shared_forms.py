@@ -391,7 +391,8 @@ def test_what_data_force_costs_no_iterations(extra, name):
         if extra == "constant":  # it earns nothing, and costs nothing
             of_two = fit.params.family
             of_two = without.family.marginal(of_two, np.arange(2))
-            here = handicap_at(without, fit.params._replace(family=of_two), X)
+            stats = bound.expectation(fit.params)(batch_of(wide)).stats
+            here = without.family.handicap(of_two, stats.family)
             assert handicap_at(bound, fit.params, wide) == pytest.approx(here, rel=1e-6)
             assert (here > 1e-6) == (not name.startswith("tied"))
         if name.startswith("V"):
