@@ -39,40 +39,39 @@ for ranking in ("likelihood", "evidence"):
 # %%
 # The handicap
 # ------------
-# Of a component in two features that is as wide as all data in one direction, and thin in another: what
-# one row of the whole would cost it, but no more than its parameters can be worth by luck. Each row that
-# lies in it earns half the logarithm by which it is thinner.
-n, d = 60, 2
-thinness = np.logspace(0, -9, 400)  # least eigenvalue of the covariance, where all data have 1
-one_row = 0.5 * ((1 + 1 / thinness) + np.log(thinness) - d)
-luck = 3 * (d + 2) * np.log(n)
-handicap = np.minimum(one_row, luck)
+# Of a component in two features that is like the others in one direction, and thin in the other: how unlike
+# the others it is, but no more than its parameters can be worth by luck to so many rows. Each row that lies
+# in it earns half the logarithm by which it is thinner.
+d = 2
+thinness = np.logspace(0, -9, 400)  # least eigenvalue of the covariance, where those of the others have 1
+unlike = 0.5 * (thinness + 1 / thinness) - 1
 
 # %%
 # The picture
 # -----------
-# On the left, a component is taken where what its rows earn is above the handicap.
+# On the left, a component is taken where what its rows earn is above what they pay.
 import matplotlib.pyplot as plt
 
 from emlearn.display import MixtureDisplay
 
 figure, axes = plt.subplots(1, 3, figsize=(14, 4.6), layout="constrained")
 ax = axes[0]
-for rows, grey, height in ((5, "0.65", 25), (10, "0.45", 66), (30, "0.2", 66)):
+for rows, shade, height in ((5, 0.35, 27), (10, 0.6, 48), (30, 1.0, 66)):
     earned = rows * 0.5 * np.log(1 / thinness)
-    ax.plot(thinness, earned, color=grey, linewidth=1.2)
+    paid = np.minimum(unlike, 3 * (d + 2) * np.log(1 + rows))
+    ax.plot(thinness, earned, color="0.2", alpha=shade, linewidth=1.5)
+    ax.plot(thinness, paid, color="C3", alpha=shade, linewidth=2)
     at = np.searchsorted(earned, height)
-    style = {"xytext": (5, -2), "textcoords": "offset points", "va": "top", "color": grey}
+    style = {"xytext": (6, -2), "textcoords": "offset points", "va": "top", "color": "0.2", "alpha": shade}
     ax.annotate(f"{rows} rows earn", (thinness[at], height), **style)
-ax.plot(thinness, handicap, color="C3", linewidth=2.5)
-ax.text(10**-2.3, luck + 1, "handicap", color="C3", va="bottom", weight="bold")
+    ax.text(1.5e-9, paid[-1] + 0.8, f"{rows} rows pay", color="C3", ha="right", va="bottom", weight="bold")
 ax.set(
     xscale="log",
     xlim=(1, 1e-9),
     ylim=(0, 80),
-    xlabel="least eigenvalue of the covariance",
+    xlabel="least eigenvalue, relative to the others",
     ylabel="nats",
-    title=f"What a thin component pays and earns\n({n} rows, {d} features)",
+    title=f"What a thin component pays and earns\n({d} features)",
 )
 for ax, (ranking, fit) in zip(axes[1:], fits.items(), strict=True):
     MixtureDisplay.from_estimator(fit, X, ax=ax, n_sd=(2,))

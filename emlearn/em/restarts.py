@@ -375,14 +375,15 @@ def _finish_on_all(finalists: list[_Run], model: EMModel, batches: Batches, sett
         start = Start(run.start.kind, partial(getattr, run.last.reached, "params"))
         again.append(_Run(model, batches, settings, start, run.number))
         again[-1].advance(1)
-    again = [run for run in again if not run.message]
-    if not again:
-        raise ValueError("The finalists of the race failed on the whole data.")
-    best = max(again, key=_Run.rank)
-    best.advance(math.inf)
-    if best.message:
-        raise ValueError(f"The best start failed on the whole data: {best.message}")
-    return best
+    # One that fails, or turns out to be luck, gives way to the next.
+    while sound := [run for run in again if not run.message]:
+        best = max(sound, key=_Run.rank)
+        if best.is_done:
+            return best
+        best.advance(math.inf)
+    raise ValueError(
+        f"All finalists of the race failed on the whole data; the first one with: {again[0].message}"
+    )
 
 
 class _Run:

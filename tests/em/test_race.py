@@ -390,6 +390,40 @@ def test_starts_that_come_late_run_on_all_of_the_data():
     assert not asked
 
 
+class SeenThrough(Hills):
+    """In all data, and at the end, the height of hill 1 shows to be luck."""
+
+    def handicap(self, params, stats):
+        return np.inf if self.gives_way(params, stats) else super().handicap(params, stats)
+
+    def gives_way(self, params, stats):
+        return int(params.hill[0]) == 1 and stats[0] == N and abs(params.error[0]) < 0.1
+
+
+class FailsLate(SeenThrough):
+    """... to have no next step there."""
+
+    def maximize(self, stats, params):
+        if self.gives_way(params, stats):
+            raise np.linalg.LinAlgError("a cliff")
+        return super().maximize(stats, params)
+
+
+@pytest.mark.parametrize("kind", [SeenThrough, FailsLate])
+def test_a_winner_of_the_part_that_turns_out_to_be_none_gives_way(kind):
+    model, part = kind(RANKED.heights), {"sample": ROWS[:10], "acceleration": "none"}
+    result = race(model, starts_at([0, 1], error=0.5), ROWS, **part)
+    assert won(result) == 0
+    assert result.restarts.starts[0].status == "best"
+    assert result.best.objective == pytest.approx(RANKED.heights[0], abs=1e-3)
+    alone = starts_at([1, 1], error=0.5)
+    if kind is SeenThrough:  # there is no other
+        assert won(race(model, alone, ROWS, **part)) == 1
+    else:
+        with pytest.raises(ValueError, match=r"finalists of the race failed on the whole data; .*: a cliff"):
+            race(model, alone, ROWS, **part)
+
+
 def test_the_winner_is_what_a_fit_alone_gives():
     result = race(Slow([10.0, 99.0]), starts_at([0, 1]), ROWS, tol=1e-6)
     alone = fit_em(Slow([10.0, 99.0]), at(1), ROWS, tol=1e-6)
