@@ -302,11 +302,21 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 "warm_start=True goes on from the last fit, which annealing would melt: drop one of them."
             )
+        given = self._places_given() if schedule else []
+        if given:
+            raise ValueError(
+                f"{' and '.join(given)} tell where components begin, which annealing would melt: drop one or "
+                "the other."
+            )
         if self.assignment == "sampled" and self.acceleration not in ("auto", "none"):
             raise ValueError(
                 f"acceleration={self.acceleration!r} extrapolates what converges, but assignment='sampled' "
                 "makes a chain of draws: leave it at 'auto'."
             )
+
+    def _places_given(self):
+        """Names of the parameters by which a user said where components begin, of those that may move."""
+        return []
 
     def _schedule(self):
         """Inverse temperatures of `annealing`, the last one 1; none without."""
