@@ -529,6 +529,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
 
     def _publish_objective(self, plan, best):
         """Attributes of what was reached, in the user's units."""
+        self._bounds_are_per = plan.size
         self.log_likelihood_ = best.log_likelihood - plan.log_volume
         self.lower_bound_ = self.log_likelihood_ / plan.size
         if getattr(plan.model, "assignment", "soft") == "hard":  # that was of what is seen and hidden together

@@ -282,7 +282,7 @@ def _check_numbers(tol: Any, max_iter: Any, n_draws: Any, max_draws: Any) -> Non
     for name, value in (("max_iter", max_iter), ("n_draws", n_draws), ("max_draws", max_draws)):
         if not isinstance(value, Integral):
             raise ValueError(f"{name}={value!r} must be an integer.")
-    if not tol > 0:
+    if not float(tol) > 0:
         raise ValueError(f"tol={tol} must be positive: draws never tell that nothing at all is left.")
     if max_iter < 1:
         raise ValueError(f"max_iter={max_iter} must be at least 1.")

@@ -508,6 +508,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     def _publish_objective(self, plan, best):
         self.lower_bounds_ = [value - plan.log_volume for value in best.history]
         self.lower_bound_ = self.lower_bounds_[-1]
+        self._bounds_are_per = 1.0
 
     def _unless_parted(self):
         """Nothing: components that are empty are all alike, as they should be."""
