@@ -304,8 +304,9 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             )
         given = self._places_given() if schedule else []
         if given:
+            tell = "tells" if len(given) == 1 else "tell"
             raise ValueError(
-                f"{' and '.join(given)} tell where components begin, which annealing would melt: drop one or "
+                f"{' and '.join(given)} {tell} where components begin, which annealing would melt: drop one or "
                 "the other."
             )
         if self.assignment == "sampled" and self.acceleration not in ("auto", "none"):

@@ -538,13 +538,15 @@ def test_starting_values_that_would_melt_are_refused():
         {"precisions_init": [np.eye(2)] * 3},
         {"init_params": labels},
     ):
-        with pytest.raises(ValueError, match=f"{next(iter(given))} tell where components begin.*would melt"):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} tells where components begin.*would melt"):
             GaussianMixtureEM(3, annealing=True, **given).fit(X)
+    with pytest.raises(ValueError, match="means_init and weights_init tell where"):
+        GaussianMixtureEM(3, annealing=True, means_init=APART, weights_init=[0.2, 0.3, 0.5]).fit(X)
     counts = np.repeat([1, 9, 1], 20)[:, None]
     places = {"emission": "poisson", "emission_init": {"rates": [[8.0], [2.0]]}}
-    with pytest.raises(ValueError, match="emission_init tell where components begin"):
+    with pytest.raises(ValueError, match="emission_init tells where components begin"):
         HMMEM(2, annealing=True, **places).fit(counts)
-    with pytest.raises(ValueError, match="means_init tell where components begin"):
+    with pytest.raises(ValueError, match="means_init tells where components begin"):
         HMMEM(3, annealing=True, means_init=APART).fit(X)
     held = HMMEM(2, annealing=[0.1, 1.0], fixed=("rates",), random_state=0, **places).fit(counts)
     np.testing.assert_array_equal(held.rates_, [[8.0], [2.0]])
