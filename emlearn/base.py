@@ -302,11 +302,22 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 "warm_start=True goes on from the last fit, which annealing would melt: drop one of them."
             )
+        given = self._places_given() if schedule else []
+        if given:
+            tell = "tells" if len(given) == 1 else "tell"
+            raise ValueError(
+                f"{' and '.join(given)} {tell} where components begin, which annealing would melt: drop one or "
+                "the other."
+            )
         if self.assignment == "sampled" and self.acceleration not in ("auto", "none"):
             raise ValueError(
                 f"acceleration={self.acceleration!r} extrapolates what converges, but assignment='sampled' "
                 "makes a chain of draws: leave it at 'auto'."
             )
+
+    def _places_given(self):
+        """Names of the parameters by which a user said where components begin, of those that may move."""
+        return []
 
     def _schedule(self):
         """Inverse temperatures of `annealing`, the last one 1; none without."""
@@ -519,6 +530,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
 
     def _publish_objective(self, plan, best):
         """Attributes of what was reached, in the user's units."""
+        self._bounds_are_per = plan.size
         self.log_likelihood_ = best.log_likelihood - plan.log_volume
         self.lower_bound_ = self.log_likelihood_ / plan.size
         if getattr(plan.model, "assignment", "soft") == "hard":  # that was of what is seen and hidden together

@@ -28,6 +28,9 @@ class ConvergenceDisplay:
         Which of them were reached by extrapolation.
     others : sequence of array-like, default=()
         The same total for other starts.
+    quantity : str, default="log-likelihood"
+        What it is that climbs: where rows are assigned to one component each it is the log-likelihood of rows
+        and components, in Bayesian fits the lower bound of the log evidence.
 
     Attributes
     ----------
@@ -73,10 +76,12 @@ class ConvergenceDisplay:
         *,
         extrapolated: ArrayLike | None = None,
         others: Sequence[ArrayLike] = (),
+        quantity: str = "log-likelihood",
     ) -> None:
         self.log_likelihood = log_likelihood
         self.extrapolated = extrapolated
         self.others = others
+        self.quantity = quantity
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None, **kwargs: Any) -> Self:
@@ -96,14 +101,17 @@ class ConvergenceDisplay:
         display : ConvergenceDisplay
         """
         check_is_fitted(estimator, "lower_bounds_")
-        bound = estimator.lower_bound_
-        total = getattr(estimator, "log_likelihood_", bound)  # a bound of the evidence is a total already
-        total_weight = total / bound if bound else 1.0
-        best = np.asarray(estimator.lower_bounds_) * total_weight
+        best = np.asarray(estimator.lower_bounds_) * estimator._bounds_are_per
+        quantity = "log-likelihood"
+        if not hasattr(estimator, "log_likelihood_"):
+            quantity = "lower bound of log evidence"
+        elif estimator.assignment == "hard":
+            quantity = "log-likelihood with assignments"
         display = cls(
             best,
             extrapolated=np.asarray(estimator.extrapolated_, dtype=bool),
             others=_other_starts(best, [start.history for start in estimator.restarts_.starts]),
+            quantity=quantity,
         )
         return display.plot(ax=ax, **kwargs)
 
@@ -159,9 +167,10 @@ class ConvergenceDisplay:
         )
         # Bad starts may begin far below: they are cut off, or they would press all else flat.
         height = max(np.ptp(best), 1e-9 * (1 + abs(best[-1])))
-        ax.set_ylim(best[0] - 0.05 * height, max(best[-1], *map(max, self.others), best[0]) + 0.08 * height)
+        top = max([best.max(), *map(max, self.others)])
+        ax.set_ylim(best.min() - 0.05 * height, top + 0.08 * height)  # a chain of draws may fall
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.set(xlabel="iteration", ylabel="log-likelihood (nats)")
+        ax.set(xlabel="iteration", ylabel=f"{self.quantity} (nats)")
         if legend:
             ax.legend()
         return self

@@ -113,7 +113,7 @@ class MixtureDisplay:
         Parameters
         ----------
         estimator : GaussianMixtureEM or BayesianGaussianMixtureEM
-            Fitted.
+            Fitted. Of a Bayesian mixture only components that hold more than half a row are drawn.
         X : array-like of shape (n, d)
             Rows to draw, in all features of the fit.
         features : int, str, or sequence of one or two of them, default=None
@@ -138,12 +138,17 @@ class MixtureDisplay:
         params = family.in_units(estimator._params.family, estimator._units)
         known = getattr(estimator, "feature_names_in_", None)
         names = [f"feature {i}" for i in index] if known is None else known[index]
+        K = len(estimator.weights_)
+        n_held = max(getattr(estimator, "n_effective_components_", K), 1)
+        held = np.sort(np.argsort(-estimator.weights_, kind="stable")[:n_held])
+        if n_held < K:
+            kwargs = {"labels": [f"component {k}" for k in held], **kwargs}
         display = cls(
-            resp=estimator.predict_proba(X),
+            resp=estimator.predict_proba(X)[:, held],
             X=np.asarray(X)[:, index].astype(np.float64),
-            weights=estimator.weights_,
-            means=family.mean(params)[:, index],
-            covariances=family.covariance(params)[:, index[:, None], index],
+            weights=estimator.weights_[held],
+            means=family.mean(params)[held][:, index],
+            covariances=family.covariance(params)[held][:, index[:, None], index],
             feature_names=[str(name) for name in names],
         )
         return display.plot(ax=ax, **kwargs)

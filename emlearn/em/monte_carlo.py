@@ -29,6 +29,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from math import ceil
+from numbers import Integral, Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,14 +111,14 @@ class MonteCarloModel(EMModel):
         hidden : array of shape (n_draws, n_units, ...), tuple of such arrays, or Draws
             Draws from the posterior, or `Draws` from anything wider, with its log density: they are weighted.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no sample_hidden.")
 
     def log_joint(self, params: Any, batch: Batch, hidden: Any) -> FloatArray:
         """Log density (n_draws, n_units) of data and hidden values together.
 
         Constants may be left out; where draws are weighted the log-likelihood reported lacks them too.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no log_joint.")
 
     def statistics(self, params: Any, batch: Batch, hidden: Any, resp: FloatArray) -> Tree:
         """Sums over draws and units of ``resp`` (n_draws, n_units) times what `maximize` needs.
@@ -125,7 +126,7 @@ class MonteCarloModel(EMModel):
         ``resp`` is the weight of a unit, shared out among its draws. ``params`` are those of the E-step, about
         which a partial M-step takes its derivatives.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} has no statistics.")
 
 
 class MonteCarloStep(NamedTuple):
@@ -207,8 +208,8 @@ def fit_mcem(
     Raises
     ------
     ValueError
-        If ``tol``, ``max_iter`` or numbers of draws cannot be, or if draws or their log densities are not
-        finite, of a wrong shape, or all without weight.
+        If ``model`` is no instance of a `MonteCarloModel`, ``tol``, ``max_iter``, numbers of draws or weights
+        cannot be, or draws or their log densities are not finite, of a wrong shape, or all without weight.
 
     References
     ----------
@@ -236,6 +237,8 @@ def fit_mcem(
     >>> result.converged, bool(abs(result.params[0] - 2.5) < 0.05)
     (True, True)
     """
+    if not isinstance(model, MonteCarloModel):
+        raise ValueError(f"model must be an instance of a subclass of MonteCarloModel, not {model!r}.")
     _check_numbers(tol, max_iter, n_draws, max_draws)
     batches, rng = as_batches(data), check_random_state(random_state)
     history: list[MonteCarloStep] = []
@@ -273,8 +276,13 @@ def fit_mcem(
     )
 
 
-def _check_numbers(tol: float, max_iter: int, n_draws: int, max_draws: int) -> None:
-    if not tol > 0:
+def _check_numbers(tol: Any, max_iter: Any, n_draws: Any, max_draws: Any) -> None:
+    if not isinstance(tol, Real):
+        raise ValueError(f"tol={tol!r} must be a number.")
+    for name, value in (("max_iter", max_iter), ("n_draws", n_draws), ("max_draws", max_draws)):
+        if not isinstance(value, Integral):
+            raise ValueError(f"{name}={value!r} must be an integer.")
+    if not float(tol) > 0:
         raise ValueError(f"tol={tol} must be positive: draws never tell that nothing at all is left.")
     if max_iter < 1:
         raise ValueError(f"max_iter={max_iter} must be at least 1.")
@@ -445,6 +453,12 @@ class _Trial:
         self._pairs = [(_Half(model, params, batch), _Half(model, params, batch)) for batch in batches]
         if not self._pairs:
             raise ValueError("The data holds no rows.")
+        weights = np.concatenate([half.unit_weight for half, _ in self._pairs])
+        if not (weights >= 0).all() or not weights.any():
+            raise ValueError(
+                f"Weights must be 0 or more, and not all 0, but lie between {weights.min():.6g} and "
+                f"{weights.max():.6g}."
+            )
         self.draw(n_draws)
 
     def draw(self, n_draws: int) -> None:

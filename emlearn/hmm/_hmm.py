@@ -133,7 +133,8 @@ class HMMEM(DensityMixin, EMMixin):
     annealing : bool or array-like of shape (n_temperatures,), default=False
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.7, 0.85, 1: where it is
-        hotter, states melt into one.
+        hotter, states melt into one. `means_init` and `emission_init` would melt, and are refused beside it,
+        unless they are held `fixed`.
     sequence_id : str, default=None
         Column, or index level, of a DataFrame that says to which sequence a row belongs.
     algorithm : {"viterbi", "posterior"}, default="viterbi"
@@ -454,6 +455,11 @@ class HMMEM(DensityMixin, EMMixin):
             part_share=sample.weight @ sample.lengths / (len(rows) if weight is None else row_weight.sum()),
             again=worst_explained(model, some, data, part, unit, rng, put),
         )
+
+    def _places_given(self):
+        if set(held_names(self)) - {"startprob", "transmat"}:
+            return []  # what is held tells states apart at any temperature
+        return [name for name in ("means_init", "emission_init") if getattr(self, name) is not None]
 
     def _read(self, X, groups, lengths, *, reset):
         return read_sequences(

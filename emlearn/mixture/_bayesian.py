@@ -18,6 +18,7 @@ from emlearn._sample import portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, RandomState
 from emlearn.em import ACCELERATIONS, LatentModel, LatentPair, Start
+from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams, NormalWishart, VariationalGaussian
 from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.covariance_types import STRUCTURES
@@ -97,7 +98,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     prior : MixturePosterior, default=None
         `posterior_` of another fit: what was learnt there, component by component, is the prior here. Fits of
         batches one after another so become a fit of all of them. In place of the priors of means and
-        covariances, and of the concentration of a Dirichlet distribution.
+        covariances, and of the concentration of a Dirichlet distribution. It is the only start, too.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
@@ -363,6 +364,13 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         twice = [name for name in names if getattr(self, name) is not None]
         if twice:
             raise ValueError(f"prior says all that {' and '.join(twice)} would: give one or the other.")
+        if not isinstance(self.init_params, str):
+            raise ValueError("prior says where components begin, as init_params does: give one or the other.")
+        for name, part in zip(("weights", "components", "unseen"), self.prior, strict=True):
+            if not all(np.isfinite(leaf).all() for leaf in leaves(part)):
+                raise ValueError(f"prior has {name} that are not finite: give the posterior_ of a fit.")
+        if (np.asarray(self.prior.weights) < 0).any():
+            raise ValueError("prior has negative weights: give the posterior_ of a fit.")
         if np.shape(self.prior.weights) != (K,):
             raise ValueError(f"prior has {np.size(self.prior.weights)} weights, but n_components={K}.")
         for part, n in ((self.prior.components, K), (self.prior.unseen, 1)):
@@ -500,6 +508,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     def _publish_objective(self, plan, best):
         self.lower_bounds_ = [value - plan.log_volume for value in best.history]
         self.lower_bound_ = self.lower_bounds_[-1]
+        self._bounds_are_per = 1.0
 
     def _unless_parted(self):
         """Nothing: components that are empty are all alike, as they should be."""

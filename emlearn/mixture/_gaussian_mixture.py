@@ -104,6 +104,7 @@ class GaussianMixtureEM(MixtureOfRows):
     annealing : bool or array-like of shape (n_temperatures,), default=False
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
+        Starting values that are given would melt, and are refused beside it.
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
@@ -295,7 +296,16 @@ class GaussianMixtureEM(MixtureOfRows):
 
     @property
     def _gives_order(self):
-        return gives_order(self)
+        return gives_order(self) and not self._schedule()  # what a callable numbers melts
+
+    def _places_given(self):
+        names = [
+            name
+            for name in ("means_init", "precisions_init", "weights_init")
+            if getattr(self, name) is not None
+        ]
+        init = self.init_params
+        return names if isinstance(init, str) or callable(init) else [*names, "init_params"]
 
     def _starts(self, model, sample, X, weight, units, rng):
         return choose_starts(self, model, sample, X, weight, units, rng)

@@ -656,9 +656,37 @@ def test_a_share_is_legible_in_its_cell():
 @pytest.mark.filterwarnings("ignore:.*starts ended at.*:sklearn.exceptions.ConvergenceWarning")
 def test_bayesian_mixtures_are_drawn_alike():
     X = load_old_faithful().data
-    fit = BayesianGaussianMixtureEM(3, n_init=3, random_state=0).fit(X)
+    fit = BayesianGaussianMixtureEM(2, n_init=3, random_state=0).fit(X)
     display = MixtureDisplay.from_estimator(fit, X)
     np.testing.assert_allclose(display.means, fit.means_, rtol=1e-12)
     np.testing.assert_allclose(display.covariances, fit.covariances_, rtol=1e-10)
     progress = ConvergenceDisplay.from_estimator(fit)
     np.testing.assert_allclose(progress.log_likelihood, fit.lower_bounds_, rtol=1e-12)
+    assert progress.ax_.get_ylabel() == "lower bound of log evidence (nats)"
+
+
+def test_empty_components_are_not_drawn():
+    X = load_old_faithful().data
+    fit = BayesianGaussianMixtureEM(5, random_state=0).fit(X).reorder([4, 1, 2, 0, 3])
+    assert fit.n_effective_components_ == 2
+    display = MixtureDisplay.from_estimator(fit, X)
+    np.testing.assert_array_equal(display.weights, fit.weights_[[1, 3]])
+    np.testing.assert_allclose(display.means, fit.means_[[1, 3]], rtol=1e-12)
+    assert [text.get_text()[:11] for text in display.ax_.get_legend().get_texts()] == [
+        "component 1",
+        "component 3",
+    ]
+
+
+def test_what_hard_and_sampled_fits_climb_is_drawn():
+    X = load_old_faithful().data
+    hard = GaussianMixtureEM(2, assignment="hard", random_state=0).fit(X)
+    display = ConvergenceDisplay.from_estimator(hard)
+    np.testing.assert_allclose(display.log_likelihood, np.multiply(hard.lower_bounds_, len(X)), rtol=1e-12)
+    assert len(display.others) == len(hard.restarts_.starts) - 1 > 0
+    assert display.ax_.get_ylabel() == "log-likelihood with assignments (nats)"
+    chain = GaussianMixtureEM(2, assignment="sampled", max_iter=30, n_init=2, random_state=0).fit(X)
+    display = ConvergenceDisplay.from_estimator(chain)
+    lowest, highest = display.ax_.get_ylim()
+    assert lowest < min(display.log_likelihood)
+    assert highest > max(display.log_likelihood)

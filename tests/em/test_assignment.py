@@ -530,6 +530,39 @@ def test_ways_that_do_not_go_together(kind):
         make(kind, assignment="sampled", acceleration="squarem").fit(*problem(kind))
 
 
+def test_starting_values_that_would_melt_are_refused():
+    X, labels = rows_of(60)
+    for given in (
+        {"means_init": APART},
+        {"weights_init": [0.2, 0.3, 0.5]},
+        {"precisions_init": [np.eye(2)] * 3},
+        {"init_params": labels},
+    ):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} tells where components begin.*would melt"):
+            GaussianMixtureEM(3, annealing=True, **given).fit(X)
+    with pytest.raises(ValueError, match="means_init and weights_init tell where"):
+        GaussianMixtureEM(3, annealing=True, means_init=APART, weights_init=[0.2, 0.3, 0.5]).fit(X)
+    counts = np.repeat([1, 9, 1], 20)[:, None]
+    places = {"emission": "poisson", "emission_init": {"rates": [[8.0], [2.0]]}}
+    with pytest.raises(ValueError, match="emission_init tells where components begin"):
+        HMMEM(2, annealing=True, **places).fit(counts)
+    with pytest.raises(ValueError, match="means_init tells where components begin"):
+        HMMEM(3, annealing=True, means_init=APART).fit(X)
+    held = HMMEM(2, annealing=[0.1, 1.0], fixed=("rates",), random_state=0, **places).fit(counts)
+    np.testing.assert_array_equal(held.rates_, [[8.0], [2.0]])
+    np.testing.assert_array_equal(held.predict(counts), (counts[:, 0] == 1).astype(int))
+
+
+def test_annealed_answers_of_a_callable_are_sorted():
+    X, _ = rows_of(90)
+    X = np.vstack([X, APART[2] + 0.1 * X[:30]])  # the third is the largest
+    for seed in range(4):
+        fit = GaussianMixtureEM(
+            3, n_init=1, init_params=lambda X, K, rng: np.arange(len(X)) % K, annealing=True, random_state=seed
+        ).fit(X)
+        assert (np.diff(fit.weights_) <= 0).all()
+
+
 def test_melted_components_part_when_they_are_shaken():
     X, _ = rows_of(150)
     model = LatentModel(MixtureWeights(), Gaussian(COVARIANCE_SHAPES["tied_spherical"]))

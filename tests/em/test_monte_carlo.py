@@ -11,6 +11,7 @@ from emlearn.em import (
     Batches,
     Draws,
     EStep,
+    LatentModel,
     MonotonicityWarning,
     MonteCarloModel,
     Positive,
@@ -19,6 +20,8 @@ from emlearn.em import (
     fit_mcem,
     monte_carlo,
 )
+from emlearn.families import Poisson
+from emlearn.latent import MixtureWeights
 from emlearn.testing import check_model
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "plot_random_intercepts.py"
@@ -455,11 +458,32 @@ def test_bad_models_are_named(name):
         ({"max_iter": 0}, "max_iter=0 must be at least 1"),
         ({"n_draws": 9}, "n_draws=9 must be at least 10"),
         ({"max_draws": 49}, "max_draws=49 must be at least n_draws=50"),
+        ({"tol": "small"}, "tol='small' must be a number"),
+        ({"max_iter": 1.5}, "max_iter=1.5 must be an integer"),
+        ({"n_draws": 50.0}, "n_draws=50.0 must be an integer"),
+        ({"max_draws": np.inf}, "max_draws=inf must be an integer"),
     ],
 )
 def test_bad_numbers_are_named(numbers, message):
     with pytest.raises(ValueError, match=message):
         fit_mcem(Intercepts(), start(), people(), **numbers)
+
+
+@pytest.mark.parametrize("model", [Intercepts, 3, None, LatentModel(MixtureWeights(), Poisson())])
+def test_what_is_no_model_of_draws_is_named(model):
+    with pytest.raises(ValueError, match="model must be an instance of a subclass of MonteCarloModel"):
+        fit_mcem(model, start(), people())
+
+
+def test_methods_that_are_not_there_are_named():
+    with pytest.raises(NotImplementedError, match="Bad has no sample_hidden"):
+        fit_mcem(replaced(sample_hidden=MonteCarloModel.sample_hidden), start(), people())
+
+
+@pytest.mark.parametrize("weight", [-1.0, 0.0, np.nan])
+def test_bad_weights_are_named(weight):
+    with pytest.raises(ValueError, match="Weights must be 0 or more, and not all 0"):
+        fit_mcem(Intercepts(), start(), (people(), np.full(len(people()), weight)), random_state=0)
 
 
 def test_no_rows():

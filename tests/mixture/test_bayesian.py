@@ -457,6 +457,7 @@ def test_priors_of_another_kind_are_refused(X):
         ({"n_components": 3}, "prior has 2 weights, but n_components=3"),
         ({"covariance_type": "diag"}, "prior is of another kind"),
         ({"mean_prior": [1.0, 2.0]}, "prior says all that mean_prior would"),
+        ({"init_params": np.arange(len(X)) % 2}, "prior says where components begin, as init_params does"),
         (
             {"weight_concentration_prior_type": KINDS[1], "weight_concentration_prior": 1.0},
             "prior says all that weight_concentration_prior would",
@@ -466,6 +467,14 @@ def test_priors_of_another_kind_are_refused(X):
             mixture(**{"n_components": 2, **kwargs}, prior=posterior).fit(X)
     with pytest.raises(ValueError, match="prior is of another kind"):
         mixture(2, prior=posterior).fit(X[:, :1])
+    components = posterior.components._replace(means=np.full((2, 2), np.nan))
+    for part, message in (
+        ({"components": components}, "prior has components that are not finite"),
+        ({"weights": np.array([1.0, np.inf])}, "prior has weights that are not finite"),
+        ({"weights": -posterior.weights}, "prior has negative weights"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mixture(2, prior=posterior._replace(**part)).fit(X)
 
 
 @pytest.mark.parametrize("name", BAD_WEIGHTS)

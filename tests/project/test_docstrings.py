@@ -28,7 +28,10 @@ OWN_WORDS = {
     "n_jobs": {"MultipleImputation": "has imputations to share out, and no starts"},
     "random_state": {"MultipleImputation": "hands it on to imputer and estimator"},
     "assignment": {"HMMEM": "has paths", "GaussianMixtureEM": "has no groups"},
-    "annealing": {"HMMEM": "has states that melt sooner"},
+    "annealing": {
+        "GaussianMixtureEM": "has starting values that would melt",
+        "HMMEM": "has states that melt sooner",
+    },
     "converged_": {"EMImputer": ONE_WAY, "BayesianGaussianMixtureEM": ONE_WAY},
     "log_likelihood_": {
         **dict.fromkeys(REGRESSIONS, "it is that of the responses given X"),
