@@ -18,7 +18,7 @@ from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
 from emlearn._rare import worst_explained
-from emlearn._sample import ground, near_spread, portfolio, unit_of
+from emlearn._sample import ground, near_spread, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._spikes import spikes
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
@@ -51,8 +51,15 @@ from emlearn.hmm._emissions import (
     parts_of,
     refuse_impossible,
 )
+from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
-from emlearn.latent import ChainParams, stationary_distribution
+from emlearn.hmm._variational import HMMPosterior, Variational, reordered
+from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
+
+INFERENCES = {"em": MaximumLikelihood, "variational": Variational}
+# A state counts where it holds more than this share of a step.
+COUNTS = 0.5
+RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
 
 
 class Forecast(NamedTuple):
@@ -273,14 +280,17 @@ class HMMEM(DensityMixin, EMMixin):
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "emission": [str, dict, object],
+        "inference": [StrOptions(set(INFERENCES))],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "n_mixtures": [Interval(Integral, 1, None, closed="left")],
         "startprob": [StrOptions({"free", "stationary", "uniform"}), "array-like"],
         "transition": [StrOptions({"full", "left-right"}), "array-like"],
-        "startprob_prior": [Interval(Real, 1, None, closed="left"), "array-like", None],
-        "transmat_prior": [Interval(Real, 1, None, closed="left"), "array-like", None],
+        "startprob_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
+        "transmat_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "stickiness": [Interval(Real, 0, None, closed="left")],
+        "emission_prior": [dict, None],
+        "prior": [HMMPosterior, None],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -307,6 +317,7 @@ class HMMEM(DensityMixin, EMMixin):
         n_components: int = 2,
         *,
         emission: str | dict[Any, Any] | Emission = "gaussian",
+        inference: Literal["em", "variational"] = "em",
         covariance_type: CovarianceType = "full",
         n_factors: int = 10,
         n_mixtures: int = 2,
@@ -315,6 +326,8 @@ class HMMEM(DensityMixin, EMMixin):
         startprob_prior: ArrayLike | None = None,
         transmat_prior: ArrayLike | None = None,
         stickiness: float = 0.0,
+        emission_prior: dict[Any, Any] | None = None,
+        prior: HMMPosterior | None = None,
         reg_covar: float = 1e-9,
         tol: float = 1e-4,
         max_iter: int = 1000,
@@ -337,6 +350,7 @@ class HMMEM(DensityMixin, EMMixin):
     ) -> None:
         self.n_components = n_components
         self.emission = emission
+        self.inference = inference
         self.covariance_type = covariance_type
         self.n_factors = n_factors
         self.n_mixtures = n_mixtures
@@ -345,6 +359,8 @@ class HMMEM(DensityMixin, EMMixin):
         self.startprob_prior = startprob_prior
         self.transmat_prior = transmat_prior
         self.stickiness = stickiness
+        self.emission_prior = emission_prior
+        self.prior = prior
         self.reg_covar = reg_covar
         self.tol = tol
         self.max_iter = max_iter
@@ -418,20 +434,24 @@ class HMMEM(DensityMixin, EMMixin):
         if labels is not None and (labels < 0).all():
             labels = None
         row_weight = None if weight is None else sequences.per_row(weight)
-        chain, given = bind_chain(self)
+        way = INFERENCES[self.inference](self)
+        chain, given = way.chain()
         if labels is not None:
             check_labels(labels, sequences, self.n_components, chain, given)
         emission = emission_family(self, self.n_features_in_, getattr(self, "feature_names_in_", None))
-        n_steps, n_counted = self._n_steps(sequences.rows, row_weight)
+        emission = way.emission(emission)
+        n_steps, n_counted = self._n_steps(sequences.rows, row_weight, way.least_steps)
         rng = check_random_state(self.random_state)
         rows, of_all = sequences.rows, sequences.lengths
+        total = len(rows) if weight is None else row_weight.sum()
         sample = SequenceSample.of(rows, of_all, weight, labels, self._sample_size(), rng)
-        family, units = self._bind_family(emission, sequences, row_weight, sample)
-        exchangeable = is_exchangeable(self, labels)
+        sample = way.part_of(sample, total)
+        family, about = self._bind_family(emission, sequences, row_weight, sample)
+        units, exchangeable = about.units, is_exchangeable(self, labels)
         free = LatentModel(chain, family)
-        model, starts, put = self._starts(free, sample, units, given, exchangeable, rng)
+        model, starts, put = self._starts(way, free, sample, about, given, exchangeable, rng)
         n_threads = effective_n_jobs(self.n_jobs)
-        unit = unit_of(n_steps, n_counted)
+        self._unit = unit = unit_of(n_steps, n_counted)
         everything = partial(Batches, rows, weight, lengths=of_all, labels=labels, n_threads=n_threads)
         cut = {"units": units, "floats_per_row": self._floats_per_row()}
         data, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
@@ -451,7 +471,7 @@ class HMMEM(DensityMixin, EMMixin):
             exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,
-            part_share=sample.weight @ sample.lengths / (len(rows) if weight is None else row_weight.sum()),
+            part_share=sample.weight @ sample.lengths / total,
             again=worst_explained(model, some, data, part, unit, rng, put),
         )
 
@@ -467,7 +487,7 @@ class HMMEM(DensityMixin, EMMixin):
         d = self.n_features_in_
         return 5 * self.n_components + d * (d + 3) // 2
 
-    def _n_steps(self, rows, row_weight):
+    def _n_steps(self, rows, row_weight, least):
         """Weighted number of steps at which something was observed, and number of those with weight."""
         missing = np.isnan(rows)
         unseen = (missing if row_weight is None else missing[row_weight > 0]).all(axis=0)
@@ -476,7 +496,7 @@ class HMMEM(DensityMixin, EMMixin):
             column = self._column_name(int(np.argmax(unseen)))
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         n_steps = int(np.count_nonzero(seen if row_weight is None else seen & (row_weight > 0)))
-        if n_steps < self.n_components:
+        if n_steps < least:
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many observed steps, but X has "
                 f"n_samples={n_steps}. Reduce n_components."
@@ -484,57 +504,62 @@ class HMMEM(DensityMixin, EMMixin):
         return float(_total(seen, row_weight)), n_steps
 
     def _bind_family(self, family, sequences, row_weight, sample):
-        """The family of the emissions, bound to the data, and the engine's units."""
+        """The family of the emissions, bound to the data, and what there is to know of them."""
         rows = sequences.rows
         near = near_spread(sample.rows, np.repeat(sample.weight, sample.lengths))
-        units, _ = self._choose_units(self._moments(rows, row_weight), family, near)
+        moments = self._moments(rows, row_weight)
+        units, _ = self._choose_units(moments, family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
         counted = rows if row_weight is None else rows[row_weight > 0]
         family = self._bound(family, some, np.nanmax(counted, axis=0), len(counted), sample.size)
         refuse_impossible(self, sequences, family, row_weight=row_weight)
-        return family, units
+        return family, About(rows, row_weight, moments, units)
 
-    def _starts(self, model, sample, units, given, exchangeable, rng):
+    def _starts(self, way, plain, sample, about, given, exchangeable, rng):
         shape = self.n_components, self.n_features_in_
-        means = self.means_init
+        means, allowed = self.means_init, plain.latent.allowed
         if means is not None:
             means = read_array("means_init", means, shapes=[shape], finite=True)
-        make = ChainStarts(
-            model,
-            self.n_components,
-            sample,
-            units,
-            ordered=model.latent.allowed is not None and not np.tril(model.latent.allowed, -1).any(),
+        make = partial(
+            ChainStarts,
+            plain,
+            sample=sample,
+            units=about.units,
+            ordered=allowed is not None and not np.tril(allowed, -1).any(),
             exchangeable=exchangeable,
             floats_per_row=self._floats_per_row(),
         )
-        emission = None
+        here, emission = make(self.n_components), None
         if self.emission_init is not None or held_names(self):
-            emission = GivenEmission(self, model.family, make.everything().family, units)
-            model = LatentModel(model.latent, emission.family)
+            emission = GivenEmission(self, plain.family, here.everything().family, about.units)
+            plain = LatentModel(plain.latent, emission.family)
+        model = way.model(plain, about)
         if self._continues:
-            return model, self._last(model, units, given, make.everything().family), None
-        if self.n_components == 1 and model.family.is_unimodal:
-            starts = [Start("all", make.everything)]
+            return model, self._last(model, about.units, given, allowed, way.like(model, here)), None
+        one = None
+        if self.n_components == 1 and plain.family.is_unimodal:
+            one = Start("all", here.everything)
         elif means is not None:
-            starts = [make.at(means)]
+            one = here.at(means)
         elif emission is not None and emission.places:
-            starts = [Start("given", make.everything)]
-        else:
-            starts = portfolio(make.start, make.kinds, self.n_init, rng)
+            one = Start("given", here.everything)
         put = partial(given_start, chain=given, emission=emission)
-        return model, list(map(put, starts)), put
+        return model, *way.starts(model, make, one, put, exchangeable, rng)
 
-    _form = "emission or covariance_type"
+    _form = "emission, covariance_type or inference"
 
-    def _last(self, model, units, given, some):
-        """The last fit's parameters in new units, of the form of ``some``, as the only start."""
+    @property
+    def _floor_matters(self):
+        return self.prior is None and self.emission_prior is None
+
+    def _last(self, model, units, given, allowed, like):
+        """The last fit's parameters in new units, of the form of ``like``, as the only start."""
         chain, emitted = self._params
         fits = len(chain.start) == self.n_components and self._made_with == self._making()
-        if fits and [leaf.shape for leaf in leaves(emitted)] != [leaf.shape for leaf in leaves(some)]:
+        if fits and [leaf.shape for leaf in leaves(emitted)] != [leaf.shape for leaf in leaves(like)]:
             raise ValueError("warm_start=True continues the last fit, but X has other categories now.")
         if fits:
-            check_allowed("The last fit's transmat_", chain.transition, model.latent.allowed)
+            check_allowed("The last fit's transmat_", self._views.expected.chain.transition, allowed)
         if model.latent.fixed_start and given.start is not None:
             chain = chain._replace(start=given.start)
         return self._warm_start(model, units, fits, latent=chain)
@@ -542,30 +567,72 @@ class HMMEM(DensityMixin, EMMixin):
     def _making(self):
         """What the form of the parameters depends on."""
         emission = repr(sorted(self.emission.items(), key=str)) if isinstance(self.emission, dict) else None
-        form = self.covariance_type, self.n_factors, self.n_mixtures, self.n_features_in_
+        form = self.covariance_type, self.n_factors, self.n_mixtures, self.n_features_in_, self.inference
         return emission or repr(self.emission), *form
 
     def _order(self, plan, params):
-        """The order of states: by their means, or by how often they are visited where there are none."""
+        """The order of states: by their means, or by how often they are visited where there are none.
+
+        States that a prior alone keeps alive come last.
+        """
+        views = views_of(plan.model, params)
+        chain, family, emitted = views.expected
         keys = []
-        if plan.model.family.has_moments:
-            means = plan.model.family.mean(params.family)
-            keys = [column for column in means.T if not np.isnan(column).any()]
+        if family.has_moments:
+            keys = [column for column in family.mean(emitted).T if not np.isnan(column).any()]
         if not keys:
-            chain = params.latent
             visits = stationary_distribution(chain.transition, plan.model.latent.start_of(chain))
             keys = [-np.round(visits, 9)]
+        if views.is_distribution:
+            keys.insert(0, views.n_steps <= COUNTS * plan.unit)
         return np.lexsort(keys[::-1])
 
     def _take(self, model, params, units):
-        chain, emitted = params
-        chain = chain._replace(start=model.latent.start_of(chain))
-        self._model, self._params, self._units = model, LatentPair(chain, emitted), units
+        start = model.latent.start_of(params.latent)
+        params = params._replace(latent=params.latent._replace(start=start))
+        self._model, self._params, self._units = model, params, units
+        self._views = views_of(model, params)
+        chain, family, emitted = self._views.expected
         in_the_long_run = stationary_distribution(chain.transition, chain.start)
         fields = {"startprob": chain.start.copy(), "transmat": chain.transition.copy()}
         fields["stationary_distribution"] = in_the_long_run
-        self._publish(fields | self._fields_of_emission(model.family, model.family.in_units(emitted, units)))
-        self.n_parameters_ = model.latent.n_parameters(chain) + model.family.n_parameters(emitted)
+        if self._views.is_distribution:
+            fields["n_effective_components"] = int(np.sum(self._views.n_steps > COUNTS * self._unit))
+        self._publish(fields | self._fields_of_emission(family, family.in_units(emitted, units)))
+        self.n_parameters_ = model.latent.n_parameters(params.latent) + family.n_parameters(emitted)
+
+    def _publish_objective(self, plan, best):
+        super()._publish_objective(plan, best)
+        if self._views.is_distribution:  # a bound of what all data are worth, and no likelihood
+            del self.log_likelihood_
+            self.lower_bounds_ = [value - plan.log_volume for value in best.history]
+            self.lower_bound_ = self.lower_bounds_[-1]
+
+    @property
+    def posterior_(self) -> HMMPosterior:
+        """All that was learnt, in the units of X, as `prior` of another fit."""
+        check_is_fitted(self)
+        if not self._views.is_distribution:
+            raise AttributeError("posterior_ is of inference='variational': by EM parameters have none.")
+        chain, emitted = self._params
+        emission = tree_map(np.copy, self._model.family.in_units(emitted, self._units))
+        return HMMPosterior(chain.start.copy(), chain.transition.copy(), emission)
+
+    def reorder(self, order: ArrayLike) -> Self:
+        check_is_fitted(self)
+        if self._views.is_distribution:  # states may have priors of their own
+            self._model = reordered(self._model, self._read_order(order))
+        return super().reorder(order)
+
+    reorder.__doc__ = EMMixin.reorder.__doc__
+
+    def _divergence(self, other):
+        mine, theirs = (fitted._views.expected for fitted in (self, other))
+        return mine.family.divergence(
+            mine.family.in_units(mine.emitted, self._units),
+            theirs.family,
+            theirs.family.in_units(theirs.emitted, other._units),
+        )
 
     def _fields_of_emission(self, family, emitted):
         """Parameters of the emissions, under names of their own where all columns have the same."""
@@ -640,6 +707,11 @@ class HMMEM(DensityMixin, EMMixin):
         if isinstance(startprob, str):
             params["startprob"] = startprob
         model = cls._of_legal(K, params)
+        if model.inference != "em":
+            raise ValueError(
+                f"inference={model.inference!r} makes distributions of parameters, but these are known: leave "
+                "it 'em'."
+            )
         chain, _ = bind_chain(model.set_params(fixed=()))
         model.fixed = params.get("fixed", ())
         check_allowed("transmat", transmat, chain.allowed)
@@ -666,23 +738,27 @@ class HMMEM(DensityMixin, EMMixin):
             yield from spikes(self, plan, "state", "steps")
         yield from super()._complaints(plan, best)
 
+    def _unless_parted(self):
+        """Of distributions nothing: states that are empty are all alike, as they should be."""
+        return () if self._views.is_distribution else super()._unless_parted()
+
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _pass(self, X, groups, lengths, function, *outputs):
+    def _pass(self, X, groups, lengths, view, function, *outputs):
         """Fill an array for each output, a shape per row, with ``function(chain, log_prob, batch, seen)``.
 
-        Returns X in normal form, and the arrays in the order of its rows.
+        ``view`` names one of the fit. Returns X in normal form, and the arrays in the order of its rows.
         """
         check_is_fitted(self)
         sequences = self._read(X, groups, lengths, reset=False)
-        family, params = self._model.family, self._params
-        refuse_impossible(self, sequences, family, params.family)
-        density = family.density(params.family)
+        chain, family, emitted = getattr(self._views, view)
+        refuse_impossible(self, sequences, family, emitted)
+        density = family.density(emitted)
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 
         def of_batch(batch):
             seen = density(batch)
-            values = function(params.latent, seen.log_prob, batch, seen)
+            values = function(chain, seen.log_prob, batch, seen)
             for array, value in zip(arrays, values, strict=True):
                 array[batch.rows] = value
 
@@ -700,19 +776,19 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _smooth(self, X, groups, lengths):
         def function(chain, log_prob, batch, seen):
-            return (self._model.latent.posterior(chain, log_prob, batch)[0].T,)
+            return (RECURSIONS.posterior(chain, log_prob, batch)[0].T,)
 
-        return self._pass(X, groups, lengths, function, (self._per_state(), np.float64))
+        return self._pass(X, groups, lengths, "hidden", function, (self._per_state(), np.float64))
 
     def _filter(self, X, groups, lengths):
         """Filtered probabilities and predictive log-densities."""
 
         def function(chain, log_prob, batch, seen):
-            passed = self._model.latent.filter(chain, log_prob, batch)
+            passed = RECURSIONS.filter(chain, log_prob, batch)
             return passed.filtered.T, passed.predictive + seen.shared_log_prob()
 
         outputs = (self._per_state(), np.float64), ((), np.float64)
-        sequences, filtered, predictive = self._pass(X, groups, lengths, function, *outputs)
+        sequences, filtered, predictive = self._pass(X, groups, lengths, "ahead", function, *outputs)
         return sequences, filtered, predictive - self._log_volume(sequences.rows, self._units)
 
     def _per_state(self):
@@ -745,7 +821,7 @@ class HMMEM(DensityMixin, EMMixin):
         def function(chain, log_prob, batch, seen):
             return (self._path(chain, log_prob, batch),)
 
-        sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
+        sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
         return sequences.restore(states)
 
     def decode(
@@ -773,8 +849,8 @@ class HMMEM(DensityMixin, EMMixin):
             return path, given_state[path, np.arange(len(path))] + seen.shared_log_prob()
 
         outputs = ((), np.intp), ((), np.float64)
-        sequences, states, density_there = self._pass(X, groups, lengths, function, *outputs)
-        chain, first = self._params.latent, sequences.offsets[:-1]
+        sequences, states, density_there = self._pass(X, groups, lengths, "hidden", function, *outputs)
+        chain, first = self._views.hidden.chain, sequences.offsets[:-1]
         with np.errstate(divide="ignore"):  # log 0 forbids
             steps = np.log(chain.transition)[np.r_[0, states[:-1]], states]
             steps[first] = np.log(chain.start)[states[first]]
@@ -784,8 +860,8 @@ class HMMEM(DensityMixin, EMMixin):
     def _path(self, chain, log_prob, batch):
         """States of a batch, as `algorithm` says."""
         if self.algorithm == "viterbi":
-            return self._model.latent.viterbi(chain, log_prob, batch)[0]
-        return self._model.latent.posterior(chain, log_prob, batch)[0].argmax(axis=0)
+            return RECURSIONS.viterbi(chain, log_prob, batch)[0]
+        return RECURSIONS.posterior(chain, log_prob, batch)[0].argmax(axis=0)
 
     def predict_proba(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -827,9 +903,9 @@ class HMMEM(DensityMixin, EMMixin):
         def function(chain, log_prob, batch, seen):
             # A generator for each batch, so that threads change nothing.
             rng = np.random.RandomState([seed, int(batch.sequences[0])])
-            return (self._model.latent.draw_paths(chain, log_prob, batch, rng),)
+            return (RECURSIONS.draw_paths(chain, log_prob, batch, rng),)
 
-        sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
+        sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
         return sequences.restore(states)
 
     def filter_proba(
@@ -875,21 +951,21 @@ class HMMEM(DensityMixin, EMMixin):
         if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
             raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
         sequences, filtered, _ = self._filter(X, groups, lengths)
-        chain, emitted = self._params
+        chain = self._views.ahead.chain
         last = filtered[sequences.offsets[1:] - 1]
         proba = np.empty((len(last), n_steps, len(chain.start)))
         for step in range(n_steps):
             last = last @ chain.transition
             proba[:, step] = last
-        mean, covariance = self._moments_of(proba, emitted)
+        mean, covariance = self._moments_of(proba)
         one = sequences.form == "rows" and sequences.n_sequences == 1 and groups is None and lengths is None
         if one and self.sequence_id is None:
             return Forecast(proba[0], mean[0], covariance[0])
         return Forecast(proba, mean, covariance)
 
-    def _moments_of(self, proba, emitted):
+    def _moments_of(self, proba):
         """Mean (..., d) and covariance (..., d, d) of mixtures of the states, in units of X."""
-        family, d = self._model.family, self.n_features_in_
+        (_, family, emitted), d = self._views.ahead, self.n_features_in_
         if not family.has_moments:
             nothing = np.full((*proba.shape[:-1], d), np.nan)
             return nothing, np.full((*nothing.shape, d), np.nan)
@@ -898,7 +974,10 @@ class HMMEM(DensityMixin, EMMixin):
         mean = proba @ means
         centred = means - mean[..., None, :]
         between = np.einsum("...k,...ki,...kj->...ij", proba, centred, centred)
-        return mean, between + np.einsum("...k,kij->...ij", proba, covariances)
+        shares = proba[..., None, None]
+        with np.errstate(invalid="ignore"):  # a state that is impossible may have no covariance
+            within = np.where(shares > 0, shares * covariances, 0.0).sum(axis=-3)
+        return mean, between + within
 
     def score_samples(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -1011,7 +1090,16 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         aic : float
         """
+        self._refuse_criterion("aic")
         return -2 * self._total_score(X, sample_weight, groups, lengths)[0] + 2 * self.n_parameters_
+
+    def _refuse_criterion(self, name):
+        check_is_fitted(self)
+        if self._views.is_distribution:
+            raise ValueError(
+                f"{name} corrects a greatest likelihood, which inference='variational' has not: compare "
+                "lower_bound_ of fits to the same data."
+            )
 
     def bic(
         self,
@@ -1034,6 +1122,7 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         bic : float
         """
+        self._refuse_criterion("bic")
         log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths)
         self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(n_steps)
@@ -1060,7 +1149,7 @@ class HMMEM(DensityMixin, EMMixin):
                 f"n_samples={n_samples}, n_sequences={n_sequences}: ask for at least one step of one sequence."
             )
         rng = check_random_state(self.random_state)
-        chain, emitted = self._params
+        chain, family, emitted = self._views.ahead
         states = np.empty((n, n_samples), dtype=np.intp)
         levels = rng.uniform(size=(n_samples, n, 1))
         cumulative = np.vstack([chain.transition, chain.start]).cumsum(axis=1)[:, :-1]
@@ -1068,7 +1157,7 @@ class HMMEM(DensityMixin, EMMixin):
         for step, level in enumerate(levels):
             state = (cumulative[state] <= level).sum(axis=1)
             states[:, step] = state
-        X = self._model.family.sample(emitted, states.ravel(), rng) * self._units.scale + self._units.shift
+        X = family.sample(emitted, states.ravel(), rng) * self._units.scale + self._units.shift
         if n_sequences is None:
             return X, states[0]
         whole = Sequences(X, np.full(n, n_samples, dtype=np.intp), None, "list")
