@@ -125,7 +125,8 @@ class Variational:
         self._given = [None] * len(parts)
         prior = self._estimator.prior
         if prior is not None:
-            self._given = [prior.emission] if len(parts) == 1 else list(prior.emission)
+            alone = hasattr(prior.emission, "_fields")  # what is of several parts is a plain tuple
+            self._given = [prior.emission] if alone else list(prior.emission)
             if len(self._given) != len(parts):
                 raise ValueError(f"prior is of {len(self._given)} emissions, but there are {len(parts)} here.")
             # A batch of data need not have all categories.
@@ -293,8 +294,8 @@ class _PartOf:
         if type(self._given) is not type(like) or shapes != expected:
             raise ValueError(
                 f"prior is of another kind: {type(self._given).__name__} of shapes {shapes}, but "
-                f"n_components={self._estimator.n_components}, {family} and {self._d} columns need "
-                f"{type(like).__name__} of {expected}."
+                f"n_components={self._estimator.n_components} and {self._d} columns of {type(family).__name__} "
+                f"need {type(like).__name__} of {expected}."
             )
         own = type(common)(family, self._given)
         return replace(own, prior=own.in_units(self._given, self._units.inverse))
@@ -375,11 +376,11 @@ class _PartOf:
         n_categories = family.n_categories
         if said is None:
             counts = [np.full(n, 1 / n) for n in n_categories]
-        elif np.ndim(said) == 0:
+        elif np.isscalar(said):
             value = _positive(name, said, [()])
             counts = [np.full(n, value) for n in n_categories]
         else:
-            by_column = [said] if self._d == 1 and np.ndim(said[0]) == 0 else said
+            by_column = [said] if self._d == 1 and np.isscalar(said[0]) else said
             if len(by_column) != self._d:
                 raise ValueError(f"{name} has arrays for {len(by_column)} columns, but there are {self._d}.")
             counts = [
