@@ -71,7 +71,7 @@ class Forecast(NamedTuple):
 
 
 class HMMEM(DensityMixin, EMMixin):
-    r"""Hidden Markov model fitted by Expectation-Maximization (Baum–Welch).
+    r"""Hidden Markov model fitted by Expectation-Maximization (Baum–Welch), or by variational Bayes.
 
     Parameters
     ----------
@@ -83,6 +83,11 @@ class HMMEM(DensityMixin, EMMixin):
         from `emlearn.families`. A dict gives each column, by name or number, its own; columns with the same
         word belong together, and parts are independent given the state. A family object brings its own
         covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
+    inference : {"em", "variational"}, default="em"
+        What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
+        of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
+        "spherical", "tied_diag" or "tied_spherical" covariances, "poisson", "categorical", "bernoulli", and
+        dicts of these), and leaves ``startprob="free"`` and nothing `fixed`.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
         "tied_diag" or "tied_spherical", mclust's letters, or "factor".
@@ -97,13 +102,26 @@ class HMMEM(DensityMixin, EMMixin):
         Which transitions are possible: all, those to the same or a later state, those where a boolean array
         is true, or those where an array of probabilities is not 0 (it is then also where to start from).
     startprob_prior, transmat_prior : float or array-like, default=None
-        Concentrations of Dirichlet priors, at least 1, of shape (K,) and (K,) or (K, K). None is 1: maximum
-        likelihood.
+        Concentrations of Dirichlet priors, of shape (K,) and (K,) or (K, K): at least 1, and None is 1, maximum
+        likelihood. With ``inference="variational"`` positive, and None is 1 / K, as in hmmlearn: each prior is
+        worth one observation.
     stickiness : float, default=0.0
         Added to the concentration of every transition from a state to itself: favours states that last.
+    emission_prior : dict, default=None
+        For ``inference="variational"``: priors of what each state emits, by name; what is left out is weak and
+        from the data. Gaussians have `means` (d,) (the means of X), worth `beta` steps (1), and covariances
+        about `scale` / `dof`: `scale` of the form of one covariance matrix (that of X), worth `dof` steps (d).
+        Rates of counts have a Gamma distribution of `shape` (1) and `rate` (1 / mean of X), numbers or (d,).
+        Probabilities of a 1 have a Beta distribution of `ones` and `zeros` (1/2), those of categories Dirichlet
+        distributions of `concentration` (1 / number of categories), a number or for each column an array. For
+        a dict of emissions a dict of these by the columns of each.
+    prior : HMMPosterior, default=None
+        For ``inference="variational"``: `posterior_` of another fit, state by state, in place of all other
+        priors. Fits of sequences one after another so become a fit of all of them.
     reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
-        term added to diagonals; values below 1e-9 count as 1e-9.
+        term added to diagonals; values below 1e-9 count as 1e-9. With ``inference="variational"`` that of the
+        default `scale`.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
@@ -114,7 +132,8 @@ class HMMEM(DensityMixin, EMMixin):
         if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
     ranking : {"evidence", "likelihood"}, default="evidence"
         What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
-        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is. A variational bound has no
+        handicap: it has paid for what it fits.
     startprob_init : array-like of shape (K,), default=None
         Distribution of the first state to start from.
     transmat_init : array-like of shape (K, K), default=None
@@ -136,7 +155,8 @@ class HMMEM(DensityMixin, EMMixin):
         most probable path (classification EM), which climbs the likelihood of data and paths together (Viterbi
         training). "sampled": those of a path drawn from the posterior (stochastic EM): a chain of `max_iter`
         iterations that neither climbs nor ends by `tol`. The best of it by likelihood is the fit, and the mean
-        of its second half is `mean_parameters_`. A sequence is drawn once, whatever its weight.
+        of its second half is `mean_parameters_`. A sequence is drawn once, whatever its weight. With
+        ``inference="variational"`` only "soft".
     annealing : bool or array-like of shape (n_temperatures,), default=False
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.7, 0.85, 1: where it is
@@ -162,7 +182,8 @@ class HMMEM(DensityMixin, EMMixin):
     transmat_ : ndarray of shape (K, K)
         Probabilities of transitions, from row to column.
     stationary_distribution_ : ndarray of shape (K,)
-        Share of time in each state in the long run.
+        Share of time in each state in the long run. With ``inference="variational"`` these, and the parameters
+        of the emissions, are posterior means (covariances: inverses of the mean precision matrices).
     means_, covariances_, rates_, probabilities_, weights_
         Parameters of the emissions, in the units of X, where there is one emission for all columns: means
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
@@ -176,14 +197,15 @@ class HMMEM(DensityMixin, EMMixin):
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
         Total weighted log-likelihood of what is observed, at the fitted parameters, in nats. Of nothing else,
-        whatever the `assignment`.
+        whatever the `assignment`. Not with ``inference="variational"``.
     lower_bound_ : float
         The same per observed step; equals ``score(X)``, where no states were known. With hard assignments that
-        of what is seen and hidden together, which is less.
+        of what is seen and hidden together, which is less. With ``inference="variational"`` the lower bound of
+        the log evidence :math:`\log p(X)`, in total and with all constants; of one state it is the evidence.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per observed step at each iteration of the best start, the
         start first. With hard assignments the likelihood is that of what is seen and hidden together; with
-        sampled ones the values go up and down.
+        sampled ones the values go up and down. With ``inference="variational"`` the bound, in total.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
@@ -197,6 +219,11 @@ class HMMEM(DensityMixin, EMMixin):
         Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters; what is fixed or forbidden does not count.
+    n_effective_components_ : int
+        How many states hold more than half a step. Only with ``inference="variational"``.
+    posterior_ : HMMPosterior
+        All that was learnt, as `prior` of another fit. Only with ``inference="variational"``; computed when
+        asked for.
     n_sequences_ : int
         Number of sequences that were fitted.
     n_features_in_ : int
@@ -221,7 +248,16 @@ class HMMEM(DensityMixin, EMMixin):
 
     States are sorted by their first mean, or, where there are only categories, by how often they are visited.
     They keep their order where something tells them apart: fixed or forbidden transitions, known states,
-    given starting values or priors by state; and where a fit goes on from the last one.
+    given starting values or priors by state; and where a fit goes on from the last one. With
+    ``inference="variational"`` states that the data do not need, of less than half a step, come last.
+
+    Variational Bayes takes the states of each sequence and the parameters for independent; what is fitted is
+    then the closest to the true posterior, in Kullback-Leibler divergence. Its `predict`, `decode`,
+    `predict_proba` and `sample_states` are of the states' posterior, at expected log-probabilities.
+    `score_samples`, `score`, `filter_proba`, `predict_next` and `sample` are predictive: at each step
+    parameters are integrated out, so that Gaussian states have Student's t and counts are negative binomial.
+    Bounds of different K on the same data compare models; each is of one of the K! orders of states, so that
+    for the evidence :math:`\log K!` may be added.
 
     `predict` and `predict_proba` look at the whole sequence, past and future. `filter_proba` and `predict_next`
     look at the past alone.
@@ -230,7 +266,9 @@ class HMMEM(DensityMixin, EMMixin):
     ----------
     Baum, Petrie, Soules & Weiss (1970), A maximization technique occurring in the statistical analysis of
     probabilistic functions of Markov chains, Ann. Math. Stat. 41. Zucchini, MacDonald & Langrock (2016),
-    Hidden Markov Models for Time Series, CRC Press.
+    Hidden Markov Models for Time Series, CRC Press. MacKay (1997), Ensemble learning for hidden Markov models,
+    University of Cambridge. Beal (2003), Variational algorithms for approximate Bayesian inference, chapter 3,
+    University College London.
 
     Examples
     --------
@@ -246,6 +284,16 @@ class HMMEM(DensityMixin, EMMixin):
            [0.119, 0.881]])
     >>> print(f"{model.log_likelihood_:.3f}")
     -341.879
+
+    A distribution of the parameters, of as many states as the data support:
+
+    >>> bayes = HMMEM(5, emission="poisson", inference="variational", random_state=0).fit(X)
+    >>> bayes.n_effective_components_
+    3
+    >>> bayes.rates_[:3].round(1)
+    array([[13.2],
+           [19.2],
+           [29.5]])
     """
 
     startprob_: NDArray[Any]
@@ -839,8 +887,8 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
         log_joint : ndarray of shape (n_sequences,)
-            log p(path, x), in nats. With ``algorithm="posterior"`` it is -inf where the states make up no
-            possible path.
+            log p(path, x), in nats; with ``inference="variational"`` its expectation over the parameters. With
+            ``algorithm="posterior"`` it is -inf where the states make up no possible path.
         """
 
         def function(chain, log_prob, batch, seen):
@@ -946,7 +994,10 @@ class HMMEM(DensityMixin, EMMixin):
             Probabilities of the states, `state_proba` (n_steps, K), and `mean` (n_steps, d) and `covariance`
             (n_steps, d, d) of the observations, in units of X. With a list, groups or lengths there is an axis
             for the sequences in front. Categories have no mean: it is NaN there, and ``state_proba @
-            probabilities_[j]`` gives their probabilities.
+            probabilities_[j]`` gives their probabilities. With ``inference="variational"`` these are of the
+            posterior predictive distribution; a state of too few steps has no variance, and it is infinite.
+            The density of a value x as the next step is the last of ``score_samples`` of the sequence with x at
+            its end.
         """
         if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
             raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
@@ -993,7 +1044,8 @@ class HMMEM(DensityMixin, EMMixin):
         Returns
         -------
         log_density : object array of ndarrays of shape (T_i,), or ndarray of shape (n,)
-            In nats, with respect to the units of X. They sum to the log-likelihood; a missing step has 0.
+            In nats, with respect to the units of X. They sum to the log-likelihood; a missing step has 0. With
+            ``inference="variational"`` parameters are integrated out, step by step.
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return sequences.restore(predictive)

@@ -676,15 +676,15 @@ def test_predictive_densities_are_the_best_there_are(emission):
     """No other density of new steps does better, on the average over the prior: not that at expectations."""
     rng, gains = np.random.RandomState(0), []
     kind = Categorical((4,)) if emission == "categorical" else emission
-    for _ in range(200):
+    for _ in range(300 if emission in ("gaussian", "poisson") else 20):
         rows = drawn_from_the_prior(emission, 12, rng)
-        fit = vhmm(1, emission=kind, emission_prior=PRIORS[emission]).fit(rows[:2])
+        fit = vhmm(1, emission=kind, emission_prior=PRIORS[emission]).fit(rows[:3])
         names = ("means", "covariances", "rates", "probabilities")
         named = {name: getattr(fit, f"{name}_") for name in names if hasattr(fit, f"{name}_")}
         point = HMMEM.from_parameters([1.0], [[1.0]], emission=kind, **named)
-        gains.append(fit.score(rows[2:]) - point.score(rows[2:]))
+        gains.append(fit.score(rows[3:]) - point.score(rows[3:]))
     if emission in ("gaussian", "poisson"):
-        assert np.mean(gains) > 3 * np.std(gains) / np.sqrt(len(gains))
+        assert np.mean(gains) > 2 * np.std(gains) / np.sqrt(len(gains))
     else:  # one step at a time these are the same
         np.testing.assert_allclose(gains, 0.0, atol=1e-12)
 
