@@ -235,18 +235,14 @@ class VariationalGaussian(Emission):
         lengths = np.einsum("ki,ki->k", away, structure.apply_precision(whitener, away))
         ratio = prior.precision / params.precision
         of_means = 0.5 * (d * (ratio - 1 - np.log(ratio)) + prior.precision * params.dof[which] * lengths)
-        factors, before = (WishartFactors.of(structure, dof, d) for dof in (params.dof, prior.dof))
-        log_unit = d * np.log(0.5 * factors.unit)
-        log_scatter = log_unit - 2 * structure.log_det(whitener, d)
-        log_before = log_unit - 2 * structure.log_det(self._prior_whitener, d)
-        roots = np.broadcast_to(self._prior_roots, (len(whitener), d, d))
-        traces = [structure.distance(own, root).sum() for own, root in zip(whitener, roots, strict=True)]
+        factors, (of_prior, log_before) = WishartFactors.of(structure, params.dof, d), self._of_prior
+        log_scatter = d * np.log(0.5 * factors.unit) - 2 * structure.log_det(whitener, d)
         expected = factors.times * digamma(factors.shapes).sum(axis=1) - log_scatter
         of_matrices = (
             0.5 * (params.dof - prior.dof) * expected
-            + 0.5 * params.dof * (np.array(traces) - d)
+            + 0.5 * params.dof * (self._traces(whitener) - d)
             - (gammaln(factors.shapes).sum(axis=1) - 0.5 * params.dof * log_scatter)
-            + (gammaln(before.shapes).sum(axis=1) - 0.5 * prior.dof * log_before)
+            + (of_prior - 0.5 * prior.dof * log_before)
         )
         if structure.shared:  # the first one's, so that the sum is right
             of_matrices = np.append(of_matrices, np.zeros(len(of_means) - 1))
@@ -254,13 +250,25 @@ class VariationalGaussian(Emission):
         return divergences
 
     @cached_property
-    def _prior_whitener(self) -> FloatArray:
-        return self._structure.whitener(self.prior.scatter)
+    def _of_prior(self) -> tuple[FloatArray, FloatArray]:
+        """Of the prior's matrices the log-normaliser's Gamma functions and the log-determinant."""
+        structure, d = self._structure, self.prior.means.shape[1]
+        factors = WishartFactors.of(structure, self.prior.dof, d)
+        log_det = -2 * structure.log_det(structure.whitener(self.prior.scatter), d)
+        return gammaln(factors.shapes).sum(axis=1), d * np.log(0.5 * factors.unit) + log_det
+
+    def _traces(self, whitener: FloatArray) -> FloatArray:
+        """Traces of the prior's scatter times inverses of others, given by their whiteners."""
+        if isinstance(self._structure, Full):
+            white: FloatArray = whitener.swapaxes(1, 2) @ self._prior_roots
+            return np.einsum("kij,kij->k", white, white)
+        if isinstance(self._structure, Diagonal):
+            return np.einsum("ki,ki->k", whitener**2, np.broadcast_to(self.prior.scatter, whitener.shape))
+        return np.asarray(self.prior.means.shape[1] * whitener**2 * self.prior.scatter)
 
     @cached_property
     def _prior_roots(self) -> FloatArray:
-        dense = self._structure.dense(self.prior.scatter, self.prior.means.shape[1])
-        return np.asarray(np.linalg.cholesky(dense), dtype=np.float64)
+        return np.asarray(np.linalg.cholesky(self.prior.scatter), dtype=np.float64)
 
     def resting(self, params: NormalWishart) -> NDArray[np.bool_] | None:
         # No posterior has less scatter than the prior: extrapolation that leads there is refused.

@@ -197,15 +197,16 @@ class HMMEM(DensityMixin, EMMixin):
         Number of iterations of the best start, on all of the data.
     log_likelihood_ : float
         Total weighted log-likelihood of what is observed, at the fitted parameters, in nats. Of nothing else,
-        whatever the `assignment`. Not with ``inference="variational"``.
+        whatever the `assignment`.
     lower_bound_ : float
         The same per observed step; equals ``score(X)``, where no states were known. With hard assignments that
         of what is seen and hidden together, which is less. With ``inference="variational"`` the lower bound of
         the log evidence :math:`\log p(X)`, in total and with all constants; of one state it is the evidence.
+        `lower_bounds_` are then totals too, and there is no `log_likelihood_`.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per observed step at each iteration of the best start, the
         start first. With hard assignments the likelihood is that of what is seen and hidden together; with
-        sampled ones the values go up and down. With ``inference="variational"`` the bound, in total.
+        sampled ones the values go up and down.
     extrapolated_ : list of bool
         Which of them were reached by extrapolation.
     gap_ : float
