@@ -996,7 +996,8 @@ class HMMEM(DensityMixin, EMMixin):
             (n_steps, d, d) of the observations, in units of X. With a list, groups or lengths there is an axis
             for the sequences in front. Categories have no mean: it is NaN there, and ``state_proba @
             probabilities_[j]`` gives their probabilities. With ``inference="variational"`` these are of the
-            posterior predictive distribution; a state of too few steps has no variance, and it is infinite.
+            posterior predictive distribution. A Gaussian state of too few steps has no variance, so that it is
+            infinite: a prior `dof` of d + 2 prevents that.
             The density of a value x as the next step is the last of ``score_samples`` of the sequence with x at
             its end.
         """

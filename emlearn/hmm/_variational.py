@@ -94,9 +94,15 @@ class Variational:
         if starts:
             raise ValueError(f"A fit with prior starts from there: drop {' and '.join(starts)}.")
         for name, shape in (("startprob", (K,)), ("transmat", (K, K))):
-            given = np.shape(getattr(estimator.prior, name))
-            if given != shape:
-                raise ValueError(f"prior.{name} has shape {given}; expected {shape}, of n_components={K}.")
+            given = getattr(estimator.prior, name)
+            advice = f"There are n_components={K} states."
+            given = read_array(f"prior.{name}", given, shapes=[shape], finite=True, advice=advice)
+            if not ((given >= 0).all() and given.any(axis=-1).all()):
+                raise ValueError(
+                    f"prior.{name} must not be negative, nor a row of it 0; the least is {given.min():.6g}."
+                )
+        if not all(np.isfinite(leaf).all() for leaf in _numbers_of(estimator.prior.emission)):
+            raise ValueError("prior.emission must hold finite numbers, as posterior_ of a fit does.")
 
     @property
     def least_steps(self):
@@ -125,7 +131,7 @@ class Variational:
         self._given = [None] * len(parts)
         prior = self._estimator.prior
         if prior is not None:
-            alone = hasattr(prior.emission, "_fields")  # what is of several parts is a plain tuple
+            alone = type(prior.emission) is not tuple  # which is of several parts
             self._given = [prior.emission] if alone else list(prior.emission)
             if len(self._given) != len(parts):
                 raise ValueError(f"prior is of {len(self._given)} emissions, but there are {len(parts)} here.")
@@ -205,6 +211,16 @@ def reordered(model, order):
     """The model with its priors in another order of states."""
     family = changed(model.family, lambda own: own.reordered(order))
     return LatentModel(model.latent.reordered(order), family)
+
+
+def _numbers_of(emission):
+    """Arrays of the posterior of emissions; refused where it is none."""
+    try:
+        return [np.asarray(leaf, dtype=np.float64) for leaf in leaves(emission)]
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"prior.emission must be as posterior_ of a fit has it, but is {emission!r}."
+        ) from None
 
 
 def _rebuilt(family, parts):
