@@ -169,7 +169,7 @@ class HMMDisplay:
                 return values[sequence]
             return (values if sequences.order is None else values[sequences.order])[steps]
 
-        means = estimator._moments_of(np.eye(len(estimator.startprob_)), estimator._params.family)[0]
+        means = estimator._moments_of(np.eye(len(estimator.startprob_)))[0]
         means = means[:, number]
         names = getattr(estimator, "feature_names_in_", None)
         display = cls(

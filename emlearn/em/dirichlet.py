@@ -26,7 +26,7 @@ def dirichlet_divergence(counts: FloatArray, prior: FloatArray) -> FloatArray:
     """
     prior = np.broadcast_to(prior, counts.shape)
     some = counts > 0
-    a, a0 = np.where(some, counts, 1.0), np.where(some, prior, 1.0)
+    a, a0 = (counts, prior) if some.all() else (np.where(some, counts, 1.0), np.where(some, prior, 1.0))
     own = gammaln(a0) - gammaln(a) + (a - a0) * digamma(a)
     total, total0 = counts.sum(axis=-1), prior.sum(axis=-1)
     of_totals = gammaln(total) - gammaln(total0) - (total - total0) * digamma(total)

@@ -34,13 +34,14 @@ from emlearn.em.dirichlet import beta_divergence, dirichlet_divergence, expected
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Counts, Real
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families.base import Emission, ExponentialFamily, FloatArray, Sketch
+from emlearn.families.base import Emission, ExponentialFamily, FloatArray, Sketch, WrappedFamily, diagonal
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals
 from emlearn.families.patterns import find_gaps
 from emlearn.families.poisson import Poisson, PoissonParams
+from emlearn.families.product import Product
 
 # A posterior's scatter is at least the prior's, up to this share.
 NOT_LESS = 0.999
@@ -146,6 +147,11 @@ class VariationalGaussian(Emission):
     def _structure(self) -> Structure:
         return self.gaussian.structure
 
+    @property
+    def plain(self) -> Gaussian:
+        """The family whose parameters have a distribution."""
+        return self.gaussian
+
     @cached_property
     def spaces(self) -> Any:
         return NormalWishart(
@@ -229,18 +235,14 @@ class VariationalGaussian(Emission):
         lengths = np.einsum("ki,ki->k", away, structure.apply_precision(whitener, away))
         ratio = prior.precision / params.precision
         of_means = 0.5 * (d * (ratio - 1 - np.log(ratio)) + prior.precision * params.dof[which] * lengths)
-        factors, before = (WishartFactors.of(structure, dof, d) for dof in (params.dof, prior.dof))
-        log_unit = d * np.log(0.5 * factors.unit)
-        log_scatter = log_unit - 2 * structure.log_det(whitener, d)
-        log_before = log_unit - 2 * structure.log_det(self._prior_whitener, d)
-        roots = np.broadcast_to(self._prior_roots, (len(whitener), d, d))
-        traces = [structure.distance(own, root).sum() for own, root in zip(whitener, roots, strict=True)]
+        factors, (of_prior, log_before) = WishartFactors.of(structure, params.dof, d), self._of_prior
+        log_scatter = d * np.log(0.5 * factors.unit) - 2 * structure.log_det(whitener, d)
         expected = factors.times * digamma(factors.shapes).sum(axis=1) - log_scatter
         of_matrices = (
             0.5 * (params.dof - prior.dof) * expected
-            + 0.5 * params.dof * (np.array(traces) - d)
+            + 0.5 * params.dof * (self._traces(whitener) - d)
             - (gammaln(factors.shapes).sum(axis=1) - 0.5 * params.dof * log_scatter)
-            + (gammaln(before.shapes).sum(axis=1) - 0.5 * prior.dof * log_before)
+            + (of_prior - 0.5 * prior.dof * log_before)
         )
         if structure.shared:  # the first one's, so that the sum is right
             of_matrices = np.append(of_matrices, np.zeros(len(of_means) - 1))
@@ -248,13 +250,25 @@ class VariationalGaussian(Emission):
         return divergences
 
     @cached_property
-    def _prior_whitener(self) -> FloatArray:
-        return self._structure.whitener(self.prior.scatter)
+    def _of_prior(self) -> tuple[FloatArray, FloatArray]:
+        """Of the prior's matrices the log-normaliser's Gamma functions and the log-determinant."""
+        structure, d = self._structure, self.prior.means.shape[1]
+        factors = WishartFactors.of(structure, self.prior.dof, d)
+        log_det = -2 * structure.log_det(structure.whitener(self.prior.scatter), d)
+        return gammaln(factors.shapes).sum(axis=1), d * np.log(0.5 * factors.unit) + log_det
+
+    def _traces(self, whitener: FloatArray) -> FloatArray:
+        """Traces of the prior's scatter times inverses of others, given by their whiteners."""
+        if isinstance(self._structure, Full):
+            white: FloatArray = whitener.swapaxes(1, 2) @ self._prior_roots
+            return np.einsum("kij,kij->k", white, white)
+        if isinstance(self._structure, Diagonal):
+            return np.einsum("ki,ki->k", whitener**2, np.broadcast_to(self.prior.scatter, whitener.shape))
+        return np.asarray(self.prior.means.shape[1] * whitener**2 * self.prior.scatter)
 
     @cached_property
     def _prior_roots(self) -> FloatArray:
-        dense = self._structure.dense(self.prior.scatter, self.prior.means.shape[1])
-        return np.asarray(np.linalg.cholesky(dense), dtype=np.float64)
+        return np.asarray(np.linalg.cholesky(self.prior.scatter), dtype=np.float64)
 
     def resting(self, params: NormalWishart) -> NDArray[np.bool_] | None:
         # No posterior has less scatter than the prior: extrapolation that leads there is refused.
@@ -327,6 +341,19 @@ class VariationalGaussian(Emission):
         weight = dof - d + 1 if isinstance(self._structure, Full) else dof
         covariances = _times((1 + 1 / params.precision) / weight, scatter)
         return GaussianParams(params.means, covariances), weight * self._n_pooled(d)
+
+    def predictive_covariance(self, params: NormalWishart) -> FloatArray:
+        """Covariance matrix of new observations of each component, (K, d, d).
+
+        Where there are too few degrees of freedom for one, infinite on the diagonal and NaN elsewhere.
+        """
+        spread, dof = self._of_predictive(params)
+        covariances = self._alone.covariance(spread)
+        none = np.full(covariances.shape[1:], np.nan)
+        np.fill_diagonal(none, np.inf)
+        has_one = dof > 2
+        times = np.where(has_one, dof / np.where(has_one, dof - 2, 1.0), 1.0)
+        return np.where(has_one[:, None, None], _times(times, covariances), none)
 
     def _n_pooled(self, d: int) -> int:
         """How many features tell of one variance."""
@@ -421,7 +448,7 @@ class GammaRates(NamedTuple):
     """Gamma distributions of the rates of K components over d counts, or of one that is prior of all."""
 
     shape: FloatArray  # (K, d) how many were counted
-    rate: FloatArray  # (K, 1) in how many observations
+    rate: FloatArray  # (K, 1), or (K, d) by variable: in how many observations
 
 
 class BetaProbabilities(NamedTuple):
@@ -456,9 +483,28 @@ class _Conjugate(ExponentialFamily):
                 f"entry is {least:.6g}."
             )
 
+    @property
+    def plain(self) -> Any:
+        """The family whose parameters have a distribution."""
+        return self.family
+
     @cached_property
     def spaces(self) -> Any:
         return tree_map(Counts, self.prior)
+
+    def unseen(self, n_components: int) -> Any:
+        """The prior, for so many components."""
+        times = n_components if len(next(leaves(self.prior))) == 1 else 1
+        return tree_map(lambda leaf: np.repeat(leaf, times, axis=0), self.prior)
+
+    def reordered(self, order: NDArray[np.int_]) -> Any:
+        """The same prior, of components in another order."""
+        of_all = len(next(leaves(self.prior))) == 1
+        return self if of_all else replace(self, prior=self.reorder(self.prior, order))
+
+    def predictive_covariance(self, params: Any) -> FloatArray:
+        """Covariance matrix of new observations of each component, (K, d, d)."""
+        return np.asarray(self.family.covariance(self.plug_in(params)))
 
     @property
     def support(self) -> str:  # type: ignore[override]
@@ -529,7 +575,7 @@ class VariationalPoisson(_Conjugate):
     family : Poisson
         The family.
     prior : GammaRates
-        Prior of every component, of shapes (1, d), (1, 1); or of each.
+        Prior of every component, of shapes (1, d) and (1, 1) or (1, d); or of each.
 
     Raises
     ------
@@ -557,6 +603,10 @@ class VariationalPoisson(_Conjugate):
     def covariance(self, params: GammaRates) -> FloatArray:
         """Covariance matrices at the expected rates, (K, d, d)."""
         return self.family.covariance(self.plug_in(params))
+
+    def predictive_covariance(self, params: GammaRates) -> FloatArray:
+        """Covariance matrix of new counts of each component, (K, d, d): negative binomial."""
+        return diagonal(self.mean(params) * (1 + 1 / params.rate))
 
     def divergences(self, params: GammaRates) -> FloatArray:
         (a, b), (a0, b0) = params, self.prior
@@ -666,3 +716,53 @@ class VariationalCategorical(_Conjugate):
     def divergences(self, params: DirichletProbabilities) -> FloatArray:
         pairs = zip(params.counts, self.prior.counts, strict=True)
         return np.asarray(sum(dirichlet_divergence(*pair) for pair in pairs))
+
+
+@dataclass(frozen=True)
+class Predictive(WrappedFamily):
+    """New observations of a variational family, parameters integrated out.
+
+    For densities, moments and draws. It cannot be fitted: new observations say nothing of parameters here.
+
+    Parameters
+    ----------
+    family : VariationalGaussian, VariationalPoisson, VariationalBernoulli or VariationalCategorical
+        The family.
+    """
+
+    family: Any
+
+    def density(self, params: Any) -> Callable[[Batch], Observed]:
+        """Log predictive densities at ``params``, as a function of a batch."""
+        predict = self.family.predictive(params)
+        return lambda batch: Observed(predict(batch), 0.0, _no_totals, lambda: 0.0)
+
+    def covariance(self, params: Any) -> FloatArray:
+        """Covariance matrix of new observations of each component, (K, d, d)."""
+        return np.asarray(self.family.predictive_covariance(params))
+
+
+def _no_totals(resp: FloatArray) -> Any:
+    raise NotImplementedError("A predictive family is not fitted.")
+
+
+def changed(family: Emission, change: Callable[[Any], Emission]) -> Emission:
+    """The family with ``change`` applied to what is within all wrappers, and to each part of a product."""
+    if isinstance(family, Product):
+        return Product(tuple((columns, changed(part, change)) for columns, part in family.parts))
+    if isinstance(family, WrappedFamily):
+        return replace(family, family=changed(family.family, change))
+    return change(family)
+
+
+def expectation_of(family: Emission, params: Any) -> tuple[Emission, Any]:
+    """The plain family in the place of a variational one, and the parameters that are expected of it."""
+    if isinstance(family, Product):
+        pairs = zip(family.parts, params, strict=True)
+        parts = [(columns, *expectation_of(part, p)) for (columns, part), p in pairs]
+        return Product(tuple((columns, part) for columns, part, _ in parts)), tuple(p for _, _, p in parts)
+    if isinstance(family, WrappedFamily):
+        plain, point = expectation_of(family.family, params)
+        return replace(family, family=plain), point
+    of_known: Any = family
+    return of_known.plain, of_known.plug_in(params)

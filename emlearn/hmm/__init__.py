@@ -1,5 +1,6 @@
 """Hidden Markov models."""
 
 from emlearn.hmm._hmm import HMMEM, Forecast
+from emlearn.hmm._variational import HMMPosterior
 
-__all__ = ["HMMEM", "Forecast"]
+__all__ = ["HMMEM", "Forecast", "HMMPosterior"]

@@ -13,13 +13,16 @@ from emlearn.latent import ChainParams, MarkovChain
 SUM_TOLERANCE = 1e-6  # probabilities given by the user sum to 1 up to this
 
 
-def bind_chain(estimator):
+def bind_chain(estimator, concentration=None):
     """The chain that an estimator's parameters describe, and what of its starting values they give.
 
     Parameters
     ----------
     estimator : HMMEM
         For `n_components`, `startprob`, `transition`, their priors and starting values, and `stickiness`.
+    concentration : callable, default=None
+        Reads the concentrations of a prior from ``(name, value, shapes)``; by default those of which the
+        posterior has a maximum.
 
     Returns
     -------
@@ -59,12 +62,13 @@ def bind_chain(estimator):
         if name in held and value is None and not estimator._continues:
             raise ValueError(f"fixed holds {name}, but there is no value to hold it at: give {name}_init.")
     sticky = estimator.stickiness * np.eye(K) if estimator.stickiness else 0.0
+    concentration = _concentration if concentration is None else concentration
     chain = MarkovChain(
         fixed_start=fixed is not None or "startprob" in held,
         stationary=stationary,
         allowed=allowed,
-        start_concentration=_concentration("startprob_prior", estimator.startprob_prior, [(K,)]),
-        concentration=_concentration("transmat_prior", estimator.transmat_prior, [(K,), (K, K)]) + sticky,
+        start_concentration=concentration("startprob_prior", estimator.startprob_prior, [(K,)]),
+        concentration=concentration("transmat_prior", estimator.transmat_prior, [(K,), (K, K)]) + sticky,
         fixed_transition="transmat" in held,
     )
     return chain, ChainParams(start if fixed is None else fixed, transition)
@@ -88,6 +92,7 @@ def is_exchangeable(estimator, labels):
         estimator.transmat_init,
         estimator.means_init,
         estimator.emission_init,
+        estimator.prior,
         labels,
     )
     return (

@@ -18,7 +18,7 @@ from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
 from emlearn._rare import worst_explained
-from emlearn._sample import ground, near_spread, portfolio, unit_of
+from emlearn._sample import ground, near_spread, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._spikes import spikes
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
@@ -51,8 +51,15 @@ from emlearn.hmm._emissions import (
     parts_of,
     refuse_impossible,
 )
+from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
-from emlearn.latent import ChainParams, stationary_distribution
+from emlearn.hmm._variational import HMMPosterior, Variational, reordered
+from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
+
+INFERENCES = {"em": MaximumLikelihood, "variational": Variational}
+# A state counts where it holds more than this share of a step.
+COUNTS = 0.5
+RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
 
 
 class Forecast(NamedTuple):
@@ -64,7 +71,7 @@ class Forecast(NamedTuple):
 
 
 class HMMEM(DensityMixin, EMMixin):
-    r"""Hidden Markov model fitted by Expectation-Maximization (Baum–Welch).
+    r"""Hidden Markov model fitted by Expectation-Maximization (Baum–Welch), or by variational Bayes.
 
     Parameters
     ----------
@@ -76,6 +83,11 @@ class HMMEM(DensityMixin, EMMixin):
         from `emlearn.families`. A dict gives each column, by name or number, its own; columns with the same
         word belong together, and parts are independent given the state. A family object brings its own
         covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
+    inference : {"em", "variational"}, default="em"
+        What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
+        of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
+        "spherical", "tied_diag" or "tied_spherical" covariances, "poisson", "categorical", "bernoulli", and
+        dicts of these), and leaves ``startprob="free"`` and nothing `fixed`.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
         "tied_diag" or "tied_spherical", mclust's letters, or "factor".
@@ -90,13 +102,26 @@ class HMMEM(DensityMixin, EMMixin):
         Which transitions are possible: all, those to the same or a later state, those where a boolean array
         is true, or those where an array of probabilities is not 0 (it is then also where to start from).
     startprob_prior, transmat_prior : float or array-like, default=None
-        Concentrations of Dirichlet priors, at least 1, of shape (K,) and (K,) or (K, K). None is 1: maximum
-        likelihood.
+        Concentrations of Dirichlet priors, of shape (K,) and (K,) or (K, K): at least 1, and None is 1, maximum
+        likelihood. With ``inference="variational"`` positive, and None is 1 / K, as in hmmlearn: each prior is
+        worth one observation.
     stickiness : float, default=0.0
         Added to the concentration of every transition from a state to itself: favours states that last.
+    emission_prior : dict, default=None
+        For ``inference="variational"``: priors of what each state emits, by name; what is left out is weak and
+        from the data. Gaussians have `means` (d,) (the means of X), worth `beta` steps (1), and covariances
+        about `scale` / `dof`: `scale` of the form of one covariance matrix (that of X), worth `dof` steps (d).
+        Rates of counts have a Gamma distribution of `shape` (1) and `rate` (1 / mean of X), numbers or (d,).
+        Probabilities of a 1 have a Beta distribution of `ones` and `zeros` (1/2), those of categories Dirichlet
+        distributions of `concentration` (1 / number of categories), a number or for each column an array. For
+        a dict of emissions a dict of these by the columns of each.
+    prior : HMMPosterior, default=None
+        For ``inference="variational"``: `posterior_` of another fit, state by state, in place of all other
+        priors. Fits of sequences one after another so become a fit of all of them.
     reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
-        term added to diagonals; values below 1e-9 count as 1e-9.
+        term added to diagonals; values below 1e-9 count as 1e-9. With ``inference="variational"`` that of the
+        default `scale`.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
@@ -107,7 +132,8 @@ class HMMEM(DensityMixin, EMMixin):
         if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
     ranking : {"evidence", "likelihood"}, default="evidence"
         What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
-        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is. A variational bound has no
+        handicap: it has paid for what it fits.
     startprob_init : array-like of shape (K,), default=None
         Distribution of the first state to start from.
     transmat_init : array-like of shape (K, K), default=None
@@ -129,7 +155,8 @@ class HMMEM(DensityMixin, EMMixin):
         most probable path (classification EM), which climbs the likelihood of data and paths together (Viterbi
         training). "sampled": those of a path drawn from the posterior (stochastic EM): a chain of `max_iter`
         iterations that neither climbs nor ends by `tol`. The best of it by likelihood is the fit, and the mean
-        of its second half is `mean_parameters_`. A sequence is drawn once, whatever its weight.
+        of its second half is `mean_parameters_`. A sequence is drawn once, whatever its weight. With
+        ``inference="variational"`` only "soft".
     annealing : bool or array-like of shape (n_temperatures,), default=False
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.7, 0.85, 1: where it is
@@ -156,7 +183,8 @@ class HMMEM(DensityMixin, EMMixin):
     transmat_ : ndarray of shape (K, K)
         Probabilities of transitions, from row to column.
     stationary_distribution_ : ndarray of shape (K,)
-        Share of time in each state in the long run.
+        Share of time in each state in the long run. With ``inference="variational"`` these, and the parameters
+        of the emissions, are posterior means (covariances: inverses of the mean precision matrices).
     means_, covariances_, rates_, probabilities_, weights_
         Parameters of the emissions, in the units of X, where there is one emission for all columns: means
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
@@ -173,7 +201,9 @@ class HMMEM(DensityMixin, EMMixin):
         whatever the `assignment`.
     lower_bound_ : float
         The same per observed step; equals ``score(X)``, where no states were known. With hard assignments that
-        of what is seen and hidden together, which is less.
+        of what is seen and hidden together, which is less. With ``inference="variational"`` the lower bound of
+        the log evidence :math:`\log p(X)`, in total and with all constants; of one state it is the evidence.
+        `lower_bounds_` are then totals too, and there is no `log_likelihood_`.
     lower_bounds_ : list of float
         Objective (log-likelihood plus log prior) per observed step at each iteration of the best start, the
         start first. With hard assignments the likelihood is that of what is seen and hidden together; with
@@ -191,6 +221,11 @@ class HMMEM(DensityMixin, EMMixin):
         Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters; what is fixed or forbidden does not count.
+    n_effective_components_ : int
+        How many states hold more than half a step. Only with ``inference="variational"``.
+    posterior_ : HMMPosterior
+        All that was learnt, as `prior` of another fit. Only with ``inference="variational"``; computed when
+        asked for.
     n_sequences_ : int
         Number of sequences that were fitted.
     n_features_in_ : int
@@ -215,7 +250,16 @@ class HMMEM(DensityMixin, EMMixin):
 
     States are sorted by their first mean, or, where there are only categories, by how often they are visited.
     They keep their order where something tells them apart: fixed or forbidden transitions, known states,
-    given starting values or priors by state; and where a fit goes on from the last one.
+    given starting values or priors by state; and where a fit goes on from the last one. With
+    ``inference="variational"`` states that the data do not need, of less than half a step, come last.
+
+    Variational Bayes takes the states of each sequence and the parameters for independent; what is fitted is
+    then the closest to the true posterior, in Kullback-Leibler divergence. Its `predict`, `decode`,
+    `predict_proba` and `sample_states` are of the states' posterior, at expected log-probabilities.
+    `score_samples`, `score`, `filter_proba`, `predict_next` and `sample` are predictive: at each step
+    parameters are integrated out, so that Gaussian states have Student's t and counts are negative binomial.
+    Bounds of different K on the same data compare models; each is of one of the K! orders of states, so that
+    for the evidence :math:`\log K!` may be added.
 
     `predict` and `predict_proba` look at the whole sequence, past and future. `filter_proba` and `predict_next`
     look at the past alone.
@@ -224,7 +268,9 @@ class HMMEM(DensityMixin, EMMixin):
     ----------
     Baum, Petrie, Soules & Weiss (1970), A maximization technique occurring in the statistical analysis of
     probabilistic functions of Markov chains, Ann. Math. Stat. 41. Zucchini, MacDonald & Langrock (2016),
-    Hidden Markov Models for Time Series, CRC Press.
+    Hidden Markov Models for Time Series, CRC Press. MacKay (1997), Ensemble learning for hidden Markov models,
+    University of Cambridge. Beal (2003), Variational algorithms for approximate Bayesian inference, chapter 3,
+    University College London.
 
     Examples
     --------
@@ -240,6 +286,16 @@ class HMMEM(DensityMixin, EMMixin):
            [0.119, 0.881]])
     >>> print(f"{model.log_likelihood_:.3f}")
     -341.879
+
+    A distribution of the parameters, of as many states as the data support:
+
+    >>> bayes = HMMEM(5, emission="poisson", inference="variational", random_state=0).fit(X)
+    >>> bayes.n_effective_components_
+    3
+    >>> bayes.rates_[:3].round(1)
+    array([[13.2],
+           [19.2],
+           [29.5]])
     """
 
     startprob_: NDArray[Any]
@@ -274,14 +330,17 @@ class HMMEM(DensityMixin, EMMixin):
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "emission": [str, dict, object],
+        "inference": [StrOptions(set(INFERENCES))],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "n_mixtures": [Interval(Integral, 1, None, closed="left")],
         "startprob": [StrOptions({"free", "stationary", "uniform"}), "array-like"],
         "transition": [StrOptions({"full", "left-right"}), "array-like"],
-        "startprob_prior": [Interval(Real, 1, None, closed="left"), "array-like", None],
-        "transmat_prior": [Interval(Real, 1, None, closed="left"), "array-like", None],
+        "startprob_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
+        "transmat_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "stickiness": [Interval(Real, 0, None, closed="left")],
+        "emission_prior": [dict, None],
+        "prior": [HMMPosterior, None],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -308,6 +367,7 @@ class HMMEM(DensityMixin, EMMixin):
         n_components: int = 2,
         *,
         emission: str | dict[Any, Any] | Emission = "gaussian",
+        inference: Literal["em", "variational"] = "em",
         covariance_type: CovarianceType = "full",
         n_factors: int = 10,
         n_mixtures: int = 2,
@@ -316,6 +376,8 @@ class HMMEM(DensityMixin, EMMixin):
         startprob_prior: ArrayLike | None = None,
         transmat_prior: ArrayLike | None = None,
         stickiness: float = 0.0,
+        emission_prior: dict[Any, Any] | None = None,
+        prior: HMMPosterior | None = None,
         reg_covar: float = 1e-9,
         tol: float = 1e-4,
         max_iter: int = 1000,
@@ -338,6 +400,7 @@ class HMMEM(DensityMixin, EMMixin):
     ) -> None:
         self.n_components = n_components
         self.emission = emission
+        self.inference = inference
         self.covariance_type = covariance_type
         self.n_factors = n_factors
         self.n_mixtures = n_mixtures
@@ -346,6 +409,8 @@ class HMMEM(DensityMixin, EMMixin):
         self.startprob_prior = startprob_prior
         self.transmat_prior = transmat_prior
         self.stickiness = stickiness
+        self.emission_prior = emission_prior
+        self.prior = prior
         self.reg_covar = reg_covar
         self.tol = tol
         self.max_iter = max_iter
@@ -419,20 +484,24 @@ class HMMEM(DensityMixin, EMMixin):
         if labels is not None and (labels < 0).all():
             labels = None
         row_weight = None if weight is None else sequences.per_row(weight)
-        chain, given = bind_chain(self)
+        way = INFERENCES[self.inference](self)
+        chain, given = way.chain()
         if labels is not None:
             check_labels(labels, sequences, self.n_components, chain, given)
         emission = emission_family(self, self.n_features_in_, getattr(self, "feature_names_in_", None))
-        n_steps, n_counted = self._n_steps(sequences.rows, row_weight)
+        emission = way.emission(emission)
+        n_steps, n_counted = self._n_steps(sequences.rows, row_weight, way.least_steps)
         rng = check_random_state(self.random_state)
         rows, of_all = sequences.rows, sequences.lengths
+        total = len(rows) if weight is None else row_weight.sum()
         sample = SequenceSample.of(rows, of_all, weight, labels, self._sample_size(), rng)
-        family, units = self._bind_family(emission, sequences, row_weight, sample)
-        exchangeable = is_exchangeable(self, labels)
+        sample = way.part_of(sample, total)
+        family, about = self._bind_family(emission, sequences, row_weight, sample)
+        units, exchangeable = about.units, is_exchangeable(self, labels)
         free = LatentModel(chain, family)
-        model, starts, put = self._starts(free, sample, units, given, exchangeable, rng)
+        model, starts, put = self._starts(way, free, sample, about, given, exchangeable, rng)
         n_threads = effective_n_jobs(self.n_jobs)
-        unit = unit_of(n_steps, n_counted)
+        self._unit = unit = unit_of(n_steps, n_counted)
         everything = partial(Batches, rows, weight, lengths=of_all, labels=labels, n_threads=n_threads)
         cut = {"units": units, "floats_per_row": self._floats_per_row()}
         data, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
@@ -452,7 +521,7 @@ class HMMEM(DensityMixin, EMMixin):
             exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,
-            part_share=sample.weight @ sample.lengths / (len(rows) if weight is None else row_weight.sum()),
+            part_share=sample.weight @ sample.lengths / total,
             again=worst_explained(model, some, data, part, unit, rng, put),
         )
 
@@ -473,7 +542,7 @@ class HMMEM(DensityMixin, EMMixin):
         d = self.n_features_in_
         return 5 * self.n_components + d * (d + 3) // 2
 
-    def _n_steps(self, rows, row_weight):
+    def _n_steps(self, rows, row_weight, least):
         """Weighted number of steps at which something was observed, and number of those with weight."""
         missing = np.isnan(rows)
         unseen = (missing if row_weight is None else missing[row_weight > 0]).all(axis=0)
@@ -482,7 +551,7 @@ class HMMEM(DensityMixin, EMMixin):
             column = self._column_name(int(np.argmax(unseen)))
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         n_steps = int(np.count_nonzero(seen if row_weight is None else seen & (row_weight > 0)))
-        if n_steps < self.n_components:
+        if n_steps < least:
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many observed steps, but X has "
                 f"n_samples={n_steps}. Reduce n_components."
@@ -490,57 +559,62 @@ class HMMEM(DensityMixin, EMMixin):
         return float(_total(seen, row_weight)), n_steps
 
     def _bind_family(self, family, sequences, row_weight, sample):
-        """The family of the emissions, bound to the data, and the engine's units."""
+        """The family of the emissions, bound to the data, and what there is to know of them."""
         rows = sequences.rows
         near = near_spread(sample.rows, np.repeat(sample.weight, sample.lengths))
-        units, _ = self._choose_units(self._moments(rows, row_weight), family, near)
+        moments = self._moments(rows, row_weight)
+        units, _ = self._choose_units(moments, family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
         counted = rows if row_weight is None else rows[row_weight > 0]
         family = self._bound(family, some, np.nanmax(counted, axis=0), len(counted), sample.size)
         refuse_impossible(self, sequences, family, row_weight=row_weight)
-        return family, units
+        return family, About(rows, row_weight, moments, units)
 
-    def _starts(self, model, sample, units, given, exchangeable, rng):
+    def _starts(self, way, plain, sample, about, given, exchangeable, rng):
         shape = self.n_components, self.n_features_in_
-        means = self.means_init
+        means, allowed = self.means_init, plain.latent.allowed
         if means is not None:
             means = read_array("means_init", means, shapes=[shape], finite=True)
-        make = ChainStarts(
-            model,
-            self.n_components,
-            sample,
-            units,
-            ordered=model.latent.allowed is not None and not np.tril(model.latent.allowed, -1).any(),
+        make = partial(
+            ChainStarts,
+            plain,
+            sample=sample,
+            units=about.units,
+            ordered=allowed is not None and not np.tril(allowed, -1).any(),
             exchangeable=exchangeable,
             floats_per_row=self._floats_per_row(),
         )
-        emission = None
+        here, emission = make(self.n_components), None
         if self.emission_init is not None or held_names(self):
-            emission = GivenEmission(self, model.family, make.everything().family, units)
-            model = LatentModel(model.latent, emission.family)
+            emission = GivenEmission(self, plain.family, here.everything().family, about.units)
+            plain = LatentModel(plain.latent, emission.family)
+        model = way.model(plain, about)
         if self._continues:
-            return model, self._last(model, units, given, make.everything().family), None
-        if self.n_components == 1 and model.family.is_unimodal:
-            starts = [Start("all", make.everything)]
+            return model, self._last(model, about.units, given, allowed, way.like(model, here)), None
+        one = None
+        if self.n_components == 1 and plain.family.is_unimodal:
+            one = Start("all", here.everything)
         elif means is not None:
-            starts = [make.at(means)]
+            one = here.at(means)
         elif emission is not None and emission.places:
-            starts = [Start("given", make.everything)]
-        else:
-            starts = portfolio(make.start, make.kinds, self.n_init, rng)
+            one = Start("given", here.everything)
         put = partial(given_start, chain=given, emission=emission)
-        return model, list(map(put, starts)), put
+        return model, *way.starts(model, make, one, put, exchangeable, rng)
 
-    _form = "emission or covariance_type"
+    _form = "emission, covariance_type or inference"
 
-    def _last(self, model, units, given, some):
-        """The last fit's parameters in new units, of the form of ``some``, as the only start."""
+    @property
+    def _floor_matters(self):
+        return self.prior is None and self.emission_prior is None
+
+    def _last(self, model, units, given, allowed, like):
+        """The last fit's parameters in new units, of the form of ``like``, as the only start."""
         chain, emitted = self._params
         fits = len(chain.start) == self.n_components and self._made_with == self._making()
-        if fits and [leaf.shape for leaf in leaves(emitted)] != [leaf.shape for leaf in leaves(some)]:
+        if fits and [leaf.shape for leaf in leaves(emitted)] != [leaf.shape for leaf in leaves(like)]:
             raise ValueError("warm_start=True continues the last fit, but X has other categories now.")
         if fits:
-            check_allowed("The last fit's transmat_", chain.transition, model.latent.allowed)
+            check_allowed("The last fit's transmat_", self._views.expected.chain.transition, allowed)
         if model.latent.fixed_start and given.start is not None:
             chain = chain._replace(start=given.start)
         return self._warm_start(model, units, fits, latent=chain)
@@ -548,30 +622,72 @@ class HMMEM(DensityMixin, EMMixin):
     def _making(self):
         """What the form of the parameters depends on."""
         emission = repr(sorted(self.emission.items(), key=str)) if isinstance(self.emission, dict) else None
-        form = self.covariance_type, self.n_factors, self.n_mixtures, self.n_features_in_
+        form = self.covariance_type, self.n_factors, self.n_mixtures, self.n_features_in_, self.inference
         return emission or repr(self.emission), *form
 
     def _order(self, plan, params):
-        """The order of states: by their means, or by how often they are visited where there are none."""
+        """The order of states: by their means, or by how often they are visited where there are none.
+
+        States that a prior alone keeps alive come last.
+        """
+        views = views_of(plan.model, params)
+        chain, family, emitted = views.expected
         keys = []
-        if plan.model.family.has_moments:
-            means = plan.model.family.mean(params.family)
-            keys = [column for column in means.T if not np.isnan(column).any()]
+        if family.has_moments:
+            keys = [column for column in family.mean(emitted).T if not np.isnan(column).any()]
         if not keys:
-            chain = params.latent
             visits = stationary_distribution(chain.transition, plan.model.latent.start_of(chain))
             keys = [-np.round(visits, 9)]
+        if views.is_distribution:
+            keys.insert(0, views.n_steps <= COUNTS * plan.unit)
         return np.lexsort(keys[::-1])
 
     def _take(self, model, params, units):
-        chain, emitted = params
-        chain = chain._replace(start=model.latent.start_of(chain))
-        self._model, self._params, self._units = model, LatentPair(chain, emitted), units
+        start = model.latent.start_of(params.latent)
+        params = params._replace(latent=params.latent._replace(start=start))
+        self._model, self._params, self._units = model, params, units
+        self._views = views_of(model, params)
+        chain, family, emitted = self._views.expected
         in_the_long_run = stationary_distribution(chain.transition, chain.start)
         fields = {"startprob": chain.start.copy(), "transmat": chain.transition.copy()}
         fields["stationary_distribution"] = in_the_long_run
-        self._publish(fields | self._fields_of_emission(model.family, model.family.in_units(emitted, units)))
-        self.n_parameters_ = model.latent.n_parameters(chain) + model.family.n_parameters(emitted)
+        if self._views.is_distribution:
+            fields["n_effective_components"] = int(np.sum(self._views.n_steps > COUNTS * self._unit))
+        self._publish(fields | self._fields_of_emission(family, family.in_units(emitted, units)))
+        self.n_parameters_ = model.latent.n_parameters(params.latent) + family.n_parameters(emitted)
+
+    def _publish_objective(self, plan, best):
+        super()._publish_objective(plan, best)
+        if self._views.is_distribution:  # a bound of what all data are worth, and no likelihood
+            del self.log_likelihood_
+            self.lower_bounds_ = [value - plan.log_volume for value in best.history]
+            self.lower_bound_ = self.lower_bounds_[-1]
+
+    @property
+    def posterior_(self) -> HMMPosterior:
+        """All that was learnt, in the units of X, as `prior` of another fit."""
+        check_is_fitted(self)
+        if not self._views.is_distribution:
+            raise AttributeError("posterior_ is of inference='variational': by EM parameters have none.")
+        chain, emitted = self._params
+        emission = tree_map(np.copy, self._model.family.in_units(emitted, self._units))
+        return HMMPosterior(chain.start.copy(), chain.transition.copy(), emission)
+
+    def reorder(self, order: ArrayLike) -> Self:
+        check_is_fitted(self)
+        if self._views.is_distribution:  # states may have priors of their own
+            self._model = reordered(self._model, self._read_order(order))
+        return super().reorder(order)
+
+    reorder.__doc__ = EMMixin.reorder.__doc__
+
+    def _divergence(self, other):
+        mine, theirs = (fitted._views.expected for fitted in (self, other))
+        return mine.family.divergence(
+            mine.family.in_units(mine.emitted, self._units),
+            theirs.family,
+            theirs.family.in_units(theirs.emitted, other._units),
+        )
 
     def _fields_of_emission(self, family, emitted):
         """Parameters of the emissions, under names of their own where all columns have the same."""
@@ -646,6 +762,11 @@ class HMMEM(DensityMixin, EMMixin):
         if isinstance(startprob, str):
             params["startprob"] = startprob
         model = cls._of_legal(K, params)
+        if model.inference != "em":
+            raise ValueError(
+                f"inference={model.inference!r} makes distributions of parameters, but these are known: leave "
+                "it 'em'."
+            )
         chain, _ = bind_chain(model.set_params(fixed=()))
         model.fixed = params.get("fixed", ())
         check_allowed("transmat", transmat, chain.allowed)
@@ -672,23 +793,27 @@ class HMMEM(DensityMixin, EMMixin):
             yield from spikes(self, plan, "state", "steps")
         yield from super()._complaints(plan, best)
 
+    def _unless_parted(self):
+        """Of distributions nothing: states that are empty are all alike, as they should be."""
+        return () if self._views.is_distribution else super()._unless_parted()
+
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _pass(self, X, groups, lengths, function, *outputs):
+    def _pass(self, X, groups, lengths, view, function, *outputs):
         """Fill an array for each output, a shape per row, with ``function(chain, log_prob, batch, seen)``.
 
-        Returns X in normal form, and the arrays in the order of its rows.
+        ``view`` names one of the fit. Returns X in normal form, and the arrays in the order of its rows.
         """
         check_is_fitted(self)
         sequences = self._read(X, groups, lengths, reset=False)
-        family, params = self._model.family, self._params
-        refuse_impossible(self, sequences, family, params.family)
-        density = family.density(params.family)
+        chain, family, emitted = getattr(self._views, view)
+        refuse_impossible(self, sequences, family, emitted)
+        density = family.density(emitted)
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 
         def of_batch(batch):
             seen = density(batch)
-            values = function(params.latent, seen.log_prob, batch, seen)
+            values = function(chain, seen.log_prob, batch, seen)
             for array, value in zip(arrays, values, strict=True):
                 array[batch.rows] = value
 
@@ -706,19 +831,19 @@ class HMMEM(DensityMixin, EMMixin):
 
     def _smooth(self, X, groups, lengths):
         def function(chain, log_prob, batch, seen):
-            return (self._model.latent.posterior(chain, log_prob, batch)[0].T,)
+            return (RECURSIONS.posterior(chain, log_prob, batch)[0].T,)
 
-        return self._pass(X, groups, lengths, function, (self._per_state(), np.float64))
+        return self._pass(X, groups, lengths, "hidden", function, (self._per_state(), np.float64))
 
     def _filter(self, X, groups, lengths):
         """Filtered probabilities and predictive log-densities."""
 
         def function(chain, log_prob, batch, seen):
-            passed = self._model.latent.filter(chain, log_prob, batch)
+            passed = RECURSIONS.filter(chain, log_prob, batch)
             return passed.filtered.T, passed.predictive + seen.shared_log_prob()
 
         outputs = (self._per_state(), np.float64), ((), np.float64)
-        sequences, filtered, predictive = self._pass(X, groups, lengths, function, *outputs)
+        sequences, filtered, predictive = self._pass(X, groups, lengths, "ahead", function, *outputs)
         return sequences, filtered, predictive - self._log_volume(sequences.rows, self._units)
 
     def _per_state(self):
@@ -751,7 +876,7 @@ class HMMEM(DensityMixin, EMMixin):
         def function(chain, log_prob, batch, seen):
             return (self._path(chain, log_prob, batch),)
 
-        sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
+        sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
         return sequences.restore(states)
 
     def decode(
@@ -769,8 +894,8 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
         log_joint : ndarray of shape (n_sequences,)
-            log p(path, x), in nats. With ``algorithm="posterior"`` it is -inf where the states make up no
-            possible path.
+            log p(path, x), in nats; with ``inference="variational"`` its expectation over the parameters. With
+            ``algorithm="posterior"`` it is -inf where the states make up no possible path.
         """
 
         def function(chain, log_prob, batch, seen):
@@ -779,8 +904,8 @@ class HMMEM(DensityMixin, EMMixin):
             return path, given_state[path, np.arange(len(path))] + seen.shared_log_prob()
 
         outputs = ((), np.intp), ((), np.float64)
-        sequences, states, density_there = self._pass(X, groups, lengths, function, *outputs)
-        chain, first = self._params.latent, sequences.offsets[:-1]
+        sequences, states, density_there = self._pass(X, groups, lengths, "hidden", function, *outputs)
+        chain, first = self._views.hidden.chain, sequences.offsets[:-1]
         with np.errstate(divide="ignore"):  # log 0 forbids
             steps = np.log(chain.transition)[np.r_[0, states[:-1]], states]
             steps[first] = np.log(chain.start)[states[first]]
@@ -790,8 +915,8 @@ class HMMEM(DensityMixin, EMMixin):
     def _path(self, chain, log_prob, batch):
         """States of a batch, as `algorithm` says."""
         if self.algorithm == "viterbi":
-            return self._model.latent.viterbi(chain, log_prob, batch)[0]
-        return self._model.latent.posterior(chain, log_prob, batch)[0].argmax(axis=0)
+            return RECURSIONS.viterbi(chain, log_prob, batch)[0]
+        return RECURSIONS.posterior(chain, log_prob, batch)[0].argmax(axis=0)
 
     def predict_proba(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -833,9 +958,9 @@ class HMMEM(DensityMixin, EMMixin):
         def function(chain, log_prob, batch, seen):
             # A generator for each batch, so that threads change nothing.
             rng = np.random.RandomState([seed, int(batch.sequences[0])])
-            return (self._model.latent.draw_paths(chain, log_prob, batch, rng),)
+            return (RECURSIONS.draw_paths(chain, log_prob, batch, rng),)
 
-        sequences, states = self._pass(X, groups, lengths, function, ((), np.intp))
+        sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
         return sequences.restore(states)
 
     def filter_proba(
@@ -876,26 +1001,30 @@ class HMMEM(DensityMixin, EMMixin):
             Probabilities of the states, `state_proba` (n_steps, K), and `mean` (n_steps, d) and `covariance`
             (n_steps, d, d) of the observations, in units of X. With a list, groups or lengths there is an axis
             for the sequences in front. Categories have no mean: it is NaN there, and ``state_proba @
-            probabilities_[j]`` gives their probabilities.
+            probabilities_[j]`` gives their probabilities. With ``inference="variational"`` these are of the
+            posterior predictive distribution. A Gaussian state of too few steps has no variance, so that it is
+            infinite: a prior `dof` of d + 2 prevents that.
+            The density of a value x as the next step is the last of ``score_samples`` of the sequence with x at
+            its end.
         """
         if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
             raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
         sequences, filtered, _ = self._filter(X, groups, lengths)
-        chain, emitted = self._params
+        chain = self._views.ahead.chain
         last = filtered[sequences.offsets[1:] - 1]
         proba = np.empty((len(last), n_steps, len(chain.start)))
         for step in range(n_steps):
             last = last @ chain.transition
             proba[:, step] = last
-        mean, covariance = self._moments_of(proba, emitted)
+        mean, covariance = self._moments_of(proba)
         one = sequences.form == "rows" and sequences.n_sequences == 1 and groups is None and lengths is None
         if one and self.sequence_id is None:
             return Forecast(proba[0], mean[0], covariance[0])
         return Forecast(proba, mean, covariance)
 
-    def _moments_of(self, proba, emitted):
+    def _moments_of(self, proba):
         """Mean (..., d) and covariance (..., d, d) of mixtures of the states, in units of X."""
-        family, d = self._model.family, self.n_features_in_
+        (_, family, emitted), d = self._views.ahead, self.n_features_in_
         if not family.has_moments:
             nothing = np.full((*proba.shape[:-1], d), np.nan)
             return nothing, np.full((*nothing.shape, d), np.nan)
@@ -904,7 +1033,10 @@ class HMMEM(DensityMixin, EMMixin):
         mean = proba @ means
         centred = means - mean[..., None, :]
         between = np.einsum("...k,...ki,...kj->...ij", proba, centred, centred)
-        return mean, between + np.einsum("...k,kij->...ij", proba, covariances)
+        shares = proba[..., None, None]
+        with np.errstate(invalid="ignore"):  # a state that is impossible may have no covariance
+            within = np.where(shares > 0, shares * covariances, 0.0).sum(axis=-3)
+        return mean, between + within
 
     def score_samples(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -920,7 +1052,8 @@ class HMMEM(DensityMixin, EMMixin):
         Returns
         -------
         log_density : object array of ndarrays of shape (T_i,), or ndarray of shape (n,)
-            In nats, with respect to the units of X. They sum to the log-likelihood; a missing step has 0.
+            In nats, with respect to the units of X. They sum to the log-likelihood; a missing step has 0. With
+            ``inference="variational"`` parameters are integrated out, step by step.
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return sequences.restore(predictive)
@@ -1017,7 +1150,16 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         aic : float
         """
+        self._refuse_criterion("aic")
         return -2 * self._total_score(X, sample_weight, groups, lengths)[0] + 2 * self.n_parameters_
+
+    def _refuse_criterion(self, name):
+        check_is_fitted(self)
+        if self._views.is_distribution:
+            raise ValueError(
+                f"{name} corrects a greatest likelihood, which inference='variational' has not: compare "
+                "lower_bound_ of fits to the same data."
+            )
 
     def bic(
         self,
@@ -1040,6 +1182,7 @@ class HMMEM(DensityMixin, EMMixin):
         -------
         bic : float
         """
+        self._refuse_criterion("bic")
         log_likelihood, n_steps = self._total_score(X, sample_weight, groups, lengths)
         self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(n_steps)
@@ -1066,7 +1209,7 @@ class HMMEM(DensityMixin, EMMixin):
                 f"n_samples={n_samples}, n_sequences={n_sequences}: ask for at least one step of one sequence."
             )
         rng = check_random_state(self.random_state)
-        chain, emitted = self._params
+        chain, family, emitted = self._views.ahead
         states = np.empty((n, n_samples), dtype=np.intp)
         levels = rng.uniform(size=(n_samples, n, 1))
         cumulative = np.vstack([chain.transition, chain.start]).cumsum(axis=1)[:, :-1]
@@ -1074,7 +1217,7 @@ class HMMEM(DensityMixin, EMMixin):
         for step, level in enumerate(levels):
             state = (cumulative[state] <= level).sum(axis=1)
             states[:, step] = state
-        X = self._model.family.sample(emitted, states.ravel(), rng) * self._units.scale + self._units.shift
+        X = family.sample(emitted, states.ravel(), rng) * self._units.scale + self._units.shift
         if n_sequences is None:
             return X, states[0]
         whole = Sequences(X, np.full(n, n_samples, dtype=np.intp), None, "list")

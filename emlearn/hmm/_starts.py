@@ -185,6 +185,12 @@ class ChainStarts:
         """All states alike: for one state, all there is to start from."""
         return self._from_resp(np.full((self._K, len(self._order)), 1.0 / self._K), None)
 
+    def explained(self, params):
+        """The sample as a batch, with weighted responsibilities (K, m) and transitions at some parameters."""
+        seen = self._model.family.density(params.family)(self._batch)
+        resp, counts, _ = self._model.latent.posterior(params.latent, seen.log_prob, self._batch)
+        return self._batch, resp.copy(), counts
+
     def at(self, means):
         """The one start where means (K, d), in the user's units, are given."""
         everything = self.everything()

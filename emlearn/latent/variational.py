@@ -242,8 +242,12 @@ class DirichletChain(MarkovChain):
             Counts(self.concentration),  # type: ignore[arg-type]
         )
 
+    def geometric_mean(self, params: ChainParams) -> ChainParams:
+        """Exponentials of the expected log-probabilities, which sum to less than 1."""
+        return ChainParams(*(np.exp(expected_logs(part)) for part in params))
+
     def _probabilities(self, params: ChainParams, n_states: int) -> tuple[FloatArray, FloatArray]:
-        return super()._probabilities(ChainParams(*(np.exp(expected_logs(part)) for part in params)), n_states)
+        return super()._probabilities(self.geometric_mean(params), n_states)
 
     def start_of(self, params: ChainParams) -> FloatArray:
         return params.start
@@ -277,3 +281,28 @@ class DirichletChain(MarkovChain):
     def mean(self, params: ChainParams) -> ChainParams:
         """Expected probabilities, as a chain of known parameters has them."""
         return ChainParams(*(part / part.sum(axis=-1, keepdims=True) for part in params))
+
+    def before(self, n_states: int) -> ChainParams:
+        """The prior in the form of parameters."""
+
+        def whole(concentration: float | FloatArray, shape: tuple[int, ...]) -> FloatArray:
+            return np.array(np.broadcast_to(concentration, shape), dtype=np.float64)
+
+        return ChainParams(
+            whole(self.start_concentration, (n_states,)), whole(self.concentration, (n_states, n_states))
+        )
+
+    def counts(self, params: ChainParams) -> FloatArray:
+        """Expected number of steps in each state, (K,), without the prior's."""
+        before = self.before(len(params.start))
+        return np.asarray(params.start - before.start + (params.transition - before.transition).sum(axis=0))
+
+    def n_parameters(self, params: ChainParams) -> int:
+        """Number of free probabilities: what the prior forbids does not count."""
+        possible = self._possible(len(params.start))
+        return sum(int(np.count_nonzero(p)) - (1 if p.ndim == 1 else len(p)) for p in possible)
+
+    def reordered(self, order: NDArray[np.int_]) -> DirichletChain:
+        """The same prior, of states in another order."""
+        before = self.reorder(self.before(len(order)), order)
+        return replace(self, start_concentration=before.start, concentration=before.transition)

@@ -14,12 +14,13 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.arrays import read_array
-from emlearn._sample import portfolio, unit_of
+from emlearn._priors import covariance_of
+from emlearn._sample import portfolio
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, RandomState
 from emlearn.em import ACCELERATIONS, LatentModel, LatentPair, Start
 from emlearn.em.trees import leaves
-from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams, NormalWishart, VariationalGaussian
+from emlearn.families import Gaussian, NormalWishart, VariationalGaussian
 from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.covariance_types import STRUCTURES
 from emlearn.families.gaussian import LEAST_FLOOR
@@ -409,7 +410,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         else:
             means = (np.asarray(self.mean_prior, dtype=np.float64) - units.shift) / units.scale
         if self.covariance_prior is None:
-            scatter = self._covariance(moments, units, everything)
+            scatter = covariance_of(structure, moments, units, everything)
             scatter = structure.raise_to(scatter, max(self.reg_covar, LEAST_FLOOR))
         else:
             given = np.asarray(self.covariance_prior, dtype=np.float64)
@@ -417,24 +418,6 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         precision = 1.0 if self.mean_precision_prior is None else float(self.mean_precision_prior)
         dof = d if self.degrees_of_freedom_prior is None else self.degrees_of_freedom_prior
         return NormalWishart(means[None], np.array([precision]), np.array([float(dof)]), scatter)
-
-    def _covariance(self, moments, units, everything):
-        """Covariance of all rows in the form wanted, (1, ...): of those of a feature that have it."""
-        size = moments.weight / unit_of(moments.weight, moments.n_rows)  # in rows
-        inflated = size / (size - 1) if size > 1 else 1.0
-        variances = moments.variance / units.scale**2
-        structure = self._structure
-        if not isinstance(structure, Full):
-            by_feature = inflated * variances[None]
-            return by_feature if isinstance(structure, Diagonal) else by_feature.mean(axis=1)
-        # Correlations as if what is missing were uncorrelated with the rest, so that the matrix is one.
-        full = Gaussian(COVARIANCE_SHAPES["full"])
-        spread = np.diag(np.where(variances > 0, variances, 1.0))[None]
-        at = LatentPair(np.ones(1), GaussianParams(np.zeros((1, len(variances))), spread))
-        totals = everything().sum(LatentModel(MixtureWeights(), full).expectation(at)).stats.family
-        mean = totals.first / totals.weight[:, None]
-        within = totals.second / totals.weight[:, None] - full.structure.products(mean, mean)
-        return inflated * full.structure.covariance(within, len(variances))
 
     # -- fit ---------------------------------------------------------------------------------------------
 
