@@ -78,6 +78,14 @@ class WishartFactors(NamedTuple):
         return cls(dof * d / 2, d, d)
 
 
+class _OfPrior(NamedTuple):
+    """What divergences from a prior take of its matrices."""
+
+    roots: FloatArray  # (C, d, d) Cholesky factors of the scatter
+    log_det: FloatArray  # (C,) of the inverse roots
+    log_gamma: FloatArray  # (C,) log-normaliser in the degrees of freedom
+
+
 @dataclass(frozen=True, eq=False)
 class VariationalGaussian(Emission):
     r"""Gaussian components whose means and precision matrices have a `NormalWishart` distribution.
@@ -223,38 +231,33 @@ class VariationalGaussian(Emission):
     def divergences(self, params: NormalWishart) -> FloatArray:
         """What each component, and what is shared, adds to the divergence from the prior, (K,)."""
         structure, prior, d = self._structure, self.prior, params.means.shape[1]
-        which = structure.which(len(params.means))
+        dof = params.dof
         whitener = structure.whitener(params.scatter)
         away = params.means - prior.means
         lengths = np.einsum("ki,ki->k", away, structure.apply_precision(whitener, away))
         ratio = prior.precision / params.precision
-        of_means = 0.5 * (d * (ratio - 1 - np.log(ratio)) + prior.precision * params.dof[which] * lengths)
-        factors, before = (WishartFactors.of(structure, dof, d) for dof in (params.dof, prior.dof))
-        log_unit = d * np.log(0.5 * factors.unit)
-        log_scatter = log_unit - 2 * structure.log_det(whitener, d)
-        log_before = log_unit - 2 * structure.log_det(self._prior_whitener, d)
-        roots = np.broadcast_to(self._prior_roots, (len(whitener), d, d))
-        traces = [structure.distance(own, root).sum() for own, root in zip(whitener, roots, strict=True)]
-        expected = factors.times * digamma(factors.shapes).sum(axis=1) - log_scatter
-        of_matrices = (
-            0.5 * (params.dof - prior.dof) * expected
-            + 0.5 * params.dof * (np.array(traces) - d)
-            - (gammaln(factors.shapes).sum(axis=1) - 0.5 * params.dof * log_scatter)
-            + (gammaln(before.shapes).sum(axis=1) - 0.5 * prior.dof * log_before)
-        )
+        of_means = d * (ratio - 1 - np.log(ratio))
+        of_means += prior.precision * dof[structure.which(len(away))] * lengths
+        before = self._before
+        roots = np.broadcast_to(before.roots, (len(whitener), d, d))
+        traces = np.array([structure.distance(own, root).sum() for own, root in zip(whitener, roots, strict=True)])
+        factors = WishartFactors.of(structure, dof, d)
+        of_matrices = (dof - prior.dof) * factors.times * digamma(factors.shapes).sum(axis=1)
+        of_matrices -= 2 * (gammaln(factors.shapes).sum(axis=1) - before.log_gamma)
+        of_matrices += dof * (traces - d) + 2 * prior.dof * (before.log_det - structure.log_det(whitener, d))
         if structure.shared:  # the first one's, so that the sum is right
-            of_matrices = np.append(of_matrices, np.zeros(len(of_means) - 1))
-        divergences: FloatArray = of_means + of_matrices
+            of_matrices = np.append(of_matrices, np.zeros(len(away) - 1))
+        divergences: FloatArray = 0.5 * (of_means + of_matrices)
         return divergences
 
     @cached_property
-    def _prior_whitener(self) -> FloatArray:
-        return self._structure.whitener(self.prior.scatter)
-
-    @cached_property
-    def _prior_roots(self) -> FloatArray:
-        dense = self._structure.dense(self.prior.scatter, self.prior.means.shape[1])
-        return np.asarray(np.linalg.cholesky(dense), dtype=np.float64)
+    def _before(self) -> _OfPrior:
+        """What the divergence takes of the prior's matrices."""
+        structure, (_, _, dof, scatter) = self._structure, self.prior
+        d = self.prior.means.shape[1]
+        log_gamma = gammaln(WishartFactors.of(structure, dof, d).shapes).sum(axis=1)
+        roots = np.asarray(np.linalg.cholesky(structure.dense(scatter, d)), dtype=np.float64)
+        return _OfPrior(roots, structure.log_det(structure.whitener(scatter), d), log_gamma)
 
     def resting(self, params: NormalWishart) -> NDArray[np.bool_] | None:
         # No posterior has less scatter than the prior: extrapolation that leads there is refused.
