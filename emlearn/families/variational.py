@@ -240,7 +240,9 @@ class VariationalGaussian(Emission):
         of_means += prior.precision * dof[structure.which(len(away))] * lengths
         before = self._before
         roots = np.broadcast_to(before.roots, (len(whitener), d, d))
-        traces = np.array([structure.distance(own, root).sum() for own, root in zip(whitener, roots, strict=True)])
+        traces = np.array(
+            [structure.distance(own, root).sum() for own, root in zip(whitener, roots, strict=True)]
+        )
         factors = WishartFactors.of(structure, dof, d)
         of_matrices = (dof - prior.dof) * factors.times * digamma(factors.shapes).sum(axis=1)
         of_matrices -= 2 * (gammaln(factors.shapes).sum(axis=1) - before.log_gamma)
@@ -378,6 +380,21 @@ class VariationalGaussian(Emission):
     def reordered(self, order: NDArray[np.int_]) -> VariationalGaussian:
         """The same prior, of components in another order."""
         return self if len(self.prior.means) == 1 else replace(self, prior=self.reorder(self.prior, order))
+
+    def marginal(self, params: NormalWishart, columns: NDArray[np.int_]) -> NormalWishart:
+        """Distribution of the means and covariances of some features."""
+        structure, n_out = self._structure, params.means.shape[1] - len(columns)
+        dof, scatter = params.dof, structure.marginal(params.scatter, columns)
+        if isinstance(structure, Full):
+            dof = dof - n_out
+        elif isinstance(structure, Spherical):  # all features told of the one variance
+            n_each = params.means.shape[1] / len(columns)
+            dof, scatter = dof * n_each, scatter * n_each
+        return NormalWishart(params.means[:, columns], params.precision, dof, scatter)
+
+    def of_some(self, columns: NDArray[np.int_]) -> VariationalGaussian:
+        """The family of some features."""
+        return VariationalGaussian(self.gaussian.of_some, self.marginal(self.prior, columns))
 
     def fields(self, params: NormalWishart, lead: tuple[int, ...]) -> dict[str, Any]:
         """Means and covariances as `Gaussian.fields` has them, and what the means and matrices are worth."""
