@@ -105,12 +105,13 @@ class Gaussian(ExponentialFamily):
 
     Notes
     -----
-    Two paths give the same numbers. The *quadratic* path is that of an exponential family,
-    :math:`T(x) = (1, x, x_i x_j)`, and serves all components with one matrix product each way. The
-    *whitened* path forms :math:`W_k^\top (x - \mu_k)` component by component; it is exact where a
-    component is so tight and far from the origin that :math:`x^2` would cancel, and faster where there are
-    many features. With a tied matrix :math:`x^\top \Sigma^{-1} x` is the same for all components and
-    :math:`\sum x x^\top` does not change between iterations, so that an E-step is linear in x.
+    Three paths give the same numbers. The *quadratic* path is that of an exponential family,
+    :math:`T(x) = (1, x, x_i x_j)`, and serves all components with one matrix product each way. *By roots*,
+    :math:`|W_k^\top x|^2` component by component, products of features are not formed, of which there are too
+    many where there are many features. The *whitened* path forms :math:`W_k^\top (x - \mu_k)`; it is exact
+    where a component is so tight and far from the origin that :math:`x^2` would cancel. With a tied matrix
+    :math:`x^\top \Sigma^{-1} x` is the same for all components and :math:`\sum x x^\top` does not change
+    between iterations, so that an E-step is linear in x.
     """
 
     structure: Structure
