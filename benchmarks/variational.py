@@ -229,7 +229,7 @@ class Search(NamedTuple):
 
 def run_quality(args):
     title("Time to scikit-learn's best bound")
-    n_starts, seconds = (6, 5.0) if args.quick else (40, 20.0)
+    n_starts, seconds = (6, 5.0) if args.quick else (40, 15.0)
     seeds = range(args.seed, args.seed + (args.repeats or (1 if args.quick else 3)))
     rows, ratios = [], []
     for name in QUICK_SETS if args.quick else SETS:
@@ -262,6 +262,7 @@ def run_quality(args):
             f"{their.seconds_surely(best):.2f}", f"{np.median(raced[:, 1]):.2f}", f"{sure:.1f}",
             verdict(reached and min(found, sure) >= QUALITY_TARGET),
         ])  # fmt: skip
+        progress("; ".join(rows[-1]))
     columns = [
         "data", "K", "its best", "our worst race, beside it", "its starts there", "ours", "it, s", "ours, s",
         "ratio", "it surely, s", "our race, s", "ratio", f"{QUALITY_TARGET:g} in both",
@@ -279,9 +280,7 @@ def main():
     parser.add_argument("parts", nargs="*", metavar="part", help=f"of {', '.join(PARTS)}; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: to try the script")
     parser.add_argument("--repeats", type=int, help="repeats (iteration) or seeds (quality)")
-    parser.add_argument(
-        "--one-core", action="store_true", help="leave out the times with all cores (iteration)"
-    )
+    parser.add_argument("--one-core", action="store_true", help="no times with all cores")
     parser.add_argument("--seed", type=int, default=0, help="of the data and the starts; default 0")
     args = parser.parse_args()
     unknown = [part for part in args.parts if part not in PARTS]
@@ -291,7 +290,8 @@ def main():
     with without_convergence_warnings(), warnings.catch_warnings():
         warnings.simplefilter("error", MonotonicityWarning)
         for part in args.parts or PARTS:
-            PARTS[part](args)
+            with threadpool_limits(1) if args.one_core else nullcontext():
+                PARTS[part](args)
     progress(f"{time.perf_counter() - begin:.0f} s")
 
 
