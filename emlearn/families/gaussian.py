@@ -36,8 +36,8 @@ from emlearn.families.shared_forms import EqualForm, EqualShape, EqualVolume
 
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
 CANCELLATION = 1e-10
-# With this many times more features than components, and 10 at least, whitening costs less than products.
-WHITEN_RATIO = 5
+# From this many features on, d² more than so many times the components, roots cost less than products.
+ROOTS_FROM, ROOTS_RATIO = 10, 100
 # Floors below this are more than floating point can bear.
 LEAST_FLOOR = 1e-9
 # Entries of directions that the data force onto the floor, squared, that count.
@@ -103,12 +103,13 @@ class Gaussian(ExponentialFamily):
 
     Notes
     -----
-    Two paths give the same numbers. The *quadratic* path is that of an exponential family,
-    :math:`T(x) = (1, x, x_i x_j)`, and serves all components with one matrix product each way. The
-    *whitened* path forms :math:`W_k^\top (x - \mu_k)` component by component; it is exact where a
-    component is so tight and far from the origin that :math:`x^2` would cancel, and faster where there are
-    many features. With a tied matrix :math:`x^\top \Sigma^{-1} x` is the same for all components and
-    :math:`\sum x x^\top` does not change between iterations, so that an E-step is linear in x.
+    Three paths give the same numbers. The *quadratic* path is that of an exponential family,
+    :math:`T(x) = (1, x, x_i x_j)`, and serves all components with one matrix product each way. *By roots*,
+    :math:`|W_k^\top x|^2` component by component, products of features are not formed, of which there are too
+    many where there are many features. The *whitened* path forms :math:`W_k^\top (x - \mu_k)`; it is exact
+    where a component is so tight and far from the origin that :math:`x^2` would cancel. With a tied matrix
+    :math:`x^\top \Sigma^{-1} x` is the same for all components and :math:`\sum x x^\top` does not change
+    between iterations, so that an E-step is linear in x.
     """
 
     structure: Structure
@@ -208,42 +209,30 @@ class Gaussian(ExponentialFamily):
     def _observe(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         """A batch of which nothing is missing."""
         reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
-        if self._always_whitens(*params.means.shape) or form.cancels(reach):
+        if form.cancels(reach):
             return self._observe_whitened(params, form, batch)
+        if self._takes_roots(*params.means.shape):
+            return self._observe_by_roots(params, form, batch)
         return self._observe_quadratic(params, form, batch)
 
-    def _always_whitens(self, n_components: int, d: int) -> bool:
+    def _takes_roots(self, n_components: int, d: int) -> bool:
         if self.structure.shared or not isinstance(self.structure, Full):
             return False
-        return d >= max(10, WHITEN_RATIO * n_components)
+        return d >= ROOTS_FROM and d * d >= ROOTS_RATIO * n_components
 
     def floats_per_row(self, n_components: int, d: int) -> int:
         """How many numbers an E-step works on per observation."""
-        if self._always_whitens(n_components, d):
+        if self._takes_roots(n_components, d):
             return 3 * d + 2 * n_components
         n_squares = 0 if self.structure.shared else self.structure.n_products(d)
         return 1 + d + n_squares + 2 * n_components
 
     def _linearise(self, params: GaussianParams) -> GaussianForm:
-        structure = self.structure
-        d = params.means.shape[1]
-        whitener = structure.whitener(params.covariances)
-        constant = structure.log_det(whitener, d) - 0.5 * d * np.log(2 * np.pi)
-        linear = structure.apply_precision(whitener, params.means)
-        at_zero = constant - 0.5 * np.einsum("ki,ki->k", params.means, linear)
-        quadratic = structure.coefficients(whitener, d)
-        natural = np.empty((len(linear), 1 + d + (0 if structure.shared else quadratic.shape[1])))
-        natural[:, 0], natural[:, 1 : d + 1] = at_zero, linear
-        if not structure.shared:
-            natural[:, d + 1 :] = quadratic
-        flat = whitener.reshape(len(whitener), -1)
-        tightness = float(np.einsum("ci,ci->c", flat, flat).max())
-        return GaussianForm(natural, quadratic, whitener, constant, tightness)
+        return GaussianForm(self.structure, params.means, self.structure.whitener(params.covariances))
 
     def _observe_quadratic(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
-        means = params.means
-        d = means.shape[1]
+        d = params.means.shape[1]
         T = batch.once((structure, "statistics"), lambda: self.statistics(batch))
         shared = 0.0
         if structure.shared:
@@ -252,16 +241,34 @@ class Gaussian(ExponentialFamily):
 
         def totals(resp: FloatArray) -> GaussianTotals:
             raw = resp @ T.T
-            weight, sums = raw[:, 0], raw[:, 1 : d + 1]
-            # Σ r (x − μ)(x − μ)ᵀ = Σ r x xᵀ − 2 μ Σ r xᵀ + w μ μᵀ, symmetrised.
-            shift = structure.products(means, weight[:, None] * means - 2 * sums)
-            second = structure.pool(shift) + (scatter if structure.shared else raw[:, d + 1 :])
-            return GaussianTotals(weight, sums - weight[:, None] * means, second)
+            second = scatter if structure.shared else raw[:, d + 1 :]
+            return self._about(params.means, raw[:, 0], raw[:, 1 : d + 1], second)
 
         def shared_log_prob() -> FloatArray | float:
             return form.quadratic[0] @ structure.squares(batch.x) if structure.shared else 0.0
 
         return Observed(linear_forms(form.natural, T), shared, totals, shared_log_prob)
+
+    def _observe_by_roots(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
+        """The quadratic path without products of features: with many of them they are more than the roots."""
+        log_prob = form.linear @ batch.x
+        log_prob += form.at_zero[:, None]
+        for of_component, whitener in zip(log_prob, form.whitener, strict=True):
+            of_component -= 0.5 * self.structure.distance(whitener, batch.x)
+
+        def totals(resp: FloatArray) -> GaussianTotals:
+            second = self._second_moments(batch, resp)
+            return self._about(params.means, resp.sum(axis=1), resp @ batch.x.T, second)
+
+        return Observed(log_prob, 0.0, totals, lambda: 0.0)
+
+    def _about(
+        self, means: FloatArray, weight: FloatArray, first: FloatArray, second: FloatArray
+    ) -> GaussianTotals:
+        """Totals about the means, from moments about 0."""
+        # Σ r (x − μ)(x − μ)ᵀ = Σ r x xᵀ − 2 μ Σ r xᵀ + w μ μᵀ, symmetrised.
+        shift = self.structure.products(means, weight[:, None] * means - 2 * first)
+        return GaussianTotals(weight, first - weight[:, None] * means, self.structure.pool(shift) + second)
 
     def _observe_whitened(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
@@ -275,18 +282,27 @@ class Gaussian(ExponentialFamily):
         return Observed(log_prob, 0.0, lambda resp: self._moments_about(params.means, batch, resp), lambda: 0.0)
 
     def _moments_about(self, means: FloatArray, batch: Batch, resp: FloatArray) -> GaussianTotals:
-        structure = self.structure
         weight = resp.sum(axis=1)
-        second = np.empty((len(means), structure.n_products(means.shape[1])))
-        for k, mean in enumerate(means):
-            x, share = batch.x, resp[k]
+        second = self.structure.pool(self._second_moments(batch, resp, means))
+        return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, second)
+
+    def _second_moments(self, batch: Batch, resp: FloatArray, means: FloatArray | None = None) -> FloatArray:
+        """Σ r · products of x for each component, or of x − μ, (K, F2)."""
+        structure = self.structure
+        second = np.empty((len(resp), structure.n_products(len(batch.x))))
+        for k, share in enumerate(resp):
+            x = batch.x
             belongs = share > NO_SHARE * share.max()
             if 2 * np.count_nonzero(belongs) < len(share):
                 x, share = x[:, belongs], share[belongs]
-            centred = x - mean[:, None]
-            centred *= np.sqrt(share)
-            second[k] = structure.moment(centred, None)
-        return GaussianTotals(weight, resp @ batch.x.T - weight[:, None] * means, structure.pool(second))
+            root = np.sqrt(share)
+            if means is None:
+                weighted = x * root
+            else:
+                weighted = x - means[k][:, None]
+                weighted *= root
+            second[k] = structure.moment(weighted, None)
+        return second
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> GaussianParams:
         """Parameters from weighted responsibilities (K, m)."""
@@ -548,14 +564,46 @@ class Gaussian(ExponentialFamily):
         return out
 
 
-class GaussianForm(NamedTuple):
-    """What of a Gaussian's log-density depends on the parameters alone."""
+@dataclass(frozen=True, eq=False)
+class GaussianForm:
+    """What of Gaussians' log-densities depends on the parameters alone."""
 
-    natural: FloatArray  # (K, F) coefficients on T(x)
-    quadratic: FloatArray  # (C, F2) those on the products
+    structure: Structure
+    means: FloatArray  # (K, d)
     whitener: FloatArray  # (C, ...)
-    constant: FloatArray  # (C,) log-density at the mean
-    tightness: float  # largest trace of a precision matrix
+
+    @cached_property
+    def constant(self) -> FloatArray:
+        """Log-density at the mean, (C,)."""
+        d = self.means.shape[1]
+        return self.structure.log_det(self.whitener, d) - 0.5 * d * np.log(2 * np.pi)
+
+    @cached_property
+    def linear(self) -> FloatArray:
+        """Coefficients on x, (K, d)."""
+        return self.structure.apply_precision(self.whitener, self.means)
+
+    @cached_property
+    def at_zero(self) -> FloatArray:
+        """Log-density at 0, (K,)."""
+        return self.constant - 0.5 * np.einsum("ki,ki->k", self.means, self.linear)
+
+    @cached_property
+    def quadratic(self) -> FloatArray:
+        """Coefficients on the products, (C, F2)."""
+        return self.structure.coefficients(self.whitener, self.means.shape[1])
+
+    @cached_property
+    def natural(self) -> FloatArray:
+        """Coefficients on T(x), (K, F)."""
+        own = [] if self.structure.shared else [self.quadratic]
+        return np.hstack([self.at_zero[:, None], self.linear, *own])
+
+    @cached_property
+    def tightness(self) -> float:
+        """Largest trace of a precision matrix."""
+        flat = self.whitener.reshape(len(self.whitener), -1)
+        return float(np.einsum("ci,ci->c", flat, flat).max())
 
     def cancels(self, reach: float) -> bool:
         """Whether x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``."""

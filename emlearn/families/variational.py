@@ -79,6 +79,13 @@ class WishartFactors(NamedTuple):
         return cls(dof * d / 2, d, d)
 
 
+class _OfPrior(NamedTuple):
+    """What divergences from a prior take of its matrices."""
+
+    log_det: FloatArray  # (C,) of the inverse roots
+    log_gamma: FloatArray  # (C,) log-normaliser in the degrees of freedom
+
+
 @dataclass(frozen=True, eq=False)
 class VariationalGaussian(Emission):
     r"""Gaussian components whose means and precision matrices have a `NormalWishart` distribution.
@@ -229,33 +236,30 @@ class VariationalGaussian(Emission):
     def divergences(self, params: NormalWishart) -> FloatArray:
         """What each component, and what is shared, adds to the divergence from the prior, (K,)."""
         structure, prior, d = self._structure, self.prior, params.means.shape[1]
-        which = structure.which(len(params.means))
+        dof = params.dof
         whitener = structure.whitener(params.scatter)
         away = params.means - prior.means
         lengths = np.einsum("ki,ki->k", away, structure.apply_precision(whitener, away))
         ratio = prior.precision / params.precision
-        of_means = 0.5 * (d * (ratio - 1 - np.log(ratio)) + prior.precision * params.dof[which] * lengths)
-        factors, (of_prior, log_before) = WishartFactors.of(structure, params.dof, d), self._of_prior
-        log_scatter = d * np.log(0.5 * factors.unit) - 2 * structure.log_det(whitener, d)
-        expected = factors.times * digamma(factors.shapes).sum(axis=1) - log_scatter
-        of_matrices = (
-            0.5 * (params.dof - prior.dof) * expected
-            + 0.5 * params.dof * (self._traces(whitener) - d)
-            - (gammaln(factors.shapes).sum(axis=1) - 0.5 * params.dof * log_scatter)
-            + (of_prior - 0.5 * prior.dof * log_before)
-        )
+        of_means = d * (ratio - 1 - np.log(ratio))
+        of_means += prior.precision * dof[structure.which(len(away))] * lengths
+        before, traces = self._before, self._traces(whitener)
+        factors = WishartFactors.of(structure, dof, d)
+        of_matrices = (dof - prior.dof) * factors.times * digamma(factors.shapes).sum(axis=1)
+        of_matrices -= 2 * (gammaln(factors.shapes).sum(axis=1) - before.log_gamma)
+        of_matrices += dof * (traces - d) + 2 * prior.dof * (before.log_det - structure.log_det(whitener, d))
         if structure.shared:  # the first one's, so that the sum is right
-            of_matrices = np.append(of_matrices, np.zeros(len(of_means) - 1))
-        divergences: FloatArray = of_means + of_matrices
+            of_matrices = np.append(of_matrices, np.zeros(len(away) - 1))
+        divergences: FloatArray = 0.5 * (of_means + of_matrices)
         return divergences
 
     @cached_property
-    def _of_prior(self) -> tuple[FloatArray, FloatArray]:
-        """Of the prior's matrices the log-normaliser's Gamma functions and the log-determinant."""
-        structure, d = self._structure, self.prior.means.shape[1]
-        factors = WishartFactors.of(structure, self.prior.dof, d)
-        log_det = -2 * structure.log_det(structure.whitener(self.prior.scatter), d)
-        return gammaln(factors.shapes).sum(axis=1), d * np.log(0.5 * factors.unit) + log_det
+    def _before(self) -> _OfPrior:
+        """What the divergence takes of the prior's matrices."""
+        structure, (_, _, dof, scatter) = self._structure, self.prior
+        d = self.prior.means.shape[1]
+        log_gamma = gammaln(WishartFactors.of(structure, dof, d).shapes).sum(axis=1)
+        return _OfPrior(structure.log_det(structure.whitener(scatter), d), log_gamma)
 
     def _traces(self, whitener: FloatArray) -> FloatArray:
         """Traces of the prior's scatter times inverses of others, given by their whiteners."""
@@ -402,6 +406,21 @@ class VariationalGaussian(Emission):
     def reordered(self, order: NDArray[np.int_]) -> VariationalGaussian:
         """The same prior, of components in another order."""
         return self if len(self.prior.means) == 1 else replace(self, prior=self.reorder(self.prior, order))
+
+    def marginal(self, params: NormalWishart, columns: NDArray[np.int_]) -> NormalWishart:
+        """Distribution of the means and covariances of some features."""
+        structure, n_out = self._structure, params.means.shape[1] - len(columns)
+        dof, scatter = params.dof, structure.marginal(params.scatter, columns)
+        if isinstance(structure, Full):
+            dof = dof - n_out
+        elif isinstance(structure, Spherical):  # all features told of the one variance
+            n_each = params.means.shape[1] / len(columns)
+            dof, scatter = dof * n_each, scatter * n_each
+        return NormalWishart(params.means[:, columns], params.precision, dof, scatter)
+
+    def of_some(self, columns: NDArray[np.int_]) -> VariationalGaussian:
+        """The family of some features."""
+        return VariationalGaussian(self.gaussian.of_some, self.marginal(self.prior, columns))
 
     def fields(self, params: NormalWishart, lead: tuple[int, ...]) -> dict[str, Any]:
         """Means and covariances as `Gaussian.fields` has them, and what the means and matrices are worth."""

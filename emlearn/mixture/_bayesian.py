@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,7 +19,7 @@ from emlearn._priors import covariance_of
 from emlearn._sample import portfolio
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, RandomState
-from emlearn.em import ACCELERATIONS, LatentModel, LatentPair, Start
+from emlearn.em import ACCELERATIONS, Affine, LatentModel, LatentPair, Start
 from emlearn.em.trees import leaves
 from emlearn.families import Gaussian, NormalWishart, VariationalGaussian
 from emlearn.families.covariance import Diagonal, Full, Spherical
@@ -42,14 +43,15 @@ class MixturePosterior(NamedTuple):
     weights: NDArray[np.float64]  # (K,) Dirichlet parameters, or of processes expected counts
     components: NormalWishart  # of the K components
     unseen: NormalWishart  # of one that was never seen
+    is_process: bool = True  # whether the weights are those of a process
 
 
 class BayesianGaussianMixtureEM(MixtureOfRows):
     r"""Bayesian mixture of Gaussians, fitted by variational Expectation-Maximization.
 
-    Parameters and attributes are those of scikit-learn's ``BayesianGaussianMixture``. A prior says what is
-    known of weights, means and covariances before there are data; the fit is a posterior distribution of them,
-    and components that the data do not need stay as empty as the prior has them.
+    Parameters and attributes are those of scikit-learn's ``BayesianGaussianMixture``, but `verbose_interval`.
+    A prior says what is known of weights, means and covariances before there are data; the fit is a posterior
+    distribution of them, and components that the data do not need stay as empty as the prior has them.
 
     Parameters
     ----------
@@ -139,7 +141,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     degrees_of_freedom_prior_, covariance_prior_ : float, ndarray
         The same for covariances.
     n_effective_components_ : int
-        How many components hold more than half a row.
+        How many components hold more than half a row; `without_empty` leaves out the others.
     posterior_ : MixturePosterior
         All that was learnt, as `prior` of another fit. Computed when asked for.
     converged_ : bool
@@ -358,23 +360,30 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             structure.refuse(given.reshape(shape), d, "covariance_prior")
 
     def _check_given_prior(self):
-        d, K, structure = self.n_features_in_, self.n_components, self._structure
+        d, K, structure, prior = self.n_features_in_, self.n_components, self._structure, self.prior
+        kind = self.weight_concentration_prior_type
         names = ["mean_precision_prior", "mean_prior", "degrees_of_freedom_prior", "covariance_prior"]
-        if self.weight_concentration_prior_type == "dirichlet_distribution":
+        if kind == "dirichlet_distribution":
             names.append("weight_concentration_prior")
         twice = [name for name in names if getattr(self, name) is not None]
         if twice:
             raise ValueError(f"prior says all that {' and '.join(twice)} would: give one or the other.")
         if not isinstance(self.init_params, str):
             raise ValueError("prior says where components begin, as init_params does: give one or the other.")
-        for name, part in zip(("weights", "components", "unseen"), self.prior, strict=True):
+        for name, part in zip(("weights", "components", "unseen"), prior, strict=False):
             if not all(np.isfinite(leaf).all() for leaf in leaves(part)):
                 raise ValueError(f"prior has {name} that are not finite: give the posterior_ of a fit.")
-        if (np.asarray(self.prior.weights) < 0).any():
+        if (np.asarray(prior.weights) < 0).any():
             raise ValueError("prior has negative weights: give the posterior_ of a fit.")
-        if np.shape(self.prior.weights) != (K,):
-            raise ValueError(f"prior has {np.size(self.prior.weights)} weights, but n_components={K}.")
-        for part, n in ((self.prior.components, K), (self.prior.unseen, 1)):
+        if prior.is_process == (kind == "dirichlet_distribution"):
+            learnt = "process" if prior.is_process else "Dirichlet distribution"
+            raise ValueError(
+                f"prior was learnt with weights of a {learnt}, which "
+                f"weight_concentration_prior_type={kind!r} cannot go on from: give both fits the same."
+            )
+        if np.shape(prior.weights) != (K,):
+            raise ValueError(f"prior has {np.size(prior.weights)} weights, but n_components={K}.")
+        for part, n in ((prior.components, K), (prior.unseen, 1)):
             matrices = structure.identity(n, d).shape
             expected = (n, d), (n,), matrices[:1], matrices
             found = tuple(np.shape(leaf) for leaf in part)
@@ -459,7 +468,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         fields = {"weights": weights / weights.sum(), **family.fields(own, (K,))}
         fields["precisions_cholesky"] = family.gaussian.precisions_cholesky(family.plug_in(own))
         concentration = latent.concentration
-        if isinstance(latent, StickBreaking):
+        if self._is_process:
             order, _, sticks = latent.sticks(params.latent)
             by_component = tuple(np.empty(K) for _ in sticks)
             for of_component, of_stick in zip(by_component, sticks, strict=True):
@@ -477,7 +486,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         fields["covariance_prior"] = prior.scatter[0] if matrix else prior.scatter
         fields = {name: np.asarray(value).astype(self._dtype) for name, value in fields.items()}
         fields = {name: value[()] if value.ndim == 0 else value for name, value in fields.items()}
-        if isinstance(latent, StickBreaking):
+        if self._is_process:
             fields["weight_concentration"] = tuple(fields["weight_concentration"])
         self._publish(fields)
         unit = self._unit
@@ -513,8 +522,15 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         check_is_fitted(self)
         in_units, (weights, components) = self._model.family.in_units, self._params
         return MixturePosterior(
-            weights.copy(), in_units(components, self._units), in_units(self._unseen.prior, self._units)
+            weights.copy(),
+            in_units(components, self._units),
+            in_units(self._unseen.prior, self._units),
+            self._is_process,
         )
+
+    @property
+    def _is_process(self):
+        return isinstance(self._model.latent, StickBreaking)
 
     def _log_density_of(self, params):
         """Posterior predictive: parameters are integrated out, and new components may come."""
@@ -547,7 +563,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             Their components; −1 of one never seen, which processes leave room for.
         """
         check_is_fitted(self)
-        if n_samples < 1:
+        if not (isinstance(n_samples, Integral) and n_samples >= 1):
             raise ValueError(f"n_samples={n_samples}: ask for at least one row.")
         rng = check_random_state(self.random_state)
         latent, family = self._model.latent, self._model.family
@@ -564,8 +580,119 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     def reorder(self, order: ArrayLike) -> Self:
         check_is_fitted(self)
         order = self._read_order(order)
-        latent, family = self._model.latent, self._model.family
-        self._model = LatentModel(latent.reordered(order), family.reordered(order))
+        self._model = self._model_with(order)
         return super().reorder(order)
 
     reorder.__doc__ = MixtureOfRows.reorder.__doc__
+
+    def _model_with(self, components):
+        """The model of these components, in this order."""
+        latent, family = self._model.latent, self._model.family
+        return LatentModel(latent.reordered(components), family.reordered(components))
+
+    def without_empty(self, least: float = COUNTS) -> BayesianGaussianMixtureEM:
+        """The same mixture without components that hold next to nothing.
+
+        A process has components without end, and those that are left out join the ones never seen. The bound
+        changes by about as many nats as they hold rows: not at all where they hold none. Weights with a
+        Dirichlet distribution are those of K components, and of fewer they would be others.
+
+        Parameters
+        ----------
+        least : float, default=0.5
+            Components that hold more rows than this stay. That with most stays in any case.
+
+        Returns
+        -------
+        mixture : BayesianGaussianMixtureEM
+            Fitted, with `n_effective_components_` components (if ``least`` is .5); without the history of a
+            fit. With ``warm_start=True`` its `fit` goes on from there.
+
+        Raises
+        ------
+        ValueError
+            If the weights are not those of a process, or ``least`` is not a number from 0 on.
+
+        Examples
+        --------
+        >>> from emlearn import BayesianGaussianMixtureEM
+        >>> from emlearn.datasets import load_old_faithful
+        >>> X = load_old_faithful().data
+        >>> mixture = BayesianGaussianMixtureEM(n_components=3, random_state=0).fit(X)
+        >>> mixture.without_empty().means_.round(1)
+        array([[ 4.3, 79.9],
+               [ 2.1, 54.7]])
+        """
+        check_is_fitted(self)
+        if not self._is_process:
+            raise ValueError(
+                "Weights with a Dirichlet distribution are those of n_components components: to have fewer, "
+                "fit fewer. Empty components can be left out of a process."
+            )
+        if not (isinstance(least, Real) and least >= 0):
+            raise ValueError(f"least={least!r} must be a number of rows, at least 0.")
+        (rows, family), model = self._params, self._model
+        kept = np.flatnonzero((rows > least * self._unit) | (rows == rows.max()))
+        mixture = self._alike(
+            n_components=len(kept),
+            weight_concentration_prior=float(model.latent.concentration),
+            prior=None if self.prior is None else self._prior_of(kept),
+        )
+        mixture._take(
+            self._model_with(kept), LatentPair(rows[kept], model.family.reorder(family, kept)), self._units
+        )
+        return mixture
+
+    def _prior_of(self, components):
+        """What `prior` says of some components."""
+        model = self._model_with(components)
+        prior = model.family.in_units(model.family.prior, self._units)
+        return self.prior._replace(weights=model.latent.seen, components=prior)
+
+    def marginal(self, columns: ArrayLike) -> BayesianGaussianMixtureEM:
+        """Mixture of some of the features: the others, and what is known of them, are integrated out.
+
+        Densities are those of rows in which the others are missing. Responsibilities differ a little from
+        theirs, for which what is missing is not integrated out but hidden, like the components.
+
+        Parameters
+        ----------
+        columns : array-like of int or str
+            Features to keep, by number or name.
+
+        Returns
+        -------
+        mixture : BayesianGaussianMixtureEM
+            Fitted, with what belongs to its distribution; without the history of a fit.
+
+        Raises
+        ------
+        ValueError
+            If ``columns`` names a feature twice or one that is not there.
+        """
+        check_is_fitted(self)
+        index = self._column_numbers(columns)
+        model, (rows, family) = self._model, self._params
+        mixture = self._alike(
+            init_params="auto",
+            prior=None,
+            mean_prior=None,
+            degrees_of_freedom_prior=None,
+            covariance_prior=None,
+        )
+        mixture.n_features_in_ = len(index)
+        if hasattr(self, "feature_names_in_"):
+            mixture.feature_names_in_ = self.feature_names_in_[index]
+        mixture._unseen = self._unseen.of_some(index)
+        units = Affine(self._units.shift[index], self._units.scale[index])
+        part = LatentPair(rows, model.family.marginal(family, index))
+        mixture._take(LatentModel(model.latent, model.family.of_some(index)), part, units)
+        return mixture
+
+    def _alike(self, **params):
+        """A clone with other parameters that is to be given what was fitted."""
+        mixture = clone(self).set_params(**params)
+        for name in ("n_features_in_", "feature_names_in_", "_dtype", "_unit", "_unseen"):
+            if hasattr(self, name):
+                setattr(mixture, name, getattr(self, name))
+        return mixture

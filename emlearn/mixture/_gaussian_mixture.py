@@ -469,7 +469,7 @@ class GaussianMixtureEM(MixtureOfRows):
             Their components.
         """
         check_is_fitted(self)
-        if n_samples < 1:
+        if not (isinstance(n_samples, Integral) and n_samples >= 1):
             raise ValueError(f"n_samples={n_samples}: ask for at least one row.")
         rng = check_random_state(self.random_state)
         weights, params = self._params

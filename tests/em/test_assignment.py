@@ -479,8 +479,9 @@ def test_annealed_estimators_end_at_maxima(kind):
         assert fitted.converged_
         assert fitted.log_likelihood_ == pytest.approx(plain.log_likelihood_, abs=0.01)
         assert fitted.lower_bounds_ != plain.lower_bounds_
+    plain = make(kind, n_init=1).fit(*data)
     for nothing in ([1.0], np.bool_(False)):
-        assert make(kind, annealing=nothing, n_init=7).fit(*data).lower_bounds_ == plain.lower_bounds_
+        assert make(kind, annealing=nothing, n_init=1).fit(*data).lower_bounds_ == plain.lower_bounds_
 
 
 def test_cooling_is_em_on_a_flattened_posterior():

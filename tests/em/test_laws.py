@@ -127,7 +127,7 @@ def test_gaussian_density_integrates_to_one(covariance_type, d):
 
 @pytest.mark.parametrize("offset", [0.0, 30.0])
 @pytest.mark.parametrize("family", GAUSSIANS)
-def test_quadratic_path_is_the_whitened_path(family, offset, monkeypatch):
+def test_paths_give_the_same_numbers(family, offset, monkeypatch):
     model, params, (X, w) = problem(family)
     X = X + offset
     params = params._replace(family=params.family._replace(means=params.family.means + offset))
@@ -138,8 +138,15 @@ def test_quadratic_path_is_the_whitened_path(family, offset, monkeypatch):
 
     monkeypatch.setattr(gaussian, "CANCELLATION", np.inf)
     quadratic = outcome()
+    monkeypatch.setattr(gaussian, "ROOTS_FROM", 1)
+    monkeypatch.setattr(gaussian, "ROOTS_RATIO", 0)
+    if model.family._takes_roots(*params.family.means.shape):
+        with monkeypatch.context() as without:
+            without.delattr(Gaussian, "_observe_quadratic")
+            assert_same(quadratic, outcome(), rtol=1e-9)
     monkeypatch.setattr(gaussian, "CANCELLATION", -1.0)
     monkeypatch.delattr(Gaussian, "_observe_quadratic")
+    monkeypatch.delattr(Gaussian, "_observe_by_roots")
     assert_same(quadratic, outcome(), rtol=1e-9)
 
 
