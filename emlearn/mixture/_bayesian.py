@@ -13,7 +13,7 @@ from scipy.special import logsumexp
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn._input.arrays import read_array
+from emlearn._input.arrays import check_count, read_array
 from emlearn._sample import portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, RandomState
@@ -27,7 +27,8 @@ from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
 from emlearn.mixture._base import MixtureOfRows
 from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
 
-KINDS_OF_WEIGHTS = ("dirichlet_process", "dirichlet_distribution", "pitman_yor")
+DISTRIBUTION = "dirichlet_distribution"
+KINDS_OF_WEIGHTS = ("dirichlet_process", DISTRIBUTION, "pitman_yor")
 CONJUGATE_TYPES = frozenset(
     name for name, structure in STRUCTURES.items() if type(structure) in (Full, Diagonal, Spherical)
 )
@@ -41,6 +42,7 @@ class MixturePosterior(NamedTuple):
     weights: NDArray[np.float64]  # (K,) Dirichlet parameters, or of processes expected counts
     components: NormalWishart  # of the K components
     unseen: NormalWishart  # of one that was never seen
+    of_process: bool  # whether the weights are those of a process
 
 
 class BayesianGaussianMixtureEM(MixtureOfRows):
@@ -98,7 +100,8 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     prior : MixturePosterior, default=None
         `posterior_` of another fit: what was learnt there, component by component, is the prior here. Fits of
         batches one after another so become a fit of all of them. In place of the priors of means and
-        covariances, and of the concentration of a Dirichlet distribution. It is the only start, too.
+        covariances, and of the concentration of a Dirichlet distribution. It is the only start, too. It fits
+        a mixture of as many components, of that form, with weights of a distribution or a process as there.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
@@ -251,7 +254,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         "mean_prior": ["array-like", None],
         "degrees_of_freedom_prior": [Interval(Real, 0.0, None, closed="neither"), None],
         "covariance_prior": ["array-like", Real, None],
-        "prior": [MixturePosterior, None],
+        "prior": "no_validation",  # an estimator in its place is refused with advice
         "acceleration": [StrOptions(set(ACCELERATIONS))],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
@@ -358,21 +361,33 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
 
     def _check_given_prior(self):
         d, K, structure = self.n_features_in_, self.n_components, self._structure
+        kind = self.weight_concentration_prior_type
+        if not isinstance(self.prior, MixturePosterior):
+            what = type(self.prior).__name__
+            whose = "its" if hasattr(type(self.prior), "posterior_") else "a fit's"
+            raise ValueError(f"prior must be a MixturePosterior, not a {what}: give {whose} `posterior_`.")
         names = ["mean_precision_prior", "mean_prior", "degrees_of_freedom_prior", "covariance_prior"]
-        if self.weight_concentration_prior_type == "dirichlet_distribution":
+        if kind == DISTRIBUTION:
             names.append("weight_concentration_prior")
         twice = [name for name in names if getattr(self, name) is not None]
         if twice:
             raise ValueError(f"prior says all that {' and '.join(twice)} would: give one or the other.")
         if not isinstance(self.init_params, str):
             raise ValueError("prior says where components begin, as init_params does: give one or the other.")
-        for name, part in zip(("weights", "components", "unseen"), self.prior, strict=True):
+        for name, part in zip(("weights", "components", "unseen"), self.prior[:-1], strict=True):
             if not all(np.isfinite(leaf).all() for leaf in leaves(part)):
                 raise ValueError(f"prior has {name} that are not finite: give the posterior_ of a fit.")
         if (np.asarray(self.prior.weights) < 0).any():
             raise ValueError("prior has negative weights: give the posterior_ of a fit.")
+        if self.prior.of_process == (kind == DISTRIBUTION):
+            raise ValueError(
+                f"prior has weights of a {'process' if self.prior.of_process else 'distribution'}, which mean "
+                f"something else with weight_concentration_prior_type={kind!r}: set the type of the fit that "
+                "it comes from."
+            )
         if np.shape(self.prior.weights) != (K,):
-            raise ValueError(f"prior has {np.size(self.prior.weights)} weights, but n_components={K}.")
+            n = np.size(self.prior.weights)
+            raise ValueError(f"prior has {n} weights, but n_components={K}: set n_components={n}.")
         for part, n in ((self.prior.components, K), (self.prior.unseen, 1)):
             matrices = structure.identity(n, d).shape
             expected = (n, d), (n,), matrices[:1], matrices
@@ -380,14 +395,15 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             if found != expected:
                 raise ValueError(
                     f"prior is of another kind: it has the shapes {found}, but n_components={K}, "
-                    f"covariance_type={self.covariance_type!r} and {d} features need {expected}."
+                    f"covariance_type={self.covariance_type!r} and {d} features need {expected}. Give the "
+                    "posterior_ of a fit of that covariance_type, to the same features."
                 )
 
     def _model_of(self, family, moments, units, everything):
         concentration = self.weight_concentration_prior
         concentration = 1.0 / self.n_components if concentration is None else float(concentration)
         seen = None if self.prior is None else np.array(self.prior.weights, dtype=np.float64)
-        if self.weight_concentration_prior_type == "dirichlet_distribution":
+        if self.weight_concentration_prior_type == DISTRIBUTION:
             latent = DirichletWeights(concentration if seen is None else seen)
         else:
             latent = StickBreaking(concentration, self.discount_prior, seen)
@@ -530,7 +546,10 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         check_is_fitted(self)
         in_units, (weights, components) = self._model.family.in_units, self._params
         return MixturePosterior(
-            weights.copy(), in_units(components, self._units), in_units(self._unseen.prior, self._units)
+            weights.copy(),
+            in_units(components, self._units),
+            in_units(self._unseen.prior, self._units),
+            isinstance(self._model.latent, StickBreaking),
         )
 
     def _log_density_of(self, params):
@@ -564,8 +583,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             Their components; −1 of one never seen, which processes leave room for.
         """
         check_is_fitted(self)
-        if n_samples < 1:
-            raise ValueError(f"n_samples={n_samples}: ask for at least one row.")
+        check_count("n_samples", n_samples)
         rng = check_random_state(self.random_state)
         latent, family = self._model.latent, self._model.family
         weights = np.append(latent.mean(self._params.latent), latent.unseen(self._params.latent))

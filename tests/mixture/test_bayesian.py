@@ -454,8 +454,9 @@ def test_bad_priors_are_named(kwargs, message, X):
 def test_priors_of_another_kind_are_refused(X):
     posterior = mixture(2).fit(X).posterior_
     for kwargs, message in (
-        ({"n_components": 3}, "prior has 2 weights, but n_components=3"),
-        ({"covariance_type": "diag"}, "prior is of another kind"),
+        ({"n_components": 3}, "prior has 2 weights, but n_components=3: set n_components=2"),
+        ({"covariance_type": "diag"}, "prior is of another kind.*posterior_ of a fit of that covariance_type"),
+        ({"weight_concentration_prior_type": KINDS[1]}, "prior has weights of a process, which mean"),
         ({"mean_prior": [1.0, 2.0]}, "prior says all that mean_prior would"),
         ({"init_params": np.arange(len(X)) % 2}, "prior says where components begin, as init_params does"),
         (
@@ -465,8 +466,18 @@ def test_priors_of_another_kind_are_refused(X):
     ):
         with pytest.raises(ValueError, match=message):
             mixture(**{"n_components": 2, **kwargs}, prior=posterior).fit(X)
-    with pytest.raises(ValueError, match="prior is of another kind"):
+    with pytest.raises(ValueError, match=r"prior is of another kind.*posterior_ of a fit .* same features"):
         mixture(2, prior=posterior).fit(X[:, :1])
+    dirichlet = mixture(2, weight_concentration_prior_type=KINDS[1]).fit(X)
+    for kind in (KINDS[0], KINDS[2]):
+        with pytest.raises(ValueError, match="prior has weights of a distribution, which mean"):
+            mixture(2, weight_concentration_prior_type=kind, prior=dirichlet.posterior_).fit(X)
+    for given, advice in (
+        (dirichlet, "give its `posterior_`"),
+        (tuple(posterior), "give a fit's `posterior_`"),
+    ):
+        with pytest.raises(ValueError, match=f"prior must be a MixturePosterior, .*: {advice}"):
+            mixture(2, prior=given).fit(X)
     components = posterior.components._replace(means=np.full((2, 2), np.nan))
     for part, message in (
         ({"components": components}, "prior has components that are not finite"),
