@@ -17,6 +17,7 @@ from emlearn._input.arrays import check_count, read_array
 from emlearn._sample import portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, RandomState
+from emlearn.base import FAR
 from emlearn.em import ACCELERATIONS, LatentModel, LatentPair, Start
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams, NormalWishart, VariationalGaussian
@@ -34,6 +35,10 @@ CONJUGATE_TYPES = frozenset(
 )
 # A component counts where it holds more than this share of a row.
 COUNTS = 0.5
+# Priors beyond these leave nothing of the data but rounding: worth so many times as many rows, with a mean at
+# so many standard deviations (where matrices have off-diagonals, or none), or with variances so many times
+# those of the data, or the inverse.
+MOST_TIMES, FURTHEST_FULL, FURTHEST, WIDEST = 1e5, 1e6, 1e100, 1e300
 
 
 class MixturePosterior(NamedTuple):
@@ -96,7 +101,8 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     covariance_prior : array-like, default=None
         Prior scatter matrix: covariances are expected to be about this, divided by the degrees of freedom. Of
         shape (d, d) for "full" and "tied", (d,) for "diag" and "tied_diag", a number for "spherical" and
-        "tied_spherical". None is the covariance of X, in that form.
+        "tied_spherical". None is the covariance of X, in that form; a warning names values so far from most
+        that it says nothing of these.
     prior : MixturePosterior, default=None
         `posterior_` of another fit: what was learnt there, component by component, is the prior here. Fits of
         batches one after another so become a fit of all of them. In place of the priors of means and
@@ -399,6 +405,23 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
                     "posterior_ of a fit of that covariance_type, to the same features."
                 )
 
+    def _look_at_spread(self, X, weight, moments, near):
+        """Warn where the default prior is as wide as values that lie far from all others."""
+        far = np.sqrt(moments.variance) / near
+        if not self._floor_matters or far.max() <= FAR:
+            return
+        j, more = int(np.argmax(far)), np.count_nonzero(far > FAR) - 1
+        column = X[:, j].astype(np.float64)
+        away = np.abs(column - np.nanmedian(column)) / near[j]
+        row = int(np.nanargmax(away if weight is None else np.where(weight > 0, away, np.nan)))
+        self._warn(
+            f"{self._column_name(j)} is {column[row]:.6g} in row {row}, {away[row]:.3g} standard deviations of "
+            f"what lies close together away from it{f' ({more} more are like that)' if more else ''}. The "
+            "default priors, mean and covariance of X, are drawn there, and the fit with them. Replace codes "
+            "for missing values by NaN, or give mean_prior and covariance_prior.",
+            UserWarning,
+        )
+
     def _model_of(self, family, moments, units, everything):
         concentration = self.weight_concentration_prior
         concentration = 1.0 / self.n_components if concentration is None else float(concentration)
@@ -431,8 +454,39 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             given = np.asarray(self.covariance_prior, dtype=np.float64)
             scatter = structure.rescale(given.reshape(structure.identity(1, d).shape), 1 / units.scale)
         precision = 1.0 if self.mean_precision_prior is None else float(self.mean_precision_prior)
+        self._refuse_extremes(means, precision, scatter, moments, units)
         dof = d if self.degrees_of_freedom_prior is None else self.degrees_of_freedom_prior
         return NormalWishart(means[None], np.array([precision]), np.array([float(dof)]), scatter)
+
+    def _refuse_extremes(self, means, precision, scatter, moments, units):
+        """Refuse priors beside which data are lost in rounding, by name; in the engine's units."""
+        size = moments.weight / unit_of(moments.weight, moments.n_rows)
+        worth = {"degrees_of_freedom_prior": self.degrees_of_freedom_prior}
+        if self.weight_concentration_prior_type == DISTRIBUTION:
+            worth["weight_concentration_prior"] = self.weight_concentration_prior
+        for name, rows in worth.items():
+            if rows is not None and rows > MOST_TIMES * size:
+                raise ValueError(
+                    f"{name}={rows:.6g} is worth so many rows that the {size:.6g} of X are lost in rounding: "
+                    f"give at most {MOST_TIMES * size:.3g}."
+                )
+        variances = np.diagonal(self._structure.dense(scatter, len(means))[0])
+        if not ((variances > 1 / WIDEST) & (variances < WIDEST)).all():
+            raise ValueError(
+                "covariance_prior has variances that beside those of X are beyond floating point: give it in "
+                "the units of X."
+            )
+        # What of the mean's distance comes into the scatter, in standard deviations.
+        with np.errstate(over="ignore"):
+            away = np.abs(means - (moments.mean - units.shift) / units.scale)
+            away *= np.sqrt(min(precision, size) / (1 + variances))
+        column = int(np.argmax(away))
+        if away[column] > (FURTHEST_FULL if isinstance(self._structure, Full) else FURTHEST):
+            raise ValueError(
+                f"mean_prior has {self._column_name(column)} at {away[column]:.3g} standard deviations from "
+                "the mean of X, and covariances that reach as far have no digits left for X. Give a mean_prior "
+                "that is nearer, a wider covariance_prior or a smaller mean_precision_prior."
+            )
 
     def _covariance(self, moments, units, everything):
         """Covariance of all rows in the form wanted, (1, ...): of those of a feature that have it."""
