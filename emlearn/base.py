@@ -302,6 +302,10 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             raise ValueError(
                 "warm_start=True goes on from the last fit, which annealing would melt: drop one of them."
             )
+        if schedule and not self.max_iter:
+            raise ValueError(
+                "max_iter=0 evaluates the starts as they are, which annealing would melt: drop one of them."
+            )
         given = self._places_given() if schedule else []
         if given:
             tell = "tells" if len(given) == 1 else "tell"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from numbers import Real
+from numbers import Integral, Real
 
 import numpy as np
 from sklearn.exceptions import DataConversionWarning
@@ -44,6 +44,12 @@ def read_array(name, value, *, shapes=None, finite=False, advice=""):
         at = place[0] if len(place) == 1 else place
         raise ValueError(f"{name} contains {what} at {at}: every entry must be finite.")
     return array
+
+
+def check_count(name, value):
+    """Refuse what is no number of things to draw."""
+    if not isinstance(value, Integral) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name}={value!r}: ask for one at least, a whole number.")
 
 
 def _numbers(name, value, advice):

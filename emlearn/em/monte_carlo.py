@@ -34,6 +34,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
 from emlearn.em.batches import Batch, Batches, as_batches, one_blas_thread
@@ -205,6 +206,11 @@ def fit_mcem(
     -------
     MonteCarloResult
 
+    Warns
+    -----
+    ConvergenceWarning
+        If ``max_iter`` or ``max_draws`` are used up.
+
     Raises
     ------
     ValueError
@@ -263,6 +269,20 @@ def fit_mcem(
             f"Monte Carlo EM stopped: step {len(history)} changes the expected log density of data and hidden "
             f"values by {trial.step.increment:.3g} nats. The M-step does not maximise what log_joint says.",
             MonotonicityWarning,
+            stacklevel=2,
+        )
+    elif reason in ("max_iter", "max_draws"):
+        limit, advice = (max_iter, "max_iter") if reason == "max_iter" else (max_draws, "max_draws, or tol")
+        advice = f"Increase {advice}."
+        if trial.step.effective < MIN_EFFECTIVE:
+            advice = (
+                f"Some unit rests on {trial.step.effective:.2g} effective draws: draw from a proposal that is "
+                "closer to the posterior, or start elsewhere."
+            )
+        warnings.warn(
+            f"Monte Carlo EM stopped short of tol={tol}, at {reason}={limit}, with a projected "
+            f"{trial.step.gap:.3g} nats still to be gained. {advice}",
+            ConvergenceWarning,
             stacklevel=2,
         )
     return MonteCarloResult(

@@ -97,7 +97,7 @@ def named_fields(value, family, n_components, what):
             named = family.fields(tree_map(np.asarray, value), (n_components,))
         except (TypeError, ValueError, AttributeError, IndexError):
             raise ValueError(
-                f"{what} is not of {n_components} components of this emission: {value!r}."
+                f"{what} is not of {n_components} components of this emission, but {type(value).__name__}."
             ) from None
         return {name: array for name, array in named.items() if name not in family.derived}
     raise ValueError(f"{what} must be a dict of parameters by name, but is {value!r}.")
@@ -129,9 +129,18 @@ def emission_of(estimator, emission_params, named):
     if not isinstance(family, Product):
         if named and emission_params is not None:
             raise ValueError(f"emission_params is given beside {', '.join(named)}: drop one of them.")
-        if emission_params is not None:
-            named = named_fields(emission_params, family, K, "emission_params")
-        params = family.from_fields(named, (K,))
+        try:
+            if emission_params is not None:
+                named = named_fields(emission_params, family, K, "emission_params")
+            params = family.from_fields(named, (K,))
+        except ValueError as error:
+            if emission_params is None:
+                raise
+            raise ValueError(
+                f"{error} They are read as emission={estimator.emission!r} of "
+                f"covariance_type={estimator.covariance_type!r}: give the emission, and the covariance_type, "
+                "of the model that emission_params come from."
+            ) from None
         return family.with_parameters(params), params
     if named:
         raise ValueError(

@@ -161,7 +161,7 @@ class HMMEM(DensityMixin, EMMixin):
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.7, 0.85, 1: where it is
         hotter, states melt into one. `means_init` and `emission_init` would melt, and are refused beside it,
-        unless they are held `fixed`.
+        unless they are held `fixed`; so is ``max_iter=0``.
     sequence_id : str, default=None
         Column, or index level, of a DataFrame that says to which sequence a row belongs.
     algorithm : {"viterbi", "posterior"}, default="viterbi"
@@ -217,8 +217,8 @@ class HMMEM(DensityMixin, EMMixin):
         how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
         would end where none did (`unseen`).
     mean_parameters_ : dict
-        Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
-        Only with ``assignment="sampled"``.
+        Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes
+        (beside `emission` and `covariance_type`). Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters; what is fixed or forbidden does not count.
     n_effective_components_ : int

@@ -19,7 +19,7 @@ from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
-from emlearn._input.arrays import read_array
+from emlearn._input.arrays import check_count, read_array
 from emlearn._input.tables import find_bad_entry
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, in_units, portfolio, unit_of
@@ -903,8 +903,7 @@ class EMImputer(TransformerMixin, EMMixin):
                 "sample draws parameters from the rows of the fit, but these parameters were given: set "
                 "sample_posterior=True, and transform draws from them as they are."
             )
-        if not isinstance(n_imputations, Integral) or n_imputations < 1:
-            raise ValueError(f"n_imputations={n_imputations}: ask for one at least, a whole number.")
+        check_count("n_imputations", n_imputations)
         rows = self._read(X if X_fit is None else X_fit, reset=False)
         weight = self._check_weight(sample_weight, rows)
         if not self._was_fitted_to(rows, weight):

@@ -70,7 +70,9 @@ class MixtureOfRows(DensityMixin, EMMixin):
         rng = check_random_state(self.random_state)
         size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
         positions, counts = drawn = draw_evenly(len(X), weight, size, rng)
-        units, _ = self._choose_units(moments, family, near_spread(X[positions], counts))
+        near = near_spread(X[positions], counts)
+        units, _ = self._choose_units(moments, family, near)
+        self._look_at_spread(X, weight, moments, near)
         sample = Sample.of(X, weight, units, drawn)
         if self._needs_distinct_rows:
             self._check_distinct_rows(moments.n_rows, sample)
@@ -112,6 +114,9 @@ class MixtureOfRows(DensityMixin, EMMixin):
     def _family(self):
         """The family of the components, before it knows any data."""
         raise NotImplementedError
+
+    def _look_at_spread(self, X, weight, moments, near):
+        """See whether values lie far from those that are close together, of standard deviations ``near``."""
 
     def _model_of(self, family, moments, units, everything):
         """What is fitted, in the engine's units; ``family`` knows the data, which ``everything`` makes."""

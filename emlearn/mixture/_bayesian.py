@@ -14,11 +14,12 @@ from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn._input.arrays import read_array
+from emlearn._input.arrays import check_count, read_array
 from emlearn._priors import covariance_of
-from emlearn._sample import portfolio
+from emlearn._sample import portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, RandomState
+from emlearn.base import FAR
 from emlearn.em import ACCELERATIONS, Affine, LatentModel, LatentPair, Start
 from emlearn.em.trees import leaves
 from emlearn.families import Gaussian, NormalWishart, VariationalGaussian
@@ -29,12 +30,17 @@ from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
 from emlearn.mixture._base import MixtureOfRows
 from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
 
-KINDS_OF_WEIGHTS = ("dirichlet_process", "dirichlet_distribution", "pitman_yor")
+DISTRIBUTION = "dirichlet_distribution"
+KINDS_OF_WEIGHTS = ("dirichlet_process", DISTRIBUTION, "pitman_yor")
 CONJUGATE_TYPES = frozenset(
     name for name, structure in STRUCTURES.items() if type(structure) in (Full, Diagonal, Spherical)
 )
 # A component counts where it holds more than this share of a row.
 COUNTS = 0.5
+# Priors beyond these leave nothing of the data but rounding: worth so many times as many rows, with a mean at
+# so many standard deviations (where matrices have off-diagonals, or none), or with variances so many times
+# those of the data, or the inverse.
+MOST_TIMES, FURTHEST_FULL, FURTHEST, WIDEST = 1e5, 1e6, 1e100, 1e300
 
 
 class MixturePosterior(NamedTuple):
@@ -43,7 +49,7 @@ class MixturePosterior(NamedTuple):
     weights: NDArray[np.float64]  # (K,) Dirichlet parameters, or of processes expected counts
     components: NormalWishart  # of the K components
     unseen: NormalWishart  # of one that was never seen
-    is_process: bool = True  # whether the weights are those of a process
+    of_process: bool  # whether the weights are those of a process
 
 
 class BayesianGaussianMixtureEM(MixtureOfRows):
@@ -97,11 +103,13 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     covariance_prior : array-like, default=None
         Prior scatter matrix: covariances are expected to be about this, divided by the degrees of freedom. Of
         shape (d, d) for "full" and "tied", (d,) for "diag" and "tied_diag", a number for "spherical" and
-        "tied_spherical". None is the covariance of X, in that form.
+        "tied_spherical". None is the covariance of X, in that form; a warning names values so far from most
+        that it says nothing of these.
     prior : MixturePosterior, default=None
         `posterior_` of another fit: what was learnt there, component by component, is the prior here. Fits of
         batches one after another so become a fit of all of them. In place of the priors of means and
-        covariances, and of the concentration of a Dirichlet distribution. It is the only start, too.
+        covariances, and of the concentration of a Dirichlet distribution. It is the only start, too. It fits
+        a mixture of as many components, of that form, with weights of a distribution or a process as there.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     warm_start : bool, default=False
@@ -254,7 +262,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         "mean_prior": ["array-like", None],
         "degrees_of_freedom_prior": [Interval(Real, 0.0, None, closed="neither"), None],
         "covariance_prior": ["array-like", Real, None],
-        "prior": [MixturePosterior, None],
+        "prior": "no_validation",  # an estimator in its place is refused with advice
         "acceleration": [StrOptions(set(ACCELERATIONS))],
         "warm_start": ["boolean"],
         "n_jobs": [Integral, None],
@@ -360,44 +368,67 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             structure.refuse(given.reshape(shape), d, "covariance_prior")
 
     def _check_given_prior(self):
-        d, K, structure, prior = self.n_features_in_, self.n_components, self._structure, self.prior
+        d, K, structure = self.n_features_in_, self.n_components, self._structure
         kind = self.weight_concentration_prior_type
+        if not isinstance(self.prior, MixturePosterior):
+            what = type(self.prior).__name__
+            whose = "its" if hasattr(type(self.prior), "posterior_") else "a fit's"
+            raise ValueError(f"prior must be a MixturePosterior, not a {what}: give {whose} `posterior_`.")
         names = ["mean_precision_prior", "mean_prior", "degrees_of_freedom_prior", "covariance_prior"]
-        if kind == "dirichlet_distribution":
+        if kind == DISTRIBUTION:
             names.append("weight_concentration_prior")
         twice = [name for name in names if getattr(self, name) is not None]
         if twice:
             raise ValueError(f"prior says all that {' and '.join(twice)} would: give one or the other.")
         if not isinstance(self.init_params, str):
             raise ValueError("prior says where components begin, as init_params does: give one or the other.")
-        for name, part in zip(("weights", "components", "unseen"), prior, strict=False):
+        for name, part in zip(("weights", "components", "unseen"), self.prior[:-1], strict=True):
             if not all(np.isfinite(leaf).all() for leaf in leaves(part)):
                 raise ValueError(f"prior has {name} that are not finite: give the posterior_ of a fit.")
-        if (np.asarray(prior.weights) < 0).any():
+        if (np.asarray(self.prior.weights) < 0).any():
             raise ValueError("prior has negative weights: give the posterior_ of a fit.")
-        if prior.is_process == (kind == "dirichlet_distribution"):
-            learnt = "process" if prior.is_process else "Dirichlet distribution"
+        if self.prior.of_process == (kind == DISTRIBUTION):
             raise ValueError(
-                f"prior was learnt with weights of a {learnt}, which "
-                f"weight_concentration_prior_type={kind!r} cannot go on from: give both fits the same."
+                f"prior has weights of a {'process' if self.prior.of_process else 'distribution'}, which mean "
+                f"something else with weight_concentration_prior_type={kind!r}: set the type of the fit that "
+                "it comes from."
             )
-        if np.shape(prior.weights) != (K,):
-            raise ValueError(f"prior has {np.size(prior.weights)} weights, but n_components={K}.")
-        for part, n in ((prior.components, K), (prior.unseen, 1)):
+        if np.shape(self.prior.weights) != (K,):
+            n = np.size(self.prior.weights)
+            raise ValueError(f"prior has {n} weights, but n_components={K}: set n_components={n}.")
+        for part, n in ((self.prior.components, K), (self.prior.unseen, 1)):
             matrices = structure.identity(n, d).shape
             expected = (n, d), (n,), matrices[:1], matrices
             found = tuple(np.shape(leaf) for leaf in part)
             if found != expected:
                 raise ValueError(
                     f"prior is of another kind: it has the shapes {found}, but n_components={K}, "
-                    f"covariance_type={self.covariance_type!r} and {d} features need {expected}."
+                    f"covariance_type={self.covariance_type!r} and {d} features need {expected}. Give the "
+                    "posterior_ of a fit of that covariance_type, to the same features."
                 )
+
+    def _look_at_spread(self, X, weight, moments, near):
+        """Warn where the default prior is as wide as values that lie far from all others."""
+        far = np.sqrt(moments.variance) / near
+        if not self._floor_matters or far.max() <= FAR:
+            return
+        j, more = int(np.argmax(far)), np.count_nonzero(far > FAR) - 1
+        column = X[:, j].astype(np.float64)
+        away = np.abs(column - np.nanmedian(column)) / near[j]
+        row = int(np.nanargmax(away if weight is None else np.where(weight > 0, away, np.nan)))
+        self._warn(
+            f"{self._column_name(j)} is {column[row]:.6g} in row {row}, {away[row]:.3g} standard deviations of "
+            f"what lies close together away from it{f' ({more} more are like that)' if more else ''}. The "
+            "default priors, mean and covariance of X, are drawn there, and the fit with them. Replace codes "
+            "for missing values by NaN, or give mean_prior and covariance_prior.",
+            UserWarning,
+        )
 
     def _model_of(self, family, moments, units, everything):
         concentration = self.weight_concentration_prior
         concentration = 1.0 / self.n_components if concentration is None else float(concentration)
         seen = None if self.prior is None else np.array(self.prior.weights, dtype=np.float64)
-        if self.weight_concentration_prior_type == "dirichlet_distribution":
+        if self.weight_concentration_prior_type == DISTRIBUTION:
             latent = DirichletWeights(concentration if seen is None else seen)
         else:
             latent = StickBreaking(concentration, self.discount_prior, seen)
@@ -425,8 +456,39 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             given = np.asarray(self.covariance_prior, dtype=np.float64)
             scatter = structure.rescale(given.reshape(structure.identity(1, d).shape), 1 / units.scale)
         precision = 1.0 if self.mean_precision_prior is None else float(self.mean_precision_prior)
+        self._refuse_extremes(means, precision, scatter, moments, units)
         dof = d if self.degrees_of_freedom_prior is None else self.degrees_of_freedom_prior
         return NormalWishart(means[None], np.array([precision]), np.array([float(dof)]), scatter)
+
+    def _refuse_extremes(self, means, precision, scatter, moments, units):
+        """Refuse priors beside which data are lost in rounding, by name; in the engine's units."""
+        size = moments.weight / unit_of(moments.weight, moments.n_rows)
+        worth = {"degrees_of_freedom_prior": self.degrees_of_freedom_prior}
+        if self.weight_concentration_prior_type == DISTRIBUTION:
+            worth["weight_concentration_prior"] = self.weight_concentration_prior
+        for name, rows in worth.items():
+            if rows is not None and rows > MOST_TIMES * size:
+                raise ValueError(
+                    f"{name}={rows:.6g} is worth so many rows that the {size:.6g} of X are lost in rounding: "
+                    f"give at most {MOST_TIMES * size:.3g}."
+                )
+        variances = np.diagonal(self._structure.dense(scatter, len(means))[0])
+        if not ((variances > 1 / WIDEST) & (variances < WIDEST)).all():
+            raise ValueError(
+                "covariance_prior has variances that beside those of X are beyond floating point: give it in "
+                "the units of X."
+            )
+        # What of the mean's distance comes into the scatter, in standard deviations.
+        with np.errstate(over="ignore"):
+            away = np.abs(means - (moments.mean - units.shift) / units.scale)
+            away *= np.sqrt(min(precision, size) / (1 + variances))
+        column = int(np.argmax(away))
+        if away[column] > (FURTHEST_FULL if isinstance(self._structure, Full) else FURTHEST):
+            raise ValueError(
+                f"mean_prior has {self._column_name(column)} at {away[column]:.3g} standard deviations from "
+                "the mean of X, and covariances that reach as far have no digits left for X. Give a mean_prior "
+                "that is nearer, a wider covariance_prior or a smaller mean_precision_prior."
+            )
 
     # -- fit ---------------------------------------------------------------------------------------------
 
@@ -563,8 +625,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             Their components; −1 of one never seen, which processes leave room for.
         """
         check_is_fitted(self)
-        if not (isinstance(n_samples, Integral) and n_samples >= 1):
-            raise ValueError(f"n_samples={n_samples}: ask for at least one row.")
+        check_count("n_samples", n_samples)
         rng = check_random_state(self.random_state)
         latent, family = self._model.latent, self._model.family
         weights = np.append(latent.mean(self._params.latent), latent.unseen(self._params.latent))

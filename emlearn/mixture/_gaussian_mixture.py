@@ -15,6 +15,7 @@ from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
+from emlearn._input.arrays import check_count
 from emlearn._input.tables import read_table
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._spikes import spikes
@@ -104,7 +105,7 @@ class GaussianMixtureEM(MixtureOfRows):
     annealing : bool or array-like of shape (n_temperatures,), default=False
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
-        Starting values that are given would melt, and are refused beside it.
+        Starting values that are given would melt, and are refused beside it, as is ``max_iter=0``.
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
@@ -469,8 +470,7 @@ class GaussianMixtureEM(MixtureOfRows):
             Their components.
         """
         check_is_fitted(self)
-        if not (isinstance(n_samples, Integral) and n_samples >= 1):
-            raise ValueError(f"n_samples={n_samples}: ask for at least one row.")
+        check_count("n_samples", n_samples)
         rng = check_random_state(self.random_state)
         weights, params = self._params
         y = np.repeat(np.arange(len(weights)), rng.multinomial(n_samples, weights))

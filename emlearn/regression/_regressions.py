@@ -69,6 +69,7 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
     annealing : bool or array-like of shape (n_temperatures,), default=False
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
+        ``max_iter=0`` is refused beside it.
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.

@@ -20,7 +20,16 @@ from emlearn import (
     MixtureOfExpertsClassifier,
     MixtureOfLinearRegressions,
 )
-from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, Categorical, Gaussian, Poisson, Product
+from emlearn.families import (
+    COVARIANCE_SHAPES,
+    COVARIANCE_TYPES,
+    Categorical,
+    Gaussian,
+    GaussianParams,
+    Poisson,
+    PoissonParams,
+    Product,
+)
 
 RNG = np.random.RandomState(0)
 STATES = np.repeat([0, 1, 0, 2, 1, 2, 0, 1], 20)
@@ -290,6 +299,16 @@ BAD_HMMS = {
         "must be a dict of parameters by name",
     ),
     "names": (CHAIN, {**RATES, "feature_names": ["a", "b"]}, "feature_names"),
+    "another's": (
+        CHAIN,
+        {"emission_params": PoissonParams(np.ones((2, 1)))},
+        "of 2 components of this emission, but PoissonParams.* as emission='gaussian' .*: give the emission",
+    ),
+    "another form": (
+        CHAIN,
+        {"emission_params": GaussianParams(np.zeros((2, 2)), np.ones((2, 2)))},
+        r"covariances has shape \(2, 2\).* of covariance_type='full': give .* covariance_type, of the model",
+    ),
 }
 
 

@@ -527,6 +527,8 @@ def test_ways_that_do_not_go_together(kind):
         ValueError, match="warm_start=True goes on from the last fit, which annealing would melt"
     ):
         make(kind, annealing=True, warm_start=True).fit(*problem(kind))
+    with pytest.raises(ValueError, match="max_iter=0 evaluates the starts as they are, which annealing"):
+        make(kind, annealing=True, max_iter=0).fit(*problem(kind))
     with pytest.raises(ValueError, match="acceleration='squarem' extrapolates what converges"):
         make(kind, assignment="sampled", acceleration="squarem").fit(*problem(kind))
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 from scipy import optimize
+from sklearn.exceptions import ConvergenceWarning
 
 from emlearn.em import (
     Batches,
@@ -161,6 +162,7 @@ def test_many_parameters_are_no_ascent_by_luck(seed):
     assert last.n_draws > 1000
 
 
+@pytest.mark.filterwarnings("ignore:.*at max_iter=1:sklearn.exceptions.ConvergenceWarning")
 @pytest.mark.parametrize("n_seeds", some_slow([30, 100], [30]))
 def test_increments_are_within_their_errors(n_seeds):
     """The first step of many fits from one start, against that of exact Q; rows of weight 0 to 3."""
@@ -228,6 +230,7 @@ def test_samples_grow_where_steps_shrink():
     assert history[-1].gap < 0.01 <= min(step.gap for step in history[:-1])
 
 
+@pytest.mark.filterwarnings("ignore:.*at max_iter=1:sklearn.exceptions.ConvergenceWarning")
 def test_the_rate_is_that_of_em():
     """From a little off the maximum, along the directions in which EM is slowest and fastest."""
     X = people()
@@ -285,7 +288,9 @@ def test_pieces_are_the_same_draws(monkeypatch):
 
 @pytest.mark.parametrize(("limit", "reason"), [({"max_draws": 60}, "max_draws"), ({"max_iter": 3}, "max_iter")])
 def test_given_up(limit, reason):
-    result = fit_mcem(Intercepts(), start(), people(), tol=1e-4, random_state=0, **limit)
+    with pytest.warns(ConvergenceWarning, match=rf"tol=0.0001, at {reason}=\d+, .* Increase {reason}") as told:
+        result = fit_mcem(Intercepts(), start(), people(), tol=1e-4, random_state=0, **limit)
+    assert f"a projected {result.gap:.3g} nats" in str(told[0].message)
     assert result.reason == reason
     assert not result.converged
     assert result.n_iter == len(result.history)
@@ -509,7 +514,8 @@ def test_few_effective_draws_are_not_believed():
             noise = rng.normal(size=(n_draws, batch.x.shape[1]))
             return Draws(2 + 0.5 * noise, -0.5 * noise**2)
 
-    result = fit_mcem(Narrow(), start(), people(), max_draws=400, random_state=0)
+    with pytest.warns(ConvergenceWarning, match=r"at max_draws=400, .* effective draws: draw from a proposal"):
+        result = fit_mcem(Narrow(), start(), people(), max_draws=400, random_state=0)
     assert (result.reason, result.n_iter) == ("max_draws", 1)
     assert result.history[0].effective < 10
 

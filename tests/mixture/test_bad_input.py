@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from sklearn.exceptions import NotFittedError
 
-from emlearn import GaussianMixtureEM
+from emlearn import BayesianGaussianMixtureEM, GaussianMixtureEM
 from emlearn.datasets import load_old_faithful
 from emlearn.em import Batch, LatentModel, MonotonicityWarning, Start, fit_em, race
 from emlearn.families import COVARIANCE_SHAPES, Categorical, Gaussian, Poisson
@@ -51,6 +51,13 @@ def test_non_finite_entries_are_named(X, value, kind, method):
     estimator = mixture() if method == "fit" else mixture().fit(frame.drop(7))
     with pytest.raises(ValueError, match=f"contains {kind} in column 'waiting', row 7"):
         getattr(estimator, method)(frame)
+
+
+@pytest.mark.parametrize("kind", [GaussianMixtureEM, BayesianGaussianMixtureEM])
+@pytest.mark.parametrize("n_samples", [0, 2.5, "a", None, True])
+def test_numbers_of_samples_are_named(X, kind, n_samples):
+    with pytest.raises(ValueError, match=rf"n_samples={n_samples!r}: ask for one at least, a whole number"):
+        kind(2, n_init=2, random_state=0).fit(X).sample(n_samples)
 
 
 def test_too_few_rows(X):

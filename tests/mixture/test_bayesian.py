@@ -496,34 +496,116 @@ def test_bad_priors_are_named(kwargs, message, X):
         mixture(**kwargs).fit(X)
 
 
+EXTREMES = {
+    "mean": ({"mean_prior": [1e300, 1e300]}, "mean_prior has column 0 at .* from the mean of X"),
+    "mean of two": ({"mean_prior": [3.0, 1e12]}, r"mean_prior has column 1 at .* standard deviations"),
+    "mean of diag": ({"mean_prior": [1e300, 70.0], "covariance_type": "diag"}, "mean_prior has column 0"),
+    "dof": (
+        {"degrees_of_freedom_prior": 1e20},
+        r"degrees_of_freedom_prior=1e\+20 is worth .* at most 2.72e\+07",
+    ),
+    "concentration": (
+        {"weight_concentration_prior": 1e14, "weight_concentration_prior_type": KINDS[1]},
+        r"weight_concentration_prior=1e\+14 is worth so many rows that the 272 of X",
+    ),
+    "narrow": (
+        {"covariance_prior": [1e-310, 1.0], "covariance_type": "diag"},
+        "covariance_prior has variances",
+    ),
+    "wide": (
+        {"covariance_prior": 1e308 * np.eye(2)},
+        "covariance_prior has variances .* beyond floating point",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXTREMES)
+def test_extreme_priors_are_named(name, X):
+    """And nothing is warned of before: warnings are errors here."""
+    kwargs, message = EXTREMES[name]
+    with pytest.raises(ValueError, match=message):
+        mixture(**kwargs).fit(X)
+
+
+@MANY
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"mean_prior": [1e6, 1e6]},
+        {"mean_prior": [1e8, 1e8], "mean_precision_prior": 1e-10},
+        {"mean_prior": [1e8, 1e8], "covariance_prior": 1e12 * np.eye(2)},
+        {"mean_prior": [1e90, 1e90], "covariance_type": "spherical"},
+        {"mean_precision_prior": 1e300},
+        {"degrees_of_freedom_prior": 1e6},
+        {"weight_concentration_prior": 1e300},
+        {"weight_concentration_prior": 1e6, "weight_concentration_prior_type": KINDS[1]},
+        {"covariance_prior": 1e290 * np.eye(2)},
+        {"covariance_prior": 1e-290 * np.eye(2)},
+    ],
+    ids=str,
+)
+def test_strong_priors_are_followed(kwargs, X):
+    fit = mixture(**kwargs).fit(X)
+    assert fit.converged_
+    assert np.isfinite(fit.score_samples(X)).all()
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+def test_codes_for_missing_values_are_told(weighted):
+    X = np.random.RandomState(0).normal(size=(300, 2))
+    X[7, 1], X[9, 1] = -99999, -88888
+    weight = np.where(np.arange(300) == 7, 0.0, 1.0) if weighted else None
+    fit, messages = fit_and_messages(mixture(), X, sample_weight=weight, categories=(UserWarning,))
+    expected = "column 1 is -88888 in row 9, " if weighted else "column 1 is -99999 in row 7, "
+    assert [expected in message for message in messages] == [True]
+    assert "Replace codes for missing values by NaN, or give mean_prior and covariance_prior" in messages[0]
+    X[[7, 9], 1] = np.nan
+    assert mixture().fit(X).covariance_prior_[1, 1] < 2 < 1e5 < fit.covariance_prior_[1, 1]
+
+
+@MANY
+def test_codes_matter_to_the_default_prior_alone():
+    X = np.random.RandomState(0).normal(size=(300, 2))
+    apart = np.where(np.arange(300)[:, None] < 150, X, X + 90)
+    assert not fit_and_messages(mixture(), apart)[1]
+    X[7, 1] = -99999
+    fit = mixture(mean_prior=np.zeros(2), covariance_prior=np.eye(2)).fit(X)
+    mixture(prior=fit.posterior_).fit(X)
+    np.testing.assert_allclose(fit.means_[0], np.delete(X, 7, axis=0).mean(axis=0), atol=0.01)
+
+
 def test_priors_of_another_kind_are_refused(X):
     posterior = mixture(2).fit(X).posterior_
     for kwargs, message in (
-        ({"n_components": 3}, "prior has 2 weights, but n_components=3"),
-        ({"covariance_type": "diag"}, "prior is of another kind"),
+        ({"n_components": 3}, "prior has 2 weights, but n_components=3: set n_components=2"),
+        ({"covariance_type": "diag"}, "prior is of another kind.*posterior_ of a fit of that covariance_type"),
+        ({"weight_concentration_prior_type": KINDS[1]}, "prior has weights of a process, which mean"),
         ({"mean_prior": [1.0, 2.0]}, "prior says all that mean_prior would"),
         ({"init_params": np.arange(len(X)) % 2}, "prior says where components begin, as init_params does"),
         (
             {"weight_concentration_prior_type": KINDS[1], "weight_concentration_prior": 1.0},
             "prior says all that weight_concentration_prior would",
         ),
-        (
-            {"weight_concentration_prior_type": KINDS[1]},
-            "prior was learnt with weights of a process, which weight_concentration_prior_type='dirichlet_dist",
-        ),
-        (
-            {"prior": posterior._replace(weights=np.array([1.0, -1.0]))},
-            "prior must be finite and its weights not negative",
-        ),
+        ({"prior": posterior._replace(weights=np.array([1.0, -1.0]))}, "prior has negative weights"),
         (
             {"prior": posterior._replace(weights=np.array([1.0, np.nan]))},
-            "prior must be finite and its weights not negative",
+            "prior has weights that are not finite",
         ),
     ):
         with pytest.raises(ValueError, match=message):
             mixture(**{"n_components": 2, "prior": posterior, **kwargs}).fit(X)
-    with pytest.raises(ValueError, match="prior is of another kind"):
+    with pytest.raises(ValueError, match=r"prior is of another kind.*posterior_ of a fit .* same features"):
         mixture(2, prior=posterior).fit(X[:, :1])
+    dirichlet = mixture(2, weight_concentration_prior_type=KINDS[1]).fit(X)
+    for kind in (KINDS[0], KINDS[2]):
+        with pytest.raises(ValueError, match="prior has weights of a distribution, which mean"):
+            mixture(2, weight_concentration_prior_type=kind, prior=dirichlet.posterior_).fit(X)
+    for given, advice in (
+        (dirichlet, "give its `posterior_`"),
+        (tuple(posterior), "give a fit's"),
+    ):
+        with pytest.raises(ValueError, match=f"prior must be a MixturePosterior, .*: {advice}"):
+            mixture(2, prior=given).fit(X)
     components = posterior.components._replace(means=np.full((2, 2), np.nan))
     for part, message in (
         ({"components": components}, "prior has components that are not finite"),
@@ -536,7 +618,7 @@ def test_priors_of_another_kind_are_refused(X):
 
 @pytest.mark.parametrize("n_samples", [0, 2.5, "3"])
 def test_bad_numbers_of_draws(n_samples, X):
-    with pytest.raises(ValueError, match=f"n_samples={n_samples}: ask for at least one row"):
+    with pytest.raises(ValueError, match=f"n_samples={n_samples!r}: ask for one at least, a whole number"):
         mixture(1).fit(X).sample(n_samples)
 
 
