@@ -217,8 +217,8 @@ class HMMEM(DensityMixin, EMMixin):
         how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
         would end where none did (`unseen`).
     mean_parameters_ : dict
-        Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes
-        (beside `emission` and `covariance_type`). Only with ``assignment="sampled"``.
+        Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
+        Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters; what is fixed or forbidden does not count.
     n_effective_components_ : int
@@ -719,7 +719,8 @@ class HMMEM(DensityMixin, EMMixin):
             What states emit, as of the class.
         emission_params : dict or NamedTuple, default=None
             Where columns have emissions of their own: for the columns of each, as a tuple, a dict of its
-            parameters by name. What is published as `emission_params_` will do for every emission.
+            parameters by name. What is published as `emission_params_` will do for every emission, beside the
+            `emission` and `covariance_type` that it comes from.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
