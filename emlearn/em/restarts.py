@@ -19,13 +19,12 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
-from joblib import effective_n_jobs
+from joblib import Parallel, delayed
 
 from emlearn.em.batches import Batches, as_batches, intended_underflow, one_blas_thread
 from emlearn.em.fit import EMResult, em_iterates, remember
@@ -178,7 +177,7 @@ def race(
         ``again(params)`` gives more starts once the winner is fitted to all of the data, of which the race saw
         a part: where it explains them badly. They run on all of the data.
     n_jobs : int, default=None
-        Threads that share the starts, as joblib counts them. The result does not depend on it.
+        Threads that share the starts, by joblib. The result does not depend on it.
     report : callable, default=None
         ``report(number of the start, kind, iterate, whether on the part)`` after each E-step; a true result
         ends that start.
@@ -203,13 +202,10 @@ def race(
     ground_settings = settings
     if sample is not None:
         ground_settings = settings._replace(unit=sample_unit, report=partial(report, on_part=True))
-    n_threads = effective_n_jobs(n_jobs)
-    # More threads than cores would only take turns, so BLAS gets one while the race has the others. They are
-    # no pool of joblib's, which looks for results every 10 ms: rounds of small races take less than that.
-    with one_blas_thread(), ThreadPoolExecutor(n_threads) as pool:
-        each = pool.map if n_threads > 1 else map
+    # More threads than cores would only take turns, so BLAS gets one while joblib has the others.
+    with one_blas_thread(), Parallel(n_jobs=n_jobs, require="sharedmem") as parallel:
         ground_model = model if sample is None or sample_model is None else sample_model
-        under_way = _Race(ground_model, ground, ground_settings, each, on_part=ground is not batches)
+        under_way = _Race(ground_model, ground, ground_settings, parallel, on_part=ground is not batches)
         under_way.enter(starts)
         best = winner = under_way.winner()
         late: list[_Run] = []
@@ -258,14 +254,14 @@ class _Race:
     """
 
     def __init__(
-        self, model: EMModel, ground: Batches, settings: _Settings, each: Callable[..., Any], *, on_part: bool
+        self, model: EMModel, ground: Batches, settings: _Settings, parallel: Parallel, *, on_part: bool
     ):
         self.runs: list[_Run] = []
         self._on_part = on_part
         self._new_run = partial(_Run, model, ground, settings)
         self._same = SAME * settings.unit
         self._equal = EQUAL * settings.unit
-        self._each = each
+        self._parallel = parallel
 
     def enter(self, starts: Sequence[Start]) -> None:
         """Run waves of starts, until enough is seen or none is left; then finish whatever may win."""
@@ -287,12 +283,7 @@ class _Race:
         self.runs += wave
         alive, steps = wave, FIRST_STEPS
         while alive:
-            try:
-                list(self._each(_Run.approach, alive, repeat(steps)))
-            except BaseException:  # Ctrl-C, say: threads that are under way are not waited for
-                for run in alive:
-                    run.give_up()
-                raise
+            self._parallel(delayed(run.approach)(steps) for run in alive)
             ranked = self._ranked()
             alive = [
                 run
@@ -505,10 +496,6 @@ class _Run:
         best = self.last.best
         forgotten: dict[str, Any] = {"params": None, "stats": None, "secants": None}
         self.history[-1] = self.last._replace(**forgotten, best=best and best._replace(**forgotten), mean=None)
-
-    def give_up(self) -> None:
-        """Take no more than the E-step that is under way."""
-        self._iterates, self._reseed = iter(()), None
 
     def is_at(self, other: _Run, nats: float) -> bool:
         """Whether both lead to the same maximum."""

@@ -1,7 +1,6 @@
 """The race of starts: waves until few maxima can be left, and the best evidence wins."""
 
 import math
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -510,36 +509,3 @@ def test_in_other_units():
         assert all(getattr(after, name) == getattr(before, name) for name in same)
     assert FINISHED.less(3.0).history == (-33.0, -23.0, -13.0)
     assert FINISHED.less(0.0) == FINISHED
-
-
-# -- threads -------------------------------------------------------------------------------------------------
-
-
-def test_rounds_cost_no_more_than_their_work():
-    """Threads that wait for each other by the clock would take 10 ms for each round of each wave."""
-
-    def fastest(n_jobs):
-        took = []
-        for _ in range(20):
-            began = time.perf_counter()
-            race(RANKED, starts_at([0, 1, 3, 0, 1, 3, 0]), ROWS, n_jobs=n_jobs)
-            took.append(time.perf_counter() - began)
-        return min(took)
-
-    assert fastest(2) - fastest(1) < 0.008
-
-
-def test_an_interrupt_does_not_wait_for_other_threads():
-    seen = []
-
-    def report(number, kind, iterate, on_part):
-        time.sleep(0.002)
-        seen.append(number)
-        if number == 0 and 1 in seen:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        race(
-            Hills([0.0, 0.0], rate=0.99), starts_at([0, 1]), ROWS, n_jobs=2, report=report, acceleration="none"
-        )
-    assert seen.count(1) < 20  # of 30 in the first round
