@@ -27,6 +27,8 @@ ratio ("regression three", "weights", "no intercept"); a family object had no un
 of factors raced other starts than all others ("imputer two factor components"). Since then components keep
 the order in which they were given ("mixture means given", "all given", "labels"; numbers are the same), and
 means that are given begin with the covariance of the rows about them, and take another way to the same place.
+Since components are compared with one another, a race that is stopped early takes another start ("mixture
+stopped").
 """
 
 import argparse
