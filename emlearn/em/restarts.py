@@ -268,13 +268,11 @@ class _Race:
         while len(self.runs) < len(starts) and (wanted := self._n_wanted()):
             wave = starts[len(self.runs) : len(self.runs) + wanted]
             self._run_wave([self._new_run(start, number) for number, start in enumerate(wave, len(self.runs))])
-        while True:
-            in_play, best = self._in_play(), self._ranked()[0]
-            if best.is_left and (not in_play or in_play[0].is_spurious):
-                # What it was left for failed since, or proved to be luck.
+        while not self._at_best():
+            in_play = self._in_play()
+            if not in_play:  # the best failed when all others had been left
+                best = self._ranked()[0]
                 in_play = self.runs[best.number : best.number + 1] = [self._new_run(best.start, best.number)]
-            elif self._at_best():
-                break
             equals = [run for run in in_play if len(in_play) == 1 or run.is_at(in_play[0], self._equal)]
             min(equals, key=lambda run: run.number).advance(math.inf)
 
