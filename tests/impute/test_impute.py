@@ -189,21 +189,22 @@ def test_all_seeds_find_the_same_mixture(airquality, seed):
 
 # Seeds of twenty that end below the best maximum, where few starts lead to it: of VEE one in fifteen. Waves
 # stop when a twentieth of all starts is expected to be unseen. When thirty starts raced, and thirty more where
-# few agreed, it was 0 and 2.
-MISSES = {"tied": 1, "VEE": 5}
+# few agreed, it was 0, 2 and 0. Of factors, two maxima differ by .03 nats of evidence.
+MISSES = {"tied": 1, "VEE": 5, "factor": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("covariance_type", SHAPES)
 def test_seeds_agree(airquality, covariance_type):
     kwargs = {"n_components": 2, "covariance_type": covariance_type, "n_factors": 1}
-    objectives = np.array(
-        [EMImputer(**kwargs, random_state=seed).fit(airquality).lower_bounds_[-1] * 568 for seed in range(20)]
-    )
-    best = objectives > objectives.max() - 1e-3
-    assert np.count_nonzero(~best) <= MISSES.get(covariance_type, 0)
+    fits = [EMImputer(**kwargs, random_state=seed).fit(airquality) for seed in range(20)]
+    objectives = np.array([fit.lower_bounds_[-1] * 568 for fit in fits])
+    highest = objectives[
+        np.argmax([next(s.evidence for s in f.restarts_.starts if s.status == "best") for f in fits])
+    ]
+    assert np.count_nonzero(np.abs(objectives - highest) > 1e-3) <= MISSES.get(covariance_type, 0)
     if covariance_type == "VEE":
-        assert objectives.max() == pytest.approx(-2311.8776, abs=1e-3)
+        assert highest == pytest.approx(-2311.8776, abs=1e-3)
 
 
 # -- closed forms ------------------------------------------------------------------------------------------
