@@ -46,6 +46,7 @@ from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinea
 from emlearn.datasets import load_npreg, load_tone_perception
 from emlearn.em import Affine, Batches, LatentModel, SideBySide, fit_em
 from emlearn.families import RESPONSES, Regression
+from emlearn.families.base import unwrapped
 from emlearn.latent import MixtureWeights
 
 # -- what the parts share --------------------------------------------------------------------------------
@@ -348,9 +349,11 @@ class Fit(NamedTuple):
         estimator = task.estimator(**task.settings, **settings, random_state=seed)
         with without_convergence_warnings():
             seconds, _ = timed(lambda: estimator.fit(X, y, groups=groups))
-        handicap = estimator._model.handicap(estimator._params)
+        best = next(start for start in estimator.restarts_.starts if start.status == "best")
+        handicap = best.log_likelihood - best.evidence
+        rests = unwrapped(estimator._model.family).at_bound(estimator._params.family).any()
         steps = sum(start.n_iter for start in estimator.restarts_.starts)
-        return cls(estimator.lower_bounds_[-1] * len(X) - handicap, handicap > 0, steps, seconds)
+        return cls(estimator.lower_bounds_[-1] * len(X) - handicap, bool(rests), steps, seconds)
 
 
 def optimum_row(name, task, seeds):
