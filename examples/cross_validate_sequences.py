@@ -5,6 +5,8 @@ rows in a DataFrame do as well, with a column that tells sequences apart and a s
 The sequences are drawn from a model that we know: Old Faithful's eruptions and waits, in three states.
 """
 
+import warnings
+
 import numpy as np
 import pandas as pd
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_predict
@@ -24,7 +26,9 @@ states = [path[: len(sequence)] for path, sequence in zip(states, sequences, str
 
 # 1. A list. HMMEM itself has no need of scaled features; a pipeline shows where a scaler goes.
 pipeline = make_pipeline(SequenceWise(StandardScaler()), HMMEM(random_state=0))
-grid = {"hmmem__n_components": [1, 2, 3, 4]}  # of 4 there are many maxima: warnings say so, it is one too many
+grid = {"hmmem__n_components": [1, 2, 3, 4]}
+# Of 4 there are many maxima, since it is one too many: warnings say so, but scores are what is wanted here.
+warnings.filterwarnings("ignore", message=".* starts ended at .* different maxima")
 search = GridSearchCV(pipeline, grid, cv=4).fit(sequences)
 print(f"{len(sequences)} sequences, {sum(map(len, sequences))} steps, from 3 states")
 print("states   held-out log-likelihood per step")
