@@ -910,6 +910,7 @@ def test_more_columns_than_rows(covariance_type, n_components):
     assert_usable(fitted, X)
 
 
+@pytest.mark.slow
 def test_more_columns_than_rows_without_ridge():
     X = holes(np.random.RandomState(0).normal(size=(8, 12)))
     frame = pd.DataFrame(X, columns=list("abcdefghijkl"))
@@ -1406,6 +1407,7 @@ def test_weights_of_a_sample(X, n_draws):
         assert stats.ks_2samp(draws[:, j], others[:, j], method="asymp").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_the_parameters_are_drawn_as_well():
     """Between imputations the mean of a feature varies by as much as it does not know for want of entries."""
     X = holes(np.random.RandomState(0).normal(size=(40, 2)), 0.5)
@@ -1490,6 +1492,7 @@ def test_factors_are_missing_information(n_factors, missing):
     assert fitted.fraction_missing_information_ == pytest.approx((late[-1] / late[-3]) ** 0.25, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_rate_of_slow_factors():
     """The noise of a feature that one factor explains nearly wholly moves slowly: little is known of it."""
     rng = np.random.RandomState(0)

@@ -487,6 +487,7 @@ def test_coefficients_only_where_all_models_have_them():
 # -- imputation with the target ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_coefficients_are_not_drawn_towards_zero():
     rng = np.random.RandomState(0)
     mixing = np.linalg.cholesky(0.5 * np.ones((4, 4)) + 0.5 * np.eye(4)).T

@@ -477,6 +477,7 @@ def test_a_rare_regression_is_found(with_groups, monkeypatch):
     np.testing.assert_allclose(np.sort(fitted.intercept_), [0.0, 3.0, 25.0], atol=0.2)
 
 
+@pytest.mark.slow
 def test_where_a_part_has_spikes_alone_all_data_may_not():
     """What a race on a part says of its winner is not said of the fit."""
     X = rare_rows(1)
