@@ -86,6 +86,11 @@ class _OfPrior(NamedTuple):
     log_gamma: FloatArray  # (C,) log-normaliser in the degrees of freedom
 
 
+def least_dof(structure: Structure, d: int) -> int:
+    """What the degrees of freedom of a matrix of this form must be more than."""
+    return d - 1 if isinstance(structure, Full) else 0
+
+
 @dataclass(frozen=True, eq=False)
 class VariationalGaussian(Emission):
     r"""Gaussian components whose means and precision matrices have a `NormalWishart` distribution.
@@ -138,7 +143,7 @@ class VariationalGaussian(Emission):
                 f"{type(structure).__name__} covariances have no conjugate prior: choose full, diag, spherical "
                 "or one of these that is tied."
             )
-        least = d - 1 if isinstance(structure, Full) else 0
+        least = least_dof(structure, d)
         if not (self.prior.dof > least).all():
             raise ValueError(
                 f"The prior's degrees of freedom must be more than {least} (d - 1 of full matrices), but are "

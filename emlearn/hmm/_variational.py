@@ -32,7 +32,7 @@ from emlearn.families import (
 from emlearn.families.base import unwrapped
 from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.gaussian import LEAST_FLOOR
-from emlearn.families.variational import changed
+from emlearn.families.variational import changed, least_dof
 from emlearn.hmm._chain import bind_chain, held_names
 from emlearn.hmm._emissions import by_part, parts_of
 from emlearn.latent import DirichletChain
@@ -347,7 +347,7 @@ class _PartOf:
             means = self._moments.mean
         else:
             means = read_array(f"{self._what}['means']", means, shapes=[(d,)], finite=True)
-        least = d - 1 if isinstance(structure, Full) else 0
+        least = least_dof(structure, d)
         dof = self._number("dof", float(d))
         if dof <= least:
             raise ValueError(

@@ -26,6 +26,7 @@ from emlearn.families import Gaussian, NormalWishart, VariationalGaussian
 from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.covariance_types import STRUCTURES
 from emlearn.families.gaussian import LEAST_FLOOR
+from emlearn.families.variational import least_dof
 from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
 from emlearn.mixture._base import MixtureOfRows
 from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
@@ -353,7 +354,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         if self.prior is not None:
             self._check_given_prior()
             return
-        least = d - 1 if isinstance(structure, Full) else 0
+        least = least_dof(structure, d)
         dof = self.degrees_of_freedom_prior
         if dof is not None and dof <= least:
             raise ValueError(
