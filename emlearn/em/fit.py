@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.acceleration import ACCELERATIONS
-from emlearn.em.batches import Batches, as_batches, intended_underflow, one_blas_thread
+from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
+from emlearn.em.data import Data
 from emlearn.em.model import EMModel, EStep
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
@@ -84,7 +85,7 @@ def fit_em(
         What is fitted: `expectation`, `maximize` and, for extrapolation, `spaces`.
     params : NamedTuple
         Where to start.
-    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
+    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Data
         Whatever `emlearn.em.Batches` takes.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in all, in nats of total objective, as projected
@@ -158,7 +159,7 @@ def em_iterates(
         raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
     accelerator, projection, secants = ACCELERATIONS[acceleration](), Projection(), Secants()
     chain = _Chain(burn_in=max_iter // 2) if model.is_random else None
-    last = _Point(model, params, as_batches(data))
+    last = _Point(model, params, as_data(data))
     if not np.isfinite(last.objective):
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
     yield last.iterate(secants) if chain is None else chain.see(last.iterate(secants))
@@ -228,7 +229,7 @@ class _Point:
     """Parameters with their E-step, the EM image that comes with it, and coordinates."""
 
     def __init__(
-        self, model: EMModel, params: Any, batches: Batches, *, number: int = 0, extrapolated: bool = False
+        self, model: EMModel, params: Any, batches: Data, *, number: int = 0, extrapolated: bool = False
     ):
         self._model = model
         self._number = number
