@@ -218,6 +218,10 @@ class Batches(Data):
         The features that are meant, of those that there are. None: all.
     n_threads : int, default=1
         Threads that share the batches of an array.
+    first_row : int, default=0
+        Which row the first one is, of an array that is a part of the data.
+    keep_bytes : float, default=16 MB
+        What may be kept between passes: ready batches, and what depends on the data alone.
     """
 
     def __init__(
@@ -232,10 +236,13 @@ class Batches(Data):
         units: Affine | None = None,
         columns: IntArray | None = None,
         n_threads: int = 1,
+        first_row: int = 0,
+        keep_bytes: float = KEEP_BYTES,
     ):
         self._given = source, weight, lengths, labels
         self._columns = columns
-        self._cut_settings = _Cut(rows, floats_per_row, units, columns)
+        self._cut_settings = _Cut(rows, floats_per_row, units, columns, keep_bytes)
+        self._first_row = first_row
         self._n_threads = n_threads
         self._pool: ThreadPoolExecutor | None = None
         self._source = _FromFunction(source) if callable(source) else source
@@ -256,7 +263,7 @@ class Batches(Data):
 
     def _cut(self, X: Any, weight: Any, lengths: Any = None, labels: Any = None) -> _CutArray:
         if lengths is None:
-            return _CutArray(X, weight, self._cut_settings)
+            return _CutArray(X, weight, self._cut_settings, self._first_row)
         return _CutSequences(X, weight, lengths, labels, self._cut_settings)
 
     def _items(self) -> Iterator[_CutArray]:
@@ -414,6 +421,7 @@ class _Cut(NamedTuple):
     floats_per_row: int | None
     units: Affine | None
     columns: IntArray | None
+    keep_bytes: float
 
 
 class _CutArray:
@@ -432,7 +440,7 @@ class _CutArray:
         self._rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
         n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
-        self._room = KEEP_BYTES / (8 * max(n, 1))  # numbers per row that may be kept
+        self._room = cut.keep_bytes / (8 * max(n, 1))  # numbers per row that may be kept
         self._kept: dict[int, Batch] = {}
         n_blocks = min(MAX_BLOCKS, n_batches)
         bounds = [i * n_batches // n_blocks for i in range(n_blocks + 1)] if n_batches else [0]
