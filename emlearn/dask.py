@@ -892,7 +892,13 @@ def _reason(error: BaseException) -> str:
 # -- predictions that stay lazy ------------------------------------------------------------------------------
 
 
-def lazily(estimator: Any, method: str, X: Any, *args: Any, **kwargs: Any) -> Any:
+def lazily(
+    estimator: Any,
+    method: str,
+    X: Any,
+    by_row: dict[str, Any] | None = None,
+    others: dict[str, Any] | None = None,
+) -> Any:
     """What a method of an estimator makes of each block of X, computed when it is asked for.
 
     The estimator counts as it is now, whatever it is fitted to before the result is computed. It is one task of
@@ -905,8 +911,10 @@ def lazily(estimator: Any, method: str, X: Any, *args: Any, **kwargs: Any) -> An
     method : str
         Takes rows, and gives as many.
     X : dask array, dask DataFrame or list of delayed
-    *args, **kwargs
-        Further arguments of the method: what is of Dask is cut like X, the rest is the same for all blocks.
+    by_row : dict, default=None
+        Arguments of the method that stand beside X, row by row.
+    others : dict, default=None
+        Its other arguments.
 
     Returns
     -------
@@ -917,54 +925,53 @@ def lazily(estimator: Any, method: str, X: Any, *args: Any, **kwargs: Any) -> An
 
     X = list(X) if isinstance(X, tuple) else X
     _check_rows(X)
-    names, values = list(kwargs), [*args, *kwargs.values()]
-    beside = [is_dask(value) for value in values]
     now = copy.copy(estimator)
     vars(now).pop("_skl_callbacks", None)  # which may hold what cannot travel
+    beside = {name: part for name, part in (by_row or {}).items() if part is not None}
     settings = {
         "estimator": delayed(now, traverse=False, pure=False),
         "method": method,
-        "same": [None if cut else value for cut, value in zip(beside, values, strict=True)],
-        "names": names,
-        "is_cut": beside,
+        "names": list(beside),
+        "others": others or {},
     }
-    cut = [_cut_like(X, value) for value, is_cut in zip(values, beside, strict=True) if is_cut]
+    cut = [_cut_like(X, part) for part in beside.values()]
     if isinstance(X, list):
         apply = delayed(_apply, pure=False)
-        return [apply(*parts, **settings) for parts in zip(X, *map(_delayed_blocks, cut), strict=True)]
+        return [apply(*parts, **settings) for parts in _block_by_block([X, *cut])]
     few = _few_rows(X)
     sample = _apply(few, *[np.ones(len(few)) for _ in cut], **{**settings, "estimator": now})
-    if is_frame_of_dask(X):
-        return X.map_partitions(_apply, *cut, meta=sample[:0], empty=sample[:0], **settings)
-    shape: dict[str, Any] = {"drop_axis": 1}
-    if sample.ndim == 2:
-        shape = {"chunks": (X.chunks[0], (sample.shape[1],))}
+    settings["empty"] = sample[:0]
+    if is_frame_of_dask(X) and not any(isinstance(part, list) or _is_array(part) for part in cut):
+        return X.map_partitions(_apply, *cut, meta=sample[:0], **settings)
     if cut:
-        return _beside_each_other(X, cut, sample, settings)
-    return X.map_blocks(_apply, dtype=sample.dtype, meta=sample[:0], empty=sample[:0], **shape, **settings)
+        return _side_by_side(X, cut, sample, settings)
+    shape = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
+    return X.map_blocks(_apply, dtype=sample.dtype, meta=sample[:0], **shape, **settings)
 
 
-def _beside_each_other(X: Any, cut: list[Any], sample: NDArray[Any], settings: dict[str, Any]) -> Any:
+def _side_by_side(X: Any, cut: list[Any], sample: NDArray[Any], settings: dict[str, Any]) -> Any:
     """The method of blocks of X with what stands beside them."""
     import dask.array as da
     from dask import delayed
 
-    apply = delayed(_apply, pure=False)
-    blocks = map(_delayed_blocks, [X, *cut])
+    apply, blocks = delayed(_apply, pure=False), _block_by_block([X, *cut])
+    lengths = X.chunks[0] if _is_array(X) else [np.nan] * len(blocks)
     parts = [
-        da.from_delayed(
-            apply(*parts, empty=sample[:0], **settings),
-            (n_rows, *sample.shape[1:]),
-            dtype=sample.dtype,
-            meta=sample[:0],
-        )
-        for n_rows, *parts in zip(X.chunks[0], *blocks, strict=True)
+        da.from_delayed(apply(*parts, **settings), (n_rows, *sample.shape[1:]), meta=np.asarray(sample)[:0])
+        for n_rows, parts in zip(lengths, blocks, strict=True)
     ]
     return da.concatenate(parts, allow_unknown_chunksizes=True)
 
 
+def _block_by_block(parts: list[Any]) -> list[tuple[Any, ...]]:
+    """Blocks of collections or lists, side by side."""
+    blocks = [_delayed_blocks(part) for part in parts]
+    _check_same_number(blocks)
+    return list(zip(*blocks, strict=True))
+
+
 def _few_rows(X: Any) -> Any:
-    """Two rows that could be of X, without computing any."""
+    """Rows that could be of X, without computing any."""
     if is_frame_of_dask(X):
         return X._meta_nonempty
     return np.zeros((2, X.shape[1]), dtype=X.dtype)
@@ -972,20 +979,44 @@ def _few_rows(X: Any) -> Any:
 
 def _apply(
     block: Any,
-    *cut: Any,
+    *beside: Any,
     estimator: Any,
     method: str,
-    same: list[Any],
     names: list[str],
-    is_cut: list[bool],
+    others: dict[str, Any],
     empty: Any = None,
 ) -> Any:
     """A method of one block; of an empty one, of which no estimator need know, ``empty``."""
     if empty is not None and not len(block):
         return empty
-    mine = iter(cut)
-    values = [next(mine) if own else value for own, value in zip(is_cut, same, strict=True)]
-    n_args = len(values) - len(names)
-    kwargs = dict(zip(names, values[n_args:], strict=True))
     with _one_blas_thread_here():
-        return getattr(estimator, method)(block, *values[:n_args], **kwargs)
+        return getattr(estimator, method)(block, **dict(zip(names, beside, strict=True)), **others)
+
+
+def each_block(function: Callable[..., Any], X: Any, *beside: Any) -> Iterator[Any]:
+    """What a function makes of each block that has rows, and of what stands beside it, in their order."""
+    import dask
+    from dask import delayed
+
+    X = list(X) if isinstance(X, tuple) else X
+    _check_rows(X)
+    # Whatever the function knows, an estimator among others, travels once.
+    of_block, known = delayed(_call, pure=False), delayed(function, traverse=False, pure=False)
+    parts = [X, *(_cut_like(X, part) for part in beside)]
+    made = dask.compute(*[of_block(known, *mine) for mine in _block_by_block(parts)])
+    return (result for (result,) in filter(None, made))
+
+
+def _call(function: Callable[..., Any], block: Any, *beside: Any) -> tuple[Any, ...]:
+    if not len(block):
+        return ()
+    with _one_blas_thread_here():
+        return (function(block, *beside),)
+
+
+def computed(collection: Any) -> Iterator[Any]:
+    """Blocks of a collection, in this process, in their order."""
+    import dask
+
+    blocks = list(collection) if isinstance(collection, (list, tuple)) else collection
+    return iter(dask.compute(*_delayed_blocks(blocks)))

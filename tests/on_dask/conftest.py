@@ -1,6 +1,4 @@
-"""A small cluster in this process, one for the tests of a module; and warnings of Dask that are none of ours."""
-
-import warnings
+"""A small cluster in this process, one for the tests of a module."""
 
 import pytest
 
@@ -10,10 +8,6 @@ distributed = pytest.importorskip("distributed")
 @pytest.fixture(scope="module")
 def client():
     """Two workers of one thread each."""
-    with (
-        warnings.catch_warnings(),
-        distributed.Client(
-            processes=False, n_workers=2, threads_per_worker=1, dashboard_address=None
-        ) as client,
-    ):
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.Client(processes=False, **settings) as client:
         yield client

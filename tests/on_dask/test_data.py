@@ -196,7 +196,10 @@ def bad_blocks():
     ten = (10, 2)
     return {
         "along features": (lambda: (da.ones((10, 4), chunks=(5, 2)),), r"rechunk\(\{1: -1\}\)"),
-        "infinite": (lambda: (da.from_array(infinite, chunks=ten),), r"Block 1 of X: .*infinity in column 1, row 3"),
+        "infinite": (
+            lambda: (da.from_array(infinite, chunks=ten),),
+            "Block 1 of X: .*infinity in column 1, row 3",
+        ),
         "infinite, named": (
             lambda: (dd.from_pandas(pd.DataFrame(infinite, columns=["a", "b"]), npartitions=2, sort=False),),
             r"Block 1 of X: .*infinity in column 'b', row 3",
@@ -204,14 +207,20 @@ def bad_blocks():
         "one dimension": (lambda: (da.ones(10, chunks=5),), r"\(n, d\)"),
         "empty": (lambda: (da.ones((0, 2), chunks=(5, 2)),), "no rows"),
         "all blocks empty": (lambda: ([delayed(X[:0])] * 2,), "no rows"),
-        "widths": (lambda: ([delayed(X), delayed(X[:, :1])],), "Block 1 of X has 1 features, but the first has 2"),
+        "widths": (
+            lambda: ([delayed(X), delayed(X[:, :1])],),
+            "Block 1 of X has 1 features, but the first has 2",
+        ),
         "dimensions": (lambda: ([delayed(X), delayed(X[0])],), r"Block 1 of X: has the shape \(2,\)"),
         "text": (lambda: (dd.from_pandas(text, npartitions=1),), "no numbers in columns \\['a'"),
         "categories": (
             lambda: (dd.from_pandas(text.astype({"a": "category"}), npartitions=1),),
             r"no numbers in columns \['a' \(category\)\]",
         ),
-        "objects": (lambda: ([delayed(text.astype(object))],), r"Block 0 of X: .*no numbers in columns \['a'\]"),
+        "objects": (
+            lambda: ([delayed(text.astype(object))],),
+            r"Block 0 of X: .*no numbers in columns \['a'\]",
+        ),
         "a bag": (lambda: (dask.bag.from_sequence([1, 2]),), "dask array or DataFrame"),
         "number of blocks": (
             lambda: ([delayed(X)] * 2, [delayed(X[:, 0])]),
@@ -241,9 +250,9 @@ def bad_blocks():
 @pytest.mark.parametrize("where", ["cluster", "here"])
 def test_what_is_wrong_is_named(client, name, where):
     make, message = bad_blocks()[name]
-    with dask.config.set(scheduler=client if where == "cluster" else "synchronous"):
-        with pytest.raises(ValueError, match=message):
-            read_plainly(*make()).n_rows  # noqa: B018 - counts them
+    scheduler = dask.config.set(scheduler=client if where == "cluster" else "synchronous")
+    with scheduler, pytest.raises(ValueError, match=message):
+        read_plainly(*make()).n_rows  # noqa: B018 - counts them
 
 
 def read_plainly(*given):
@@ -269,7 +278,8 @@ def test_without_a_cluster_blocks_are_computed_as_they_are_read(rows):
         assert len(computed) == 2  # one ahead, which might have been joined, and no more
         assert same(data.sum(_moments), Batches(pairs(X, weight)).sum(_moments))
         np.testing.assert_array_equal(data.take(np.array([2, N - 1])), X[[2, N - 1]])
-    with pytest.raises(ValueError, match=r"make a distributed\.Client first"), dask.config.set(scheduler="threads"):
+    here = dask.config.set(scheduler="threads")
+    with here, pytest.raises(ValueError, match=r"make a distributed\.Client first"):
         OnDask(da.from_array(X))
 
 
@@ -281,7 +291,8 @@ def test_neither_rows_nor_cluster_go_into_a_pickle(client, rows):
     assert (left.n_rows, left.n_features) == (N, 3)
     with pytest.raises(RuntimeError, match="pickle"):
         left.sum(len)
-    assert data.sum(lambda batch: float(batch.x.shape[1]) + 0.0 * data.n_rows) == N  # it may be named in a function
+    # What is mapped may name the data.
+    assert data.sum(lambda batch: float(batch.x.shape[1]) + 0.0 * data.n_rows) == N
 
 
 def test_a_worker_keeps_what_one_batches_would(client, monkeypatch):
