@@ -284,6 +284,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
         starts = {}
         spoke = self._began = time.perf_counter()
+        if self.verbose and (where := plan.data.described()):
+            self._print(where)
 
         def report(number, kind, iterate, on_part):
             nonlocal spoke

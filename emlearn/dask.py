@@ -100,7 +100,7 @@ class OnDask(Data):
 
     Attributes
     ----------
-    lengths : ndarray of int of shape (n_blocks,)
+    block_lengths : ndarray of int of shape (n_blocks,)
         Rows of each block, after small ones were joined.
     dtype : dtype
         float32 if all blocks of X are, else float64.
@@ -169,7 +169,7 @@ class OnDask(Data):
         return self._held.n_features if self._columns is None else len(self._columns)
 
     @property
-    def lengths(self) -> NDArray[np.intp]:
+    def block_lengths(self) -> NDArray[np.intp]:
         return self._held.lengths
 
     @property
@@ -434,7 +434,7 @@ class _Raw(NamedTuple):
     def read(self, read: Callable[..., tuple[Any, Any]], first: bool) -> _Block:
         """The block as what is fitted sees it."""
         rows = self.X if self.names is None else Named(self.X, self.names)
-        return _Block(*read(rows, *self.beside, first=first))
+        return _Block(*read(rows, *self.beside, first=first)[:2])
 
 
 class _Bad(NamedTuple):
@@ -919,7 +919,8 @@ def lazily(
     Returns
     -------
     result : dask array, or list of delayed arrays
-        In the chunks of X. A dask DataFrame where the method makes frames of frames.
+        In the chunks of X. A dask DataFrame where the method makes frames of frames; a tuple where it gives
+        one.
     """
     from dask import delayed
 
@@ -940,10 +941,17 @@ def lazily(
         return [apply(*parts, **settings) for parts in _block_by_block([X, *cut])]
     few = _few_rows(X)
     sample = _apply(few, *[np.ones(len(few)) for _ in cut], **{**settings, "estimator": now})
-    settings["empty"] = sample[:0]
+    if isinstance(sample, tuple):  # each is made for itself
+        return tuple(_made_of_blocks(X, cut, part, {**settings, "item": i}) for i, part in enumerate(sample))
+    return _made_of_blocks(X, cut, sample, settings)
+
+
+def _made_of_blocks(X: Any, cut: list[Any], sample: Any, settings: dict[str, Any]) -> Any:
+    """A collection of what `_apply` makes of blocks, of X and beside it; a sample says what that is."""
+    settings = {**settings, "empty": sample[:0]}
     if is_frame_of_dask(X) and not any(isinstance(part, list) or _is_array(part) for part in cut):
         return X.map_partitions(_apply, *cut, meta=sample[:0], **settings)
-    if cut:
+    if cut or sample.ndim > 2:
         return _side_by_side(X, cut, sample, settings)
     shape = {"drop_axis": 1} if sample.ndim == 1 else {"chunks": (X.chunks[0], sample.shape[1:])}
     return X.map_blocks(_apply, dtype=sample.dtype, meta=sample[:0], **shape, **settings)
@@ -984,13 +992,15 @@ def _apply(
     method: str,
     names: list[str],
     others: dict[str, Any],
+    item: int | None = None,
     empty: Any = None,
 ) -> Any:
     """A method of one block; of an empty one, of which no estimator need know, ``empty``."""
     if empty is not None and not len(block):
         return empty
     with _one_blas_thread_here():
-        return getattr(estimator, method)(block, **dict(zip(names, beside, strict=True)), **others)
+        made = getattr(estimator, method)(block, **dict(zip(names, beside, strict=True)), **others)
+    return made if item is None else made[item]
 
 
 def each_block(function: Callable[..., Any], X: Any, *beside: Any) -> Iterator[Any]:

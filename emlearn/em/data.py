@@ -61,6 +61,10 @@ class Data:
         """The same rows, or some ``columns`` of them, in other units and another cut, as of `Batches`."""
         raise NotImplementedError
 
+    def described(self) -> str:
+        """Where the data lie, in a line for who waits; empty if they are here."""
+        return ""
+
     def sum(self, function: Callable[[Batch], Tree]) -> Tree:
         """Sum of ``function`` over all batches."""
         return sum_of(self.map(function))

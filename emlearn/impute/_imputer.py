@@ -655,7 +655,6 @@ class EMImputer(TransformerMixin, EMMixin):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    @piece_by_piece()
     def transform(self, X: Any) -> Any:
         """Impute the missing entries of X.
 
@@ -1040,6 +1039,10 @@ class EMImputer(TransformerMixin, EMMixin):
         tags.input_tags.allow_nan = _is_nan(self.missing_values)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+# Around what scikit-learn's set_output has made of it: frames are made piece by piece.
+EMImputer.transform = piece_by_piece()(EMImputer.transform)  # type: ignore[method-assign]
 
 
 def _is_nan(marker):

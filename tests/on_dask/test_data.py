@@ -55,7 +55,7 @@ def test_sums_are_those_of_the_same_blocks_in_memory(client, rows):
     data = OnDask(da.from_array(X, chunks=(LENGTHS, 3)), da.from_array(weight, chunks=(LENGTHS,)), **cut)
     there, here = data, Batches(pairs(X, weight), **cut)
     assert same(there.sum(model.expectation(start)), here.sum(model.expectation(start)))
-    assert (there.n_rows, there.n_features, tuple(there.lengths)) == (N, 3, LENGTHS)
+    assert (there.n_rows, there.n_features, tuple(there.block_lengths)) == (N, 3, LENGTHS)
     np.testing.assert_array_equal(there.weights(), weight)
 
     def seen(batch):
@@ -156,7 +156,7 @@ def test_every_kind_of_collection(client, rows, kind):
     assert is_dask(collection)
     there = OnDask(collection, [delayed(part) for part in pieces(weight)])
     assert same(there.sum(_moments), Batches(pairs(X, weight)).sum(_moments))
-    assert tuple(there.lengths) == LENGTHS
+    assert tuple(there.block_lengths) == LENGTHS
 
 
 def _moments(batch):
@@ -167,11 +167,11 @@ def test_small_blocks_are_joined_in_their_order(client, rows):
     X, weight = rows
     chunks = (1, 30, 0, LARGE, 7, N - LARGE - 38)  # the first of one row, one empty
     data = OnDask(by_position(X, chunks), [delayed(part) for part in pieces(weight, chunks)])
-    assert tuple(data.lengths) == (LARGE + 38, N - LARGE - 38)
+    assert tuple(data.block_lengths) == (LARGE + 38, N - LARGE - 38)
     np.testing.assert_array_equal(data.take(np.arange(N)), X)
     np.testing.assert_array_equal(data.weights(), weight)
     many = OnDask(da.from_array(X, chunks=(100, 3)))
-    assert len(many.lengths) < 5
+    assert len(many.block_lengths) < 5
     np.testing.assert_array_equal(many.take(np.arange(N)), X)
 
 
