@@ -119,7 +119,7 @@ class OnDask(Data):
     >>> import dask.array as da
     >>> from distributed import Client
     >>> from emlearn.dask import OnDask
-    >>> with Client(processes=False, n_workers=1, dashboard_address=None) as client:
+    >>> with Client(processes=False, n_workers=1, dashboard_address=":0") as client:
     ...     data = OnDask(da.ones((10_000, 3), chunks=(5_000, 3)))
     ...     print(data.n_rows, data.n_features, data.sum(lambda batch: batch.x.sum()))
     10000 3 30000.0
