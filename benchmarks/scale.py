@@ -135,6 +135,7 @@ def print_fits(client, args):
             second, in_memory = timed(lambda: GaussianMixtureEM(K, **settings).fit(here))
             apart = np.abs(on_cluster.means_ - in_memory.means_).max()
             ratios.append(first / second)
+            progress(f"dask: {first:.1f} s on the cluster, {second:.1f} s in memory")
             lines.append([
                 f"{first:.1f}", f"{second:.1f}", f"{ratios[-1]:.2f}",
                 f"{on_cluster.n_iter_} and {in_memory.n_iter_}", f"{apart:.0e}",

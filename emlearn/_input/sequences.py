@@ -107,8 +107,8 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     """
     if is_dask(X):
         raise ValueError(
-            f"X is of Dask, but {type(estimator).__name__} takes sequences that are in memory: give a list of them, "
-            "as compute() makes it."
+            f"X is of Dask, but {type(estimator).__name__} takes sequences that are in memory: give a list of "
+            "them, as compute() makes it."
         )
     marks = [name for name, mark in (("groups", groups), ("lengths", lengths)) if mark is not None]
     gathered = _gather(X, sequence_id)
