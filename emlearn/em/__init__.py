@@ -16,6 +16,7 @@ from emlearn.em.model import (
     Observed,
 )
 from emlearn.em.monte_carlo import Draws, MonteCarloModel, MonteCarloResult, MonteCarloStep, fit_mcem
+from emlearn.em.parquet import FileRows, from_parquet, to_parquet
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
 from emlearn.em.spaces import Counts, Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
@@ -35,6 +36,7 @@ __all__ = [
     "EMResult",
     "EStep",
     "Family",
+    "FileRows",
     "Fixed",
     "Iterate",
     "Lanes",
@@ -61,7 +63,9 @@ __all__ = [
     "em_rate",
     "fit_em",
     "fit_mcem",
+    "from_parquet",
     "one_blas_thread",
     "one_thread",
     "race",
+    "to_parquet",
 ]
