@@ -6,9 +6,9 @@ order: results are the same to the last bit however many threads share the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from functools import cache, cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -259,7 +259,7 @@ class Batches(Data):
             return _CutArray(X, weight, self._cut_settings)
         return _CutSequences(X, weight, lengths, labels, self._cut_settings)
 
-    def _items(self) -> Iterator[_CutArray]:
+    def _items(self) -> Generator[_CutArray, None, None]:
         if self._whole is not None:
             yield self._whole
             return
@@ -359,8 +359,8 @@ class Batches(Data):
             with intended_underflow():
                 return sum_of(map(function, array.batches(block)))
 
-        arrays = (array for array in self._items() if array.n_rows)
-        return sum_of(sum_of(self._map_blocks(block_sum, array)) for array in arrays)
+        with closing(self._items()) as arrays:  # or a traceback would hold what reads ahead
+            return sum_of(sum_of(self._map_blocks(block_sum, array)) for array in arrays if array.n_rows)
 
     def _map_blocks(self, function: Callable[[_CutArray, range], Any], array: _CutArray) -> Iterator[Any]:
         if self._n_threads == 1 or len(array.blocks) == 1:

@@ -8,6 +8,7 @@ import secrets
 import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from queue import SimpleQueue
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -161,7 +162,8 @@ class _Part(NamedTuple):
         return "text" if name in self.constants else str(self.schema.field(name).type)
 
 
-class _ReadParquet(NamedTuple):
+@dataclass(frozen=True)
+class _ReadParquet:
     """Reader of a Parquet file."""
 
     path: str
@@ -180,7 +182,8 @@ class _ReadParquet(NamedTuple):
                 yield from file.iter_batches(PIECE_ROWS, columns=names, use_threads=False)
 
 
-class _ReadIPC(NamedTuple):
+@dataclass(frozen=True)
+class _ReadIPC:
     """Reader of a file in Arrow's IPC format, which Feather's is."""
 
     path: str
@@ -202,7 +205,8 @@ class _ReadIPC(NamedTuple):
                     yield file.get_batch(i)
 
 
-class _ReadTable(NamedTuple):
+@dataclass(frozen=True)
+class _ReadTable:
     """Reader of a table in memory."""
 
     table: Any
@@ -231,8 +235,8 @@ def from_parquet(
     """Rows of Parquet files that need not fit into memory, for `fit_em`, estimators and loops of your own.
 
     Nothing but metadata is read here, and the rows a piece at a time whenever they are passed over. Where a
-    piece ends depends on metadata and ``rows`` alone, not on ``columns``: pieces of several columns of one file,
-    read by calls of their own, go together.
+    piece ends depends on metadata and ``rows`` alone, not on ``columns``: pieces of several columns of one
+    file, read by calls of their own, go together.
 
     Parameters
     ----------
@@ -324,8 +328,8 @@ def _parts_of(path: Any) -> tuple[str, list[_Part]]:
             if "filtered" not in str(error):
                 raise
             raise ValueError(
-                "The dataset is filtered or projected, so that metadata do not say what rows it has: write it to a "
-                "file first."
+                "The dataset is filtered or projected, so that metadata do not say what rows it has: write it "
+                "to a file first."
             ) from error
     if isinstance(path, (str, os.PathLike)):
         path = os.fspath(path)
@@ -352,13 +356,16 @@ def _parts_of(path: Any) -> tuple[str, list[_Part]]:
 
 def _open(files: list[str], base: str | None = None) -> list[_Part]:
     """Parts for files that lie here; below ``base`` names of folders may be values."""
+    import pyarrow as pa
     from pyarrow import dataset as ds
 
     for file in files:
         if not os.path.isfile(file):
             raise FileNotFoundError(f"There is no file {file}.")
-    of_folders = {} if base is None else {"partitioning": "hive", "partition_base_dir": base}
-    dataset = ds.dataset(files, format=_format_of(files), **of_folders)
+    if base is None:  # with a schema, or pyarrow would make one, and fail where names are not unique
+        dataset = ds.dataset(files, pa.schema([]), format=_format_of(files))
+    else:
+        dataset = ds.dataset(files, format=_format_of(files), partitioning="hive", partition_base_dir=base)
     return list(map(_part_of_file, dataset.get_fragments()))
 
 
@@ -535,8 +542,8 @@ def to_parquet(path: str | os.PathLike[str], pieces: Any, columns: Sequence[str]
     path : path-like
         Where the file goes.
     pieces : iterable of arrays or data frames
-        Arrays of shape (m,) or (m, n_columns), frames of pandas or polars, or tables of pyarrow, all of the same
-        columns and types; each becomes a row group. One array or frame alone is one piece.
+        Arrays of shape (m,) or (m, n_columns), frames of pandas or polars, or tables of pyarrow, all of the
+        same columns and types; each becomes a row group. One array or frame alone is one piece.
     columns : list of str or str, default=None
         Names of the columns. None: those of a frame, or x0, x1, ... for arrays.
 
@@ -581,18 +588,17 @@ def to_parquet(path: str | os.PathLike[str], pieces: Any, columns: Sequence[str]
     beside = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.part")
     try:
         with ExitStack() as stack:
-            writer, n_pieces = None, 0
-            for piece in pieces:
-                table = _table_of(piece, names, n_pieces)
+            writer = None
+            for number, piece in enumerate(pieces):
+                table = _table_of(piece, names, number)
                 if writer is None:
                     schema = table.schema
                     writer = stack.enter_context(ParquetWriter(beside, schema))
                 elif table.schema.names != schema.names or table.schema.types != schema.types:
                     raise ValueError(
-                        f"Piece {n_pieces} has columns {_in_words(table.schema)}, but those before have "
+                        f"Piece {number} has columns {_in_words(table.schema)}, but those before have "
                         f"{_in_words(schema)}."
                     )
-                n_pieces += 1
                 if table.num_rows:
                     writer.write_table(table, row_group_size=table.num_rows)
             if writer is None:
