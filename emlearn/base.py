@@ -22,6 +22,7 @@ from emlearn._by_hand import ByHand
 from emlearn._input.arrays import check_weight, read_array
 from emlearn._input.columns import column_name, find_columns
 from emlearn._input.tables import CHUNK_ROWS, read_rows
+from emlearn._pace import Pace
 from emlearn._sklearn_compat import CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
@@ -265,11 +266,12 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         """A report for the race: scikit-learn's callbacks (fit → start → iteration) and ``verbose``."""
         context = self._init_callback_context(max_subtasks=len(plan.starts), sequential_subtasks=False)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        starts = {}
+        starts, pace = {}, Pace(plan.data, plan.part, len(plan.starts), self.tol)
         spoke = self._began = time.perf_counter()
 
         def report(number, kind, iterate, on_part):
             nonlocal spoke
+            pace.see(number, on_part)
             if number not in starts:
                 starts[number] = context.subcontext(
                     task_name=f"start ({kind})", task_id=number, max_subtasks=None
@@ -279,7 +281,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 spoke = time.perf_counter()
                 mark = ", extrapolated" if iterate.extrapolated else ""
                 objective = iterate.objective - plan.volume(on_part)
-                self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}")
+                speed = pace.in_words(iterate, on_part)
+                self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}{speed}")
             step = starts[number].subcontext(task_name="iteration")
             step.call_on_fit_task_begin(estimator=self, X=X, y=y)
             return step.call_on_fit_task_end(estimator=self, X=X, y=y)
