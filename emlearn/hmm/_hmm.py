@@ -562,7 +562,7 @@ class HMMEM(DensityMixin, EMMixin):
         """The family of the emissions, bound to the data, and what there is to know of them."""
         rows = sequences.rows
         near = near_spread(sample.rows, np.repeat(sample.weight, sample.lengths))
-        moments = self._moments(rows, row_weight)
+        moments = self._moments(Batches(rows, row_weight))
         units, _ = self._choose_units(moments, family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
         counted = rows if row_weight is None else rows[row_weight > 0]
