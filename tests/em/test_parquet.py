@@ -14,7 +14,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from emlearn.em import Batches, LatentModel, LatentPair, fit_em, from_parquet, to_parquet
+from emlearn import EMImputer, GaussianMixtureEM, MixtureOfLinearRegressions
+from emlearn.em import Batches, LatentModel, LatentPair, fit_em, from_parquet, parquet, to_parquet
 from emlearn.em.parquet import _cut
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
 from emlearn.latent import MixtureWeights
@@ -113,14 +114,11 @@ def test_pieces_are_as_long_as_they_are_said_to_be(path, X):
         np.testing.assert_array_equal(read(rows), X)
 
 
-def test_pieces_of_columns_read_apart_go_together(tmp_path):
+def test_pieces_of_columns_read_apart_go_together(path, monkeypatch):
     """Where a piece ends does not depend on the columns, be the file as wide as it may."""
-    path = tmp_path / "wide.parquet"
-    table = pa.table({f"x{j}": np.zeros(3000) for j in range(4000)})
-    pq.write_table(table, path)
-    some, one = from_parquet(path, ["x1", "x2"]), from_parquet(path, "x3")
-    assert some.piece_rows == one.piece_rows
-    assert len(one.piece_rows) == 2  # of 64 MB, were it all columns
+    monkeypatch.setattr(parquet, "PIECE_BYTES", 8 * 4 * 400)  # 400 rows of all four columns
+    some, one = from_parquet(path, ["a", "b"]), from_parquet(path, "c")
+    assert some.piece_rows == one.piece_rows == [300, 300, 400]
 
 
 def test_weights_come_beside_the_rows(path, X, weights):
@@ -255,6 +253,98 @@ def test_rows_at_positions(path, X):
     assert (data.n_rows, data.n_features) == (N, 3)
     np.testing.assert_array_equal(data.take(np.array([0, 5, 299, 300, 650])), X[[0, 5, 299, 300, 650]])
     assert not reading_threads()  # although not all pieces were read
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory):
+    """A file of more rows than a race looks at, and its rows, responses and weights."""
+    path = tmp_path_factory.mktemp("many") / "rows.parquet"
+    rng = np.random.default_rng(2)
+    n = 22_000
+    group = rng.integers(2, size=n)
+    X = rng.normal(size=(n, 2)) + 4 * group[:, None]
+    X[rng.uniform(size=n) < 0.01, 1] = np.nan
+    y = 1 + np.where(group == 1, 2, -1) * X[:, 0] + 0.3 * rng.normal(size=n)
+    weight = rng.uniform(0.5, 2, size=n)
+    columns = {"u": X[:, 0], "v": pa.array(X[:, 1], from_pandas=True), "y": y, "w": weight}
+    pq.write_table(pa.table(columns), path, row_group_size=8000)
+    return path, X, y, weight
+
+
+def mixture_of_two():
+    return GaussianMixtureEM(2, n_init=2, random_state=0)
+
+
+def test_estimator(many, tmp_path):
+    path, X, _, _ = many
+    rows = from_parquet(path, ["u", "v"], rows=8000)
+    of_file = mixture_of_two().fit(rows)
+    assert of_file.feature_names_in_.tolist() == ["u", "v"]
+    assert not reading_threads()
+    of_list = mixture_of_two().fit([X[:8000], X[8000:16000], X[16000:]])
+    whole = mixture_of_two().fit(X)
+    for other, rtol in ((of_list, 1e-12), (whole, 1e-10)):
+        for name in ("weights_", "means_", "covariances_", "lower_bound_"):
+            np.testing.assert_allclose(getattr(of_file, name), getattr(other, name), rtol=rtol)
+        assert of_file.n_iter_ == other.n_iter_
+    labels = tmp_path / "labels.parquet"
+    to_parquet(labels, of_file.predict(rows), columns="label")
+    np.testing.assert_array_equal(pq.read_table(labels)["label"].to_numpy(), whole.predict(X))
+    to_parquet(labels, of_file.predict_proba(rows))
+    np.testing.assert_allclose(read(from_parquet(labels)), whole.predict_proba(X), atol=1e-10)
+    assert of_file.score(rows) == pytest.approx(whole.score(X), rel=1e-12)
+    assert pickle.loads(pickle.dumps(of_file)).means_.tolist() == of_file.means_.tolist()
+    assert len(pickle.dumps(of_file)) < 100_000  # no rows
+
+
+def test_estimator_with_weights(many):
+    path, X, _, weight = many
+    expected = mixture_of_two().fit(X, sample_weight=weight)
+    rows = from_parquet(path, ["u", "v"], rows=8000)
+    beside = mixture_of_two().fit(rows, sample_weight=from_parquet(path, "w", rows=8000))
+    pairs = mixture_of_two().fit(from_parquet(path, ["u", "v"], weight="w", rows=8000))
+    for other in (beside, pairs):
+        np.testing.assert_allclose(other.means_, expected.means_, rtol=1e-10)
+        np.testing.assert_allclose(other.lower_bound_, expected.lower_bound_, rtol=1e-10)
+
+
+def test_regression(many):
+    path, X, y, weight = many
+    x, response, w = (from_parquet(path, name, rows=8000) for name in "uyw")
+    of_file = MixtureOfLinearRegressions(2, n_init=2, random_state=0).fit(x, response, sample_weight=w)
+    whole = MixtureOfLinearRegressions(2, n_init=2, random_state=0).fit(X[:, [0]], y, sample_weight=weight)
+    np.testing.assert_allclose(of_file.coef_, whole.coef_, rtol=1e-10)
+    np.testing.assert_allclose(of_file.lower_bound_, whole.lower_bound_, rtol=1e-10)
+    np.testing.assert_allclose(np.concatenate(list(of_file.predict(x))), whole.predict(X[:, [0]]), rtol=1e-8)
+
+
+def test_imputation(many, tmp_path):
+    path, X, _, _ = many
+    rows = from_parquet(path, ["u", "v"], rows=8000)
+    of_file, whole = EMImputer().fit(rows), EMImputer().fit(X)
+    np.testing.assert_allclose(of_file.covariances_, whole.covariances_, rtol=1e-10)
+    to_parquet(tmp_path / "complete.parquet", of_file.transform(rows), columns=rows.feature_names)
+    complete = read(from_parquet(tmp_path / "complete.parquet"))
+    np.testing.assert_allclose(complete, whole.transform(X), rtol=1e-9)
+
+
+def test_a_fit_that_fails_leaves_the_estimator_as_it_was(many, tmp_path):
+    _, X, _, _ = many
+    path = tmp_path / "rows.parquet"
+    to_parquet(path, X[:3000], ["u", "v"])
+    rows = from_parquet(path, rows=1000)
+    mixture = mixture_of_two().fit(rows)
+    before = dict(vars(mixture))
+    to_parquet(path, X[:2000], ["u", "v"])
+    with pytest.raises(ValueError, match="had 3,000 rows, but 2,000 when read again"):
+        mixture.fit(rows)
+    bad = np.array(X[:3000])
+    bad[2345, 0] = np.inf
+    to_parquet(path, bad, ["u", "v"])
+    with pytest.raises(ValueError, match="Piece 2 of X: Input X contains infinity in column 'u', row 345"):
+        mixture.fit(rows)
+    assert not reading_threads()
+    assert vars(mixture) == before
 
 
 # -- threads and files ---------------------------------------------------------------------------------------
