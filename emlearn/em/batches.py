@@ -266,7 +266,7 @@ class Batches(Data):
         first_row = d = 0
         for item in self._source:
             X, weight = item if isinstance(item, tuple) else (item, None)
-            piece = _CutArray(X, weight, self._cut_settings, first_row)
+            piece = _CutArray(X, weight, self._cut_settings, first_row, once=True)
             first_row, d = first_row + piece.n_rows, piece.n_features
             yield piece
         known = vars(self).setdefault("_shape", (first_row, d))
@@ -419,7 +419,7 @@ class _Cut(NamedTuple):
 class _CutArray:
     """An array cut into batches, the batches grouped into blocks."""
 
-    def __init__(self, X: Any, weight: Any, cut: _Cut, first_row: int = 0):
+    def __init__(self, X: Any, weight: Any, cut: _Cut, first_row: int = 0, *, once: bool = False):
         self._first_row = first_row  # its place in the data, where they come in pieces
         self._X = X if isinstance(X, (np.ndarray, SideBySide)) else np.asarray(X)
         if isinstance(self._X, np.ndarray) and self._X.ndim == 1:
@@ -432,7 +432,8 @@ class _CutArray:
         self._rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
         n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
-        self._room = KEEP_BYTES / (8 * max(n, 1))  # numbers per row that may be kept
+        # Numbers per row that may be kept; a piece is passed over once, and made again.
+        self._room = 0.0 if once else KEEP_BYTES / (8 * max(n, 1))
         self._kept: dict[int, Batch] = {}
         n_blocks = min(MAX_BLOCKS, n_batches)
         bounds = [i * n_batches // n_blocks for i in range(n_blocks + 1)] if n_batches else [0]

@@ -24,8 +24,11 @@ PIECE_ROWS = 131_072
 PIECE_BYTES = 64 * 2**20
 # Pieces that are read ahead.
 AHEAD = 2
-# Bytes of a column that are read at once. A row group is decoded as it is read, and never held.
-BUFFER_BYTES = 2**20
+# Bytes of a column that are read, and rows that are decoded, at once: row groups are never held.
+BUFFER_BYTES = 2**18
+DECODED_ROWS = 16_384
+# Bytes of a column in a page of what is written: whoever reads it holds a page of each column.
+PAGE_BYTES = 2**18
 FORMATS = {".parquet": "parquet", ".pq": "parquet", ".arrow": "ipc", ".feather": "ipc", ".ipc": "ipc"}
 
 
@@ -179,7 +182,7 @@ class _ReadParquet:
             if not names:  # nothing but names of folders
                 yield _no_columns(file.metadata.num_rows)
             else:
-                yield from file.iter_batches(PIECE_ROWS, columns=names, use_threads=False)
+                yield from file.iter_batches(DECODED_ROWS, columns=names, use_threads=False)
 
 
 @dataclass(frozen=True)
@@ -212,7 +215,7 @@ class _ReadTable:
     table: Any
 
     def __call__(self, names: list[str]) -> Generator[Any, None, None]:
-        yield from self.table.select(names).to_batches(PIECE_ROWS)
+        yield from self.table.select(names).to_batches(DECODED_ROWS)
 
 
 def _no_columns(n_rows: int) -> Any:
@@ -574,8 +577,6 @@ def to_parquet(path: str | os.PathLike[str], pieces: Any, columns: Sequence[str]
     >>> folder.cleanup()
     """
     _import_pyarrow("to_parquet")
-    from pyarrow.parquet import ParquetWriter
-
     names = [columns] if isinstance(columns, str) else None if columns is None else list(columns)
     path = os.path.abspath(path)
     if os.path.isdir(path):
@@ -593,7 +594,7 @@ def to_parquet(path: str | os.PathLike[str], pieces: Any, columns: Sequence[str]
                 table = _table_of(piece, names, number)
                 if writer is None:
                     schema = table.schema
-                    writer = stack.enter_context(ParquetWriter(beside, schema))
+                    writer = stack.enter_context(_writer(beside, schema))
                 elif table.schema.names != schema.names or table.schema.types != schema.types:
                     raise ValueError(
                         f"Piece {number} has columns {_in_words(table.schema)}, but those before have "
@@ -607,6 +608,15 @@ def to_parquet(path: str | os.PathLike[str], pieces: Any, columns: Sequence[str]
     finally:  # what is there now was not finished
         if os.path.exists(beside):
             os.remove(beside)
+
+
+def _writer(path: str, schema: Any) -> Any:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetWriter
+
+    # Floats that differ would fill a dictionary that is then of no use.
+    with_dictionary = [field.name for field in schema if not pa.types.is_floating(field.type)]
+    return ParquetWriter(path, schema, use_dictionary=with_dictionary, data_page_size=PAGE_BYTES)
 
 
 def _is_table(item: Any) -> bool:
