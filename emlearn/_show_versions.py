@@ -18,6 +18,7 @@ _DISTRIBUTIONS = (
     "dask",
     "pandas",
     "polars",
+    "pyarrow",
 )
 
 

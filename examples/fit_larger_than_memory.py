@@ -1,7 +1,7 @@
 """A mixture fitted to a file ten times as large as what may be allocated, its labels written to another.
 
-The rows are made, read and labelled some at a time. A limit on memory makes sure: with it, there is not even room
-for them as one array. Needs pyarrow.
+The rows are made, read and labelled some at a time. A limit on memory makes sure: with it, there is not even
+room for them as one array. Needs pyarrow.
 """
 
 import sys
