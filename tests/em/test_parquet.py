@@ -15,7 +15,8 @@ import polars as pl
 import pytest
 
 from emlearn import EMImputer, GaussianMixtureEM, MixtureOfLinearRegressions
-from emlearn.em import Batches, LatentModel, LatentPair, fit_em, from_parquet, parquet, to_parquet
+from emlearn._input.pieces import read_data
+from emlearn.em import Batches, FileRows, LatentModel, LatentPair, fit_em, from_parquet, parquet, to_parquet
 from emlearn.em.parquet import _cut
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
 from emlearn.latent import MixtureWeights
@@ -217,6 +218,11 @@ def test_from_another_folder(path, X, tmp_path, monkeypatch):
     np.testing.assert_array_equal(read(rows), X)
 
 
+def test_uri(path, tmp_path, X):
+    np.testing.assert_array_equal(read(from_parquet(path.as_uri(), NAMES, rows=300)), X)
+    assert from_parquet(tmp_path.as_uri(), NAMES).n_rows == N
+
+
 def test_copies_hold_no_open_file(path, X):
     rows = from_parquet(path, NAMES, rows=300)
     under_way = iter(rows)
@@ -295,6 +301,25 @@ def test_estimator(many, tmp_path):
     assert of_file.score(rows) == pytest.approx(whole.score(X), rel=1e-12)
     assert pickle.loads(pickle.dumps(of_file)).means_.tolist() == of_file.means_.tolist()
     assert len(pickle.dumps(of_file)) < 100_000  # no rows
+
+
+def test_rows_of_a_file_need_not_be_counted(path, monkeypatch):
+    n_passes = 0
+
+    class Counted(FileRows):
+        def __iter__(self):
+            nonlocal n_passes
+            n_passes += 1
+            return super().__iter__()
+
+    rows = from_parquet(path, NAMES, rows=300)
+    rows.__class__ = Counted
+    data = read_data(lambda rows, weight, first: (rows.rows, weight), rows)
+    assert n_passes == 1  # the first piece, by which others are checked
+    assert (data.n_rows, data.n_features) == (N, 3)
+    assert n_passes == 1
+    assert data.recut(columns=np.array([0, 2])).n_features == 2
+    assert n_passes == 1
 
 
 def test_estimator_with_weights(many):
