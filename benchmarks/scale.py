@@ -77,7 +77,7 @@ def batches_of(source, n_threads):
 FILE_RATIO = 1.5
 FILE_MEMORY = 500  # MB above the interpreter
 FILE_SIZE = 10, 10  # d, K
-DRAWN_ROWS = 100_000  # of which a file is made, at a time
+DRAWN_ROWS = 60_000  # of which a file is made, at a time
 GROUP_ROWS = 1_000_000
 
 
@@ -159,7 +159,7 @@ def run_parquet(args):
 SOONER = 3.0  # on a plateau
 CLOSE = 1e-3  # nats a row
 SAMPLE_CASES = {  # name: separation, seed of the mixture, whether there is a plateau
-    "overlapping, separation 1.3": (1.3, 0, True),
+    "overlapping, separation 1.3": (1.3, 4, True),
     "separation 1": (1.0, 1, False),
     "separation 2": (2.0, 2, False),
 }
