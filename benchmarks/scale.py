@@ -171,7 +171,7 @@ def overlapping(d, K, separation, seed):
     return mixture._replace(means=separation * np.random.default_rng(seed + 1).standard_normal((K, d)))
 
 
-def path_of(start, data, began, tol=1e-2):
+def path_of(start, data, began, tol=0.1):
     """Seconds since ``began`` and objectives of a fit to its end, and the parameters there."""
     stop, path = AitkenStop(tol), []
     with one_blas_thread():
