@@ -52,6 +52,16 @@ class Moments(NamedTuple):
     n_rows: int
 
 
+def merged(a: Moments, b: Moments) -> Moments:
+    """Moments of two parts of some data together (Chan et al., 1979)."""
+    entries = a.entries + b.entries
+    share = b.entries / np.where(entries > 0, entries, 1.0)
+    delta = np.where(a.entries > 0, b.mean - a.mean, 0.0)
+    mean = np.where(a.entries > 0, a.mean + share * delta, b.mean)
+    variance = (1 - share) * a.variance + share * b.variance + share * (1 - share) * delta**2
+    return Moments(a.weight + b.weight, entries, mean, variance, a.n_rows + b.n_rows)
+
+
 class Plan(NamedTuple):
     """What a fit is about, in the engine's units."""
 
@@ -82,7 +92,7 @@ class Plan(NamedTuple):
 
 
 def all_or_nothing(fit: Method) -> Method:
-    """Decorate ``fit``: if it does not return, the estimator is as it was before."""
+    """Decorate ``fit`` or ``partial_fit``: if it does not return, the estimator is as it was before."""
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
@@ -90,7 +100,7 @@ def all_or_nothing(fit: Method) -> Method:
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:  # would name the class that defines fit, which may be private
-            raise TypeError(f"{type(self).__name__}.fit() {error}") from None
+            raise TypeError(f"{type(self).__name__}.{fit.__name__}() {error}") from None
         before = dict(self.__dict__)
         try:
             return fit(self, *args, **kwargs)
@@ -371,7 +381,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
-        params, mean = result.best.params, result.best.mean
+        params, mean, order = result.best.params, result.best.mean, None
         if plan.model.is_random and mean is None:
             mean = params
         if plan.exchangeable:
@@ -383,9 +393,13 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         self._take(plan.model, params, plan.units)
         self._take_mean(mean)
         self._publish_race(plan, result)
+        self._remember(plan, result.best, order, X)
         for complaint in self._complaints(plan, result.best):
             self._warn(complaint)
         return self
+
+    def _remember(self, plan, best, order, X):
+        """Keep what of a fit to X a later call goes on from; components were brought into an ``order``."""
 
     def _plan_instead(self, plan, best):
         """Another plan, where the best fit of this one will not do; None where it does."""

@@ -400,7 +400,7 @@ class _RegressionMixture(EMMixin):
 
     def _divergence(self, other):
         # In units of the features' spread, which parameters by hand do not know.
-        units = self._units if hasattr(self, "converged_") else other._units
+        units = self._units if hasattr(self, "restarts_") else other._units
         if len(self._units.shift) != len(other._units.shift):
             raise ValueError(
                 f"fit_intercept is {self.fit_intercept} in one, {other.fit_intercept} in the other."
