@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emlearn.em import Batch, EStep, LatentPair, one_blas_thread
-from emlearn.em.batches import batch_rows, intended_underflow
+from emlearn.em.batches import batch_rows
 from emlearn.em.data import sum_of
 from emlearn.em.online import Stepwise
 from emlearn.em.trees import tree_map
@@ -181,10 +181,11 @@ class Streaming:
 
     def _check_stream(self):
         """Refuse what cannot go on as a stream."""
+        self._validate_params()  # scikit-learn checks them in the first call alone
         if self.assignment == "sampled":
             raise ValueError(
-                "assignment='sampled' makes a chain of draws over data that stay, but partial_fit sees rows once: "
-                "choose another."
+                "assignment='sampled' makes a chain of draws over data that stay, and partial_fit sees rows "
+                "once. Choose another."
             )
         if self._begins:
             return
@@ -248,7 +249,7 @@ class Streaming:
         own = following.state.model
         model, data = self._batches_of(own, rows)
         state = replace(following.state, model=model, forgetting=float(self.forgetting))
-        with one_blas_thread(), intended_underflow():
+        with one_blas_thread():
             state = follow(state, data)
         n_rows = following.n_rows + len(rows.X)
         self._following = replace(following, state=replace(state, model=own), n_rows=n_rows)
@@ -265,7 +266,7 @@ def follow(state: Stepwise, batches: Iterable[Batch]) -> Stepwise:
     for batch in batches:
         some.append(batch)
         weight = sum(one.total_weight for one in some)
-        if weight >= state.unit * max(STEP_ROWS, STEP_SHARE * state.time):
+        if weight >= max(STEP_ROWS * state.unit, STEP_SHARE * state.weight):
             state, some = _step(state, some), []
     return _step(state, some) if some else state
 
@@ -275,7 +276,7 @@ def _step(state: Stepwise, some: list[Batch]) -> Stepwise:
         total: EStep = sum_of(map(e_step, some))
         return total
 
-    return state.after(sum_over(state.expectation()), sum_over)
+    return state.saw(sum_over)[1]
 
 
 def rows_of_batch(floats_per_row: int) -> int:

@@ -32,6 +32,9 @@ from emlearn.em.trees import tree_map
 # Any power in (.5, 1] converges. Small ones forget a bad start; this one is for a start that is none.
 KAPPA = 0.9
 
+# Sums an E-step over some observations.
+SumOver = Callable[[Callable[[Batch], EStep]], EStep]
+
 
 @dataclass(frozen=True)
 class Stepwise:
@@ -68,19 +71,13 @@ class Stepwise:
     hold: float = 0.0
     n_steps: int = 0
 
-    def expectation(self) -> Callable[[Batch], EStep]:
-        """The E-step that a step is made of, as a function of a batch."""
-        return self.model.at(self.n_steps).expectation(self.params)
-
-    def after(self, seen: EStep, again: Callable[[Callable[[Batch], EStep]], EStep]) -> Stepwise:
-        """The state after an E-step of new observations.
+    def saw(self, sum_over: SumOver) -> tuple[EStep, Stepwise]:
+        """The E-step of new observations, and the state after it.
 
         Parameters
         ----------
-        seen : EStep
-            What `expectation` gives of them.
-        again : callable
-            ``again(e_step)`` sums another E-step over the same observations. It is asked where an M-step is
+        sum_over : callable
+            ``sum_over(e_step)`` sums an E-step over the observations. It is asked again where an M-step is
             partial, and may have gone too far.
 
         Raises
@@ -88,8 +85,18 @@ class Stepwise:
         ValueError
             If the observations have no density at the parameters.
         """
+        e_step = self.model.at(self.n_steps).expectation(self.params)
+        with np.errstate(under="ignore", over="ignore", invalid="ignore"):  # which the next line names
+            seen = sum_over(e_step)
         if not np.isfinite(seen.log_likelihood):
-            raise ValueError(f"The log-likelihood of new rows is {seen.log_likelihood} at the parameters.")
+            raise ValueError(
+                f"The log-likelihood of new rows is {seen.log_likelihood} at the parameters, which give some "
+                "of them no density. Look for outliers or errors in them."
+            )
+        with intended_underflow():
+            return seen, self._after(seen, sum_over)
+
+    def _after(self, seen: EStep, sum_over: SumOver) -> Stepwise:
         if not seen.weight > 0:
             return self
         n = seen.weight / self.unit
@@ -98,12 +105,13 @@ class Stepwise:
         if self.stats is None:
             mixed = fresh
         else:
-            kept = self.time / (self.time + n) if is_held else self.kept(n)
+            # What was gathered at the same parameters counts alike.
+            kept = self.time / (self.time + n) if self.time < self.hold else self.kept(n)
             mixed = tree_map(lambda old, new: kept * old + (1.0 - kept) * new, self.stats, fresh)
         state = replace(self, stats=mixed, time=self.time + n, weight=self._weight_after(n))
         if is_held:
             return state
-        params = state._maximize(seen, again)
+        params = state._maximize(seen, sum_over)
         stats = self.model.recentred(mixed, self.params, params)
         return replace(state, params=params, stats=stats, n_steps=self.n_steps + 1)
 
@@ -126,7 +134,7 @@ class Stepwise:
         left = float(np.exp(-forget * n))
         return self.weight * left + self.unit * (1.0 - left) / forget
 
-    def _maximize(self, seen: EStep, again: Callable[[Callable[[Batch], EStep]], EStep]) -> Any:
+    def _maximize(self, seen: EStep, sum_over: SumOver) -> Any:
         """M-step; a partial one as short as it must be for the new observations not to speak against it."""
         model, params = self.model, self.params
         stats = tree_map(lambda leaf: leaf * self.weight, self.stats)
@@ -142,7 +150,7 @@ class Stepwise:
             shorter = model.shortened(stats, params, attempt)
             if shorter is None:
                 break
-            there = again(model.at(self.n_steps).expectation(new)).log_likelihood
+            there = sum_over(model.at(self.n_steps).expectation(new)).log_likelihood
             if objective(there, new) >= before - slack:
                 break
             new = shorter
@@ -244,9 +252,8 @@ def fit_em_online(
     history: list[float] = []
     total = 0.0
     for sum_over in _items(stream):
-        with one_blas_thread(), intended_underflow():
-            seen = sum_over(state.expectation())
-            state = state.after(seen, sum_over)
+        with one_blas_thread():
+            seen, state = state.saw(sum_over)
         total += seen.log_likelihood
         history.append(seen.log_likelihood / seen.weight if seen.weight > 0 else np.nan)
         if callback is not None and callback(OnlineStep(state.params, history[-1], state.weight)):
@@ -258,7 +265,7 @@ def fit_em_online(
     )
 
 
-def _items(stream: Any) -> Iterator[Callable[[Callable[[Batch], EStep]], EStep]]:
+def _items(stream: Any) -> Iterator[SumOver]:
     """For each item of a stream what sums an E-step over it."""
     if getattr(stream, "ndim", 3) < 3:
         raise ValueError(
@@ -281,5 +288,5 @@ def _items(stream: Any) -> Iterator[Callable[[Callable[[Batch], EStep]], EStep]]
         yield sum_over
 
 
-def _over(batch: Batch) -> Callable[[Callable[[Batch], EStep]], EStep]:
+def _over(batch: Batch) -> SumOver:
     return lambda e_step: e_step(batch)
