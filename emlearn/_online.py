@@ -148,13 +148,9 @@ class Streaming:
     def _after_rows(self, rows):
         """Bring up to date what is told of all rows beside the model."""
 
-    def _fitted_rows(self, X):
-        """Number of rows of X, of which a fit has just been made."""
-        return len(X)
-
     # -- what a fit leaves -------------------------------------------------------------------------------
 
-    def _remember(self, plan, best, order, X):
+    def _remember(self, plan, best, order):
         self._forget_stream()
         if plan.model.is_random:
             return
@@ -166,7 +162,7 @@ class Streaming:
             weight=best.weight,
             unit=plan.unit,
         )
-        self._following = Following(state, order, self._fitted_rows(X))
+        self._following = Following(state, order, plan.n_rows)
 
     def _forget_stream(self):
         for name in ("_buffer", "n_rows_seen_", "_following"):

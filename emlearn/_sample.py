@@ -30,10 +30,10 @@ class Sample:
     is_whole: bool  # whether no row with weight is left out
 
     @classmethod
-    def of(cls, X, weight, units, drawn):
-        """The rows of X that `draw_evenly` has drawn."""
+    def of(cls, rows, units, drawn, n_rows):
+        """Rows that `draw_evenly` has drawn, in the user's units, from so many with weight."""
         positions, counts = drawn
-        rows = in_units(X[positions], units)
+        rows = in_units(rows, units)
         order = np.argsort(rows[:, 0], kind="stable")
         first = rows[order, 0]
         if np.any(first[1:] == first[:-1]) or np.isnan(first[-1]):
@@ -46,8 +46,7 @@ class Sample:
         new[1:] = differ.any(axis=1)
         starts = np.flatnonzero(new)
         merged = np.add.reduceat(counts[order], starts)
-        is_whole = len(positions) == (len(X) if weight is None else np.count_nonzero(weight))
-        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts, is_whole)
+        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts, len(positions) == n_rows)
 
     @property
     def unit(self):
@@ -164,6 +163,11 @@ def near_spread(rows, counts):
 def in_units(X, units):
     """Rows in the engine's units, as float64."""
     return (np.asarray(X, dtype=np.float64) - units.shift) / units.scale
+
+
+def draw_from(data, moments, size, rng):
+    """`draw_evenly` of the rows of data, of which the moments are known."""
+    return draw_evenly(data.n_rows, data.weights() if moments.has_weights else None, size, rng)
 
 
 def draw_evenly(n, weight, size, rng):

@@ -293,6 +293,16 @@ class Batches(Data):
     def n_features(self) -> int:
         return self._shape[1]
 
+    @property
+    def lengths(self) -> IntArray | None:
+        """Lengths of the sequences that rows make up, one after the other, (n_sequences,); None of none."""
+        lengths = self._given[2]
+        return None if lengths is None else np.asarray(lengths, dtype=np.intp)
+
+    def weights(self) -> FloatArray | None:
+        """Weight of each row, (n_rows,); None where all are 1."""
+        return super().weights() if self._whole is None else self._whole.weight
+
     def take(self, positions: IntArray) -> NDArray[Any]:
         """The rows at these positions, which do not decrease, (m, n_features), not in any units.
 
@@ -418,7 +428,7 @@ class _CutArray:
             raise ValueError(f"Data must be rows of features, (n, d), but have shape {self._X.shape}.")
         self._columns, self._units = cut.columns, cut.units
         n, d = len(self._X), self.n_features
-        self._weight = None if weight is None else np.asarray(weight, dtype=np.float64)
+        self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
         self._rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
         n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
@@ -452,13 +462,13 @@ class _CutArray:
 
     def _n_batches(self) -> int:
         n = len(self._X)
-        if self._weight is not None and self._weight.shape != (n,):
-            raise ValueError(f"There are {n} rows, but weights of shape {self._weight.shape}.")
+        if self.weight is not None and self.weight.shape != (n,):
+            raise ValueError(f"There are {n} rows, but weights of shape {self.weight.shape}.")
         return -(-n // self._rows)
 
     def _batch(self, i: int) -> Batch:
         rows = slice(i * self._rows, (i + 1) * self._rows)
-        weight = None if self._weight is None else self._weight[rows]
+        weight = None if self.weight is None else self.weight[rows]
         last = min(rows.stop, len(self._X))
         places = slice(self._first_row + rows.start, self._first_row + last)
         return Batch(self._features_first(self._X[rows]), weight, self._memos[i], self._room, rows=places)
@@ -487,9 +497,9 @@ class _CutSequences(_CutArray):
         lengths, n = self._lengths, len(self._X)
         if len(lengths) and (lengths.min() < 1 or lengths.sum() != n):
             raise ValueError(f"Lengths of sequences must be positive and sum to {n}, the number of rows.")
-        if self._weight is not None and self._weight.shape not in (lengths.shape, (n,)):
+        if self.weight is not None and self.weight.shape not in (lengths.shape, (n,)):
             raise ValueError(
-                f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self._weight.shape}."
+                f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self.weight.shape}."
             )
         if self._labels is not None and self._labels.shape != (n,):
             raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
@@ -514,7 +524,7 @@ class _CutSequences(_CutArray):
         else:
             steps, lane = lanes.places()
             rows = first[lane] + steps
-        weight = self._weight
+        weight = self.weight
         if weight is not None:
             weight = weight[chosen][lane] if weight.shape == self._lengths.shape else weight[rows]
         return Batch(

@@ -36,6 +36,11 @@ class Data:
     def n_features(self) -> int:
         raise NotImplementedError
 
+    @property
+    def lengths(self) -> NDArray[np.intp] | None:
+        """Lengths of the sequences that rows make up, one after the other, (n_sequences,); None of none."""
+        return None
+
     def map(self, function: Callable[[Batch], Any]) -> Iterator[Any]:
         """``function`` of each batch, in the order of the rows."""
         raise NotImplementedError

@@ -43,7 +43,7 @@ LEAST_FLOOR = 1e-9
 # Entries of directions that the data force onto the floor, squared, that count.
 TAKES_PART = 1e-3
 # Eigenvalues this much above the floor, relatively, count as resting on it, and below it as beyond it.
-FLOOR_SLACK = 1e-6
+FLOOR_SLACK = 1e-3
 # A responsibility below this, relative to the largest, is lost in rounding when second moments are summed.
 NO_SHARE = 1e-20
 # A component with no more than this share of all weight is empty and keeps its parameters.

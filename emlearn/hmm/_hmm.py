@@ -547,9 +547,6 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     def _fit_to(self, rows):
         self._fit(self._plan(_sequences_of(rows), rows.weight, None), rows.X, None)
 
-    def _fitted_rows(self, X):
-        return self._n_steps_read
-
     def _batches_of(self, model, rows):
         cut = rows_of_batch(self._floats_per_row())
         return model, Batches(rows.X, rows.weight, lengths=rows.lengths, units=self._units, rows=cut)
@@ -588,7 +585,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         (some,) = sample.batches(units, rows=len(sample.rows))
         volume = _total(self._log_volume(rows, units), row_weight)
         self._made_with = self._making()
-        self.n_sequences_, self._n_steps_read = sequences.n_sequences, len(rows)
+        self.n_sequences_ = sequences.n_sequences
         return Plan(
             model,
             units,
@@ -597,6 +594,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             part,
             size=n_steps,
             log_volume=volume,
+            n_rows=len(rows),
             n_observed=n_steps,
             exchangeable=exchangeable and not self._continues,
             unit=unit,
@@ -642,7 +640,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         """The family of the emissions, bound to the data, and what there is to know of them."""
         rows = sequences.rows
         near = near_spread(sample.rows, np.repeat(sample.weight, sample.lengths))
-        moments = self._moments(rows, row_weight)
+        moments = self._moments(Batches(rows, row_weight))
         units, _ = self._choose_units(moments, family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
         counted = rows if row_weight is None else rows[row_weight > 0]

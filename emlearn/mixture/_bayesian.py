@@ -418,17 +418,22 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
                     "posterior_ of a fit of that covariance_type, to the same features."
                 )
 
-    def _look_at_spread(self, X, weight, moments, near):
+    def _look_at_spread(self, rows, data, moments, near):
         """Warn where the default prior is as wide as values that lie far from all others."""
         far = np.sqrt(moments.variance) / near
         if not self._floor_matters or far.max() <= FAR:
             return
         j, more = int(np.argmax(far)), np.count_nonzero(far > FAR) - 1
-        column = X[:, j].astype(np.float64)
-        away = np.abs(column - np.nanmedian(column)) / near[j]
-        row = int(np.nanargmax(away if weight is None else np.where(weight > 0, away, np.nan)))
+        middle = np.nanmedian(rows[:, j])
+
+        def farthest(batch):
+            away = np.where(np.isnan(batch.x[0]), -1.0, np.abs(batch.x[0] - middle))
+            row = int(np.argmax(away if batch.weight is None else np.where(batch.weight > 0, away, -1.0)))
+            return away[row], batch.x[0, row], batch.rows.start + row
+
+        away, value, row = max(data.recut(columns=np.array([j])).map(farthest))
         self._warn(
-            f"{self._column_name(j)} is {column[row]:.6g} in row {row}, {away[row]:.3g} standard deviations of "
+            f"{self._column_name(j)} is {value:.6g} in row {row}, {away / near[j]:.3g} standard deviations of "
             f"what lies close together away from it{f' ({more} more are like that)' if more else ''}. The "
             "default priors, mean and covariance of X, are drawn there, and the fit with them. Replace codes "
             "for missing values by NaN, or give mean_prior and covariance_prior.",
@@ -513,14 +518,14 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     def _gives_order(self):
         return gives_order(self)
 
-    def _starts(self, model, sample, X, weight, units, rng):
+    def _starts(self, model, sample, data, units, rng):
         K = self.n_components
         if self.prior is not None:
             before = LatentPair(model.latent.before(K), model.family.unseen(K))
             return [Start("prior", lambda: before)]
         plain = LatentModel(MixtureWeights(), model.family.gaussian)
         if K == 1 or not isinstance(self.init_params, str):
-            return choose_starts(self, plain, sample, X, weight, units, rng, into=model.start)
+            return choose_starts(self, plain, sample, data, units, rng, into=model.start)
 
         def start(kind, seed):
             # What is needed in the end is often few components: half of the starts begin with fewer.
@@ -565,8 +570,8 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         unit = self._unit
         self.n_effective_components_ = int(np.sum(latent.counts(params.latent) > COUNTS * unit))
 
-    def _plan(self, X, weight):
-        plan = super()._plan(X, weight)
+    def _plan(self, data):
+        plan = super()._plan(data)
         self._unit = plan.unit
         return plan
 

@@ -318,8 +318,8 @@ class GaussianMixtureEM(MixtureOfRows):
         init = self.init_params
         return names if isinstance(init, str) or callable(init) else [*names, "init_params"]
 
-    def _starts(self, model, sample, X, weight, units, rng):
-        return choose_starts(self, model, sample, X, weight, units, rng)
+    def _starts(self, model, sample, data, units, rng):
+        return choose_starts(self, model, sample, data, units, rng)
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
@@ -460,10 +460,12 @@ class GaussianMixtureEM(MixtureOfRows):
         -------
         icl : float
         """
-        entropy = special.entr(self.predict_proba(X)).sum(axis=1)
-        weight = self._check_weight(sample_weight, entropy)
-        total = entropy.sum() if weight is None else entropy @ weight
-        return self.bic(X, sample_weight) + 2 * float(total)
+
+        def entropy_of(params):
+            resp_of = self._resp_of_rows(params)
+            return lambda batch: special.entr(resp_of(batch)).sum(axis=1)
+
+        return self.bic(X, sample_weight) + 2 * self._total(X, sample_weight, entropy_of)[0]
 
     def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw from the mixture.

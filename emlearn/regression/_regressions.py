@@ -263,7 +263,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
             raise ValueError("partial_fit takes rows, but the fit that it goes on from had groups of them.")
         X = self._check_X(X, reset=self._begins, allow_nan=False)
         read_y = self._read_y(y, X, self._response, reset=self._begins)
-        weight, offset = self._check_weight(sample_weight, X), self._check_offset(offset, X)
+        weight = self._check_weight(sample_weight, X, of_all=self._begins)
+        offset = self._check_offset(offset, X)
         kept = vars(self).get("_buffer")
         if kept is not None and kept.parts[0].y.shape[1] != read_y.shape[1]:
             raise ValueError(
@@ -272,15 +273,20 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         return self._take_in(Rows(X, read_y, weight, offset=offset))
 
     def _fit_to(self, rows):
-        plan = self._plan(rows.X, rows.y, rows.weight, None, rows.offset, self._shared_columns(), None)
+        plan = self._plan(Batches(self._table_of(rows), rows.weight), rows.offset is not None)
         self._fit(plan, rows.X, rows.y)
 
     def _batches_of(self, model, rows):
-        y, offset = _less_offset(rows.y, rows.offset, model.family.response)
-        model = replace(model, family=replace(model.family, has_offset=offset is not None))
-        table = self._table(rows.X, y, offset, None, self.fit_intercept)
+        table = self._table_of(rows)
+        has_offset = rows.offset is not None and not model.family.response.has_dispersion
+        model = replace(model, family=replace(model.family, has_offset=has_offset))
         cut = rows_of_batch(model.family.floats_per_row(self.n_components, table.shape[1]))
-        return model, Batches(table, rows.weight, units=self._affine(self._units, table), rows=cut)
+        units = self._affine(self._units, table.shape[1])
+        return model, Batches(table, rows.weight, units=units, rows=cut)
+
+    def _table_of(self, rows):
+        y, offset = _less_offset(rows.y, rows.offset, self._response)
+        return self._table(rows.X, y, offset, None, self.fit_intercept)
 
     @classmethod
     def from_parameters(

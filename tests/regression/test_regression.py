@@ -960,7 +960,8 @@ def test_lost_components_are_placed_anew(kind):
     table = np.column_stack([np.ones(len(X)), X, response.encode(y.astype(float))])
     model = LatentModel(MixtureWeights(), Regression(response, 3, least_ratio=1e-3))
     nothing = Affine(np.zeros(table.shape[1]), np.ones(table.shape[1]))
-    sample = Sample.of(table, None, nothing, draw_evenly(len(table), None, 1000, np.random.RandomState(0)))
+    drawn = draw_evenly(len(table), None, 1000, np.random.RandomState(0))
+    sample = Sample.of(table[drawn[0]], nothing, drawn, len(table))
     starts = RegressionStarts(model, 2, sample, 50)
     lost = LatentPair(np.array([1.0, 0.0]), starts.everything().family)
 
@@ -986,7 +987,8 @@ def test_starts_do_not_know_the_order_of_rows(start):
     nothing = Affine(np.zeros(4), np.ones(4))
 
     def params(rows):
-        sample = Sample.of(rows, None, nothing, draw_evenly(len(rows), None, 1000, np.random.RandomState(0)))
+        drawn = draw_evenly(len(rows), None, 1000, np.random.RandomState(0))
+        sample = Sample.of(rows[drawn[0]], nothing, drawn, len(rows))
         return RegressionStarts(model, 2, sample, 50).start(start, 5).make()
 
     a, b = params(table), params(table[order])
