@@ -14,6 +14,9 @@ SAMPLE_ROWS = 20_000
 # Share of all weight in the windows that tell how densely rows lie, and their median width where rows are
 # normal.
 WINDOW, NORMAL_WINDOW = 0.05, 0.16
+# A lone start is fitted to the part first where there are this many times more data: it costs next to nothing,
+# and what it leaves to be done on all data is a few steps.
+WORTH_A_PART = 20
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,7 @@ class Sample:
 
 
 def ground(sample, starts, everything, *, merged=True, **cut):
-    """Data for the engine, and the part of them to race on; None where that is all, or there is no race.
+    """Data for the engine, and the part of them to race on; None where that is all, or not worth it.
 
     Parameters
     ----------
@@ -113,7 +116,11 @@ def ground(sample, starts, everything, *, merged=True, **cut):
     part = sample.batches(**cut)
     if sample.is_whole:
         return part if merged else everything(**cut), None
-    return everything(**cut), part if len(starts) > 1 else None
+    whole = everything(**cut)
+    alone = len(starts) == 1
+    if alone and (starts[0].kind == "warm" or whole.n_rows < WORTH_A_PART * part.n_rows):
+        return whole, None
+    return whole, part
 
 
 def portfolio(make, kinds, n_init, rng):

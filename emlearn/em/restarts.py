@@ -214,7 +214,8 @@ def race(
             best = _finish_on_all(under_way.finalists(), model, batches, settings)
             winner = under_way.runs[best.number]
             for number, start in enumerate(
-                () if again is None else again(best.last.reached.params), len(under_way.runs)
+                () if again is None or len(starts) == 1 else again(best.last.reached.params),
+                len(under_way.runs),
             ):
                 late.append(_Run(model, batches, settings, start, number))
                 late[-1].advance(math.inf)
