@@ -66,6 +66,7 @@ def run_stream(args):
                         fit = fit_em(mixture._model, mixture._params, data, tol=1e-2)
                         best = fit.log_likelihood / n - np.log(mixture._units.scale).sum()
                     gaps[size].append(best - mixture.score(X))
+                    progress(f"    batches of {size}: {gaps[size][-1]:.1e} short, {seconds[size][-1]:.1f} s")
                 alone += [] if raced is None else [best - raced]
             largest = max(max(values) for values in gaps.values())
             rows.append(
