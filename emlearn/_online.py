@@ -19,7 +19,7 @@ from emlearn.em.online import Stepwise
 from emlearn.em.trees import tree_map
 
 # Rows that are kept for the last race: so many, or so many for each parameter, if that is more.
-BUFFER_ROWS, BUFFER_PER_PARAMETER = 2000, 10
+BUFFER_ROWS, BUFFER_PER_PARAMETER = 5000, 10
 # An M-step is taken after so many rows, or this share of those seen: the past must outweigh what is new.
 STEP_ROWS, STEP_SHARE = 1000, 0.05
 # What only a fit to data that stay can tell.

@@ -505,7 +505,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         """Learn from more sequences of a stream.
 
         The first sequences are kept, and a race is run on them again whenever they have twice as many steps,
-        until there are 2000 or ten for each parameter, whichever is more. From then on sequences are seen once,
+        until there are 5000 or ten for each parameter, whichever is more. From then on sequences are seen once,
         by stepwise EM (Cappé & Moulines, 2009), in the units and within the bounds that the last race has
         chosen. After `fit` it goes on from there. Predictions and scores are of the model as it stands after
         each call.

@@ -332,7 +332,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         """Learn from more rows of a stream.
 
         The first rows are kept, and a fit is made of them again whenever they are twice as many, until there
-        are 2000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
+        are 5000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
         (Cappé & Moulines, 2009), in the units, of the features and with the ridge that the last fit has chosen.
         After `fit` it goes on from there. `transform` serves after each call.
 

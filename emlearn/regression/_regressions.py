@@ -229,7 +229,7 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         """Learn from more rows of a stream.
 
         The first rows are kept, and a race is run on them again whenever they are twice as many, until there
-        are 2000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
+        are 5000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
         (Cappé & Moulines, 2009), in the units and within the bounds that the last race has chosen. After `fit`
         it goes on from there. Predictions and scores are of the model as it stands after each call.
 
