@@ -30,17 +30,17 @@ import dask
 import numpy as np
 from distributed import Client, LocalCluster, wait
 from distributed.protocol import pickle as on_the_wire
-from gaussian_mixture import Mixture, rst_table, title
+from gaussian_mixture import Mixture, progress, rst_table, title
 
 from emlearn.em import Batches, LatentModel, LatentPair, one_blas_thread
 from emlearn.em.trees import add
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
 from emlearn.latent import MixtureWeights
 
-N_BLOCKS = (10, 50, 200, 1000)
 N_WORKERS = 2
 THREADS = (10, 100, 1000, 10_000)
 SIZES = ((2, 3), (10, 10), (50, 20), (100, 20))  # (d, K)
+OF_ROUNDS = (10, 5)  # of what the empty rounds carry
 
 # What is assumed of the machines of the plan.
 BANDWIDTH = 1.25e9  # bytes a second: the client's and the scheduler's network of 10 Gbit/s
@@ -83,6 +83,11 @@ class Load(NamedTuple):
     pickle: float  # seconds to pickle the function
     receive: float  # seconds to unpickle the statistics of a block and add them
     m_step: float  # seconds of the M-step and of the E-step's preparation
+
+    def beyond(self, other):
+        """The seconds that this costs more than another, of which the overhead of a task was measured."""
+        more = {name: max(getattr(self, name) - getattr(other, name), 0.0) for name in ("pickle", "receive")}
+        return self._replace(**more)
 
     @classmethod
     def of(cls, d, K, shape="full"):
@@ -226,16 +231,16 @@ class Overhead(NamedTuple):
     result: float  # each further block whose statistics come back in the same task
 
 
-def measure_rounds(client, n_rounds):
+def measure_rounds(client, blocks, n_rounds):
     """Table of empty rounds, and what a task costs."""
-    model, params, mixture = problem(10, 5)
+    model, params, mixture = problem(*OF_ROUNDS)
     function = model.expectation(params)
     result = Batches(mixture.rows(1000, np.random.default_rng(1))).sum(function)
     rows, seconds = [], {"block": [], "thread": []}
-    for n in N_BLOCKS:
+    for n in blocks:
         held = Held(client, keep, [result] * n, answer, answers)
         reports = [
-            rounds_of(client, functools.partial(way, function), max(3, min(n_rounds, 2000 // n)))
+            rounds_of(client, functools.partial(way, function), max(2, min(n_rounds, 400 // n)))
             for way in (held.by_block, held.by_tree, held.by_thread)
         ]
         (block, here, workers), (tree, *_), (thread, *_) = reports
@@ -244,9 +249,10 @@ def measure_rounds(client, n_rounds):
         processor = f"{1e3 * here / n:.2f} + {1e3 * workers / n:.2f}"
         times = [f"{1e3 * t:.1f}" for t in (block, tree, thread)]
         rows.append([f"{n:,}", times[0], f"{1e3 * block / n:.2f}", processor, *times[1:]])
+        progress(f"{n} blocks: {', '.join(times)} ms")
         del held
-    start, task = line(N_BLOCKS, seconds["block"])
-    grouped, per_result = line(N_BLOCKS, seconds["thread"])
+    start, task = line(blocks, seconds["block"])
+    grouped, per_result = line(blocks, seconds["thread"])
     columns = [
         "blocks",
         "a task a block, ms",
@@ -313,15 +319,17 @@ def measure_work(rows, function, rows_a_block):
         return best(lambda: sums_of(blocks, function), 5) / (n * rows_a_block)
 
 
-def part_runs(client, overhead, n_rows, n_rounds):
+def part_runs(client, overhead, blocks, n_rows, n_rounds):
     d, K = 10, 10
     title(f"Iterations of {n_rows:,} x {d}, K = {K}, full, on two processes of one thread")
     model, params, mixture = problem(d, K)
     rows = mixture.rows(n_rows, np.random.default_rng(2))
-    load, function = Load.of(d, K), model.expectation(params)
-    local = load._replace(out=0, back=0)  # nothing goes over a network here
+    function = model.expectation(params)
+    local = (
+        Load.of(d, K).beyond(Load.of(*OF_ROUNDS))._replace(out=0, back=0)
+    )  # nothing goes over a network here
     table = []
-    for n in N_BLOCKS:
+    for n in blocks:
         size = n_rows // n
         work = measure_work(rows, function, size)
         before = max(memory for _, memory in client.run(cpu_and_memory).values())
@@ -335,18 +343,11 @@ def part_runs(client, overhead, n_rows, n_rounds):
         share = np.full(N_WORKERS, work * size * n / N_WORKERS)
         says_thread = iteration(share, np.arange(N_WORKERS), overhead, local, n // N_WORKERS).seconds
         cells = [1e3 * t for t in (by_block, says_block, by_thread, says_thread)]
-        table.append(
-            [f"{n:,}", f"{1e9 * work:.0f}", *[f"{c:.0f}" for c in cells], f"{max(grown, 0) / 1e6:.0f}"]
-        )
+        shown = [f"{c:.0f}" for c in cells]
+        progress(f"{n} blocks: {', '.join(shown)} ms")
+        table.append([f"{n:,}", f"{1e9 * work:.0f}", *shown, f"{max(grown, 0) / 1e6:.0f}"])
         del held, pieces
-    columns = [
-        "blocks",
-        "ns a row, one core",
-        "a task a block, ms",
-        "model, ms",
-        "a task a thread, ms",
-        "model, ms",
-    ]
+    columns = ["blocks", "ns a row", "a task a block, ms", "model, ms", "a task a thread, ms", "model, ms"]
     print(rst_table([*columns, "worker grew by, MB"], table))
 
 
@@ -361,7 +362,7 @@ def slowed(work, n):
 
 
 def part_plan(overhead, work):
-    loads = {size: Load.of(*size) for size in ((10, 10), (50, 20))}
+    loads = {size: Load.of(*size).beyond(Load.of(*OF_ROUNDS)) for size in work}
     for n_rows in (10**9, 10**11):
         for d, K in loads:
             title(f"{n_rows:.0e} rows of {d} features, K = {K}, full: one iteration")
@@ -371,10 +372,8 @@ def part_plan(overhead, work):
                 each = np.arange(threads)
                 plain = iteration(np.full(threads, alone), each, overhead, load)
                 slow = iteration(slowed(alone, threads), each, overhead, load).seconds
-                n = -(-threads // PROCESS)
-                shared = iteration(
-                    slowed(work[d, K] * n_rows / n / PROCESS, n), np.arange(n), overhead, load
-                ).seconds
+                n = -(-threads // PROCESS)  # processes, whose threads share one task
+                shared = iteration(np.full(n, alone), np.arange(n), overhead, load).seconds
                 seconds = [f"{t:,.2f}" for t in (alone, plain.scheduler, plain.seconds, slow, shared)]
                 seconds.insert(3, f"{alone / plain.seconds:.0%}")
                 sent = f"{threads * load.out / 1e6:,.1f} / {threads * load.back / 1e6:,.1f}"
@@ -382,6 +381,13 @@ def part_plan(overhead, work):
             columns = ["threads", "E-step of a thread, s", "client and scheduler, s", "iteration, s", "busy"]
             columns += ["with slow threads, s", f"a task for {PROCESS} threads, s", "MB out / back"]
             print(rst_table([*columns, "rows of a thread, GB"], table))
+            turns = np.sqrt(
+                work[d, K] * n_rows / (overhead.task + load.out / BANDWIDTH + load.back / BANDWIDTH)
+            )
+            print(
+                f"\nFastest at about {turns:,.0f} threads; where {PROCESS} share a task, at about "
+                f"{turns * PROCESS**0.5:,.0f}."
+            )
     trees(overhead)
     print(
         f"\nA task {1e3 * overhead.task:.2f} ms, {BANDWIDTH / 1e9:g} GB/s, one thread in {1 / SLOW_SHARE:.0f} "
@@ -409,14 +415,11 @@ def trees(overhead):
     print(rst_table(["d", "K", "back, kB", "client, ms", "tree, ms"], table))
 
 
-def work_of_sizes():
-    """Seconds a row on one core, for the sizes of the plan."""
-    work = {}
-    for d, K in ((10, 10), (50, 20)):
-        model, params, mixture = problem(d, K)
-        rows = mixture.rows(200_000, np.random.default_rng(3))
-        work[d, K] = measure_work(rows, model.expectation(params), 200_000)
-    return work
+def work_of(d, K):
+    """Seconds a row on one core."""
+    model, params, mixture = problem(d, K)
+    rows = mixture.rows(200_000, np.random.default_rng(3))
+    return measure_work(rows, model.expectation(params), 200_000)
 
 
 def main():
@@ -425,6 +428,12 @@ def main():
     parser.add_argument("parts", nargs="*", help=f"some of {', '.join(parts)}; all if none is named")
     parser.add_argument("--rows", type=int, default=2_000_000, help="rows of the runs")
     parser.add_argument("--rounds", type=int, default=15, help="most rounds to take the fastest of")
+    parser.add_argument(
+        "--blocks", type=int, nargs="+", default=[10, 50, 200, 1000], help="blocks, at least two"
+    )
+    given = "in the plan, in place of what is measured here"
+    parser.add_argument("--task", type=float, help=f"milliseconds a task {given}")
+    parser.add_argument("--row", type=float, nargs=2, help=f"nanoseconds a row of each size {given}")
     options = parser.parse_args()
     wanted = options.parts or parts
     if unknown := set(wanted) - set(parts):
@@ -432,20 +441,23 @@ def main():
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, dask {dask.__version__}")
     if "bytes" in wanted:
         part_bytes()
-    if set(wanted) == {"bytes"}:
-        return
-    with (
-        LocalCluster(
-            n_workers=N_WORKERS, threads_per_worker=1, processes=True, dashboard_address=None
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        title("Rounds of tasks that do nothing, two processes of one thread")
-        overhead = measure_rounds(client, options.rounds)
-        if "runs" in wanted:
-            part_runs(client, overhead, options.rows, max(3, options.rounds // 3))
+    overhead = None if options.task is None else Overhead(0.0, options.task / 1e3, 0.0)
+    if {"rounds", "runs"} & set(wanted) or ("plan" in wanted and overhead is None):
+        with (
+            LocalCluster(
+                n_workers=N_WORKERS, threads_per_worker=1, processes=True, dashboard_address=None
+            ) as cluster,
+            Client(cluster) as client,
+        ):
+            title("Rounds of tasks that do nothing, two processes of one thread")
+            measured = measure_rounds(client, options.blocks, options.rounds)
+            if "runs" in wanted:
+                part_runs(client, measured, options.blocks, options.rows, max(3, options.rounds // 3))
+        overhead = overhead or measured
     if "plan" in wanted:
-        part_plan(overhead, work_of_sizes())
+        sizes = ((10, 10), (50, 20))
+        given = options.row and dict(zip(sizes, (1e-9 * ns for ns in options.row), strict=True))
+        part_plan(overhead, given or {size: work_of(*size) for size in sizes})
 
 
 if __name__ == "__main__":
