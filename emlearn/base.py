@@ -105,6 +105,7 @@ class Plan(NamedTuple):
     part: Data | None  # of the data, to race on; None for all
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
+    n_rows: int = 0  # of all data
     n_observed: float = 0  # observations that count: distinct rows, steps, or rows with weight
     exchangeable: bool = True  # whether nothing but their estimates tells components apart
     unit: float = 1.0  # weight of the data that counts as one observation
@@ -125,7 +126,7 @@ class Plan(NamedTuple):
 
 
 def all_or_nothing(fit: Method) -> Method:
-    """Decorate ``fit``: if it does not return, the estimator is as it was before."""
+    """Decorate ``fit`` or ``partial_fit``: if it does not return, the estimator is as it was before."""
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
@@ -133,7 +134,7 @@ def all_or_nothing(fit: Method) -> Method:
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:  # would name the class that defines fit, which may be private
-            raise TypeError(f"{type(self).__name__}.fit() {error}") from None
+            raise TypeError(f"{type(self).__name__}.{fit.__name__}() {error}") from None
         before = dict(self.__dict__)
         try:
             return fit(self, *args, **kwargs)
@@ -391,7 +392,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
-        params, mean = result.best.params, result.best.mean
+        params, mean, order = result.best.params, result.best.mean, None
         if plan.model.is_random and mean is None:
             mean = params
         if plan.exchangeable:
@@ -403,9 +404,13 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         self._take(plan.model, params, plan.units)
         self._take_mean(mean)
         self._publish_race(plan, result)
+        self._remember(plan, result.best, order)
         for complaint in self._complaints(plan, result.best):
             self._warn(complaint)
         return self
+
+    def _remember(self, plan, best, order):
+        """Keep what of a fit a later call goes on from; components were brought into an ``order``."""
 
     def _plan_instead(self, plan, best):
         """Another plan, where the best fit of this one will not do; None where it does."""

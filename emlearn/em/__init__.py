@@ -16,6 +16,7 @@ from emlearn.em.model import (
     Observed,
 )
 from emlearn.em.monte_carlo import Draws, MonteCarloModel, MonteCarloResult, MonteCarloStep, fit_mcem
+from emlearn.em.online import OnlineResult, OnlineStep, fit_em_online
 from emlearn.em.parquet import FileRows, from_parquet, to_parquet
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
@@ -48,6 +49,8 @@ __all__ = [
     "MonteCarloResult",
     "MonteCarloStep",
     "Observed",
+    "OnlineResult",
+    "OnlineStep",
     "Positive",
     "PositiveDefinite",
     "Probability",
@@ -62,6 +65,7 @@ __all__ = [
     "em_iterates",
     "em_rate",
     "fit_em",
+    "fit_em_online",
     "fit_mcem",
     "from_parquet",
     "one_blas_thread",

@@ -270,6 +270,9 @@ class Gaussian(ExponentialFamily):
         shift = self.structure.products(means, weight[:, None] * means - 2 * first)
         return GaussianTotals(weight, first - weight[:, None] * means, self.structure.pool(shift) + second)
 
+    def recentred(self, totals: GaussianTotals, old: GaussianParams, new: GaussianParams) -> GaussianTotals:
+        return moved_moments(self.structure, totals, new.means - old.means)
+
     def _observe_whitened(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
         log_prob = np.empty((len(params.means), batch.x.shape[1]))
@@ -562,6 +565,13 @@ class Gaussian(ExponentialFamily):
         for c in np.unique(index):
             out[index == c] += noise[index == c] @ roots[c].T
         return out
+
+
+def moved_moments(structure: Structure, totals: GaussianTotals, step: FloatArray) -> GaussianTotals:
+    """Totals about means that have moved by ``step`` (K, d)."""
+    weight = totals.weight[:, None]
+    moved = structure.products(step, weight * step - 2 * totals.first)
+    return GaussianTotals(totals.weight, totals.first - weight * step, totals.second + structure.pool(moved))
 
 
 @dataclass(frozen=True, eq=False)

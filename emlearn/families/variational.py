@@ -38,7 +38,7 @@ from emlearn.families.base import Emission, ExponentialFamily, FloatArray, Sketc
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
-from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals
+from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals, moved_moments
 from emlearn.families.patterns import find_gaps
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
@@ -216,6 +216,9 @@ class VariationalGaussian(Emission):
         return NormalWishart(
             means, precision, prior.dof + structure.pool(totals.weight), prior.scatter + scatter
         )
+
+    def recentred(self, totals: GaussianTotals, old: NormalWishart, new: NormalWishart) -> GaussianTotals:
+        return moved_moments(self._structure, totals, new.means - old.means)
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> NormalWishart:
         """Parameters from weighted responsibilities (K, m)."""

@@ -116,6 +116,9 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each row, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -170,6 +173,10 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
         how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
         would end where none did (`unseen`).
+    n_rows_seen_ : int
+        Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
+        what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
+        `extrapolated_`, `gap_`) is absent once rows are seen but once.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -266,6 +273,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         "prior": "no_validation",  # an estimator in its place is refused with advice
         "acceleration": [StrOptions(set(ACCELERATIONS))],
         "warm_start": ["boolean"],
+        "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -295,6 +303,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         prior: MixturePosterior | None = None,
         acceleration: Acceleration = "auto",
         warm_start: bool = False,
+        forgetting: float = 0.0,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int | bool = 0,
@@ -316,6 +325,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         self.prior = prior
         self.acceleration = acceleration
         self.warm_start = warm_start
+        self.forgetting = forgetting
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

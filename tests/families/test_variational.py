@@ -527,3 +527,14 @@ def test_parameters_in_other_units(faithful):
     assert there.objective == pytest.approx(here.objective - volume, abs=1e-7)
     np.testing.assert_allclose(there.params.latent, here.params.latent, rtol=1e-6)
     assert isinstance(here.params, LatentPair)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_statistics_can_be_told_about_other_parameters(shape):
+    X = standardised(load_old_faithful().data)
+    family, rng = gaussian(shape, X), np.random.RandomState(0)
+    resp, drawn = (rng.dirichlet(np.ones(2), size=len(X)).T for _ in range(2))
+    old, new = family.start(batch_of(X), resp), family.start(batch_of(X), drawn)
+    here, there = (family.density(place)(batch_of(X)).totals(resp) for place in (old, new))
+    for told, expected in zip(family.recentred(here, old, new), there, strict=True):
+        np.testing.assert_allclose(told, expected, rtol=1e-9, atol=1e-9)
