@@ -181,12 +181,11 @@ class VariationalGaussian(Emission):
 
     def density(self, params: NormalWishart) -> Callable[[Batch], Observed]:
         """Expected log-densities, and statistics, at ``params``, as a function of a batch."""
-        inner, shift = self.gaussian.density(self.plug_in(params)), self._shift(params)[:, None]
+        inner = self.gaussian.density(self.plug_in(params), self._shift(params))
 
         def observe(batch: Batch) -> Observed:
             seen = inner(batch)
             gaps = find_gaps(batch)
-            seen.log_prob[...] += shift
             if gaps is not None and gaps.empty.size:
                 seen.log_prob[:, gaps.empty] = 0.0
             return seen

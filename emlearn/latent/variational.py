@@ -57,8 +57,7 @@ class DirichletWeights(MixtureWeights):
         self, params: FloatArray, log_prob: FloatArray, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and their bound on log evidence, (m,)."""
-        log_prob += self.log_weights(params)
-        return posterior_of(log_prob, beta)
+        return posterior_of(log_prob, beta, self.log_weights(params)[:, 0])
 
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
         return np.asarray(self.concentration + stats)
