@@ -30,9 +30,8 @@ from emlearn.families import (
     VariationalPoisson,
 )
 from emlearn.families.base import unwrapped
-from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.gaussian import LEAST_FLOOR
-from emlearn.families.variational import changed, least_dof
+from emlearn.families.variational import changed
 from emlearn.hmm._chain import bind_chain, held_names
 from emlearn.hmm._emissions import by_part, parts_of
 from emlearn.latent import DirichletChain
@@ -233,7 +232,7 @@ def _rebuilt(family, parts):
 def _refuse_not_conjugate(estimator, columns, family):
     where = f"emission of columns {columns.tolist()}" if isinstance(estimator.emission, dict) else "emission"
     if type(family) is Gaussian:
-        if type(family.structure) in (Full, Diagonal, Spherical):  # what is shared in part descends from these
+        if family.structure.conjugate:
             return
         form = f"covariance_type={estimator.covariance_type!r}"
         if not isinstance(estimator.emission, str):
@@ -347,7 +346,7 @@ class _PartOf:
             means = self._moments.mean
         else:
             means = read_array(f"{self._what}['means']", means, shapes=[(d,)], finite=True)
-        least = least_dof(structure, d)
+        least = structure.least_dof(d)
         dof = self._number("dof", float(d))
         if dof <= least:
             raise ValueError(

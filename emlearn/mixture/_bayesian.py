@@ -23,19 +23,15 @@ from emlearn.base import FAR
 from emlearn.em import ACCELERATIONS, Affine, LatentModel, LatentPair, Start
 from emlearn.em.trees import leaves
 from emlearn.families import Gaussian, NormalWishart, VariationalGaussian
-from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.covariance_types import STRUCTURES
 from emlearn.families.gaussian import LEAST_FLOOR
-from emlearn.families.variational import least_dof
 from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
 from emlearn.mixture._base import MixtureOfRows
 from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
 
 DISTRIBUTION = "dirichlet_distribution"
 KINDS_OF_WEIGHTS = ("dirichlet_process", DISTRIBUTION, "pitman_yor")
-CONJUGATE_TYPES = frozenset(
-    name for name, structure in STRUCTURES.items() if type(structure) in (Full, Diagonal, Spherical)
-)
+CONJUGATE_TYPES = frozenset(name for name, structure in STRUCTURES.items() if structure.conjugate)
 # A component counts where it holds more than this share of a row.
 COUNTS = 0.5
 # Priors beyond these leave nothing of the data but rounding: worth so many times as many rows, with a mean at
@@ -354,7 +350,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         if self.prior is not None:
             self._check_given_prior()
             return
-        least = least_dof(structure, d)
+        least = structure.least_dof(d)
         dof = self.degrees_of_freedom_prior
         if dof is not None and dof <= least:
             raise ValueError(
@@ -484,7 +480,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             away = np.abs(means - (moments.mean - units.shift) / units.scale)
             away *= np.sqrt(min(precision, size) / (1 + variances))
         column = int(np.argmax(away))
-        if away[column] > (FURTHEST_FULL if isinstance(self._structure, Full) else FURTHEST):
+        if away[column] > (FURTHEST_FULL if self._structure.correlates else FURTHEST):
             raise ValueError(
                 f"mean_prior has {self._column_name(column)} at {away[column]:.3g} standard deviations from "
                 "the mean of X, and covariances that reach as far have no digits left for X. Give a mean_prior "
