@@ -40,6 +40,11 @@ COUNTS = 0.5
 MOST_TIMES, FURTHEST_FULL, FURTHEST, WIDEST = 1e5, 1e6, 1e100, 1e300
 
 
+# A code, or a slip: one value in no more than this share of the rows, without which the variance would be less
+# than that part of what it is, and that of all others within so many deviations of what lies close together.
+RARE, ITS_PART, NOT_ONE_BODY = 0.05, 0.25, 2.0
+
+
 class MixturePosterior(NamedTuple):
     """What is known of a mixture, in the units of X: the posterior of one fit, and the prior of the next."""
 
@@ -406,10 +411,15 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
 
     def _look_at_spread(self, X, weight, moments, near):
         """Warn where the default prior is as wide as values that lie far from all others."""
-        far = np.sqrt(moments.variance) / near
-        if not self._floor_matters or far.max() <= FAR:
+        if not self._floor_matters:
             return
-        j, more = int(np.argmax(far)), np.count_nonzero(far > FAR) - 1
+        far = np.sqrt(moments.variance) / near
+        wide = far > FAR
+        for i in np.flatnonzero(~wide & (far > NOT_ONE_BODY)):
+            wide[i] = _is_of_one_value(X[:, i].astype(np.float64), weight, near[i])
+        if not wide.any():
+            return
+        j, more = int(np.argmax(np.where(wide, far, -np.inf))), np.count_nonzero(wide) - 1
         column = X[:, j].astype(np.float64)
         away = np.abs(column - np.nanmedian(column)) / near[j]
         row = int(np.nanargmax(away if weight is None else np.where(weight > 0, away, np.nan)))
@@ -754,3 +764,19 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             if hasattr(self, name):
                 setattr(mixture, name, getattr(self, name))
         return mixture
+
+
+def _is_of_one_value(column, weight, near):
+    """Whether one value far out, in few rows, makes most of a column's variance, others lying together."""
+    counts = ~np.isnan(column) & (True if weight is None else weight > 0)
+    x = column[counts]
+    weight = np.ones(len(x)) if weight is None else weight[counts]
+    away = np.abs(x - np.median(x))
+    others = x != x[np.argmax(away)]
+    if not others.any() or weight[others].sum() < (1 - RARE) * weight.sum():
+        return False
+    variance, of_others = (
+        np.average((x[rows] - np.average(x[rows], weights=weight[rows])) ** 2, weights=weight[rows])
+        for rows in (slice(None), others)
+    )
+    return of_others < ITS_PART * variance and of_others < (NOT_ONE_BODY * near) ** 2
