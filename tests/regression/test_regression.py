@@ -1117,7 +1117,7 @@ def test_float32_and_memory_maps(cls, kind, tmp_path):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_regressions_that_live_in_different_places_are_found(seed):
-    """All but the k-means starts, and one in six of the elemental ones, end at two lines through both clouds."""
+    """All but k-means starts, and one in six of the elemental ones, end at two lines through both clouds."""
     rng = np.random.RandomState(seed)
     labels = (rng.uniform(size=600) < 0.7).astype(int)
     X = np.array([[-3.0, 0.0], [2.0, 2.0]])[labels] + rng.normal(size=(600, 2))
