@@ -15,6 +15,7 @@ from emlearn import (
     EMImputer,
     GaussianMixtureEM,
     MixtureOfLinearRegressions,
+    _online,
 )
 from emlearn._online import OF_A_FIT
 from emlearn.em.trees import leaves
@@ -23,6 +24,12 @@ pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceW
 
 MEANS = np.array([[-3.0, 0.0], [2.0, 2.0]])
 LENGTH = 50  # of a sequence
+
+
+@pytest.fixture(autouse=True)
+def small_buffer(monkeypatch):
+    """Streams end their races sooner, so that tests are quick."""
+    monkeypatch.setattr(_online, "BUFFER_ROWS", 2000)
 
 
 def rows(n, seed=0, shift=0.0):

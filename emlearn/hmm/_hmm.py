@@ -88,7 +88,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
         of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
         "spherical", "tied_diag" or "tied_spherical" covariances, "poisson", "categorical", "bernoulli", and
-        dicts of these), and leaves ``startprob="free"`` and nothing `fixed`.
+        dicts of these), a `startprob` that is not "stationary", and nothing `fixed`.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
         "tied_diag" or "tied_spherical", mclust's letters, or "factor".

@@ -137,7 +137,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         rows = data.take(positions)
         near = near_spread(rows, counts)
         units, _ = self._choose_units(moments, family, near)
-        self._look_at_spread(rows, data, moments, near)
+        self._look_at_spread(rows, counts, data, moments, near)
         sample = Sample.of(rows, units, drawn, moments.n_rows)
         if self._needs_distinct_rows:
             self._check_distinct_rows(moments.n_rows, sample)
@@ -180,7 +180,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """The family of the components, before it knows any data."""
         raise NotImplementedError
 
-    def _look_at_spread(self, rows, data, moments, near):
+    def _look_at_spread(self, rows, counts, data, moments, near):
         """See whether values lie far from those that are close together, of standard deviations ``near``."""
 
     def _model_of(self, family, moments, units, everything):
