@@ -14,7 +14,7 @@ import pickle
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from functools import cache
+from functools import cache, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -189,9 +189,13 @@ class OnDask(Data):
         """Sum of ``function`` over the batches of each block, and of these over the blocks in their order."""
         return sum_of(iter(self._each_block(_sum, function)))
 
-    def _each_block(self, task: Callable[..., Any], function: Callable[[Batch], Any]) -> list[Any]:
-        """What a task makes of each block; the function is pickled once, and is a task for each thread."""
-        return self._held.in_order(task, self._cuts, [_pickled(function)] * len(self._cuts))
+    def fold(self, function: Callable[[Batch], Any], join: Callable[[Any, Any], Any]) -> Any:
+        """What ``join`` makes, two at a time and in order, of what ``function`` makes of all batches."""
+        return reduce(join, self._each_block(_fold, (function, join)))
+
+    def _each_block(self, task: Callable[..., Any], what: Any) -> list[Any]:
+        """What a task makes of each block; functions are pickled once, and each thread has one task."""
+        return self._held.in_order(task, self._cuts, [_pickled(what)] * len(self._cuts))
 
     def take(self, positions: NDArray[np.intp]) -> NDArray[Any]:
         """The rows at these positions, which do not decrease, (m, n_features), not in any units."""
@@ -668,6 +672,12 @@ def _sum(cuts: _Cuts, pickled: bytes) -> list[Any]:
         return [batches.sum(function) for batches in cuts]
 
 
+def _fold(cuts: _Cuts, pickled: bytes) -> list[Any]:
+    function, join = pickle.loads(pickled)
+    with _one_blas_thread_here():
+        return [reduce(join, batches.map(function)) for batches in cuts]
+
+
 def _map(cuts: _Cuts, pickled: bytes) -> list[list[Any]]:
     function = pickle.loads(pickled)
     with _one_blas_thread_here():
@@ -685,11 +695,11 @@ def _weights(group: _Group) -> list[NDArray[np.float64]]:
     return [block.weight for block in group]
 
 
-def _pickled(function: Callable[..., Any]) -> bytes:
-    """A function as bytes, so that it is pickled once and not once a task."""
+def _pickled(what: Any) -> bytes:
+    """Functions as bytes, so that they are pickled once and not once a task."""
     from distributed.protocol.pickle import dumps
 
-    return bytes(dumps(function))
+    return bytes(dumps(what))
 
 
 @cache

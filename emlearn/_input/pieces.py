@@ -87,8 +87,12 @@ class Pieces:
 
     def read_first(self) -> None:
         """Read the first piece, by which the others are checked."""
-        if next(self._checked(first=True), None) is None:
+        first = next(self._checked(first=True), None)
+        if first is None:
             raise ValueError("X holds no rows: it has no piece that has any.")
+        n_rows = getattr(self._X, "n_rows", None)
+        if isinstance(n_rows, int):  # who reads a file need not count
+            self.n_rows, self.n_features = n_rows, first[0].shape[1]
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         return self._checked(first=False)

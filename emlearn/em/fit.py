@@ -46,6 +46,8 @@ class EMResult(NamedTuple):
     secants: Secants | None = None  # what the last steps tell of the EM map
     reason: str = "converged"  # why it is over, one of `emlearn.em.stopping.REASONS`
     mean: Any = None  # of a chain of draws: mean parameters since the burn-in
+    stats: Any = None  # expected sufficient statistics at the parameters
+    weight: float = 0.0  # Σ weight that these are of
 
     @classmethod
     def of(cls, history: list[Iterate], reason: str) -> EMResult:
@@ -64,6 +66,8 @@ class EMResult(NamedTuple):
             secants=last.secants,
             reason=reason,
             mean=last.mean,
+            stats=reached.stats,
+            weight=reached.weight,
         )
 
 
@@ -326,6 +330,7 @@ class _Point:
             self._extrapolated,
             secants=secants,
             stats=self.e_step.stats,
+            weight=self.e_step.weight,
         )
         if projection is None:
             return shown

@@ -204,6 +204,7 @@ class _RegressionMixture(EMMixin):
             part,
             size=moments.weight,
             log_volume=moments.weight * np.log(units.scale[-1]),
+            n_rows=data.n_rows,
             n_observed=moments.n_rows,
             unit=unit,
             part_unit=sample.unit,
@@ -421,7 +422,7 @@ class _RegressionMixture(EMMixin):
 
     def _divergence(self, other):
         # In units of the features' spread, which parameters by hand do not know.
-        units = self._units if hasattr(self, "converged_") else other._units
+        units = self._units if hasattr(self, "restarts_") else other._units
         if len(self._units.shift) != len(other._units.shift):
             raise ValueError(
                 f"fit_intercept is {self.fit_intercept} in one, {other.fit_intercept} in the other."

@@ -330,3 +330,19 @@ def test_errors_of_a_recipe_come_back_as_they_are(client):
 
     with pytest.raises(FileNotFoundError, match="no such file"):
         OnDask([delayed(missing)()])
+
+
+def test_folds_join_block_by_block(client, rows):
+    X, weight = rows
+    chunks = da.from_array(X, chunks=(LENGTHS, 3)), da.from_array(weight, chunks=(LENGTHS,))
+    there, here = OnDask(*chunks, rows=700), Batches(pairs(X, weight), rows=700)
+    made = [
+        data.fold(_most, lambda one, other: (max(one[0], other[0]), one[1] + other[1]))
+        for data in (there, here)
+    ]
+    assert made[0] == made[1]
+    assert made[0][0] == np.nanmax(X)
+
+
+def _most(batch):
+    return np.nanmax(batch.x), batch.total_weight
