@@ -9,6 +9,7 @@
 #define EMLEARN_CHAIN_STEPS_H
 
 #include <limits.h> /* with the GNU C library it defines __GLIBC__ */
+#include <math.h>
 #include <stddef.h>
 
 #define STRIP 64 /* lanes worked on at a time: what a step needs of them stays in the first cache */
@@ -105,46 +106,65 @@ INLINE void combine(const double *RESTRICT in, ptrdiff_t stride, const double *R
     }
 }
 
-/* Normalise joint probabilities (K, n): those below `flush` become 0. Returns whether the caller should look
- * closer: any was below `notice`, or a scale below `least`. */
-INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT total, double *RESTRICT scale,
-                     int K, int n, double flush, double notice, double least)
+/* Normalise joint probabilities (K, n): those below `flush` become 0. `low` holds the least joint probability of a
+ * lane, and becomes the least probability. Returns whether the caller should look closer: a probability is below
+ * `notice`, or a scale below `least`. */
+INLINE int normalise(double *RESTRICT joint, ptrdiff_t stride, double *RESTRICT total, double *RESTRICT low,
+                     double *RESTRICT scale, int K, int n, double flush, double notice, double least)
 {
     long long closer = 0; /* as wide as a double, so that the loops turn into vectors */
     for (int l = 0; l < n; l++) {
         scale[l] = total[l];
         closer |= !(total[l] >= least);
         total[l] = 1.0 / total[l];
+        low[l] *= total[l];
+        closer |= low[l] < notice;
     }
     for (int k = 0; k < K; k++) {
         double *RESTRICT row = joint + k * stride;
         for (int l = 0; l < n; l++) {
             double p = row[l] * total[l];
-            closer |= p < notice;
             row[l] = p < flush ? 0.0 : p;
         }
     }
     return closer != 0;
 }
 
+/* joint = mixed * density in place, its sum, and its least among states whose `mixed` is at least `alive`. */
+INLINE void observe(double *RESTRICT joint, const double *RESTRICT density, ptrdiff_t stride,
+                    double *RESTRICT total, double *RESTRICT low, int K, int n, double alive)
+{
+    for (int l = 0; l < n; l++) {
+        total[l] = 0.0;
+        low[l] = 1.0;
+    }
+    for (int k = 0; k < K; k++) {
+        const double *RESTRICT seen = density + k * stride;
+        double *RESTRICT row = joint + k * stride;
+        for (int l = 0; l < n; l++) {
+            const double mixed = row[l], p = mixed * seen[l], some = mixed >= alive ? p : 1.0;
+            low[l] = some < low[l] ? some : low[l];
+            row[l] = p;
+            total[l] += p;
+        }
+    }
+}
+
 /* The first step: filtered = normalised start * density, for n lanes. */
 WIDE
 static int first_step(const double *start, const double *density, ptrdiff_t stride, double *filtered,
-                      double *scale, int K, int n, double flush, double notice, double least)
+                      double *scale, double *low, int K, int n, double flush, double notice, double least,
+                      double alive)
 {
     double total[STRIP];
     int closer = 0;
     for (int from = 0; from < n; from += STRIP) {
         const int some = n - from < STRIP ? n - from : STRIP;
-        for (int l = 0; l < some; l++)
-            total[l] = 0.0;
         for (int k = 0; k < K; k++)
-            for (int l = 0; l < some; l++) {
-                double joint = start[k] * density[k * stride + from + l];
-                filtered[k * stride + from + l] = joint;
-                total[l] += joint;
-            }
-        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, notice, least);
+            for (int l = 0; l < some; l++)
+                filtered[k * stride + from + l] = start[k];
+        observe(filtered + from, density + from, stride, total, low + from, K, some, alive);
+        closer |= normalise(filtered + from, stride, total, low + from, scale + from, K, some, flush, notice, least);
     }
     return closer;
 }
@@ -152,25 +172,16 @@ static int first_step(const double *start, const double *density, ptrdiff_t stri
 /* One step forward for n lanes: filtered = normalised (before @ transition) * density. */
 WIDE
 static int forward_step(const double *before, const double *transition, const double *density,
-                        ptrdiff_t stride, double *filtered, double *scale, int K, int n, double flush,
-                        double notice, double least)
+                        ptrdiff_t stride, double *filtered, double *scale, double *low, int K, int n,
+                        double flush, double notice, double least, double alive)
 {
     double total[STRIP];
     int closer = 0;
     for (int from = 0; from < n; from += STRIP) {
         const int some = n - from < STRIP ? n - from : STRIP;
         combine(before + from, stride, transition, K, some, filtered + from, stride);
-        for (int l = 0; l < some; l++)
-            total[l] = 0.0;
-        for (int k = 0; k < K; k++) {
-            const double *RESTRICT seen = density + k * stride + from;
-            double *RESTRICT joint = filtered + k * stride + from;
-            for (int l = 0; l < some; l++) {
-                joint[l] *= seen[l];
-                total[l] += joint[l];
-            }
-        }
-        closer |= normalise(filtered + from, stride, total, scale + from, K, some, flush, notice, least);
+        observe(filtered + from, density + from, stride, total, low + from, K, some, alive);
+        closer |= normalise(filtered + from, stride, total, low + from, scale + from, K, some, flush, notice, least);
     }
     return closer;
 }
@@ -180,7 +191,7 @@ static int forward_step(const double *before, const double *transition, const do
 INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT transition,
                            const double *RESTRICT density, ptrdiff_t stride, double *RESTRICT filtered,
                            double *RESTRICT scale, int K, int steps, double flush, double notice, double least,
-                           double *RESTRICT mixed, int *closer)
+                           double alive, double *RESTRICT mixed, int *closer)
 {
     for (int t = 0; t < steps; t++) {
         double total = 0.0, low = 1.0;
@@ -190,18 +201,19 @@ INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT trans
             for (int k = 0; k < K; k++)
                 mixed[k] += before[j] * transition[(ptrdiff_t)j * K + k];
         for (int k = 0; k < K; k++) {
-            mixed[k] *= density[k * stride + t];
-            total += mixed[k];
+            const double p = mixed[k] * density[k * stride + t], some = mixed[k] >= alive ? p : 1.0;
+            low = some < low ? some : low;
+            mixed[k] = p;
+            total += p;
         }
         scale[t] = total;
         const double inverse = 1.0 / total;
         for (int k = 0; k < K; k++) {
             double p = mixed[k] * inverse;
-            low = p < low ? p : low;
             before[k] = p < flush ? 0.0 : p;
             filtered[k * stride + t] = before[k];
         }
-        if (low < notice || !(total >= least)) {
+        if (low * inverse < notice || !(total >= least)) {
             *closer = 1;
             return t + 1;
         }
@@ -213,11 +225,11 @@ INLINE int forward_alone_k(double *RESTRICT before, const double *RESTRICT trans
 WIDE
 static int forward_alone(double *before, const double *transition, const double *density, ptrdiff_t stride,
                          double *filtered, double *scale, int K, int steps, double flush, double notice, double least,
-                         double *mixed, int *closer)
+                         double alive, double *mixed, int *closer)
 {
     double few[8];
 #define CALL(k) \
-    forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, notice, least, \
+    forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, notice, least, alive, \
                     k <= 8 ? few : mixed, closer)
     FOR_EACH_K(K, CALL)
 #undef CALL
@@ -287,6 +299,197 @@ static int backward_alone(const double *transposed, double *density, const doubl
 #define CALL(k) \
     backward_alone_k(transposed, density, filtered, scale, stride, ahead, ahead_stride, beta, k, steps, \
                      k <= 8 ? few : mixed)
+    FOR_EACH_K(K, CALL)
+#undef CALL
+}
+
+/* -- numbers of any size ------------------------------------------------------------------------------------
+ *
+ * `_chain_numpy` says what they are: mantissa * 2^(512 * power), mantissas from 2^-256 up to 2^256, or 0 with power
+ * -infinity. Powers are doubles, so that they compare and choose beside mantissas. */
+#define RADIX 1.3407807929942597e154            /* 2^512 */
+#define LEAST_MANTISSA 8.636168555094445e-78    /* 2^-256 */
+#define MOST_MANTISSA 1.157920892373162e77      /* 2^256 */
+#define LOG_RADIX_HIGH 354.891357421875         /* 24 bits of log(2^512): times a power it is exact */
+#define LOG_RADIX_LOW -9.751830015783778e-07
+
+/* RADIX^power for powers at most 0, where anything below -2 is as good as none. */
+INLINE double unit(double power)
+{
+    return power == 0.0 ? 1.0 : power == -1.0 ? 1.0 / RADIX : power == -2.0 ? 1.0 / RADIX / RADIX : 0.0;
+}
+
+INLINE void tidy(double *RESTRICT u, double *RESTRICT e)
+{
+    const double value = *u, low = value < LEAST_MANTISSA, high = value >= MOST_MANTISSA;
+    *u = low ? value * RADIX : high ? value * (1.0 / RADIX) : value;
+    *e = value > 0.0 ? *e - low + high : -INFINITY;
+}
+
+/* A column of filtered probabilities; `power` is NULL where they are ordinary numbers. */
+INLINE void load_column(const double *from, ptrdiff_t stride, const double *power, ptrdiff_t power_stride, int K,
+                        double *RESTRICT u, double *RESTRICT e)
+{
+    for (int k = 0; k < K; k++) {
+        u[k] = from[k * stride];
+        e[k] = power ? power[k * power_stride] : 0.0;
+        tidy(u + k, e + k);
+    }
+}
+
+/* m[k] = sum_j u[j] * a[j, k]. */
+INLINE void far_combine(const double *RESTRICT u, const double *RESTRICT e, const double *RESTRICT a,
+                        const double *RESTRICT a_power, int K, double *RESTRICT m, double *RESTRICT m_power)
+{
+    for (int k = 0; k < K; k++) {
+        m[k] = 0.0;
+        m_power[k] = -INFINITY;
+    }
+    for (int j = 0; j < K; j++)
+        if (u[j] > 0.0)
+            for (int k = 0; k < K; k++) {
+                const double power = e[j] + a_power[(ptrdiff_t)j * K + k];
+                m_power[k] = power > m_power[k] ? power : m_power[k];
+            }
+    for (int j = 0; j < K; j++)
+        if (u[j] > 0.0)
+            for (int k = 0; k < K; k++)
+                m[k] += u[j] * unit(e[j] + a_power[(ptrdiff_t)j * K + k] - m_power[k]) * a[(ptrdiff_t)j * K + k];
+}
+
+/* Up to `steps` steps forward for one lane, from the column `from`, where a is NULL from the distribution of the first
+ * state. Leaves off after a step at whose end all is in range of ordinary numbers, as it always is unless `keep`;
+ * *beyond then is 0. Mixed probabilities take the place of densities. Returns the number of steps done. */
+INLINE int far_forward_k(const double *from, ptrdiff_t from_stride, const double *from_power, const double *a,
+                         const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density,
+                         double *filtered, ptrdiff_t stride, double *power, double *mixed_power,
+                         ptrdiff_t power_stride, double *scale, double *shift, unsigned char *far, int K, int steps,
+                         double flush, int keep, double *RESTRICT work, int *beyond)
+{
+    double *RESTRICT u = work, *RESTRICT e = work + K, *RESTRICT m = work + 2 * K, *RESTRICT m_power = work + 3 * K;
+    load_column(from, from_stride, from_power, power_stride, K, u, e);
+    *beyond = 1;
+    for (int t = 0; t < steps; t++) {
+        double top = -INFINITY, total = 0.0;
+        int in_range = 1;
+        if (a)
+            far_combine(u, e, a, a_power, K, m, m_power);
+        else
+            for (int k = 0; k < K; k++) {
+                m[k] = u[k];
+                m_power[k] = e[k];
+            }
+        for (int k = 0; k < K; k++) {
+            double d = density[k * stride + t];
+            e[k] = m_power[k];
+            if (d < LEAST_MANTISSA) {
+                const double x = log_prob[k * log_stride + t] - shift[t];
+                d = 0.0;
+                if (m[k] > 0.0 && x > -INFINITY) {
+                    const double whole = rint(x / LOG_RADIX_HIGH);
+                    double rest = x - whole * LOG_RADIX_HIGH - whole * LOG_RADIX_LOW;
+                    rest = rest < -178.0 ? -178.0 : rest > 178.0 ? 178.0 : rest; /* where x has no digits left */
+                    d = exp(rest);
+                    e[k] += whole;
+                }
+            }
+            density[k * stride + t] = m[k];
+            mixed_power[k * power_stride + t] = m_power[k];
+            u[k] = m[k] * d;
+            u[k] = u[k] > 0.0 ? u[k] : 0.0;
+            tidy(u + k, e + k);
+            top = e[k] > top ? e[k] : top;
+        }
+        for (int k = 0; k < K; k++)
+            total += u[k] * unit(e[k] - top);
+        scale[t] = total;
+        shift[t] += top > -INFINITY ? top * LOG_RADIX_HIGH + top * LOG_RADIX_LOW : -INFINITY;
+        const double inverse = total > 0.0 ? 1.0 / total : 0.0;
+        for (int k = 0; k < K; k++) {
+            u[k] *= inverse;
+            e[k] -= top;
+            tidy(u + k, e + k);
+            in_range &= !(u[k] > 0.0) | (u[k] * unit(e[k]) >= flush);
+        }
+        far[t] = 1;
+        if (in_range || !keep)
+            for (int k = 0; k < K; k++) {
+                const double p = u[k] * unit(e[k]);
+                filtered[k * stride + t] = p < flush ? 0.0 : p;
+                power[k * power_stride + t] = 0.0;
+            }
+        else
+            for (int k = 0; k < K; k++) {
+                filtered[k * stride + t] = u[k];
+                power[k * power_stride + t] = e[k];
+            }
+        if (in_range || !keep) {
+            *beyond = 0;
+            return t + 1;
+        }
+    }
+    return steps;
+}
+
+WIDE
+static int far_forward(const double *from, ptrdiff_t from_stride, const double *from_power, const double *a,
+                       const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density,
+                       double *filtered, ptrdiff_t stride, double *power, double *mixed_power, ptrdiff_t power_stride,
+                       double *scale, double *shift, unsigned char *far, int K, int steps, double flush, int keep,
+                       double *work, int *beyond)
+{
+    double few[4 * 8];
+#define CALL(k) \
+    far_forward_k(from, from_stride, from_power, a, a_power, log_prob, log_stride, density, filtered, stride, power, \
+                  mixed_power, power_stride, scale, shift, far, k, steps, flush, keep, k <= 8 ? few : work, beyond)
+    FOR_EACH_K(K, CALL)
+#undef CALL
+}
+
+/* `steps` steps back for one lane, from the column whose mixed probabilities are `mixed`; `before` is the column of the
+ * step before. `posterior`, a row of K, is that of the later step and becomes that of the earlier one; `seen` receives
+ * the former. Expected transitions, of this weight, are added to `pairs`, which like a is transposed. */
+INLINE int far_backward_k(const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
+                          const double *mixed_power, ptrdiff_t power_stride, const unsigned char *far, const double *a,
+                          const double *a_power, double *RESTRICT posterior, double *seen, ptrdiff_t seen_stride,
+                          double *ahead, ptrdiff_t ahead_stride, double weight, double *RESTRICT pairs, int K,
+                          int steps, double *RESTRICT work)
+{
+    double *RESTRICT u = work, *RESTRICT e = work + K, *RESTRICT sum = work + 2 * K;
+    for (int t = 0; t > -steps; t--) {
+        load_column(before + t, stride, far[t] ? before_power + t : NULL, power_stride, K, u, e);
+        for (int j = 0; j < K; j++)
+            sum[j] = 0.0;
+        for (int k = 0; k < K; k++) {
+            const double after = posterior[k], m = mixed[k * stride + t], m_power = mixed_power[k * power_stride + t];
+            seen[k * seen_stride + t] = after;
+            ahead[k * ahead_stride + t] = 0.0;
+            if (after > 0.0 && m > 0.0) {
+                const double odds = after / m;
+                for (int j = 0; j < K; j++) {
+                    const double one = unit(e[j] + a_power[(ptrdiff_t)k * K + j] - m_power);
+                    const double pair = u[j] * one * a[(ptrdiff_t)k * K + j] * odds;
+                    pairs[(ptrdiff_t)k * K + j] += weight * pair;
+                    sum[j] += pair;
+                }
+            }
+        }
+        for (int j = 0; j < K; j++)
+            posterior[j] = sum[j];
+    }
+    return steps;
+}
+
+WIDE
+static int far_backward(const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
+                        const double *mixed_power, ptrdiff_t power_stride, const unsigned char *far, const double *a,
+                        const double *a_power, double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead,
+                        ptrdiff_t ahead_stride, double weight, double *pairs, int K, int steps, double *work)
+{
+    double few[3 * 8];
+#define CALL(k) \
+    far_backward_k(before, stride, before_power, mixed, mixed_power, power_stride, far, a, a_power, posterior, seen, \
+                   seen_stride, ahead, ahead_stride, weight, pairs, k, steps, k <= 8 ? few : work)
     FOR_EACH_K(K, CALL)
 #undef CALL
 }
