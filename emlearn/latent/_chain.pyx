@@ -32,18 +32,20 @@ cdef extern from "chain_steps.h" nogil:
         ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, int K, int steps,
         double *mixed)
     double unit(double power)
+    void tidy(double *u, double *e, int W)
     void load_column(
-        const double *column, ptrdiff_t stride, const double *power, ptrdiff_t power_stride, int K, double *u, double *e)
+        const double *column, ptrdiff_t stride, const double *power, int K, int W, double *u, double *e)
     int far_forward(
         const double *before, ptrdiff_t before_stride, const double *before_power, const double *a,
         const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density, double *filtered,
-        ptrdiff_t stride, double *power, double *mixed_power, ptrdiff_t power_stride, double *scale,
-        double *shift, unsigned char *far, int K, int steps, double flush, int keep, double *work, int *beyond)
+        ptrdiff_t stride, double *power, double *mixed_power, double *scale, double *shift, unsigned char *far,
+        int K, int W, int tiny, int steps, double flush, int keep, double *work, int *beyond)
     int far_backward(
         const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
-        const double *mixed_power, ptrdiff_t power_stride, const unsigned char *far, const double *a,
-        const double *a_power, double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead,
-        ptrdiff_t ahead_stride, double weight, double *pairs, int K, int steps, double *work)
+        const double *mixed_power, const unsigned char *far, const double *a, const double *a_power,
+        double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
+        double weight, double *pairs, int K, int W, int tiny, int steps, double flush,
+        double *work)
     void viterbi_step(
         const double *before, const double *a, double *best, ptrdiff_t stride, int K, int n)
     int viterbi_alone(
@@ -74,11 +76,11 @@ def forward(
     double[:, :] log_prob, double[:, :] density, const double[::1] start, const double[:, ::1] transition,
     const Py_ssize_t[::1] n_active, double[:, :] filtered, double[::1] scale, double[::1] shift, int zeros,
 ):
-    cdef int K = <int>transition.shape[0], closer = 0, beyond = 0, keep = zeros != 0
+    cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, closer = 0, beyond = 0, keep = zeros != 0
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t = 0, k, lane, n, here = 0, last = 0
     cdef Py_ssize_t n_beyond = 0, steps
     cdef ptrdiff_t stride = _stride(density)
-    cdef double[::1] before = np.empty(K), work = np.empty(4 * K), low = np.empty(n_active[0])
+    cdef double[::1] before = np.empty(K), work = np.empty(6 * W), low = np.empty(n_active[0])
     cdef unsigned char[::1] is_beyond = np.zeros(n_active[0], dtype=np.uint8)
     cdef double notice = FLUSH if keep else 0.0  # without zeros nothing that was flushed comes back
     cdef double alive = LEAST_ALIVE if zeros == 1 else 0.0
@@ -126,11 +128,11 @@ def forward(
                     if t > 0:
                         begin = &filtered[0, last + lane]
                     steps = far_forward(
-                        begin, stride if t > 0 else 1, &power[0, last + lane] if is_beyond[lane] else NULL,
+                        begin, stride if t > 0 else 1, &power[last + lane, 0] if is_beyond[lane] else NULL,
                         &a[0, 0] if t > 0 else NULL, &a_power[0, 0], &log_prob[0, here + lane], _stride(log_prob),
-                        &density[0, here + lane], &filtered[0, here + lane], stride, &power[0, here + lane],
-                        &mixed_power[0, here + lane], power.shape[1], &scale[here + lane], &shift[here + lane],
-                        &columns[here + lane], K, <int>steps, FLUSH, keep, &work[0], &beyond)
+                        &density[0, here + lane], &filtered[0, here + lane], stride, &power[here + lane, 0],
+                        &mixed_power[here + lane, 0], &scale[here + lane], &shift[here + lane],
+                        &columns[here + lane], K, W, zeros > 1, <int>steps, FLUSH, keep, &work[0], &beyond)
                     n_beyond += beyond - is_beyond[lane]
                     is_beyond[lane] = beyond
             if t + 1 < T and n_beyond > 0:  # a sequence that ends here no longer counts
@@ -169,21 +171,21 @@ def as_numbers(double[:, :] filtered, far):
         for k in range(filtered.shape[0]):
             for c in range(filtered.shape[1]):
                 if columns[c]:
-                    filtered[k, c] *= unit(power[k, c])
+                    filtered[k, c] *= unit(power[c, k])
 
 
 def backward(
     double[:, :] density, const double[:, ::1] transition, const Py_ssize_t[::1] n_active,
     const double[:, :] filtered, const double[::1] scale, double[:, :] ahead, far=None, weight=None,
 ):
-    cdef int K = <int>transition.shape[0], steps
+    cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, steps
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t, k, lane, n, after = 0
     cdef Py_ssize_t here = filtered.shape[1], following
-    cdef ptrdiff_t stride = _stride(density), power_stride = 0
+    cdef ptrdiff_t stride = _stride(density)
     cdef const double[:, ::1] transposed = np.ascontiguousarray(np.asarray(transition).T)
-    cdef double[::1] last = np.ones(K), mixed = np.empty(3 * K)
+    cdef double[::1] last = np.ones(K), mixed = np.empty(3 * W)
     cdef double[:, ::1] beta = np.ones((K, n_active[0]))
-    cdef bint any_far = far is not None
+    cdef bint any_far = far is not None, tiny = any_far and far.is_tiny
     cdef const unsigned char[::1] columns = None
     cdef const double[:, ::1] power = None, mixed_power = None, a = None, a_power = None
     cdef double[:, ::1] pairs = None, posterior = None, seen = None
@@ -192,8 +194,7 @@ def backward(
     if any_far:
         columns, power, mixed_power, a, a_power = far
         a, a_power = np.ascontiguousarray(far.mantissa.T), np.ascontiguousarray(far.exponent.T)
-        power_stride = power.shape[1]
-        pairs, posterior, seen = np.zeros((K, K)), np.empty((n_active[0], K)), np.empty((n_active[0], K))
+        pairs, posterior, seen = np.zeros((W, W)), np.zeros((n_active[0], W)), np.empty((n_active[0], W))
         known = np.zeros(n_active[0], dtype=np.uint8)
         lane_weight = np.ones(n_active[0]) if weight is None else np.ascontiguousarray(weight[: n_active[0]])
     with nogil:
@@ -209,12 +210,12 @@ def backward(
                     if not known[0]:
                         known[0] = True
                         for k in range(K):
-                            posterior[0, k] = filtered[k, here] * unit(power[k, here]) * last[k]
+                            posterior[0, k] = filtered[k, here] * unit(power[here, k]) * last[k]
                     far_backward(
-                        &filtered[0, here - 1], stride, &power[0, here - 1], &density[0, here],
-                        &mixed_power[0, here], power_stride, &columns[here - 1], &a[0, 0], &a_power[0, 0],
+                        &filtered[0, here - 1], stride, &power[here - 1, 0], &density[0, here],
+                        &mixed_power[here, 0], &columns[here - 1], &a[0, 0], &a_power[0, 0],
                         &posterior[0, 0], &density[0, here], stride, &ahead[0, here - 1], _stride(ahead),
-                        lane_weight[0], &pairs[0, 0], K, steps, &mixed[0])
+                        lane_weight[0], &pairs[0, 0], K, W, tiny, steps, FLUSH, &mixed[0])
                     t -= steps
                     here -= steps
                     continue
@@ -241,15 +242,15 @@ def backward(
                             for k in range(K):
                                 if not known[lane]:
                                     posterior[lane, k] = (
-                                        filtered[k, following + lane] * unit(power[k, following + lane])
+                                        filtered[k, following + lane] * unit(power[following + lane, k])
                                         * beta[k, lane])
                                 beta[k, lane] = 0.0  # for the step of all lanes, which is not this one's
                             far_backward(
-                                &filtered[0, here + lane], stride, &power[0, here + lane],
-                                &density[0, following + lane], &mixed_power[0, following + lane], power_stride,
+                                &filtered[0, here + lane], stride, &power[here + lane, 0],
+                                &density[0, following + lane], &mixed_power[following + lane, 0],
                                 &columns[here + lane], &a[0, 0], &a_power[0, 0], &posterior[lane, 0], &seen[lane, 0],
-                                1, &ahead[0, here + lane], _stride(ahead), lane_weight[lane], &pairs[0, 0], K, 1,
-                                &mixed[0])
+                                1, &ahead[0, here + lane], _stride(ahead), lane_weight[lane], &pairs[0, 0], K, W, tiny, 1,
+                                FLUSH, &mixed[0])
                         elif known[lane]:
                             for k in range(K):
                                 beta[k, lane] = (
@@ -273,10 +274,10 @@ def backward(
                 if any_far and known[lane]:
                     density[k, lane] = posterior[lane, k]
                 elif any_far and columns[lane]:
-                    density[k, lane] = filtered[k, lane] * unit(power[k, lane]) * beta[k, lane]
+                    density[k, lane] = filtered[k, lane] * unit(power[lane, k]) * beta[k, lane]
                 else:
                     density[k, lane] = filtered[k, lane] * beta[k, lane] if filtered[k, lane] > 0 else 0.0
-    return np.asarray(pairs).T if any_far else None
+    return np.asarray(pairs)[:K, :K].T if any_far else None
 
 
 cdef inline int _run(const unsigned char[::1] columns, bint any_far, Py_ssize_t here, Py_ssize_t most) noexcept nogil:
@@ -350,7 +351,7 @@ def draw_paths(
 ):
     cdef Py_ssize_t K = transition.shape[0], T = n_active.shape[0], t, k, lane, n, after = 0, state
     cdef Py_ssize_t here = path.shape[0], following
-    cdef double[::1] cumulative = np.empty(K), odds = np.empty(K), exponent = np.empty(K)
+    cdef double[::1] cumulative = np.empty(K), odds = np.empty(K + 3), exponent = np.empty(K + 3)
     cdef double level, top
     cdef bint any_far = far is not None
     cdef const unsigned char[::1] columns = None
@@ -366,13 +367,15 @@ def draw_paths(
                 if any_far and columns[following + lane if lane < after else here + lane]:
                     load_column(
                         &filtered[0, here + lane], filtered.strides[0] // sizeof(double),
-                        &power[0, here + lane] if columns[here + lane] else NULL, power.shape[1], <int>K, &odds[0],
+                        &power[here + lane, 0] if columns[here + lane] else NULL, <int>K, <int>(K + 3) // 4 * 4, &odds[0],
                         &exponent[0])
-                    top = -INFINITY
-                    for k in range(K):
-                        if lane < after:
+                    if lane < after:
+                        for k in range(K):
                             odds[k] *= a[k, path[following + lane]]
                             exponent[k] += a_power[k, path[following + lane]]
+                        tidy(&odds[0], &exponent[0], <int>K)
+                    top = -INFINITY
+                    for k in range(K):
                         top = max(top, exponent[k])
                     for k in range(K):
                         odds[k] = odds[k] * unit(exponent[k] - top) if top > -INFINITY else 1.0

@@ -51,20 +51,27 @@ class Far(NamedTuple):
     """Steps that were done in numbers of any size, and what they leave.
 
     At columns of such steps `filtered` holds mantissas, the density's place those of the probability of each
-    state before it was observed. Where a step ends in ordinary numbers its powers are 0.
+    state before it was observed. Where a step ends in ordinary numbers its powers are 0. The number of states
+    is padded with impossible ones to W, a multiple of four.
     """
 
     columns: NDArray[np.uint8]  # (m,) whether the step to this column was one
-    power: FloatArray  # (K, m) of filtered probabilities there
-    mixed_power: FloatArray  # (K, m) of the probabilities before that
-    mantissa: FloatArray  # (K, K) of transitions
-    exponent: FloatArray  # (K, K) their powers
+    power: FloatArray  # (m, W) of filtered probabilities there
+    mixed_power: FloatArray  # (m, W) of the probabilities before that
+    mantissa: FloatArray  # (W, W) of transitions
+    exponent: FloatArray  # (W, W) their powers
 
     @classmethod
     def of(cls, transition: FloatArray, m: int) -> Far:
         """None yet; memory of columns that none is is never touched."""
-        K = len(transition)
-        return cls(np.zeros(m, dtype=np.uint8), np.empty((K, m)), np.empty((K, m)), *_tidy(transition, 0.0))
+        W = -(-len(transition) // 4) * 4
+        padded = np.pad(transition, (0, W - len(transition)))
+        return cls(np.zeros(m, dtype=np.uint8), np.empty((m, W)), np.empty((m, W)), *_tidy(padded, 0.0))
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether transitions have powers, so that those of products may differ by one more and still matter."""
+        return bool(((self.exponent > -np.inf) & (self.exponent < 0)).any())
 
 
 def _tidy(values: FloatArray, power: FloatArray | float) -> tuple[FloatArray, FloatArray]:
@@ -84,14 +91,14 @@ def _column(filtered: FloatArray, far: Far | None, columns: IntArray) -> tuple[F
     """Mantissas and powers of filtered probabilities, (K, n) each."""
     power = np.zeros((len(filtered), len(columns)))
     if far is not None:
-        power = np.where(far.columns[columns] > 0, far.power[:, columns], 0.0)
+        power = np.where(far.columns[columns] > 0, far.power[columns, : len(filtered)].T, 0.0)
     return _tidy(filtered[:, columns], power)
 
 
 def as_numbers(filtered: FloatArray, far: Far) -> None:
     """Filtered probabilities as ordinary numbers, in place."""
     columns = np.flatnonzero(far.columns)
-    filtered[:, columns] *= _unit(far.power[:, columns])
+    filtered[:, columns] *= _unit(far.power[columns, : len(filtered)].T)
 
 
 def forward(
@@ -169,16 +176,17 @@ def forward(
                 m, m_power = _tidy(mixed[:, lanes], 0.0)
             else:
                 u, power = _column(filtered, far, before[lanes])
-                m, m_power = _far_combine(u, power, far.mantissa, far.exponent)
+                m, m_power = _far_combine(u, power, far)
             beyond[lanes] = _far_observe(m, m_power, log_prob, density, filtered, scale, shift, far, here + lanes, keep)
         here += n
     return far
 
 
 def _far_combine(
-    u: FloatArray, power: FloatArray, mantissa: FloatArray, exponent: FloatArray
+    u: FloatArray, power: FloatArray, far: Far
 ) -> tuple[FloatArray, FloatArray]:
-    """Sums over states j of u[j] · mantissa[j, k], numbers of any size, for each lane."""
+    """Sums over states j of u[j] · transition[j, k], numbers of any size, for each lane."""
+    mantissa, exponent = far.mantissa[: len(u), : len(u)], far.exponent[: len(u), : len(u)]
     powers = power[:, None] + exponent[:, :, None]
     top = powers.max(axis=0)
     with np.errstate(invalid="ignore"):  # what is impossible from everywhere
@@ -207,7 +215,7 @@ def _far_observe(
     whole = np.rint(x / LOG_RADIX[0])
     rest = np.clip(x - whole * LOG_RADIX[0] - whole * LOG_RADIX[1], -178.0, 178.0)  # where x has no digits left
     d = np.where(small, np.exp(rest), np.where(d < LEAST_MANTISSA, 0.0, d))
-    density[:, columns], far.mixed_power[:, columns] = m, m_power
+    density[:, columns], far.mixed_power[columns, : len(m)] = m, m_power.T
     u = np.where(m * d > 0, m * d, 0.0)
     u, power = _tidy(u, m_power + whole)
     top = power.max(axis=0)
@@ -220,7 +228,7 @@ def _far_observe(
     numbers = u * _unit(power)
     beyond = keep & ((u > 0) & (numbers < FLUSH)).any(axis=0)
     filtered[:, columns] = np.where(beyond, u, np.where(numbers < FLUSH, 0.0, numbers))
-    far.power[:, columns] = np.where(beyond, power, 0.0)
+    far.power[columns, : len(m)] = np.where(beyond, power, 0.0).T
     far.columns[columns] = 1
     result: NDArray[np.bool_] = beyond
     return result
@@ -291,12 +299,13 @@ def backward(
             if far is not None and pairs is not None and was_far.any():
                 lanes = np.flatnonzero(was_far)
                 u, power = _column(filtered, far, here + lanes)
-                m, m_power = density[:, columns[lanes]], far.mixed_power[:, columns[lanes]]
+                m, m_power = density[:, columns[lanes]], far.mixed_power[columns[lanes], :K].T
                 share = np.where(m > 0, seen[:, lanes] / np.where(m > 0, m, 1.0), 0.0)
                 with np.errstate(invalid="ignore"):  # what is impossible from everywhere
-                    units = _unit(power[:, None] + far.exponent[:, :, None] - m_power)
-                chances = u[:, None] * units * far.mantissa[:, :, None] * share
-                posterior[:, lanes] = chances.sum(axis=1)
+                    units = _unit(power[:, None] + far.exponent[:K, :K, None] - m_power)
+                chances = u[:, None] * units * far.mantissa[:K, :K, None] * share
+                before = chances.sum(axis=1)
+                posterior[:, lanes] = np.where(before < FLUSH, 0.0, before)
                 pairs += chances.sum(axis=2) if weight is None else chances @ weight[lanes]
             known[:after] = was_far
             density[:, columns] = seen
@@ -319,7 +328,7 @@ def _posterior(
     n = len(columns)
     numbers = filtered[:, columns]
     if far is not None:
-        numbers = np.where(far.columns[columns] > 0, numbers * _unit(far.power[:, columns]), numbers)
+        numbers = np.where(far.columns[columns] > 0, numbers * _unit(far.power[columns, : len(numbers)].T), numbers)
     with np.errstate(over="ignore", invalid="ignore"):  # where nothing was filtered
         smoothed = np.where(numbers > 0, numbers * beta[:, :n], 0.0)
     return np.where(known[:n], posterior[:, :n], smoothed)
@@ -406,8 +415,9 @@ def draw_paths(
             u, power = _column(filtered, far, columns[lanes])
             inner = lanes < after
             towards = path[following[lanes[inner]]]
-            u[:, inner] *= far.mantissa[:, towards]
-            power[:, inner] += far.exponent[:, towards]
+            u[:, inner] *= far.mantissa[: len(u), towards]
+            power[:, inner] += far.exponent[: len(u), towards]
+            u, power = _tidy(u, power)
             top = power.max(axis=0)
             with np.errstate(invalid="ignore"):  # where what was seen is impossible any path will do
                 odds[:, lanes] = np.where(top > -np.inf, u * _unit(power - top), 1.0)
