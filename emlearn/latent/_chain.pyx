@@ -8,7 +8,7 @@ import numpy as np
 
 from emlearn.latent import _chain_numpy
 
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, log
 from libc.stddef cimport ptrdiff_t
 
 cdef extern from "chain_steps.h" nogil:
@@ -56,6 +56,7 @@ NAME = "compiled"
 
 cdef double FLUSH = _chain_numpy.FLUSH
 cdef double LEAST = _chain_numpy.LEAST
+cdef double LOG_NEGLIGIBLE = _chain_numpy.LOG_NEGLIGIBLE
 cdef double LEAST_ALIVE = _chain_numpy.LEAST_ALIVE
 cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
 
@@ -85,6 +86,12 @@ def forward(
     cdef double notice = FLUSH if keep else 0.0  # without zeros nothing that was flushed comes back
     cdef double alive = LEAST_ALIVE if zeros == 1 else 0.0
     cdef const double *begin
+    # First all are flushed; those in which that may have mattered go through once more.
+    cdef bint screening = keep
+    cdef unsigned char[::1] needs_powers = np.zeros(n_active[0], dtype=np.uint8)
+    cdef unsigned char[::1] is_excused = np.zeros(n_active[0], dtype=np.uint8)
+    cdef Py_ssize_t[::1] flushed_at = np.full(n_active[0], -1, dtype=np.intp)
+    cdef double log_most = log(FLUSH * K), log_growth = log(max(1.0, np.asarray(transition).sum(axis=1).max()))
     far = None
     cdef unsigned char[::1] columns = None
     cdef double[:, ::1] power = None, mixed_power = None
@@ -101,6 +108,8 @@ def forward(
                     &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
                     &scale[here], &low[0], K, <int>n, FLUSH, notice, LEAST, alive)
             elif not beyond:
+                if is_excused[0] or flushed_at[0] >= 0:
+                    notice = 0.0
                 for k in range(K):
                     before[k] = filtered[k, last]
                 k = forward_alone(
@@ -115,9 +124,16 @@ def forward(
             if closer or n_beyond > 0:
                 for lane in range(n):
                     if not is_beyond[lane] and scale[here + lane] >= LEAST and (
-                        low[lane] >= notice
+                        low[lane] >= notice or flushed_at[lane] >= 0
                         or not _loses(log_prob, start, transition, filtered, t, last + lane, here + lane)
                     ):
+                        continue
+                    if is_excused[lane]:
+                        continue
+                    if screening:
+                        if flushed_at[lane] < 0:
+                            flushed_at[lane] = t
+                        needs_powers[lane] |= not scale[here + lane] >= LEAST
                         continue
                     if columns is None:
                         with gil:
@@ -141,7 +157,49 @@ def forward(
             last = here + steps - 1
             here = last + n
             t += steps
+            if screening and (t >= T or needs_powers[0] and t >= alone):
+                screening = False
+                if _excuse(n_active, scale, flushed_at, needs_powers, log_growth, log_most, is_excused):
+                    break
+                t, here, last, notice = 0, 0, 0, FLUSH
+                for lane in range(n_active[0]):
+                    flushed_at[lane] = -1
     return far
+
+
+cdef bint _excuse(
+    const Py_ssize_t[::1] n_active, const double[::1] scale, const Py_ssize_t[::1] flushed_at,
+    const unsigned char[::1] needs_powers, double log_growth, double log_most, unsigned char[::1] is_excused,
+) noexcept nogil:
+    """Sequences in which all that was flushed weighs next to nothing at the end; whether that is all of them.
+
+    Write joint probabilities in units of what is kept as a + e: what is kept, summing to 1, and all that
+    descends from what was flushed. A step takes both to (a A) * d and (e A) * d and divides them by the scale
+    c = sum (a A) * d. As d <= 1 and rows of A sum to g at most, sum e grows by a factor of g / c at most. It
+    never shrinks (c <= g), so that what was flushed first weighs most at the end, and n of them n times that.
+    """
+    cdef Py_ssize_t t, lane, here = 0
+    cdef double debt, product
+    cdef bint all_excused = True
+    for lane in range(n_active[0]):
+        debt, product, here = log_most, 1.0, 0
+        if not needs_powers[lane] and flushed_at[lane] >= 0:
+            for t in range(n_active.shape[0]):
+                if n_active[t] <= lane:
+                    break
+                if t > flushed_at[lane]:
+                    debt += log_growth
+                    product *= scale[here + lane]
+                    if product < LEAST:
+                        debt -= log(product)
+                        product = 1.0
+                        if debt > LOG_NEGLIGIBLE:
+                            break
+                here += n_active[t]
+            debt -= log(product)
+        is_excused[lane] = not needs_powers[lane] and not debt > LOG_NEGLIGIBLE
+        all_excused = all_excused and is_excused[lane]
+    return all_excused
 
 
 cdef inline bint _loses(

@@ -21,6 +21,9 @@ NAME = "NumPy"
 FLUSH = 1e-200
 # A step whose scale is below this is done again in numbers of any size.
 LEAST = 1e-100
+# The compiled kernel may forget what was flushed while that weighs less than this, relative to what was kept:
+# exp(-45).
+LOG_NEGLIGIBLE = -45.0
 # Numbers of any size are mantissa · RADIX^power, mantissas from 2^-256 up to 2^256.
 LOG2_RADIX = 512
 RADIX = 2.0**LOG2_RADIX
