@@ -126,9 +126,9 @@ def forward(
     those after it, up to one at whose end all is in range of ordinary numbers. A number is mantissa · 2^(512 ·
     power), the mantissa from 2^-256 up to 2^256, each state with a power of its own. A sum of products takes
     the largest power among its terms; terms of a power three or more below it are below the largest by a factor
-    of 2^-512 at least (mantissas of products are within 2^±512), and left out. So every filtered probability has
-    the relative error of the same sum in ordinary numbers, however small it is: nothing is lost, and there is
-    no bound to keep.
+    of 2^-512 at least (mantissas of products are within 2^±512), and left out. So every filtered probability
+    has the relative error of the same sum in ordinary numbers, however small it is: nothing is lost, and there
+    is no bound to keep.
 
     Parameters
     ----------
