@@ -31,6 +31,12 @@ KEEP_BYTES = 16 * 2**20
 MAX_BLOCKS = 64
 
 
+# In standard deviations: squares of more overflow, and small variances need some room too.
+FARTHEST = 1e140
+# Lower than the log-density of any row that lies nearer, and higher than that of any that lies there.
+LOG_DENSITY_OF_FAR = -1e250
+
+
 class Affine(NamedTuple):
     """The map from the user's units to the engine's: (x − shift) / scale, per feature."""
 
@@ -38,9 +44,25 @@ class Affine(NamedTuple):
     scale: FloatArray  # (d,)
 
     @property
+    def bounded(self) -> Affine:
+        """The same for rows of any size: those that lie farther than numbers go have a source too."""
+        return Bounded(self.shift, self.scale)
+
+    @property
     def inverse(self) -> Affine:
         """The map back, from the engine's units to the user's."""
         return Affine(-self.shift / self.scale, 1 / self.scale)
+
+
+class Bounded(Affine):
+    """The same map, in which entries farther than ``FARTHEST`` from 0 count as lying there."""
+
+    __slots__ = ()
+
+
+def far_as_impossible(log_density: FloatArray) -> FloatArray:
+    """Log-densities, of data whose units are `Affine.bounded`; -inf where no number would hold them."""
+    return np.where(log_density < LOG_DENSITY_OF_FAR, -np.inf, log_density)
 
 
 class SideBySide:
@@ -497,8 +519,11 @@ class _CutArray:
         if self._units is None:
             x[...] = rows.T
             return x
-        np.subtract(rows.T, self._units.shift[:, None], out=x)
+        with np.errstate(over="ignore"):
+            np.subtract(rows.T, self._units.shift[:, None], out=x)
         x /= self._units.scale[:, None]
+        if isinstance(self._units, Bounded):
+            np.clip(x, -FARTHEST, FARTHEST, out=x)
         return x
 
 
