@@ -25,6 +25,7 @@ import logging
 import os
 import platform
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import hmmlearn
@@ -722,8 +723,8 @@ def run_zeros(args):
             calls = {}
             for name, transition in (("with", case.transition), ("without", case.without())):
                 model = case.estimator(transition)
-                calls[name] = lambda transition=transition: case.e_step(transition, data)
-                calls[f"{name}, filter"] = lambda model=model: model.filter_proba(X, lengths=lengths)
+                calls[name] = partial(case.e_step, transition, data)
+                calls[f"{name}, filter"] = partial(model.filter_proba, X, lengths=lengths)
             best = dict.fromkeys(calls, np.inf)
             with one_blas_thread():
                 for _ in range(repeats):
@@ -795,7 +796,13 @@ def run_memory(args):
 
 # -- command line ----------------------------------------------------------------------------------------
 
-PARTS = {"iteration": run_iteration, "decode": run_decode, "quality": run_quality, "zeros": run_zeros, "memory": run_memory}
+PARTS = {
+    "iteration": run_iteration,
+    "decode": run_decode,
+    "quality": run_quality,
+    "zeros": run_zeros,
+    "memory": run_memory,
+}
 
 
 def main():

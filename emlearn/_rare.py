@@ -18,6 +18,7 @@ from scipy.special import logsumexp
 
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
 from emlearn.em.batches import intended_underflow
+from emlearn.em.model import by_blocks
 from emlearn.em.restarts import FAILURES
 from emlearn.families.evidence import luck
 from emlearn.latent import Grouped
@@ -114,7 +115,7 @@ class WorstExplained:
 
     def _gather(self, params: LatentPair, log_shares: np.ndarray) -> tuple[_Pieces, float]:
         """The pieces of all data that are explained worst, and the weight of all data."""
-        density = self.model.family.density(params.family)
+        density = by_blocks(self.model.family.density(params.family))
         gathered: _Pieces | None = None
         total = 0.0
 

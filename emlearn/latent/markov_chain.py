@@ -76,9 +76,9 @@ class MarkovChain(LatentStructure):
     r"""The first state is drawn from :math:`\pi`, each next one from a row of the transition matrix A.
 
     The E-step is the forward–backward algorithm, scaled step by step instead of in logarithms: log-densities
-    are shifted by their maximum over states. A step that underflows, and with zeros in A one after which a state
-    that is possible is out of range of floating point, is done again in numbers with a power of their own, and
-    so are the next ones until all are in range. Expected transitions are one product,
+    are shifted by their maximum over states. A step that underflows, and with zeros in A one after which a
+    state that is possible is out of range of floating point, is done again in numbers with a power of their
+    own, and so are the next ones until all are in range. Expected transitions are one product,
     :math:`\xi = A \circ (\alpha \tilde\beta^\top)`; nothing of size T × K × K is made.
 
     Parameters
