@@ -58,6 +58,7 @@ cdef double FLUSH = _chain_numpy.FLUSH
 cdef double LEAST = _chain_numpy.LEAST
 cdef double LOG_NEGLIGIBLE = _chain_numpy.LOG_NEGLIGIBLE
 cdef double LEAST_ALIVE = _chain_numpy.LEAST_ALIVE
+cdef Py_ssize_t SCREENED_STEPS = 256  # after which a lane alone may turn out to need more
 cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
 
 
@@ -91,7 +92,9 @@ def forward(
     cdef unsigned char[::1] needs_powers = np.zeros(n_active[0], dtype=np.uint8)
     cdef unsigned char[::1] is_excused = np.zeros(n_active[0], dtype=np.uint8)
     cdef Py_ssize_t[::1] flushed_at = np.full(n_active[0], -1, dtype=np.intp)
-    cdef double log_most = log(FLUSH * K), log_growth = log(max(1.0, np.asarray(transition).sum(axis=1).max()))
+    cdef double[::1] debt = np.full(n_active[0], log(FLUSH * K)), product = np.ones(n_active[0])
+    cdef Py_ssize_t n_failed = 0, column
+    cdef double log_growth = log(max(1.0, np.asarray(transition).sum(axis=1).max()))
     far = None
     cdef unsigned char[::1] columns = None
     cdef double[:, ::1] power = None, mixed_power = None
@@ -103,19 +106,22 @@ def forward(
                 closer = first_step(
                     &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], &low[0], K, <int>n, FLUSH, notice,
                     LEAST, 0.0)
-            elif t < alone:
+            elif t < alone and n_beyond < n:
                 closer = forward_step(
                     &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
                     &scale[here], &low[0], K, <int>n, FLUSH, notice, LEAST, alive)
-            elif not beyond:
+            elif t >= alone and not beyond:
                 if is_excused[0] or flushed_at[0] >= 0:
                     notice = 0.0
                 for k in range(K):
                     before[k] = filtered[k, last]
                 k = forward_alone(
                     &before[0], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, <int>min(T - t, MOST_STEPS), FLUSH, notice, LEAST, alive, &work[0],
-                    &closer) - 1
+                    &scale[here], K, <int>min(T - t, SCREENED_STEPS if screening else MOST_STEPS), FLUSH, notice, LEAST,
+                    alive, &work[0], &closer) - 1
+                if screening and flushed_at[0] >= 0:
+                    for column in range(here, here + k):
+                        _owe(&debt[0], &product[0], scale[column], log_growth)
                 t += k
                 here += k
                 last = here - 1 if k > 0 else last
@@ -154,52 +160,41 @@ def forward(
             if t + 1 < T and n_beyond > 0:  # a sequence that ends here no longer counts
                 for lane in range(n_active[t + 1], n):
                     n_beyond -= is_beyond[lane]
+            if screening:
+                n_failed = 0
+                for lane in range(n):
+                    if 0 <= flushed_at[lane] < t:
+                        _owe(&debt[lane], &product[lane], scale[here + lane], log_growth)
+                        needs_powers[lane] |= debt[lane] > LOG_NEGLIGIBLE
+                    n_failed += needs_powers[lane]
             last = here + steps - 1
             here = last + n
             t += steps
-            if screening and (t >= T or needs_powers[0] and t >= alone):
-                screening = False
-                if _excuse(n_active, scale, flushed_at, needs_powers, log_growth, log_most, is_excused):
+            if screening and (t >= T or n_failed == n):
+                screening, n_failed = False, 0
+                for lane in range(n_active[0]):
+                    is_excused[lane] = not needs_powers[lane] and not debt[lane] - log(product[lane]) > LOG_NEGLIGIBLE
+                    n_failed += not is_excused[lane]
+                    flushed_at[lane] = -1
+                if n_failed == 0:
                     break
                 t, here, last, notice = 0, 0, 0, FLUSH
-                for lane in range(n_active[0]):
-                    flushed_at[lane] = -1
     return far
 
 
-cdef bint _excuse(
-    const Py_ssize_t[::1] n_active, const double[::1] scale, const Py_ssize_t[::1] flushed_at,
-    const unsigned char[::1] needs_powers, double log_growth, double log_most, unsigned char[::1] is_excused,
-) noexcept nogil:
-    """Sequences in which all that was flushed weighs next to nothing at the end; whether that is all of them.
+cdef inline void _owe(double *debt, double *product, double scale, double log_growth) noexcept nogil:
+    """What was flushed weighs at most exp(debt) / product, relative to what was kept.
 
     Write joint probabilities in units of what is kept as a + e: what is kept, summing to 1, and all that
     descends from what was flushed. A step takes both to (a A) * d and (e A) * d and divides them by the scale
     c = sum (a A) * d. As d <= 1 and rows of A sum to g at most, sum e grows by a factor of g / c at most. It
-    never shrinks (c <= g), so that what was flushed first weighs most at the end, and n of them n times that.
+    never shrinks (c <= g), so that what was flushed first weighs most, and n of them n times that.
     """
-    cdef Py_ssize_t t, lane, here = 0
-    cdef double debt, product
-    cdef bint all_excused = True
-    for lane in range(n_active[0]):
-        debt, product, here = log_most, 1.0, 0
-        if not needs_powers[lane] and flushed_at[lane] >= 0:
-            for t in range(n_active.shape[0]):
-                if n_active[t] <= lane:
-                    break
-                if t > flushed_at[lane]:
-                    debt += log_growth
-                    product *= scale[here + lane]
-                    if product < LEAST:
-                        debt -= log(product)
-                        product = 1.0
-                        if debt > LOG_NEGLIGIBLE:
-                            break
-                here += n_active[t]
-            debt -= log(product)
-        is_excused[lane] = not needs_powers[lane] and not debt > LOG_NEGLIGIBLE
-        all_excused = all_excused and is_excused[lane]
-    return all_excused
+    debt[0] += log_growth
+    product[0] *= scale
+    if product[0] < LEAST:
+        debt[0] -= log(product[0])
+        product[0] = 1.0
 
 
 cdef inline bint _loses(
