@@ -14,7 +14,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
 from emlearn.em.batches import intended_underflow
@@ -121,7 +120,9 @@ class WorstExplained:
 
         def of_batch(batch: Batch) -> tuple[_Pieces, float]:
             seen = density(batch)
-            log_density = logsumexp(seen.log_prob + log_shares[:, None], axis=0) + seen.shared_log_prob()
+            log_joint = seen.log_prob
+            log_joint += log_shares[:, None]
+            log_density = np.logaddexp.reduce(log_joint, axis=0) + seen.shared_log_prob()
             return self._worst(_pieces_of(batch, log_density, self._piece)), batch.total_weight
 
         for pieces, weight in self.data.map(of_batch):
