@@ -37,13 +37,13 @@ cdef extern from "chain_steps.h" nogil:
         const double *column, ptrdiff_t stride, const double *power, int K, int W, double *u, double *e)
     int far_forward(
         const double *before, ptrdiff_t before_stride, const double *before_power, const double *a,
-        const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density, double *filtered,
+        const double *a_power, const int *range, const double *log_prob, ptrdiff_t log_stride, double *density, double *filtered,
         ptrdiff_t stride, double *power, double *mixed_power, double *scale, double *shift, unsigned char *far,
         int K, int W, int tiny, int steps, double flush, int keep, double *work, int *beyond)
     int far_backward(
         const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
         const double *mixed_power, const unsigned char *far, const double *a, const double *a_power,
-        double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
+        const int *range, double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
         double weight, double *pairs, int K, int W, int tiny, int steps, double flush,
         double *work)
     void viterbi_step(
@@ -99,6 +99,7 @@ def forward(
     cdef unsigned char[::1] columns = None
     cdef double[:, ::1] power = None, mixed_power = None
     cdef const double[:, ::1] a = None, a_power = None
+    cdef const int[:, ::1] range_ = None
     with nogil:
         while t < T:
             n, closer, beyond = n_active[t], 0, t >= alone and n_beyond > 0
@@ -145,13 +146,14 @@ def forward(
                         with gil:
                             far = _chain_numpy.Far.of(np.asarray(transition), len(scale))
                             columns, power, mixed_power, a, a_power = far
+                            range_ = _ranges(far.mantissa)
                     steps = min(T - t, MOST_STEPS) if t >= alone and t > 0 else 1
                     begin = &start[0]
                     if t > 0:
                         begin = &filtered[0, last + lane]
                     steps = far_forward(
                         begin, stride if t > 0 else 1, &power[last + lane, 0] if is_beyond[lane] else NULL,
-                        &a[0, 0] if t > 0 else NULL, &a_power[0, 0], &log_prob[0, here + lane], _stride(log_prob),
+                        &a[0, 0] if t > 0 else NULL, &a_power[0, 0], &range_[0, 0], &log_prob[0, here + lane], _stride(log_prob),
                         &density[0, here + lane], &filtered[0, here + lane], stride, &power[here + lane, 0],
                         &mixed_power[here + lane, 0], &scale[here + lane], &shift[here + lane],
                         &columns[here + lane], K, W, zeros > 1, <int>steps, FLUSH, keep, &work[0], &beyond)
@@ -180,6 +182,14 @@ def forward(
                     break
                 t, here, last, notice = 0, 0, 0, FLUSH
     return far
+
+
+def _ranges(mantissa):
+    """For each row where its first and its last number other than 0 stand, as multiples of four; (W, 2)."""
+    possible = mantissa > 0
+    first, last = possible.argmax(axis=1), possible.shape[1] - possible[:, ::-1].argmax(axis=1)
+    ranges = np.stack([first // 4 * 4, -(-last // 4) * 4], axis=1)
+    return np.where(possible.any(axis=1)[:, None], ranges, 0).astype(np.intc)
 
 
 cdef inline void _owe(double *debt, double *product, double scale, double log_growth) noexcept nogil:
@@ -233,7 +243,7 @@ def backward(
 ):
     cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, steps
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t, k, lane, n, after = 0
-    cdef Py_ssize_t here = filtered.shape[1], following
+    cdef Py_ssize_t here = filtered.shape[1], following, n_far
     cdef ptrdiff_t stride = _stride(density)
     cdef const double[:, ::1] transposed = np.ascontiguousarray(np.asarray(transition).T)
     cdef double[::1] last = np.ones(K), mixed = np.empty(3 * W)
@@ -244,9 +254,11 @@ def backward(
     cdef double[:, ::1] pairs = None, posterior = None, seen = None
     cdef unsigned char[::1] known = None  # whether `posterior` stands for `beta`
     cdef double[::1] lane_weight = None
+    cdef const int[:, ::1] range_ = None
     if any_far:
         columns, power, mixed_power, a, a_power = far
         a, a_power = np.ascontiguousarray(far.mantissa.T), np.ascontiguousarray(far.exponent.T)
+        range_ = _ranges(far.mantissa.T)
         pairs, posterior, seen = np.zeros((W, W)), np.zeros((n_active[0], W)), np.empty((n_active[0], W))
         known = np.zeros(n_active[0], dtype=np.uint8)
         lane_weight = np.ones(n_active[0]) if weight is None else np.ascontiguousarray(weight[: n_active[0]])
@@ -267,7 +279,7 @@ def backward(
                     far_backward(
                         &filtered[0, here - 1], stride, &power[here - 1, 0], &density[0, here],
                         &mixed_power[here, 0], &columns[here - 1], &a[0, 0], &a_power[0, 0],
-                        &posterior[0, 0], &density[0, here], stride, &ahead[0, here - 1], _stride(ahead),
+                        &range_[0, 0], &posterior[0, 0], &density[0, here], stride, &ahead[0, here - 1], _stride(ahead),
                         lane_weight[0], &pairs[0, 0], K, W, tiny, steps, FLUSH, &mixed[0])
                     t -= steps
                     here -= steps
@@ -289,8 +301,10 @@ def backward(
             following = here
             here -= n
             if after > 0:
+                n_far = 0
                 if any_far:
                     for lane in range(after):
+                        n_far += columns[following + lane]
                         if columns[following + lane]:
                             for k in range(K):
                                 if not known[lane]:
@@ -301,7 +315,7 @@ def backward(
                             far_backward(
                                 &filtered[0, here + lane], stride, &power[here + lane, 0],
                                 &density[0, following + lane], &mixed_power[following + lane, 0],
-                                &columns[here + lane], &a[0, 0], &a_power[0, 0], &posterior[lane, 0], &seen[lane, 0],
+                                &columns[here + lane], &a[0, 0], &a_power[0, 0], &range_[0, 0], &posterior[lane, 0], &seen[lane, 0],
                                 1, &ahead[0, here + lane], _stride(ahead), lane_weight[lane], &pairs[0, 0], K, W, tiny, 1,
                                 FLUSH, &mixed[0])
                         elif known[lane]:
@@ -309,9 +323,10 @@ def backward(
                                 beta[k, lane] = (
                                     posterior[lane, k] / filtered[k, following + lane]
                                     if filtered[k, following + lane] > 0 else 0.0)
-                backward_step(
-                    &transposed[0, 0], &density[0, following], &filtered[0, following], &scale[following],
-                    stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after)
+                if n_far < after:
+                    backward_step(
+                        &transposed[0, 0], &density[0, following], &filtered[0, following], &scale[following],
+                        stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after)
                 if any_far:
                     for lane in range(after):
                         known[lane] = columns[following + lane]
