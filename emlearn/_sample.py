@@ -14,6 +14,9 @@ SAMPLE_ROWS = 20_000
 # Share of all weight in the windows that tell how densely rows lie, and their median width where rows are
 # normal.
 WINDOW, NORMAL_WINDOW = 0.05, 0.16
+# A lone start is fitted to the part first where there are this many times more data: it costs next to nothing,
+# and what it leaves to be done on all data is a few steps.
+WORTH_A_PART = 20
 
 
 @dataclass(frozen=True)
@@ -30,10 +33,10 @@ class Sample:
     is_whole: bool  # whether no row with weight is left out
 
     @classmethod
-    def of(cls, X, weight, units, drawn):
-        """The rows of X that `draw_evenly` has drawn."""
+    def of(cls, rows, units, drawn, n_rows):
+        """Rows that `draw_evenly` has drawn, in the user's units, from so many with weight."""
         positions, counts = drawn
-        rows = in_units(X[positions], units)
+        rows = in_units(rows, units)
         order = np.argsort(rows[:, 0], kind="stable")
         first = rows[order, 0]
         if np.any(first[1:] == first[:-1]) or np.isnan(first[-1]):
@@ -46,8 +49,7 @@ class Sample:
         new[1:] = differ.any(axis=1)
         starts = np.flatnonzero(new)
         merged = np.add.reduceat(counts[order], starts)
-        is_whole = len(positions) == (len(X) if weight is None else np.count_nonzero(weight))
-        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts, is_whole)
+        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts, len(positions) == n_rows)
 
     @property
     def unit(self):
@@ -97,7 +99,7 @@ class Sample:
 
 
 def ground(sample, starts, everything, *, merged=True, **cut):
-    """Data for the engine, and the part of them to race on; None where that is all, or there is no race.
+    """Data for the engine, and the part of them to race on; None where that is all, or not worth it.
 
     Parameters
     ----------
@@ -114,7 +116,11 @@ def ground(sample, starts, everything, *, merged=True, **cut):
     part = sample.batches(**cut)
     if sample.is_whole:
         return part if merged else everything(**cut), None
-    return everything(**cut), part if len(starts) > 1 else None
+    whole = everything(**cut)
+    alone = len(starts) == 1
+    if alone and (starts[0].kind == "warm" or whole.n_rows < WORTH_A_PART * part.n_rows):
+        return whole, None
+    return whole, part
 
 
 def portfolio(make, kinds, n_init, rng):
@@ -164,6 +170,11 @@ def near_spread(rows, counts):
 def in_units(X, units):
     """Rows in the engine's units, as float64."""
     return (np.asarray(X, dtype=np.float64) - units.shift) / units.scale
+
+
+def draw_from(data, moments, size, rng):
+    """`draw_evenly` of the rows of data, of which the moments are known."""
+    return draw_evenly(data.n_rows, data.weights() if moments.has_weights else None, size, rng)
 
 
 def draw_evenly(n, weight, size, rng):

@@ -21,12 +21,13 @@ from sklearn.utils import check_random_state
 from emlearn._by_hand import ByHand
 from emlearn._input.arrays import check_weight, read_array
 from emlearn._input.columns import column_name, find_columns
-from emlearn._input.tables import CHUNK_ROWS, read_rows
+from emlearn._input.tables import read_rows
+from emlearn._pace import Pace
 from emlearn._sklearn_compat import CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
-from emlearn.em import Affine, Batches, EMModel, LatentPair, Restarts, Start, cool, one_blas_thread, race
+from emlearn.em import Affine, Data, EMModel, LatentPair, Restarts, Start, cool, one_blas_thread, race
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
@@ -50,6 +51,48 @@ class Moments(NamedTuple):
     mean: np.ndarray  # (d,)
     variance: np.ndarray  # (d,)
     n_rows: int
+    has_gaps: np.ndarray  # (d,) whether an entry of a row with weight is missing
+    has_weights: bool  # whether rows have any of their own
+
+    def joined(self, other):
+        """Of these rows and others."""
+        entries = self.entries + other.entries
+        share = other.entries / np.where(entries > 0, entries, 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # refused when units are chosen
+            delta = np.where(share < 1, other.mean - self.mean, 0.0)
+            mean = np.where(share < 1, self.mean + delta * share, other.mean)
+            variance = self.variance * (1 - share) + other.variance * share + delta**2 * share * (1 - share)
+        return Moments(
+            self.weight + other.weight,
+            entries,
+            mean,
+            variance,
+            self.n_rows + other.n_rows,
+            self.has_gaps | other.has_gaps,
+            self.has_weights or other.has_weights,
+        )
+
+
+def _moments_of(batch):
+    """Moments of a batch."""
+    x, w = batch.x, np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+    present = ~np.isnan(x)
+    counted = present & (w > 0)
+    if present.all():
+        entries, has_gaps = np.full(len(x), w.sum()), np.zeros(len(x), dtype=bool)
+    else:
+        entries, has_gaps = present @ w, (~present & (w > 0)).any(axis=1)
+    total = np.where(entries > 0, entries, 1.0)
+    # About a row of the batch, so that a large common offset cancels before anything is summed.
+    near = x[np.arange(len(x)), counted.argmax(axis=1)]
+    near = np.where(counted.any(axis=1), near, 0.0)
+    with np.errstate(over="ignore", invalid="ignore"):  # refused when units are chosen
+        centred = np.where(counted, x - near[:, None], 0.0)
+        step = centred @ w / total
+        centred = np.where(counted, centred - step[:, None], 0.0)
+        variance = centred**2 @ w / total
+    n_rows, has_weights = int(np.count_nonzero(w)), batch.weight is not None
+    return Moments(w.sum(), entries, near + step, variance, n_rows, has_gaps, has_weights)
 
 
 class Plan(NamedTuple):
@@ -58,10 +101,11 @@ class Plan(NamedTuple):
     model: EMModel
     units: Affine
     starts: list[Start]  # the most that are tried
-    data: Batches
-    part: Batches | None  # of the data, to race on; None for all
+    data: Data
+    part: Data | None  # of the data, to race on; None for all
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
+    n_rows: int = 0  # of all data
     n_observed: float = 0  # observations that count: distinct rows, steps, or rows with weight
     exchangeable: bool = True  # whether nothing but their estimates tells components apart
     unit: float = 1.0  # weight of the data that counts as one observation
@@ -71,7 +115,7 @@ class Plan(NamedTuple):
     again: Callable[[LatentPair], list[Start]] | None = (
         None  # starts for what a fit raced on a part does not explain
     )
-    some: Callable[[], Batches] | None = None  # some of the data, to find the rate of EM on
+    some: Callable[[], Data] | None = None  # some of the data, to find the rate of EM on
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
 
     cooling: tuple[float, ...] = ()  # inverse temperatures below 1 that each start goes through first
@@ -82,7 +126,7 @@ class Plan(NamedTuple):
 
 
 def all_or_nothing(fit: Method) -> Method:
-    """Decorate ``fit``: if it does not return, the estimator is as it was before."""
+    """Decorate ``fit`` or ``partial_fit``: if it does not return, the estimator is as it was before."""
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
@@ -90,7 +134,7 @@ def all_or_nothing(fit: Method) -> Method:
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:  # would name the class that defines fit, which may be private
-            raise TypeError(f"{type(self).__name__}.fit() {error}") from None
+            raise TypeError(f"{type(self).__name__}.{fit.__name__}() {error}") from None
         before = dict(self.__dict__)
         try:
             return fit(self, *args, **kwargs)
@@ -141,46 +185,21 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         """Numbers of features from numbers, names or a mask, which the user gave as ``what``."""
         return find_columns(columns, getattr(self, "feature_names_in_", None), self.n_features_in_, what)
 
-    def _check_weight(self, sample_weight, X):
+    def _check_weight(self, sample_weight, X, *, of_all=True):
         """Weights as float64, or None."""
-        return check_weight(sample_weight, len(X))
+        return check_weight(sample_weight, len(X), of_all=of_all)
 
-    def _moments(self, X, weight):
-        """First pass: mean and variance of each feature, merged chunk by chunk (Chan et al., 1979).
+    def _moments(self, data):
+        """First pass: mean and variance of each feature, merged batch by batch (Chan et al., 1979).
 
         Missing entries are left out. A feature without any entry has mean and variance 0.
         """
-        weight_of_all, n_rows = 0.0, 0
-        total = np.zeros(X.shape[1])
-        mean = np.zeros(X.shape[1])
-        scatter = np.zeros(X.shape[1])
-        for start in range(0, len(X), CHUNK_ROWS):
-            chunk = np.asarray(X[start : start + CHUNK_ROWS], dtype=np.float64)
-            w = np.ones(len(chunk)) if weight is None else weight[start : start + CHUNK_ROWS]
-            if not w.any():
-                continue
-            weight_of_all += w.sum()
-            n_rows += np.count_nonzero(w)
-            # About a row of the chunk, so that a large common offset cancels before anything is summed.
-            near = chunk[np.argmax(w > 0)]
-            present = ~np.isnan(chunk)
-            if present.all():
-                chunk_total = np.full(len(near), w.sum())
-            else:
-                chunk_total = w @ present
-                near = chunk[np.argmax(present & (w > 0)[:, None], axis=0), np.arange(len(near))]
-                near = np.where(chunk_total > 0, near, 0.0)
-                chunk = np.where(present, chunk, near)
-            share = chunk_total / np.where(total + chunk_total > 0, total + chunk_total, 1.0)
-            with np.errstate(over="ignore", invalid="ignore"):  # refused when units are chosen
-                step = w @ (chunk - near) / np.where(chunk_total > 0, chunk_total, 1.0)
-                chunk = np.where(present, chunk - near - step, 0.0)
-                delta = np.where(total > 0, near + step - mean, near + step)
-                mean = mean + delta * share
-                scatter += w @ chunk**2 + np.where(total > 0, delta**2, 0.0) * (total * share)
-            total += chunk_total
-        variance = scatter / np.where(total > 0, total, 1.0)
-        return Moments(weight_of_all, total, mean, variance, n_rows)
+        moments = None
+        for of_batch in data.map(_moments_of):
+            moments = of_batch if moments is None else moments.joined(of_batch)
+        if moments is None or not moments.weight:
+            raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
+        return moments
 
     def _choose_units(self, moments, family, near=np.inf):
         """Shift and scale that free the fit of units of measurement, and which features are constant.
@@ -265,11 +284,14 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         """A report for the race: scikit-learn's callbacks (fit → start → iteration) and ``verbose``."""
         context = self._init_callback_context(max_subtasks=len(plan.starts), sequential_subtasks=False)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        starts = {}
+        starts, pace = {}, Pace(plan.data, plan.part, len(plan.starts), self.tol)
         spoke = self._began = time.perf_counter()
+        if self.verbose and (where := plan.data.described()):
+            self._print(where)
 
         def report(number, kind, iterate, on_part):
             nonlocal spoke
+            pace.see(number, on_part)
             if number not in starts:
                 starts[number] = context.subcontext(
                     task_name=f"start ({kind})", task_id=number, max_subtasks=None
@@ -279,7 +301,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 spoke = time.perf_counter()
                 mark = ", extrapolated" if iterate.extrapolated else ""
                 objective = iterate.objective - plan.volume(on_part)
-                self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}")
+                speed = pace.in_words(iterate, on_part)
+                self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}{speed}")
             step = starts[number].subcontext(task_name="iteration")
             step.call_on_fit_task_begin(estimator=self, X=X, y=y)
             return step.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -371,7 +394,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
-        params, mean = result.best.params, result.best.mean
+        params, mean, order = result.best.params, result.best.mean, None
         if plan.model.is_random and mean is None:
             mean = params
         if plan.exchangeable:
@@ -383,9 +406,13 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         self._take(plan.model, params, plan.units)
         self._take_mean(mean)
         self._publish_race(plan, result)
+        self._remember(plan, result.best, order)
         for complaint in self._complaints(plan, result.best):
             self._warn(complaint)
         return self
+
+    def _remember(self, plan, best, order):
+        """Keep what of a fit a later call goes on from; components were brought into an ``order``."""
 
     def _plan_instead(self, plan, best):
         """Another plan, where the best fit of this one will not do; None where it does."""

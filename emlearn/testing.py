@@ -43,7 +43,7 @@ from emlearn.em import (
     fit_em,
     one_blas_thread,
 )
-from emlearn.em.batches import as_batches
+from emlearn.em.batches import as_data
 from emlearn.em.trees import leaves
 
 __all__ = [
@@ -356,7 +356,7 @@ def _e_step(model: EMModel, params: Any, X: Any, weights: FloatArray, **cut: Any
 def _at(model: EMModel, params: Any, data: Any) -> EStep:
     """E-step of all data."""
     with one_blas_thread():
-        e_step: EStep = as_batches(data).sum(model.expectation(params))
+        e_step: EStep = as_data(data).sum(model.expectation(params))
     return e_step
 
 

@@ -91,8 +91,8 @@ def read_weights(sample_weight, n):
     return np.full(n, float(sample_weight))
 
 
-def check_weight(sample_weight, n):
-    """Weights of n rows as float64, or None."""
+def check_weight(sample_weight, n, *, of_all=True):
+    """Weights of n rows as float64, or None; those of a part of all may be 0 for all of its rows."""
     if sample_weight is None:
         return None
     weight = read_weights(sample_weight, n)
@@ -100,16 +100,16 @@ def check_weight(sample_weight, n):
         raise ValueError(
             f"sample_weight has shape {weight.shape}, but X has {n} rows: give one weight per row."
         )
-    refuse_weights(weight, "row")
+    refuse_weights(weight, "row", of_all)
     return weight
 
 
-def refuse_weights(weight, unit):
-    """Refuse weights of rows or sequences (the ``unit``) that are negative, or all zero."""
+def refuse_weights(weight, unit, of_all=True):
+    """Refuse weights of rows or sequences (the ``unit``) that are negative, or, of all there are, all zero."""
     if weight.min() < 0:
         raise ValueError(
             f"sample_weight has negative values, the first for {unit} {int(np.argmax(weight < 0))}: a weight "
             f"says how often a {unit} counts."
         )
-    if not weight.any():
+    if of_all and not weight.any():
         raise ValueError(f"sample_weight is zero for every {unit}: nothing is left to fit.")

@@ -5,9 +5,11 @@ from __future__ import annotations
 import datetime
 import re
 import sys
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+from sklearn.utils import check_array
 
 from emlearn._input.columns import column_name, list_names
 from emlearn._sklearn_compat import validate_data
@@ -121,11 +123,36 @@ def number(entry):
     return float(entry)
 
 
+class Named(NamedTuple):
+    """Rows with names for their features, of a source that is no frame."""
+
+    rows: np.ndarray  # (n, d)
+    names: tuple[str, ...]
+
+
 def read_rows(estimator, X, *, reset, allow_nan=True):
     """X of an estimator as floats, NaN where an entry is missing, its features as those of the fit."""
-    X = validate_data(estimator, read_table(X), reset=reset, dtype=FLOATS, ensure_all_finite=False)
+    if isinstance(X, Named):
+        X = _read_named(estimator, X, reset)
+    else:
+        X = validate_data(estimator, read_table(X), reset=reset, dtype=FLOATS, ensure_all_finite=False)
     refuse_entries(X, getattr(estimator, "feature_names_in_", None), estimator, allow_nan)
     return X
+
+
+def _read_named(estimator, X, reset):
+    rows, names = X
+    known = None if reset else getattr(estimator, "feature_names_in_", None)
+    if known is not None and list(known) != list(names):
+        raise ValueError(
+            f"The features are {list_names(names)}, but {type(estimator).__name__} was fitted to "
+            f"{list_names(known)}: give the same, in that order."
+        )
+    if reset:
+        estimator.n_features_in_, estimator.feature_names_in_ = len(names), np.asarray(names, dtype=object)
+    elif known is None:
+        return validate_data(estimator, rows, reset=False, dtype=FLOATS, ensure_all_finite=False)
+    return check_array(rows, dtype=FLOATS, ensure_all_finite=False, input_name="X")
 
 
 def refuse_entries(rows, names, estimator=None, allow_nan=True, place="row {}".format):

@@ -3,6 +3,7 @@
 from emlearn.em.acceleration import ACCELERATIONS
 from emlearn.em.annealing import cool
 from emlearn.em.batches import Affine, Batch, Batches, Lanes, SideBySide, one_blas_thread, one_thread
+from emlearn.em.data import Data
 from emlearn.em.fit import EMResult, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import (
     ASSIGNMENTS,
@@ -15,6 +16,8 @@ from emlearn.em.model import (
     Observed,
 )
 from emlearn.em.monte_carlo import Draws, MonteCarloModel, MonteCarloResult, MonteCarloStep, fit_mcem
+from emlearn.em.online import OnlineResult, OnlineStep, fit_em_online
+from emlearn.em.parquet import FileRows, from_parquet, to_parquet
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
 from emlearn.em.spaces import Counts, Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
@@ -28,11 +31,13 @@ __all__ = [
     "Batch",
     "Batches",
     "Counts",
+    "Data",
     "Draws",
     "EMModel",
     "EMResult",
     "EStep",
     "Family",
+    "FileRows",
     "Fixed",
     "Iterate",
     "Lanes",
@@ -44,6 +49,8 @@ __all__ = [
     "MonteCarloResult",
     "MonteCarloStep",
     "Observed",
+    "OnlineResult",
+    "OnlineStep",
     "Positive",
     "PositiveDefinite",
     "Probability",
@@ -58,8 +65,11 @@ __all__ = [
     "em_iterates",
     "em_rate",
     "fit_em",
+    "fit_em_online",
     "fit_mcem",
+    "from_parquet",
     "one_blas_thread",
     "one_thread",
     "race",
+    "to_parquet",
 ]

@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from emlearn.em.batches import Batch, Batches, as_batches
+from emlearn.em.batches import Batch, as_data
+from emlearn.em.data import Data
 from emlearn.em.fit import fit_em
 from emlearn.em.model import FloatArray, LatentModel, uniform_of
 
@@ -42,7 +43,7 @@ def cool(
     model : LatentModel
     params : LatentPair
         Where to start.
-    data : array-like, pair (rows, weights), iterable of arrays, or Batches
+    data : array-like, pair (rows, weights), iterable of arrays, or Data
         What `emlearn.em.fit_em` takes.
     betas : sequence of float
         Inverse temperatures, rising.
@@ -55,7 +56,7 @@ def cool(
     -------
     params : LatentPair
     """
-    batches = as_batches(data)
+    batches = as_data(data)
     for number, (beta, next_beta) in enumerate(zip(betas, [*betas[1:], 1.0], strict=True)):
         warm = replace(model, beta=beta, assignment="soft")
         tol = 1e-4 if seed is None else np.finfo(np.float64).tiny  # close to a saddle they only seem to arrive
@@ -75,6 +76,6 @@ class _Shaken(LatentModel):
             row += SHAKE * (2.0 * uniform_of(batch, self.seed, component) - 1.0)
 
 
-def _shaken(model: LatentModel, params: Any, batches: Batches) -> Any:
+def _shaken(model: LatentModel, params: Any, batches: Data) -> Any:
     """Parameters after one step."""
     return model.maximize(batches.sum(model.expectation(params)).stats, params)

@@ -6,17 +6,18 @@ order: results are the same to the last bit however many threads share the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache
+from contextlib import AbstractContextManager, closing
+from functools import cache, cached_property, reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emlearn.em.trees import Tree, add
+from emlearn.em.data import Data, sum_of
+from emlearn.em.trees import Tree
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -216,7 +217,7 @@ class Batch:
         return float(np.sum(values) if self.weight is None else np.dot(values, self.weight))
 
 
-class Batches:
+class Batches(Data):
     """Data as a sequence of batches that can be passed over again and again.
 
     Parameters
@@ -239,8 +240,14 @@ class Batches:
         How many numbers a model works on per row. None: four times the features.
     units : Affine, default=None
         Batches hold (x − shift) / scale.
+    columns : ndarray of int of shape (d,), default=None
+        The features that are meant, of those that there are. None: all.
     n_threads : int, default=1
         Threads that share the batches of an array.
+    first_row : int, default=0
+        Which row the first one is, of an array that is a part of the data.
+    keep_bytes : float, default=16 MB
+        What may be kept between passes: ready batches, and what depends on the data alone.
     """
 
     def __init__(
@@ -253,11 +260,15 @@ class Batches:
         rows: int | None = None,
         floats_per_row: int | None = None,
         units: Affine | None = None,
+        columns: IntArray | None = None,
         n_threads: int = 1,
+        first_row: int = 0,
+        keep_bytes: float = KEEP_BYTES,
     ):
-        self._units = units
-        self._rows = rows
-        self._floats_per_row = floats_per_row
+        self._given = source, weight, lengths, labels
+        self._columns = columns
+        self._cut_settings = _Cut(rows, floats_per_row, units, columns, keep_bytes)
+        self._first_row = first_row
         self._n_threads = n_threads
         self._pool: ThreadPoolExecutor | None = None
         self._source = _FromFunction(source) if callable(source) else source
@@ -267,6 +278,8 @@ class Batches:
                 "that returns a new iterator, or an object whose __iter__ starts afresh."
             )
         self._whole: _CutArray | None = None
+        if isinstance(getattr(source, "n_rows", None), int):
+            self._shape = source.n_rows, source.n_features if columns is None else len(columns)
         if not _comes_in_pieces(self._source):
             self._whole = self._cut(source, weight, lengths, labels)
         elif weight is not None:
@@ -276,19 +289,95 @@ class Batches:
 
     def _cut(self, X: Any, weight: Any, lengths: Any = None, labels: Any = None) -> _CutArray:
         if lengths is None:
-            return _CutArray(X, weight, self._rows, self._floats_per_row, self._units)
-        return _CutSequences(X, weight, lengths, labels, self._rows, self._floats_per_row, self._units)
+            return _CutArray(X, weight, self._cut_settings, self._first_row)
+        return _CutSequences(X, weight, lengths, labels, self._cut_settings)
 
-    def _items(self) -> Iterator[_CutArray]:
+    def _items(self) -> Generator[_CutArray, None, None]:
         if self._whole is not None:
             yield self._whole
             return
-        first_row = 0
+        first_row = d = 0
         for item in self._source:
             X, weight = item if isinstance(item, tuple) else (item, None)
-            piece = _CutArray(X, weight, self._rows, self._floats_per_row, self._units, first_row)
-            first_row += piece.n_rows
+            piece = _CutArray(X, weight, self._cut_settings, first_row, once=True)
+            first_row, d = first_row + piece.n_rows, piece.n_features
             yield piece
+        known = vars(self).setdefault("_shape", (first_row, d))
+        if first_row != known[0]:
+            raise ValueError(
+                f"The data had {known[0]} rows, but {first_row} when read again: it must stay as it is."
+            )
+
+    @cached_property
+    def _shape(self) -> tuple[int, int]:
+        """Numbers of rows and features; of pieces known once they were passed over."""
+        if self._whole is not None:
+            return self._whole.n_rows, self._whole.n_features
+        for _ in self._items():  # which tells at its end
+            pass
+        shape: tuple[int, int] = vars(self)["_shape"]
+        return shape
+
+    @property
+    def n_rows(self) -> int:
+        return self._shape[0]
+
+    @property
+    def n_features(self) -> int:
+        return self._shape[1]
+
+    @property
+    def lengths(self) -> IntArray | None:
+        """Lengths of the sequences that rows make up, one after the other, (n_sequences,); None of none."""
+        lengths = self._given[2]
+        return None if lengths is None else np.asarray(lengths, dtype=np.intp)
+
+    def weights(self) -> FloatArray | None:
+        """Weight of each row, (n_rows,); None where all are 1."""
+        return super().weights() if self._whole is None else self._whole.weight
+
+    def take(self, positions: IntArray) -> NDArray[Any]:
+        """The rows at these positions, which do not decrease, (m, n_features), not in any units.
+
+        Of data in pieces no more are read than hold the positions.
+        """
+        taken, first = [], 0
+        for piece in self._items():
+            n_before, n_here = np.searchsorted(positions, [first, first + piece.n_rows])
+            taken.append(piece.take(positions[n_before:n_here] - first))
+            first += piece.n_rows
+            if n_here == len(positions):
+                break
+        return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+    def recut(
+        self,
+        *,
+        units: Affine | None = None,
+        columns: IntArray | None = None,
+        rows: int | None = None,
+        floats_per_row: int | None = None,
+        n_threads: int = 1,
+    ) -> Batches:
+        """The same rows, or some ``columns`` of them, in other units and another cut."""
+        source, weight, lengths, labels = self._given
+        if self._columns is not None:
+            columns = self._columns if columns is None else self._columns[columns]
+        again = Batches(
+            source,
+            weight,
+            lengths=lengths,
+            labels=labels,
+            rows=rows,
+            floats_per_row=floats_per_row,
+            units=units,
+            columns=columns,
+            n_threads=n_threads,
+        )
+        if self._whole is None and "_shape" in vars(self):  # do not count again
+            n, d = self._shape
+            again._shape = n, d if columns is None else len(columns)
+        return again
 
     def __iter__(self) -> Iterator[Batch]:
         for array in self._items():
@@ -297,47 +386,47 @@ class Batches:
 
     def map(self, function: Callable[[Batch], Any]) -> Iterator[Any]:
         """``function`` of each batch, in order; threads share the work block by block."""
+        for array in self._items():
+            yield from self._map_array(function, array)
 
+    def fold(self, function: Callable[[Batch], Any], join: Callable[[Any, Any], Any]) -> Any:
+        """What ``join`` makes, in order, of ``function`` of all batches of a piece, and then of the pieces."""
+        with closing(self._items()) as arrays:
+            folded = (reduce(join, self._map_array(function, array)) for array in arrays if array.n_rows)
+            return reduce(join, folded)
+
+    def _map_array(self, function: Callable[[Batch], Any], array: _CutArray) -> Iterator[Any]:
         def block_results(array: _CutArray, block: range) -> list[Any]:
             with intended_underflow():
                 return [function(batch) for batch in array.batches(block)]
 
-        for results in self._map_blocks(block_results):
+        for results in self._map_blocks(block_results, array):
             yield from results
 
     def sum(self, function: Callable[[Batch], Tree]) -> Tree:
-        """Sum of ``function`` over all batches."""
+        """Sum of ``function`` over all batches, of each piece of the data first, then of the pieces."""
 
         def block_sum(array: _CutArray, block: range) -> Tree:
-            total = None
             with intended_underflow():
-                for batch in array.batches(block):
-                    part = function(batch)
-                    total = part if total is None else add(total, part)
-            return total
+                return sum_of(map(function, array.batches(block)))
 
-        total = None
-        for part in self._map_blocks(block_sum):
-            total = part if total is None else add(total, part)
-        if total is None:
-            raise ValueError("The data holds no rows.")
-        return total
+        with closing(self._items()) as arrays:  # or a traceback would hold what reads ahead
+            return sum_of(sum_of(self._map_blocks(block_sum, array)) for array in arrays if array.n_rows)
 
-    def _map_blocks(self, function: Callable[[_CutArray, range], Any]) -> Iterator[Any]:
-        for array in self._items():
-            if self._n_threads == 1 or len(array.blocks) == 1:
-                for block in array.blocks:
-                    yield function(array, block)
-                continue
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self._n_threads)
-            waiting = [self._pool.submit(function, array, block) for block in array.blocks]
-            try:
-                for future in waiting:
-                    yield future.result()
-            finally:  # after Ctrl-C or an error, do not start the rest
-                for future in waiting:
-                    future.cancel()
+    def _map_blocks(self, function: Callable[[_CutArray, range], Any], array: _CutArray) -> Iterator[Any]:
+        if self._n_threads == 1 or len(array.blocks) == 1:
+            for block in array.blocks:
+                yield function(array, block)
+            return
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._n_threads)
+        waiting = [self._pool.submit(function, array, block) for block in array.blocks]
+        try:
+            for future in waiting:
+                yield future.result()
+        finally:  # after Ctrl-C or an error, do not start the rest
+            for future in waiting:
+                future.cancel()
 
 
 def _comes_in_pieces(source: Any) -> bool:
@@ -359,31 +448,34 @@ class _FromFunction:
         return iter(self._function())
 
 
+class _Cut(NamedTuple):
+    """How arrays are cut into batches, and what of them."""
+
+    rows: int | None
+    floats_per_row: int | None
+    units: Affine | None
+    columns: IntArray | None
+    keep_bytes: float
+
+
 class _CutArray:
     """An array cut into batches, the batches grouped into blocks."""
 
-    def __init__(
-        self,
-        X: Any,
-        weight: Any,
-        rows: int | None,
-        floats_per_row: int | None,
-        units: Affine | None,
-        first_row: int = 0,
-    ):
+    def __init__(self, X: Any, weight: Any, cut: _Cut, first_row: int = 0, *, once: bool = False):
         self._first_row = first_row  # its place in the data, where they come in pieces
         self._X = X if isinstance(X, (np.ndarray, SideBySide)) else np.asarray(X)
         if isinstance(self._X, np.ndarray) and self._X.ndim == 1:
             self._X = self._X[:, None]
         if self._X.ndim != 2:
             raise ValueError(f"Data must be rows of features, (n, d), but have shape {self._X.shape}.")
-        n, d = self._X.shape
-        self._weight = None if weight is None else np.asarray(weight, dtype=np.float64)
-        self._units = units
-        self._rows = rows or batch_rows(floats_per_row or 4 * d)
+        self._columns, self._units = cut.columns, cut.units
+        n, d = len(self._X), self.n_features
+        self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
+        self._rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
         n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
-        self._room = KEEP_BYTES / (8 * max(n, 1))  # numbers per row that may be kept
+        # Numbers per row that may be kept; a piece is passed over once, and made again.
+        self._room = 0.0 if once else cut.keep_bytes / (8 * max(n, 1))
         self._kept: dict[int, Batch] = {}
         n_blocks = min(MAX_BLOCKS, n_batches)
         bounds = [i * n_batches // n_blocks for i in range(n_blocks + 1)] if n_batches else [0]
@@ -393,8 +485,16 @@ class _CutArray:
     def n_rows(self) -> int:
         return int(self._X.shape[0])
 
+    @property
+    def n_features(self) -> int:
+        return int(self._X.shape[1]) if self._columns is None else len(self._columns)
+
+    def take(self, positions: IntArray) -> NDArray[Any]:
+        rows = self._X[positions]
+        return rows if self._columns is None else rows[:, self._columns]
+
     def batches(self, block: range) -> Iterator[Batch]:
-        keep = self._room >= self._X.shape[1]
+        keep = self._room >= self.n_features
         for i in block:
             batch = self._kept.get(i)
             if batch is None:
@@ -405,18 +505,20 @@ class _CutArray:
 
     def _n_batches(self) -> int:
         n = len(self._X)
-        if self._weight is not None and self._weight.shape != (n,):
-            raise ValueError(f"There are {n} rows, but weights of shape {self._weight.shape}.")
+        if self.weight is not None and self.weight.shape != (n,):
+            raise ValueError(f"There are {n} rows, but weights of shape {self.weight.shape}.")
         return -(-n // self._rows)
 
     def _batch(self, i: int) -> Batch:
         rows = slice(i * self._rows, (i + 1) * self._rows)
-        weight = None if self._weight is None else self._weight[rows]
+        weight = None if self.weight is None else self.weight[rows]
         last = min(rows.stop, len(self._X))
         places = slice(self._first_row + rows.start, self._first_row + last)
         return Batch(self._features_first(self._X[rows]), weight, self._memos[i], self._room, rows=places)
 
     def _features_first(self, rows: NDArray[Any]) -> FloatArray:
+        if self._columns is not None:
+            rows = rows[:, self._columns]
         x = np.empty((rows.shape[1], rows.shape[0]))
         if self._units is None:
             x[...] = rows.T
@@ -429,27 +531,18 @@ class _CutArray:
 class _CutSequences(_CutArray):
     """Sequences, the longest first, batch by batch side by side."""
 
-    def __init__(
-        self,
-        X: Any,
-        weight: Any,
-        lengths: Any,
-        labels: Any,
-        rows: int | None,
-        floats_per_row: int | None,
-        units: Affine | None,
-    ):
+    def __init__(self, X: Any, weight: Any, lengths: Any, labels: Any, cut: _Cut):
         self._lengths = np.asarray(lengths, dtype=np.intp)
         self._labels = None if labels is None else np.asarray(labels, dtype=np.intp)
-        super().__init__(X, weight, rows, floats_per_row, units)
+        super().__init__(X, weight, cut)
 
     def _n_batches(self) -> int:
         lengths, n = self._lengths, len(self._X)
         if len(lengths) and (lengths.min() < 1 or lengths.sum() != n):
             raise ValueError(f"Lengths of sequences must be positive and sum to {n}, the number of rows.")
-        if self._weight is not None and self._weight.shape not in (lengths.shape, (n,)):
+        if self.weight is not None and self.weight.shape not in (lengths.shape, (n,)):
             raise ValueError(
-                f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self._weight.shape}."
+                f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self.weight.shape}."
             )
         if self._labels is not None and self._labels.shape != (n,):
             raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
@@ -474,7 +567,7 @@ class _CutSequences(_CutArray):
         else:
             steps, lane = lanes.places()
             rows = first[lane] + steps
-        weight = self._weight
+        weight = self.weight
         if weight is not None:
             weight = weight[chosen][lane] if weight.shape == self._lengths.shape else weight[rows]
         return Batch(
@@ -494,9 +587,9 @@ def batch_rows(floats_per_row: int) -> int:
     return int(np.clip(CACHE_BYTES // (8 * floats_per_row), 512, 16384))
 
 
-def as_batches(data: Any) -> Batches:
-    """``data`` itself if it is `Batches` already, else `Batches` of it; a pair is (rows, weights)."""
-    if isinstance(data, Batches):
+def as_data(data: Any) -> Data:
+    """``data`` itself if it is `Data` already, else `Batches` of it; a pair is (rows, weights)."""
+    if isinstance(data, Data):
         return data
     if isinstance(data, tuple) and len(data) == 2:
         return Batches(data[0], data[1])

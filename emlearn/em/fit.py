@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.acceleration import ACCELERATIONS
-from emlearn.em.batches import Batches, as_batches, intended_underflow, one_blas_thread
+from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
+from emlearn.em.data import Data
 from emlearn.em.model import EMModel, EStep
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
@@ -45,6 +46,8 @@ class EMResult(NamedTuple):
     secants: Secants | None = None  # what the last steps tell of the EM map
     reason: str = "converged"  # why it is over, one of `emlearn.em.stopping.REASONS`
     mean: Any = None  # of a chain of draws: mean parameters since the burn-in
+    stats: Any = None  # expected sufficient statistics at the parameters
+    weight: float = 0.0  # Σ weight that these are of
 
     @classmethod
     def of(cls, history: list[Iterate], reason: str) -> EMResult:
@@ -63,6 +66,8 @@ class EMResult(NamedTuple):
             secants=last.secants,
             reason=reason,
             mean=last.mean,
+            stats=reached.stats,
+            weight=reached.weight,
         )
 
 
@@ -84,7 +89,7 @@ def fit_em(
         What is fitted: `expectation`, `maximize` and, for extrapolation, `spaces`.
     params : NamedTuple
         Where to start.
-    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
+    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Data
         Whatever `emlearn.em.Batches` takes.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in all, in nats of total objective, as projected
@@ -158,7 +163,7 @@ def em_iterates(
         raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
     accelerator, projection, secants = ACCELERATIONS[acceleration](), Projection(), Secants()
     chain = _Chain(burn_in=max_iter // 2) if model.is_random else None
-    last = _Point(model, params, as_batches(data))
+    last = _Point(model, params, as_data(data))
     if not np.isfinite(last.objective):
         raise ValueError(f"The objective is {last.objective} at the starting parameters.")
     yield last.iterate(secants) if chain is None else chain.see(last.iterate(secants))
@@ -228,7 +233,7 @@ class _Point:
     """Parameters with their E-step, the EM image that comes with it, and coordinates."""
 
     def __init__(
-        self, model: EMModel, params: Any, batches: Batches, *, number: int = 0, extrapolated: bool = False
+        self, model: EMModel, params: Any, batches: Data, *, number: int = 0, extrapolated: bool = False
     ):
         self._model = model
         self._number = number
@@ -325,6 +330,7 @@ class _Point:
             self._extrapolated,
             secants=secants,
             stats=self.e_step.stats,
+            weight=self.e_step.weight,
         )
         if projection is None:
             return shown

@@ -37,7 +37,8 @@ from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
-from emlearn.em.batches import Batch, Batches, as_batches, one_blas_thread
+from emlearn.em.batches import Batch, as_data, one_blas_thread
+from emlearn.em.data import Data
 from emlearn.em.fit import MAX_SHORTENED, MonotonicityWarning
 from emlearn.em.model import EMModel
 from emlearn.em.stopping import NOISE
@@ -186,7 +187,7 @@ def fit_mcem(
         What is fitted: `sample_hidden`, `log_joint`, `statistics` and `maximize`.
     params : NamedTuple
         Where to start.
-    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
+    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Data
         Whatever `emlearn.em.Batches` takes. Draws of an iteration are held at once, and made by one thread.
     tol : float, default=1e-2
         Stop when less than this is still to be gained in all, in nats, with a probability of .9. 1e-2 leaves an
@@ -246,7 +247,7 @@ def fit_mcem(
     if not isinstance(model, MonteCarloModel):
         raise ValueError(f"model must be an instance of a subclass of MonteCarloModel, not {model!r}.")
     _check_numbers(tol, max_iter, n_draws, max_draws)
-    batches, rng = as_batches(data), check_random_state(random_state)
+    batches, rng = as_data(data), check_random_state(random_state)
     history: list[MonteCarloStep] = []
     reason = "max_iter"
     with one_blas_thread(), np.errstate(under="ignore"):
@@ -457,6 +458,10 @@ class _Half:
         return None if self._log_proposal is None else self.log_joint(params) - self._log_proposal
 
 
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
 class _Trial:
     """Draws at given parameters, and the step that they suggest."""
 
@@ -464,13 +469,15 @@ class _Trial:
         self,
         model: MonteCarloModel,
         params: Any,
-        batches: Batches,
+        data: Data,
         rng: np.random.RandomState,
         n_draws: int,
         slowest: float,
     ):
         self._model, self._before, self._rng, self._slowest = model, params, rng, slowest
-        self._pairs = [(_Half(model, params, batch), _Half(model, params, batch)) for batch in batches]
+        self._pairs = [
+            (_Half(model, params, batch), _Half(model, params, batch)) for batch in data.map(_as_it_is)
+        ]
         if not self._pairs:
             raise ValueError("The data holds no rows.")
         weights = np.concatenate([half.unit_weight for half, _ in self._pairs])

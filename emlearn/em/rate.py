@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from emlearn.em.batches import as_batches, one_blas_thread
+from emlearn.em.batches import as_data, one_blas_thread
 from emlearn.em.model import EMModel
 
 FloatArray = NDArray[np.float64]
@@ -43,7 +43,7 @@ def em_rate(
     model : EMModel
     params : NamedTuple
         Parameters at, or close to, a maximum.
-    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Batches
+    data : array-like of shape (n, d), pair (rows, weights), iterable of arrays, or Data
         What `emlearn.em.fit_em` takes.
     max_steps : int, default=25
         Largest number of E-steps beside the first.
@@ -67,7 +67,7 @@ def em_rate(
     >>> print(f"{em_rate(model, fit_em(model, start, data, tol=1e-9).params, data):.3f}")
     0.996
     """
-    batches = as_batches(data)
+    batches = as_data(data)
     here = model.flatten(params)
     moving = np.isfinite(here)
     resting = model.resting(params)

@@ -26,7 +26,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from joblib import Parallel, delayed
 
-from emlearn.em.batches import Batches, as_batches, intended_underflow, one_blas_thread
+from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
+from emlearn.em.data import Data
 from emlearn.em.fit import EMResult, em_iterates, remember
 from emlearn.em.model import EMModel
 from emlearn.em.stopping import AitkenStop, Iterate
@@ -160,7 +161,7 @@ def race(
         What is fitted.
     starts : sequence of Start
         Where to start from; the most that are tried.
-    data : array-like, pair (rows, weights), iterable of arrays, or Batches
+    data : array-like, pair (rows, weights), iterable of arrays, or Data
         What `emlearn.em.fit_em` takes.
     sample : like ``data``, default=None
         Part of the data to run the race on; the finalists then finish on all of it.
@@ -195,8 +196,8 @@ def race(
         raise ValueError("There is no start to race: give at least one.")
     if ranking not in RANKINGS:
         raise ValueError(f"ranking={ranking!r} is neither 'evidence' nor 'likelihood'.")
-    batches = as_batches(data)
-    ground = batches if sample is None else as_batches(sample)
+    batches = as_data(data)
+    ground = batches if sample is None else as_data(sample)
     report = _one_at_a_time(report)
     settings = _Settings(tol, max_iter, acceleration, unit, ranking, partial(report, on_part=False))
     ground_settings = settings
@@ -213,7 +214,8 @@ def race(
             best = _finish_on_all(under_way.finalists(), model, batches, settings)
             winner = under_way.runs[best.number]
             for number, start in enumerate(
-                () if again is None else again(best.last.reached.params), len(under_way.runs)
+                () if again is None or len(starts) == 1 else again(best.last.reached.params),
+                len(under_way.runs),
             ):
                 late.append(_Run(model, batches, settings, start, number))
                 late[-1].advance(math.inf)
@@ -253,9 +255,7 @@ class _Race:
         Those that were begun, in the order of their starts.
     """
 
-    def __init__(
-        self, model: EMModel, ground: Batches, settings: _Settings, parallel: Parallel, *, on_part: bool
-    ):
+    def __init__(self, model: EMModel, ground: Data, settings: _Settings, parallel: Parallel, *, on_part: bool):
         self.runs: list[_Run] = []
         self._on_part = on_part
         self._new_run = partial(_Run, model, ground, settings)
@@ -368,7 +368,7 @@ class _Race:
         return Restarts(tuple(records), n_best, n_maxima, self._unseen() if len(self.runs) > 1 else 0.0)
 
 
-def _finish_on_all(finalists: list[_Run], model: EMModel, batches: Batches, settings: _Settings) -> _Run:
+def _finish_on_all(finalists: list[_Run], model: EMModel, batches: Data, settings: _Settings) -> _Run:
     """The finalist of a race on a part that explains all data best, fitted to them."""
     again = []
     for run in finalists:
@@ -389,7 +389,7 @@ def _finish_on_all(finalists: list[_Run], model: EMModel, batches: Batches, sett
 class _Run:
     """EM under way from one start."""
 
-    def __init__(self, model: EMModel, batches: Batches, settings: _Settings, start: Start, number: int):
+    def __init__(self, model: EMModel, batches: Data, settings: _Settings, start: Start, number: int):
         self.start = start
         self.number = number
         self.history: list[Iterate] = []

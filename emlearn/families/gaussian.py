@@ -43,7 +43,7 @@ LEAST_FLOOR = 1e-9
 # Entries of directions that the data force onto the floor, squared, that count.
 TAKES_PART = 1e-3
 # Eigenvalues this much above the floor, relatively, count as resting on it, and below it as beyond it.
-FLOOR_SLACK = 1e-6
+FLOOR_SLACK = 1e-3
 # A responsibility below this, relative to the largest, is lost in rounding when second moments are summed.
 NO_SHARE = 1e-20
 # A component with no more than this share of all weight is empty and keeps its parameters.
@@ -162,15 +162,17 @@ class Gaussian(ExponentialFamily):
     def natural(self, params: GaussianParams) -> FloatArray:
         return self._linearise(params).natural
 
-    def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
-        """Log-densities and statistics at ``params``, as a function of a batch."""
-        form = self._linearise(params)
+    def density(self, params: GaussianParams, offset: FloatArray | float = 0.0) -> Callable[[Batch], Observed]:
+        """Log-densities, with an offset of each component (K,), and statistics, as a function of a batch."""
+        form = replace(self._linearise(params), offset=offset)
 
         def observe(batch: Batch) -> Observed:
             gaps = find_gaps(batch)
             if gaps is None:
                 return self._observe(params, form, batch)
             filled = self._fill(params, form, batch, gaps)
+            if np.ndim(offset):
+                filled.log_prob[...] += np.asarray(offset)[:, None]
 
             def totals(resp: FloatArray) -> GaussianTotals:
                 if gaps.empty.size:
@@ -276,6 +278,9 @@ class Gaussian(ExponentialFamily):
         shift = self.structure.products(means, weight[:, None] * means - 2 * first)
         return GaussianTotals(weight, first - weight[:, None] * means, self.structure.pool(shift) + second)
 
+    def recentred(self, totals: GaussianTotals, old: GaussianParams, new: GaussianParams) -> GaussianTotals:
+        return moved_moments(self.structure, totals, new.means - old.means)
+
     def _observe_whitened(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
         log_prob = np.empty((len(params.means), batch.x.shape[1]))
@@ -284,6 +289,8 @@ class Gaussian(ExponentialFamily):
             mean = params.means[k]
             np.subtract(batch.x, mean[:, None], out=centred)
             log_prob[k] = form.constant[c] - 0.5 * structure.distance(form.whitener[c], centred)
+        if np.ndim(form.offset):
+            log_prob += np.asarray(form.offset)[:, None]
 
         return Observed(log_prob, 0.0, lambda resp: self._moments_about(params.means, batch, resp), lambda: 0.0)
 
@@ -570,6 +577,13 @@ class Gaussian(ExponentialFamily):
         return out
 
 
+def moved_moments(structure: Structure, totals: GaussianTotals, step: FloatArray) -> GaussianTotals:
+    """Totals about means that have moved by ``step`` (K, d)."""
+    weight = totals.weight[:, None]
+    moved = structure.products(step, weight * step - 2 * totals.first)
+    return GaussianTotals(totals.weight, totals.first - weight * step, totals.second + structure.pool(moved))
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianForm:
     """What of Gaussians' log-densities depends on the parameters alone."""
@@ -577,10 +591,11 @@ class GaussianForm:
     structure: Structure
     means: FloatArray  # (K, d)
     whitener: FloatArray  # (C, ...)
+    offset: FloatArray | float = 0.0  # (K,), added to log-densities
 
     @cached_property
     def constant(self) -> FloatArray:
-        """Log-density at the mean, (C,)."""
+        """Log-density at the mean, without the offset, (C,)."""
         d = self.means.shape[1]
         return self.structure.log_det(self.whitener, d) - 0.5 * d * np.log(2 * np.pi)
 
@@ -592,7 +607,7 @@ class GaussianForm:
     @cached_property
     def at_zero(self) -> FloatArray:
         """Log-density at 0, (K,)."""
-        return self.constant - 0.5 * np.einsum("ki,ki->k", self.means, self.linear)
+        return self.constant - 0.5 * np.einsum("ki,ki->k", self.means, self.linear) + self.offset
 
     @cached_property
     def quadratic(self) -> FloatArray:

@@ -6,7 +6,7 @@ import copy
 
 import numpy as np
 
-from emlearn.em import fit_em
+from emlearn.em import Batches, fit_em
 
 
 def redrawn(imputer, Z, weight, seed):
@@ -42,10 +42,11 @@ def redrawn(imputer, Z, weight, seed):
     shares *= total / shares.sum()
     model, units = imputer._model, imputer._units
     alone = len(imputer.weights_) == 1
+    data = Batches(Z, shares)
     fit = fit_em(
         model,
         imputer._params,
-        drawn._data_of_one(model, Z, shares, units) if alone else drawn._batches(Z, shares),
+        drawn._data_of_one(model, data, units) if alone else drawn._cut(data, model, units),
         tol=imputer.tol,
         max_iter=imputer.max_iter,
         acceleration=imputer.acceleration,

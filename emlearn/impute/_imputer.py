@@ -20,9 +20,11 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import check_count, read_array
+from emlearn._input.pieces import piece_by_piece, read_data
 from emlearn._input.tables import find_bad_entry
+from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, in_units, portfolio, unit_of
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, in_units, portfolio, unit_of
 from emlearn._sklearn_compat import (
     Interval,
     StrOptions,
@@ -62,7 +64,7 @@ RATE_ROWS = 1000
 FULL = COVARIANCE_SHAPES["full"]
 
 
-class EMImputer(TransformerMixin, EMMixin):
+class EMImputer(Streaming, TransformerMixin, EMMixin):
     r"""Imputation by the Gaussian distribution, or mixture, of greatest likelihood given what is observed.
 
     The model is joint: every feature that is observed in a row tells of every one that is missing. The fit is
@@ -109,6 +111,9 @@ class EMImputer(TransformerMixin, EMMixin):
         Whether features without any entry at fit are kept, with 0 for what is missing, or dropped.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each row, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -159,6 +164,10 @@ class EMImputer(TransformerMixin, EMMixin):
         Number of free parameters.
     indicator_ : MissingIndicator or None
         What appends the columns of `add_indicator`.
+    n_rows_seen_ : int
+        Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
+        what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
+        `extrapolated_`, `gap_`) is absent once rows are seen but once.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -227,6 +236,7 @@ class EMImputer(TransformerMixin, EMMixin):
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -250,6 +260,7 @@ class EMImputer(TransformerMixin, EMMixin):
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         acceleration: Acceleration = "auto",
+        forgetting: float = 0.0,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int | bool = 0,
@@ -269,6 +280,7 @@ class EMImputer(TransformerMixin, EMMixin):
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.acceleration = acceleration
+        self.forgetting = forgetting
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -283,11 +295,13 @@ class EMImputer(TransformerMixin, EMMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Rows are observations.
+        X : array-like of shape (n, d), or pieces of it
+            Rows are observations. Pieces are arrays, or pairs (rows, weights), of what can be read again and
+            again: a list, an object whose ``__iter__`` starts afresh, or a function that returns a new
+            iterator.
         y : Ignored
             Present for pipelines.
-        sample_weight : array-like of shape (n,), default=None
+        sample_weight : array-like of shape (n,), or pieces of it, default=None
             How often each row counts.
 
         Returns
@@ -309,25 +323,94 @@ class EMImputer(TransformerMixin, EMMixin):
             If `max_iter` comes first, `ridge` had to be raised, or there are no more rows than features for a
             full covariance.
         """
-        X = self._read(X, reset=True)
-        weight = self._check_weight(sample_weight, X)
+        self._fit_data(self._data(X, sample_weight, fit=True), X, y)
+        return self
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from more rows of a stream.
+
+        The first rows are kept, and a fit is made of them again whenever they are twice as many, until there
+        are 5000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
+        (Cappé & Moulines, 2009), in the units, of the features and with the ridge that the last fit has chosen.
+        After `fit` it goes on from there. `transform` serves after each call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations. The first batch must hold at least as many distinct rows as there are
+            components, and two.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : EMImputer
+            `n_rows_seen_` says how many rows it has seen, `missing_fraction_` is of all of them; what only a
+            fit can tell, as `converged_` and `fraction_missing_information_`, is of the last one, and absent
+            once rows are seen but once.
+
+        Raises
+        ------
+        ValueError
+            If the first batch is too small, a later one has other features, or an entry, a weight or a
+            parameter is not a legal one. The estimator is then as it was before.
+
+        Warns
+        -----
+        UserWarning
+            Where a feature that was constant or without entries when the model was chosen begins to vary.
+        """
+        self._check_stream()
+        X = self._read(X, reset=self._begins)
         self._check_limits()
-        moments = self._moments(X, weight)
+        return self._take_in(Rows(X, weight=self._check_weight(sample_weight, X, of_all=self._begins)))
+
+    def _fit_to(self, rows):
+        self._fit_data(Batches(rows.X, rows.weight), rows.X, None)
+
+    def _fit_data(self, data, X, y):
+        self._check_limits()
+        moments = self._moments(data)
         if not moments.entries.any():
             raise ValueError("Every entry of X is missing: there is nothing to learn from.")
         self._choose_features(moments)
         self.indicator_ = None
         if self.add_indicator:
-            counted = X if weight is None else X[weight > 0]
-            self.indicator_ = MissingIndicator(error_on_new=False).fit(counted)
+            has_gaps = np.where(moments.has_gaps, np.nan, 0.0)[None]  # it asks for no more
+            self.indicator_ = MissingIndicator(error_on_new=False).fit(has_gaps)
         if len(self._features):
             rng = check_random_state(self.random_state)
-            self._fit(self._plan(self._modelled(X), weight, rng, float(self.ridge)), X, y)
+            modelled = data.recut(columns=self._features)
+            self._fit(self._plan(modelled, rng, float(self.ridge)), X, y)
         else:
             self._fit_nothing()
-        for complaint in complaints_of_columns(self, X, weight):
+        for complaint in complaints_of_columns(self, data):
             self._warn(complaint, UserWarning)
-        return self
+
+    def _batches_of(self, model, rows):
+        cut = rows_of_batch(self._floats_per_row(model))
+        return model, Batches(self._modelled(rows.X), rows.weight, units=self._units, rows=cut)
+
+    def _after_rows(self, rows):
+        if rows.weight is not None and not rows.weight.any():
+            return
+        moments = self._moments(Batches(rows.X, rows.weight))
+        fixed = np.setdiff1d(np.arange(rows.X.shape[1]), self._features)
+        differs = moments.entries[fixed] > 0
+        differs &= (moments.variance[fixed] > 0) | (moments.mean[fixed] != self._available_mean[fixed])
+        if differs.any():
+            column = self._column_name(int(fixed[np.argmax(differs)]))
+            self._warn(
+                f"{column} was constant, or had no entries, in the rows that chose the model, and is no "
+                "part of it, but now it varies. Begin a new stream for it to be imputed from the others.",
+                UserWarning,
+            )
+        self._fitted_to = self._fitted_to.joined(moments)
+        self.missing_fraction_ = np.maximum(1.0 - self._fitted_to.entries / self._fitted_to.weight, 0.0)
 
     def _choose_features(self, moments):
         """Which features are modelled: those that vary."""
@@ -380,7 +463,16 @@ class EMImputer(TransformerMixin, EMMixin):
         """The features that vary; without a copy where all do."""
         return X if len(self._features) == X.shape[1] else X[:, self._features]
 
-    def _plan(self, Z, weight, rng, ridge):
+    def _data(self, X, sample_weight, *, fit):
+        """Rows to fit, or to compare with those of the fit."""
+
+        def read(X, weight, first):
+            X = self._read(X, reset=fit and first is not False)
+            return X, self._check_weight(weight, X, of_all=first is None)
+
+        return read_data(read, X, sample_weight)
+
+    def _plan(self, data, rng, ridge):
         """How to fit the features that vary, in the user's units."""
         moments, features, K = self._fitted_to, self._features, self.n_components
         family = gaussian_family(
@@ -390,11 +482,11 @@ class EMImputer(TransformerMixin, EMMixin):
         model = LatentModel(MixtureWeights(), family)
         ways = self._way_of_one if K == 1 else self._ways_of_many
         unit = unit_of(moments.weight, moments.n_rows)
-        starts, ground = ways(model, Z, weight, units, unit, rng)
+        starts, ground = ways(model, data, units, unit, rng)
 
         def some():
-            few, counts = draw_evenly(len(Z), weight, RATE_ROWS, rng)
-            return self._batches(Z[few], counts, model=model, units=units, n_threads=1)
+            few, counts = draw_from(data, moments, RATE_ROWS, rng)
+            return self._cut(Batches(data.take(few), counts), model, units, n_threads=1)
 
         entries = moments.entries[features]
         return Plan(
@@ -403,56 +495,57 @@ class EMImputer(TransformerMixin, EMMixin):
             starts,
             **ground,
             size=entries.sum(),
+            n_rows=data.n_rows,
             log_volume=entries @ np.log(units.scale),
             unit=unit,
             some=some,
-            raised=partial(self._plan, Z, weight, rng),
+            raised=partial(self._plan, data, rng),
         )
 
-    def _way_of_one(self, model, Z, weight, units, unit, rng):
+    def _way_of_one(self, model, data, units, unit, rng):
         """The one sensible start of one component, and the data."""
 
         def from_some():  # from the entries that are there
-            positions, counts = draw_evenly(len(Z), weight, SAMPLE_ROWS, rng)
-            rows = Batch(np.ascontiguousarray(in_units(Z[positions], units).T), counts)
+            positions, counts = draw_from(data, self._fitted_to, SAMPLE_ROWS, rng)
+            rows = Batch(np.ascontiguousarray(in_units(data.take(positions), units).T), counts)
             return model.start(rows, counts[None, :])
 
-        standard = model.family.standard(1, Z.shape[1])
+        standard = model.family.standard(1, data.n_features)
         make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
-        return [Start("all", make)], {"data": self._data_of_one(model, Z, weight, units), "part": None}
+        return [Start("all", make)], {"data": self._data_of_one(model, data, units), "part": None}
 
-    def _data_of_one(self, model, Z, weight, units):
+    def _data_of_one(self, model, data, units):
         """Data for one component, of which points do as well as rows."""
-        points = sigma_points(Z, weight, units)
+        points = sigma_points(data, units)
         if points is None:
-            return self._batches(Z, weight, model=model, units=units)
+            return self._cut(data, model, units)
         n_threads = effective_n_jobs(self.n_jobs)
         return Batches(*points, floats_per_row=self._floats_per_row(model), n_threads=n_threads)
 
-    def _ways_of_many(self, model, Z, weight, units, unit, rng):
+    def _ways_of_many(self, model, data, units, unit, rng):
         """Starts for the race, and what a plan says of the data and the part of them to race on."""
-        size = max(SAMPLE_ROWS, 10 * self.n_components * model.family.size(Z.shape[1]))
-        sample = Sample.of(Z, weight, units, draw_evenly(len(Z), weight, size, rng))
-        self._check_distinct_rows(self._fitted_to.n_rows, sample)
+        size = max(SAMPLE_ROWS, 10 * self.n_components * model.family.size(data.n_features))
+        moments = self._fitted_to
+        drawn = draw_from(data, moments, size, rng)
+        sample = Sample.of(data.take(drawn[0]), units, drawn, moments.n_rows)
+        self._check_distinct_rows(moments.n_rows, sample)
         make = GaussianStarts(model, self.n_components, sample)
         starts = portfolio(make.start, kinds_for("auto", model.family), self.n_init, rng)
-        everything = partial(Batches, Z, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
-        data, part = ground(sample, starts, everything, floats_per_row=self._floats_per_row(model))
-        again = worst_explained(model, sample.batch, data, part, unit, rng)
-        share = sample.counts.sum() / self._fitted_to.weight
+        everything = partial(data.recut, units=units, n_threads=effective_n_jobs(self.n_jobs))
+        whole, part = ground(sample, starts, everything, floats_per_row=self._floats_per_row(model))
+        again = worst_explained(model, sample.batch, whole, part, unit, rng)
+        share = sample.counts.sum() / moments.weight
         part_is = {"part": part, "part_unit": sample.unit, "part_share": share}
-        return starts, {"data": data, "again": again, **part_is}
+        return starts, {"data": whole, "again": again, **part_is}
 
     def _floats_per_row(self, model):
         return model.family.floats_per_row(self.n_components, len(self._features))
 
-    def _batches(self, Z, weight=None, *, model=None, units=None, n_threads=None):
+    def _cut(self, data, model, units, n_threads=None):
         """Rows of the modelled features, in the user's units, as data for the engine."""
-        return Batches(
-            Z,
-            weight,
-            floats_per_row=self._floats_per_row(self._model if model is None else model),
-            units=self._units if units is None else units,
+        return data.recut(
+            floats_per_row=self._floats_per_row(model),
+            units=units,
             n_threads=effective_n_jobs(self.n_jobs) if n_threads is None else n_threads,
         )
 
@@ -481,6 +574,7 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _fit_nothing(self):
         """The fit where no feature varies."""
+        self._forget_stream()
         plan = Plan(None, Affine(np.empty(0), np.empty(0)), [], None, None, size=1.0, log_volume=0.0)
         best = EMResult(None, 0.0, 0.0, True, n_iter=0, gap=0.0, history=(0.0,), extrapolated=(False,))
         self._take(None, LatentPair(np.ones(1), None), plan.units)
@@ -648,11 +742,12 @@ class EMImputer(TransformerMixin, EMMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d), or pieces of it
+            Of pieces each is imputed when it is asked for.
 
         Returns
         -------
-        X_imputed : ndarray of shape (n, d_out)
+        X_imputed : ndarray of shape (n, d_out), or an iterable of such
             X without missing entries; what is observed is as it was. Features without entries at fit are
             left out unless `keep_empty_features`; with `add_indicator` its columns come last.
         """
@@ -779,16 +874,17 @@ class EMImputer(TransformerMixin, EMMixin):
         lower, upper = self._of_cells(X, limits_of, shape=(2,)).T
         return self._without_empty(self._fill(X, lower)), self._without_empty(self._fill(X, upper))
 
+    @piece_by_piece()
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Log-density of what is observed of each row.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d), or pieces of it
 
         Returns
         -------
-        log_density : ndarray of shape (n,)
+        log_density : ndarray of shape (n,), or an iterable of such
             In nats, with respect to the units of X; 0 for a row without entries. Features that were constant
             or empty at fit do not count.
         """
@@ -816,13 +912,23 @@ class EMImputer(TransformerMixin, EMMixin):
             If nothing is observed.
         """
         check_is_fitted(self)
-        Z = self._modelled(self._read(X, reset=False))
-        weight = self._check_weight(sample_weight, Z)
-        weight = np.ones(len(Z)) if weight is None else weight
-        n_entries = weight @ np.count_nonzero(~np.isnan(Z), axis=1)
-        if not n_entries and len(self._features):
+        data = self._data(X, sample_weight, fit=False)
+        if not len(self._features):
+            return 0.0
+        weights, family = self._params
+        completion, log_scale = self._model.family.completion(family), np.log(self._units.scale)
+
+        def of_batch(batch):
+            there = ~np.isnan(batch.x)
+            log_density = self._model.latent.resp(weights, completion(batch).log_prob)[1] - log_scale @ there
+            return batch.sum(log_density), batch.sum(np.count_nonzero(there, axis=0))
+
+        with one_blas_thread():
+            modelled = self._cut(data.recut(columns=self._features), self._model, self._units)
+            total, n_entries = modelled.sum(of_batch)
+        if not n_entries:
             raise ValueError("Every entry of X is missing: there is nothing to score.")
-        return float(weight @ self._log_density(Z) / (n_entries or 1.0))
+        return float(total / n_entries)
 
     @overload
     def sample(
@@ -927,7 +1033,7 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _was_fitted_to(self, rows, weight):
         """Whether these are the rows and weights of the fit, as far as their moments tell."""
-        moments, expected = self._moments(rows, weight), self._fitted_to
+        moments, expected = self._moments(Batches(rows, weight)), self._fitted_to
         if len(moments.entries) != len(expected.entries):
             return False
         slack = 1e-6 * np.sqrt(expected.variance) + 1e-9 * np.abs(expected.mean)
@@ -974,7 +1080,7 @@ class EMImputer(TransformerMixin, EMMixin):
             return function(done, resp, log_density, np.ascontiguousarray(np.isnan(batch.x).T))
 
         with one_blas_thread():
-            return list(self._batches(Z).map(of_batch))
+            return list(self._cut(Batches(Z), self._model, self._units).map(of_batch))
 
     def _of_cells(self, X, reduce, shape=()):
         """``reduce(weights, means, variances)`` of the missing entries, row by row, (cells, *shape).
@@ -1015,6 +1121,10 @@ class EMImputer(TransformerMixin, EMMixin):
         tags.input_tags.allow_nan = _is_nan(self.missing_values)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+# Around what scikit-learn's set_output has made of it: frames are made piece by piece.
+EMImputer.transform = piece_by_piece()(EMImputer.transform)  # type: ignore[method-assign]
 
 
 def _is_nan(marker):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from emlearn._input.tables import CHUNK_ROWS
-
 # With more features than this, a full covariance from no more rows than features is worth a warning.
 FEW_FEATURES = 10
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
@@ -16,7 +14,7 @@ MOST_COLUMNS, MOST_PAIRS = 10, 5
 TAKES_PART = 1e-3
 
 
-def complaints_of_columns(imputer, X, weight):
+def complaints_of_columns(imputer, data):
     """Complaints of columns without entries, of constant ones, and of pairs that no row has both of."""
     empty = imputer._empty
     constant = np.setdiff1d(np.flatnonzero(~empty), imputer._features)
@@ -28,7 +26,7 @@ def complaints_of_columns(imputer, X, weight):
         listed = _listed(imputer, constant)
         yield f"X has {listed} constant: filled with that value, of no use for the others."
     if len(imputer._features) and imputer._model.family.has_correlations:
-        yield from _of_strangers(imputer, X, weight)
+        yield from _of_strangers(imputer, data)
 
 
 def of_raised_ridge(imputer, covariances, ridge):
@@ -55,19 +53,13 @@ def of_few_rows(imputer, family):
         )
 
 
-def _of_strangers(imputer, X, weight):
+def _of_strangers(imputer, data):
     """Complaints of features that no row has both of."""
     features, moments = imputer._features, imputer._fitted_to
     entries = moments.entries[features]
     if len(entries) < 2 or np.sort(entries)[:2].sum() > moments.weight:
         return  # the rarest two must meet
-    together = 0.0
-    for start in range(0, len(X), CHUNK_ROWS):
-        seen = ~np.isnan(X[start : start + CHUNK_ROWS][:, features])
-        if weight is not None:
-            seen = seen[weight[start : start + CHUNK_ROWS] > 0]
-        together = together + seen.T.astype(np.float32) @ seen.astype(np.float32)
-    pairs = np.argwhere(np.triu(together == 0))
+    pairs = np.argwhere(np.triu(data.recut(columns=features).sum(_seen_together) == 0))
     if len(pairs):
         named = [" and ".join(imputer._column_name(features[j]) for j in pair) for pair in pairs[:MOST_PAIRS]]
         more = f" and {len(pairs) - MOST_PAIRS} more pairs" if pairs[MOST_PAIRS:].size else ""
@@ -75,6 +67,14 @@ def _of_strangers(imputer, X, weight):
             f"No row has both {'; '.join(named)}{more}: their correlation cannot be learnt but through "
             "other features and the ridge."
         )
+
+
+def _seen_together(batch):
+    """In how many rows with weight features are observed in pairs, (d, d)."""
+    seen = ~np.isnan(batch.x)
+    if batch.weight is not None:
+        seen = seen[:, batch.weight > 0]
+    return seen.astype(np.float32) @ seen.T.astype(np.float32)
 
 
 def _listed(imputer, columns):

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import helmert
 
-from emlearn._sample import in_units
 from emlearn.families.patterns import group_columns
 
 CHUNK_ROWS = 65_536
@@ -25,14 +24,13 @@ WORTH = 1.5
 WORTH_OF_ALL = 0.8
 
 
-def sigma_points(X, weight, units):
+def sigma_points(data, units):
     """Weighted rows with the same moments, pattern by pattern; None where there would not be many fewer.
 
     Parameters
     ----------
-    X : ndarray of shape (n, d)
+    data : Data
         Rows in the user's units, NaN where an entry is missing.
-    weight : ndarray of shape (n,) or None
     units : Affine
         The engine's units.
 
@@ -43,17 +41,21 @@ def sigma_points(X, weight, units):
     weight : ndarray of shape (m,)
     """
     parts, n_left, n_seen = [], 0, 0
-    for start in range(0, len(X), CHUNK_ROWS):
-        chunk = slice(start, start + CHUNK_ROWS)
-        rows = in_units(X[chunk], units)
-        patterns = _Patterns.of(rows, np.ones(len(rows)) if weight is None else weight[chunk])
-        n_left += patterns.n_left
-        n_seen += len(rows)
+    for n_here, n_rows, points in data.recut(units=units, rows=CHUNK_ROWS).map(_summed_up):
+        n_left += n_here
+        n_seen += n_rows
         if n_left > WORTH_OF_ALL * n_seen:
             return None
-        parts.append(patterns.sum_up())
+        parts.append(points)
     rows, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     return _Patterns.of(rows, weight).sum_up() if len(parts) > 1 else (rows, weight)
+
+
+def _summed_up(batch):
+    """About how many rows and points a batch comes to, how many rows it has, and the rows and points."""
+    rows = np.ascontiguousarray(batch.x.T)
+    patterns = _Patterns.of(rows, np.ones(len(rows)) if batch.weight is None else batch.weight)
+    return patterns.n_left, len(rows), patterns.sum_up()
 
 
 class _Patterns(NamedTuple):

@@ -73,7 +73,7 @@ class Far(NamedTuple):
 
     @property
     def is_tiny(self) -> bool:
-        """Whether transitions have powers: those of products may differ by one more and still matter."""
+        """Whether transitions have powers, so that those of products may differ by one more."""
         return bool(((self.exponent > -np.inf) & (self.exponent < 0)).any())
 
 
@@ -125,10 +125,10 @@ def forward(
     Otherwise a step that would flush a state that is possible is done again in numbers of any size, and so are
     those after it, up to one at whose end all is in range of ordinary numbers. A number is mantissa · 2^(512 ·
     power), the mantissa from 2^-256 up to 2^256, each state with a power of its own. A sum of products takes
-    the largest power among its terms; mantissas of products are within 2^±512, so that terms of a power three
-    or more below that are below the largest term by a factor of 2^-512, and left out. So every filtered
-    probability has the relative error of the same sum in ordinary numbers, however small it is: nothing is
-    lost, and there is no bound to keep.
+    the largest power among its terms; terms of a power three or more below it are below the largest by a factor
+    of 2^-512 at least (mantissas of products are within 2^±512), and left out. So every filtered probability
+    has the relative error of the same sum in ordinary numbers, however small it is: nothing is lost, and there
+    is no bound to keep.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def forward(
     beyond = np.zeros(n_active[0], dtype=bool)
     keep = zeros != Zeros.NONE
     for t, n in enumerate(n_active):
-        before = np.arange(here - n_active[t - 1], here)[:n] if t > 0 else np.empty(0, dtype=np.intp)
+        before = np.arange(here - n_active[t - 1], here)[:n] if t > 0 else None
         mixed = np.repeat(start[:, None], n, axis=1) if t == 0 else transition.T @ filtered[:, before]
         columns = slice(here, here + n)
         with np.errstate(over="ignore", invalid="ignore"):  # of lanes whose columns hold mantissas
@@ -175,7 +175,7 @@ def forward(
         if again.any():
             far = Far.of(transition, len(scale)) if far is None else far
             lanes = np.flatnonzero(again)
-            if t == 0:
+            if before is None:
                 m, m_power = _tidy(mixed[:, lanes], 0.0)
             else:
                 u, power = _column(filtered, far, before[lanes])
@@ -229,11 +229,11 @@ def _far_observe(
     shift[columns] = np.where(possible, shift[columns] + (top * LOG_RADIX[0] + top * LOG_RADIX[1]), -np.inf)
     u, power = _tidy(u / np.where(possible, total, 1.0), power - top)
     numbers = u * _unit(power)
-    beyond: NDArray[np.bool_] = np.logical_and(keep, ((u > 0) & (numbers < FLUSH)).any(axis=0))
+    beyond = keep & ((u > 0) & (numbers < FLUSH)).any(axis=0)
     filtered[:, columns] = np.where(beyond, u, np.where(numbers < FLUSH, 0.0, numbers))
     far.power[columns, : len(m)] = np.where(beyond, power, 0.0).T
     far.columns[columns] = 1
-    return beyond
+    return np.asarray(beyond)
 
 
 def backward(

@@ -12,15 +12,17 @@ from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._input.pieces import piece_by_piece, read_data
+from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, near_spread, unit_of
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, unit_of
 from emlearn._sklearn_compat import _fit_context, with_callbacks
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.latent import MixtureWeights
 
 
-class MixtureOfRows(DensityMixin, EMMixin):
+class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     """Shell of mixtures of Gaussians. A subclass says what is fitted, from where, and what is published."""
 
     # -- fit ---------------------------------------------------------------------------------------------
@@ -33,12 +35,14 @@ class MixtureOfRows(DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d), or pieces of it
             Rows are observations; NaN is a missing entry. A memory-mapped array of floats is read batch by
-            batch.
+            batch. Pieces are arrays, or pairs (rows, weights), of what can be read again and again: a list, an
+            object whose ``__iter__`` starts afresh, as of `emlearn.em.from_parquet`, or a function that
+            returns a new iterator.
         y : Ignored
             Present for pipelines.
-        sample_weight : array-like of shape (n,), default=None
+        sample_weight : array-like of shape (n,), or pieces of it, default=None
             How often each row counts.
 
         Returns
@@ -50,60 +54,121 @@ class MixtureOfRows(DensityMixin, EMMixin):
         ------
         ValueError
             If X has infinite entries, a column of NaN, or fewer distinct rows than components, or a parameter,
-            starting value or weight is not a legal one.
+            starting value or weight is not a legal one, or pieces cannot be read again.
         """
         self._check_ways()
-        X = self._check_X(X, reset=True)
-        return self._fit(self._plan(X, self._check_weight(sample_weight, X)), X, y)
+        return self._fit(self._plan(self._data(X, sample_weight)), X, y)
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from more rows of a stream.
+
+        The first rows are kept, and a race is run on them again whenever they are twice as many, until there
+        are 5000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
+        (Cappé & Moulines, 2009), in the units and within the bounds that the last race has chosen. After `fit`
+        it goes on from there. Predictions and scores are of the model as it stands after each call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations; NaN is a missing entry. The first batch must hold at least as many distinct
+            rows as there are components, and two.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : object
+            The estimator. `n_rows_seen_` says how many rows it has seen; what only a fit can tell, as
+            `converged_` and `lower_bound_`, is of the last race, and absent once rows are seen but once.
+
+        Raises
+        ------
+        ValueError
+            If the first batch is too small, a later one has other features, or an entry, a weight or a
+            parameter is not a legal one. The estimator is then as it was before.
+
+        See Also
+        --------
+        emlearn.em.fit_em_online : The same for models of your own.
+        """
+        self._check_ways()
+        self._check_stream()
+        X = self._check_X(X, reset=self._begins)
+        return self._take_in(Rows(X, weight=self._check_weight(sample_weight, X, of_all=self._begins)))
+
+    def _fit_to(self, rows):
+        self._dtype = rows.X.dtype
+        self._fit(self._plan(Batches(rows.X, rows.weight)), rows.X, None)
+
+    def _batches_of(self, model, rows):
+        floats_per_row = model.family.floats_per_row(self.n_components, rows.X.shape[1])
+        cut = rows_of_batch(floats_per_row)
+        return model, Batches(rows.X, rows.weight, units=self._units, rows=cut)
 
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.intp]:
         """Fit the mixture and return the most probable component of each row, (n,)."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def _plan(self, X, weight):
-        d = X.shape[1]
+    def _data(self, X, sample_weight, *, fit=True):
+        """What is fitted, or looked at after a fit."""
+
+        def read(X, weight, first):
+            X = self._check_X(X, reset=fit and first is not False)
+            if fit and first is not False:
+                self._dtype = X.dtype
+            return X, self._check_weight(weight, X, of_all=first is None)
+
+        return read_data(read, X, sample_weight)
+
+    def _plan(self, data):
+        d = data.n_features
         family = self._family()
-        moments = self._moments(X, weight)
+        moments = self._moments(data)
         if not moments.entries.all():
             column = self._column_name(int(np.argmin(moments.entries)))
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         rng = check_random_state(self.random_state)
         size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
-        positions, counts = drawn = draw_evenly(len(X), weight, size, rng)
-        near = near_spread(X[positions], counts)
+        positions, counts = drawn = draw_from(data, moments, size, rng)
+        rows = data.take(positions)
+        near = near_spread(rows, counts)
         units, _ = self._choose_units(moments, family, near)
-        self._look_at_spread(X, weight, moments, near)
-        sample = Sample.of(X, weight, units, drawn)
+        self._look_at_spread(rows, counts, data, moments, near)
+        sample = Sample.of(rows, units, drawn, moments.n_rows)
         if self._needs_distinct_rows:
             self._check_distinct_rows(moments.n_rows, sample)
         family = self._bound(
             family, sample.batch, np.nanmax(sample.rows, axis=0), len(sample.rows), sample.size
         )
         sample = self._part_of(sample, moments.weight)
-        everything = partial(Batches, X, weight, units=units, n_threads=effective_n_jobs(self.n_jobs))
+        everything = partial(data.recut, units=units, n_threads=effective_n_jobs(self.n_jobs))
         cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
         model = self._model_of(family, moments, units, partial(everything, **cut))
         if self._continues:
             starts = self._warm_start(model, units, self._fits_last(model, d))
         else:
-            starts = self._starts(model, sample, X, weight, units, rng)
-        data, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
+            starts = self._starts(model, sample, data, units, rng)
+        whole, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
         log_volume = moments.entries @ np.log(units.scale)
         unit = unit_of(moments.weight, moments.n_rows)
-        self._dtype = X.dtype
         return Plan(
             model,
             units,
             starts,
-            data,
+            whole,
             part,
             size=moments.weight,
             log_volume=log_volume,
+            n_rows=data.n_rows,
             n_observed=len(sample.rows),
             unit=unit,
             part_unit=sample.unit,
             part_share=sample.counts.sum() / moments.weight,
-            again=worst_explained(model, sample.batch, data, part, unit, rng) if self._is_alike else None,
+            again=worst_explained(model, sample.batch, whole, part, unit, rng) if self._is_alike else None,
             exchangeable=self._is_alike and not (self._continues or self._gives_order),
         )
 
@@ -115,7 +180,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         """The family of the components, before it knows any data."""
         raise NotImplementedError
 
-    def _look_at_spread(self, X, weight, moments, near):
+    def _look_at_spread(self, rows, counts, data, moments, near):
         """See whether values lie far from those that are close together, of standard deviations ``near``."""
 
     def _model_of(self, family, moments, units, everything):
@@ -131,7 +196,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         """Whether the user's starting values tell which component is which."""
         raise NotImplementedError
 
-    def _starts(self, model, sample, X, weight, units, rng):
+    def _starts(self, model, sample, data, units, rng):
         """Starts in the engine's units, as many as may be tried."""
         raise NotImplementedError
 
@@ -161,75 +226,81 @@ class MixtureOfRows(DensityMixin, EMMixin):
     def _map_rows(self, X, of_parameters):
         """What the function ``of_parameters(params)`` gives of each batch, gathered over the rows of X."""
         check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        batches = Batches(
-            X,
-            floats_per_row=self._model.family.floats_per_row(self._n_fitted, X.shape[1]),
+        data = self._cut(Batches(self._check_X(X, reset=False)))
+        with one_blas_thread():
+            return np.concatenate(list(data.map(of_parameters(self._params))))
+
+    def _cut(self, data):
+        """Data in the engine's units, cut as the model likes them."""
+        return data.recut(
+            floats_per_row=self._model.family.floats_per_row(self._n_fitted, data.n_features),
             units=self._units,
             n_threads=effective_n_jobs(self.n_jobs),
         )
-        with one_blas_thread():
-            return np.concatenate(list(batches.map(of_parameters(self._params))))
 
+    @piece_by_piece()
     def predict(self, X: Any) -> NDArray[np.intp]:
         """Most probable component of each row.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d), or pieces of it
 
         Returns
         -------
-        labels : ndarray of int of shape (n,)
+        labels : ndarray of int of shape (n,), or an iterable of such
+            Of pieces those of each, made when they are asked for.
         """
         return self._map_rows(X, self._resp_of_rows).argmax(axis=1)
 
+    @piece_by_piece()
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Responsibilities: posterior probability of each component.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d), or pieces of it
 
         Returns
         -------
-        resp : ndarray of shape (n, K)
-            Rows sum to 1.
+        resp : ndarray of shape (n, K), or an iterable of such
+            Rows sum to 1. Of pieces those of each, made when they are asked for.
         """
         return self._map_rows(X, self._resp_of_rows)
 
+    @piece_by_piece()
     def score_samples(self, X: Any) -> NDArray[np.float64]:
         """Log-density of each row.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d), or pieces of it
 
         Returns
         -------
-        log_density : ndarray of shape (n,)
-            In nats, with respect to the units of X.
+        log_density : ndarray of shape (n,), or an iterable of such
+            In nats, with respect to the units of X. Of pieces those of each, made when they are asked for.
         """
+        return self._map_rows(X, self._log_density_in_units)
 
-        def of_parameters(params):
-            log_scale = np.log(self._units.scale)
-            log_density = self._log_density_of(params)
+    def _log_density_in_units(self, params):
+        """Function of a batch that gives log-densities, (m,), in the user's units."""
+        log_scale = np.log(self._units.scale)
+        log_density = self._log_density_of(params)
 
-            def of_batch(batch):
-                complete = not np.isnan(batch.x.sum())  # a cheap first look
-                volume = log_scale.sum() if complete else log_scale @ ~np.isnan(batch.x)
-                return log_density(batch) - volume
+        def of_batch(batch):
+            complete = not np.isnan(batch.x.sum())  # a cheap first look
+            volume = log_scale.sum() if complete else log_scale @ ~np.isnan(batch.x)
+            return log_density(batch) - volume
 
-            return of_batch
-
-        return self._map_rows(X, of_parameters)
+        return of_batch
 
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log-density per row.
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
+        X : array-like of shape (n, d), or pieces of it
         y : Ignored
         sample_weight : array-like of shape (n,), default=None
             How often each row counts.
@@ -239,15 +310,27 @@ class MixtureOfRows(DensityMixin, EMMixin):
         score : float
             In nats.
         """
-        log_density = self.score_samples(X)
-        return float(np.average(log_density, weights=self._check_weight(sample_weight, log_density)))
+        total, weight = self._total_score(X, sample_weight)
+        return total / weight
 
     def _total_score(self, X, sample_weight):
-        log_density = self.score_samples(X)
-        weight = self._check_weight(sample_weight, log_density)
-        if weight is None:
-            return float(log_density.sum()), len(log_density)
-        return float(log_density @ weight), float(weight.sum())
+        """Weighted sum of the log-densities, and of the weights."""
+        return self._total(X, sample_weight, self._log_density_in_units)
+
+    def _total(self, X, sample_weight, of_parameters):
+        """Weighted sum of what ``of_parameters(params)`` gives of rows, (m,), and of the weights."""
+        check_is_fitted(self)
+        data = self._cut(self._data(X, sample_weight, fit=False))
+        of_rows = of_parameters(self._params)
+
+        def of_batch(batch):
+            return batch.sum(of_rows(batch)), batch.total_weight
+
+        with one_blas_thread():
+            total, weight = data.sum(of_batch)
+        if not weight:
+            raise ValueError("sample_weight is zero for every row: nothing is left to score.")
+        return float(total), float(weight)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

@@ -52,7 +52,7 @@ def kinds_for(init, family):
     return tuple(kind for kind in START_KINDS[init] if kind != "tied" or family.pooled is not None)
 
 
-def choose_starts(estimator, model, sample, X, weight, units, rng, *, into=None):
+def choose_starts(estimator, model, sample, data, units, rng, *, into=None):
     """Starts for the race, ``n_init`` at most; or one, where there is only one to make.
 
     Parameters
@@ -63,10 +63,8 @@ def choose_starts(estimator, model, sample, X, weight, units, rng, *, into=None)
         Mixture weights times Gaussians.
     sample : Sample
         Rows to start from.
-    X : ndarray of shape (n, d)
+    data : Data
         All rows, in the user's units.
-    weight : ndarray of shape (n,) or None
-        Their weights.
     units : Affine
         The engine's units.
     rng : RandomState
@@ -80,7 +78,7 @@ def choose_starts(estimator, model, sample, X, weight, units, rng, *, into=None)
     """
     K, n_init, init = estimator.n_components, estimator.n_init, estimator.init_params
     make = GaussianStarts(model, K, sample, into)
-    given = GivenParams.check(estimator, X.shape[1], units, model.family)
+    given = GivenParams.check(estimator, data.n_features, units, model.family)
     if K == 1 or given.is_complete:
         return [given.override(Start("given" if given.is_complete else "all", make.begin(make.everything)))]
     if given.means is not None:
@@ -89,13 +87,14 @@ def choose_starts(estimator, model, sample, X, weight, units, rng, *, into=None)
         kinds = kinds_for(init, model.family)
         return [given.override(start) for start in portfolio(make.start, kinds, n_init, rng)]
     if callable(init):
-        drawn = X[sample.positions]
+        drawn = data.take(sample.positions)
         batch = Batch(np.ascontiguousarray(in_units(drawn, units).T))
         every_resp = [resp_of(init(drawn.copy(), K, rng), K, len(drawn)) for _ in range(n_init)]
         counts = sample.counts
     else:
-        batch = Batch(np.ascontiguousarray(in_units(X, units).T))
-        every_resp = [resp_of(init, K, len(X))]
+        every_resp = [resp_of(init, K, data.n_rows)]
+        batch = Batch(np.ascontiguousarray(in_units(data.take(np.arange(data.n_rows)), units).T))
+        weight = data.weights()
         counts = 1.0 if weight is None else weight
     start = model.start if into is None else into
     return [given.override(Start("given", partial(start, batch, resp * counts))) for resp in every_resp]

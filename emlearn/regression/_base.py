@@ -18,9 +18,10 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import as_one_column, read_array
+from emlearn._input.pieces import comes_in_pieces, each_piece, gathered, piece_by_piece, read_data
 from emlearn._input.sequences import read_groups
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_evenly, ground, portfolio, unit_of
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
@@ -120,8 +121,11 @@ class _RegressionMixture(EMMixin):
 
         Parameters
         ----------
-        X : array-like of shape (n, d)
-            Rows are observations. A memory-mapped array of floats is read batch by batch.
+        X : array-like of shape (n, d), or pieces of it
+            Rows are observations. A memory-mapped array of floats is read batch by batch. Pieces are arrays, or
+            pairs (rows, weights), of what can be read again and again: a list, an object whose ``__iter__``
+            starts afresh, or a function that returns a new iterator. What stands beside X comes in pieces of
+            the same lengths, or is an array that is cut like X.
         y : array-like of shape (n,), or (n, 2)
             Response of each row, for a classifier its class. Two columns are numbers of successes and of
             failures, with ``family="binomial"``.
@@ -145,34 +149,50 @@ class _RegressionMixture(EMMixin):
             differ, there are fewer distinct rows than components, or a parameter is not a legal one.
         """
         self._check_ways()
-        X = self._check_X(X, reset=True, allow_nan=False)
-        columns = self._shared_columns(), self._gated_columns()
-        read_y = self._read_y(y, X, self._response, reset=True)
-        weight = self._check_weight(sample_weight, X)
-        return self._fit(self._plan(X, read_y, weight, groups, self._check_offset(offset, X), *columns), X, y)
+        return self._fit(self._plan(self._data(X, y, sample_weight, groups, offset), offset is not None), X, y)
 
-    def _plan(self, X, y, weight, groups, offset, shared, gated):
-        y, offset = _less_offset(y, offset, self._response)
-        lengths, order = (None, None) if groups is None else self._read_groups(groups, X, weight, gated)
-        table = self._table(X, y, offset, order, self.fit_intercept)
-        if weight is not None and order is not None:
-            weight = weight[order]
-        units, moments = self._units_of(table, weight, X.shape[1])
-        of_table = self._affine(units, table)
+    def _data(self, X, y, sample_weight, groups, offset):
+        """Design, responses and offsets, side by side; rows of a group together, as a sequence."""
+        if comes_in_pieces(X):
+            if groups is not None:
+                raise ValueError("groups may have rows in several pieces of X: give X as one array with them.")
+            self._see_targets(y)
+
+        def read(X, weight, y, offset, first):
+            X = self._check_X(X, reset=first is not False, allow_nan=False)
+            self._shared_columns()  # refused before any work is done
+            gated = self._gated_columns()
+            y = self._read_y(y, X, self._response, reset=first is None)
+            weight = self._check_weight(weight, X, of_all=first is None)
+            y, offset = _less_offset(y, self._check_offset(offset, X), self._response)
+            lengths, order = (None, None) if groups is None else self._read_groups(groups, X, weight, gated)
+            if weight is not None and order is not None:
+                weight = weight[order]
+            return self._table(X, y, offset, order, self.fit_intercept), weight, lengths
+
+        return read_data(read, X, sample_weight, y, offset)
+
+    def _see_targets(self, y):
+        """Learn of the responses what one piece of them cannot tell."""
+
+    def _plan(self, data, has_offset):
+        shared, gated = self._shared_columns(), self._gated_columns()
+        units, moments = self._units_of(data)
+        of_table = self._affine(units, data.n_features)
         latent = self._choose_latent(gated, units, moments)
-        latent = latent if lengths is None else Grouped(latent)
-        model = LatentModel(latent, self._choose_family(shared, units, offset is not None))
+        latent = latent if data.lengths is None else Grouped(latent)
+        has_offset = has_offset and not self._response.has_dispersion
+        model = LatentModel(latent, self._choose_family(shared, units, has_offset))
         rng = check_random_state(self.random_state)
-        sample = self._sample(table, weight, lengths, of_table, rng)
-        self._check_rows(moments.n_rows, sample, lengths)
+        sample = self._sample(data, moments, of_table, rng)
+        self._check_rows(moments.n_rows, sample)
         share = 1.0 if sample.is_whole else sample.weight.sum() / moments.weight
         part_model = self._for_share(model, share)
-        floats_per_row = model.family.floats_per_row(self.n_components, table.shape[1])
+        floats_per_row = model.family.floats_per_row(self.n_components, data.n_features)
         floats_per_row += latent.floats_per_row(self.n_components)
         starts = self._starts(part_model, units, sample, floats_per_row, rng)
-        n_threads = effective_n_jobs(self.n_jobs)
-        everything = partial(Batches, table, weight, lengths=lengths, units=of_table, n_threads=n_threads)
-        data, part = ground(
+        everything = partial(data.recut, units=of_table, n_threads=effective_n_jobs(self.n_jobs))
+        whole, part = ground(
             sample, starts, everything, merged=self.assignment != "sampled", floats_per_row=floats_per_row
         )
         unit = unit_of(moments.weight, moments.n_rows)
@@ -180,15 +200,16 @@ class _RegressionMixture(EMMixin):
             model,
             units,
             starts,
-            data,
+            whole,
             part,
             size=moments.weight,
             log_volume=moments.weight * np.log(units.scale[-1]),
+            n_rows=data.n_rows,
             n_observed=moments.n_rows,
             unit=unit,
             part_unit=sample.unit,
             part_share=sample.weight.sum() / moments.weight,
-            again=worst_explained(model, sample.batch, data, part, unit, rng),
+            again=worst_explained(model, sample.batch, whole, part, unit, rng),
             exchangeable=not self._continues,
             part_model=part_model,
         )
@@ -288,9 +309,9 @@ class _RegressionMixture(EMMixin):
         others = [part for part in (y, offset) if part is not None]
         return SideBySide(*constant, X, *others, order=order)
 
-    def _units_of(self, table, weight, d):
+    def _units_of(self, data):
         """Units of the columns of the design and of the response, and the moments of all columns."""
-        moments = self._moments(table, weight)
+        moments, d = self._moments(data), self.n_features_in_
         mean, variance = moments.mean, moments.variance
         if not self.fit_intercept:  # about 0: a shift would be an intercept
             mean, variance = np.zeros_like(mean), variance + mean**2
@@ -311,9 +332,9 @@ class _RegressionMixture(EMMixin):
         return Affine(np.r_[[0.0] * first, shift, shift_y], np.r_[[1.0] * first, scale, scale_y]), moments
 
     @staticmethod
-    def _affine(units, table):
+    def _affine(units, n_columns):
         """Units of all columns of a table: an offset is measured as the response is, counts have no units."""
-        more = table.shape[1] - len(units.shift)
+        more = n_columns - len(units.shift)
         if more < 0:
             return Affine(units.shift[:-1], units.scale[:-1])
         return Affine(np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])])
@@ -332,15 +353,16 @@ class _RegressionMixture(EMMixin):
             **self._of_noise(),
         )
 
-    def _sample(self, table, weight, lengths, units, rng):
+    def _sample(self, data, moments, units, rng):
         """Rows to start from."""
-        size = max(SAMPLE_ROWS, 10 * self.n_components * table.shape[1])
-        if lengths is None:
-            return Sample.of(table, weight, units, draw_evenly(len(table), weight, size, rng))
-        return GroupedSample.of_groups(table, weight, lengths, units, size, 10 * self.n_components, rng)
+        size = max(SAMPLE_ROWS, 10 * self.n_components * data.n_features)
+        if data.lengths is None:
+            drawn = draw_from(data, moments, size, rng)
+            return Sample.of(data.take(drawn[0]), units, drawn, moments.n_rows)
+        return GroupedSample.of_groups(data, units, size, 10 * self.n_components, rng)
 
-    def _check_rows(self, n_rows, sample, lengths):
-        if lengths is None:
+    def _check_rows(self, n_rows, sample):
+        if not isinstance(sample, GroupedSample):
             self._check_distinct_rows(n_rows, sample)
         elif len(sample.lengths) < self.n_components:
             raise ValueError(
@@ -400,7 +422,7 @@ class _RegressionMixture(EMMixin):
 
     def _divergence(self, other):
         # In units of the features' spread, which parameters by hand do not know.
-        units = self._units if hasattr(self, "converged_") else other._units
+        units = self._units if hasattr(self, "restarts_") else other._units
         if len(self._units.shift) != len(other._units.shift):
             raise ValueError(
                 f"fit_intercept is {self.fit_intercept} in one, {other.fit_intercept} in the other."
@@ -467,7 +489,7 @@ class _RegressionMixture(EMMixin):
         batches = Batches(
             table,
             floats_per_row=floats_per_row + family.floats_per_row(len(self.coef_), table.shape[1]),
-            units=self._affine(self._units, table),
+            units=self._affine(self._units, table.shape[1]),
             n_threads=effective_n_jobs(self.n_jobs),
         )
         with one_blas_thread():
@@ -497,6 +519,7 @@ class _RegressionMixture(EMMixin):
             offset=offset,
         )
 
+    @piece_by_piece("offset")
     def predict_components(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """Mean response of each component.
 
@@ -512,6 +535,7 @@ class _RegressionMixture(EMMixin):
         """
         return self._map_rows(X, self._means, offset=offset)
 
+    @piece_by_piece("y", "offset")
     def component_proba(
         self,
         X: Any,
@@ -578,6 +602,7 @@ class _RegressionMixture(EMMixin):
         log_weights = self._latent.log_weights(self._params.latent, batch)
         return np.broadcast_to(log_weights, (len(self.coef_), batch.x.shape[1]))
 
+    @piece_by_piece("y", "offset")
     def score_samples(
         self, X: Any, y: ArrayLike, *, groups: ArrayLike | None = None, offset: ArrayLike | None = None
     ) -> NDArray[np.float64]:
@@ -683,6 +708,13 @@ class _RegressionMixture(EMMixin):
 
     def _total(self, X, y, sample_weight, groups, offset):
         """Log-likelihood, total weight and entropy of the responsibilities."""
+        if comes_in_pieces(X):
+
+            def of_piece(rows, weight, y, offset):
+                return self._total(rows, y, weight, groups, offset)
+
+            parts = each_piece(of_piece, X, sample_weight, y, offset)
+            return tuple(map(sum, zip(*parts, strict=True)))
         weight = self._check_weight(sample_weight, X)
         resp, evidence, _ = self._posterior(X, y, weight, groups, offset)
         entropy = special.entr(resp).sum(axis=1)
@@ -752,6 +784,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         self, X: Any, return_std: Literal[True], *, offset: ArrayLike | None = None
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
+    @piece_by_piece("offset")
     def predict(
         self, X: Any, return_std: bool = False, *, offset: ArrayLike | None = None
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -786,6 +819,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         return self._map_rows(X, moments, offset=offset)
 
+    @piece_by_piece("y", "offset")
     def predict_proba(
         self,
         X: Any,
@@ -809,6 +843,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         """
         return self.component_proba(X, y, groups=groups, offset=offset)
 
+    @piece_by_piece("offset")
     def predict_quantiles(
         self, X: Any, q: ArrayLike, *, offset: ArrayLike | None = None
     ) -> NDArray[np.float64]:
@@ -859,6 +894,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             low, high = np.where(above, low, middle), np.where(above, middle, high)
         return high
 
+    @piece_by_piece("offset")
     def predict_interval(
         self, X: Any, coverage: float = 0.95, *, offset: ArrayLike | None = None
     ) -> NDArray[np.float64]:
@@ -899,8 +935,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         score : float
             Of two columns that of the shares of success, each counted by its number of trials.
         """
-        predicted = self.predict(X, offset=offset)
-        y = np.asarray(y)
+        predicted, y = gathered(self.predict(X, offset=offset)), np.asarray(gathered(y))
+        sample_weight = gathered(sample_weight)
         if y.ndim == 2 and y.shape[1] == 2:
             trials = y.sum(axis=1)
             sample_weight = trials if sample_weight is None else trials * np.asarray(sample_weight)

@@ -13,6 +13,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
 from emlearn._input.arrays import as_one_column, read_array
+from emlearn._input.pieces import gathered, piece_by_piece
 from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
 from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
@@ -613,15 +614,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
                 raise ValueError(f"Input y contains {what} in row {row}. Leave out rows without a class.")
         check_classification_targets(y)
         if reset:
-            classes = np.unique(y)
-            if len(classes) == 1:
-                raise ValueError(f"y has only one class, {classes.tolist()[0]!r}: a classifier needs two.")
-            if len(classes) > 2:
-                raise ValueError(
-                    "Only binary classification is supported. The type of the target is multiclass: y has "
-                    f"{len(classes)} classes. See OneVsRestClassifier."
-                )
-            self.classes_ = classes
+            self._learn_classes(np.unique(y))
         unknown = ~np.isin(y, self.classes_)
         if unknown.any():
             row = int(np.argmax(unknown))
@@ -629,9 +622,23 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             raise ValueError(f"y has the class {other!r} in row {row}; the classes of the fit are {known}.")
         return (y == self.classes_[1]).astype(np.float64)[:, None]
 
+    def _see_targets(self, y):
+        self._learn_classes(np.unique(gathered(y)))
+
+    def _learn_classes(self, classes):
+        if len(classes) == 1:
+            raise ValueError(f"y has only one class, {classes.tolist()[0]!r}: a classifier needs two.")
+        if len(classes) > 2:
+            raise ValueError(
+                "Only binary classification is supported. The type of the target is multiclass: y has "
+                f"{len(classes)} classes. See OneVsRestClassifier."
+            )
+        self.classes_ = classes
+
     def _of_response(self, y):
         return self.classes_[y.astype(np.intp)]
 
+    @piece_by_piece("offset")
     def predict_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
         """Probability of each class.
 
@@ -649,6 +656,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         second = self._mixture_mean(X, offset)
         return np.column_stack([1.0 - second, second])
 
+    @piece_by_piece("offset")
     def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """The more probable class.
 
@@ -680,7 +688,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         -------
         score : float
         """
-        return float(accuracy_score(y, self.predict(X, offset=offset), sample_weight=sample_weight))
+        predicted = gathered(self.predict(X, offset=offset))
+        return float(accuracy_score(gathered(y), predicted, sample_weight=gathered(sample_weight)))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

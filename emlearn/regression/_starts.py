@@ -22,7 +22,7 @@ from emlearn.families import RegressionParams
 from emlearn.latent.grouped import lanes_of
 
 # Kinds by turns.
-PORTFOLIO = ("random", "residual", "elemental", "random", "annealed", "elemental")
+PORTFOLIO = ("random", "residual", "elemental", "kmeans", "annealed", "elemental")
 # Experts differ in where they are, too.
 GATED_PORTFOLIO = ("random", "kmeans", "elemental", "regions", "residual", "elemental", "annealed")
 # Shares of all weight that each cut between bands of residuals may move by, in bands.
@@ -39,16 +39,13 @@ class GroupedSample(Sample):
     lengths: np.ndarray  # (n_groups,) rows of each group, in order
 
     @classmethod
-    def of_groups(cls, table, weight, lengths, units, size, least, rng):
-        """The groups of the table if they have no more than ``size`` rows, else an even part of them.
+    def of_groups(cls, data, units, size, least, rng):
+        """The groups of the data if they have no more than ``size`` rows, else an even part of them.
 
         Parameters
         ----------
-        table : array-like of shape (n, d)
-            Rows, those of each group together.
-        weight : ndarray of shape (n,) or None
-            Positive.
-        lengths : ndarray of int of shape (n_groups,)
+        data : Data
+            Rows, those of each group together, as a sequence; weights are positive.
         units : Affine
         size : int
         least : int
@@ -59,14 +56,15 @@ class GroupedSample(Sample):
         -------
         sample : GroupedSample
         """
+        n, weight, lengths = data.n_rows, data.weights(), data.lengths
         first = np.cumsum(lengths) - lengths
         there = np.arange(len(lengths))
-        if len(table) > size:
-            there, _ = draw_evenly(len(lengths), None, max(size * len(lengths) // len(table), least), rng)
+        if n > size:
+            there, _ = draw_evenly(len(lengths), None, max(size * len(lengths) // n, least), rng)
         positions = np.concatenate([np.arange(first[g], first[g] + lengths[g]) for g in there])
         group = np.repeat(np.arange(len(there)), lengths[there])
         counts = np.ones(len(positions)) if weight is None else weight[positions]
-        distinct, rank = np.unique(in_units(table[positions], units), axis=0, return_inverse=True)
+        distinct, rank = np.unique(in_units(data.take(positions), units), axis=0, return_inverse=True)
         key, place = np.unique(group * len(distinct) + rank.ravel(), return_inverse=True)
         counts = np.bincount(place.ravel(), counts)
         group, rank = np.divmod(key, len(distinct))
@@ -78,7 +76,7 @@ class GroupedSample(Sample):
         contents.sort(key=lambda content: content[:2])
         order = np.concatenate([list(rows) for *_, rows in contents])
         lengths = np.array([len(rows) for *_, rows in contents])
-        is_whole = len(positions) == len(table)
+        is_whole = len(positions) == n
         return cls(distinct[rank[order]], counts[order], positions, counts, is_whole, lengths)
 
     @cached_property

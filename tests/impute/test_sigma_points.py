@@ -41,7 +41,7 @@ def test_an_e_step_cannot_tell_points_from_rows(X, weighted, chunk_rows, monkeyp
     monkeypatch.setattr(module, "CHUNK_ROWS", chunk_rows)
     monkeypatch.setattr(module, "WORTH_OF_ALL", 2.0)
     weight = np.random.RandomState(2).randint(0, 3, size=len(X)).astype(float) if weighted else None
-    rows, counts = sigma_points(X, weight, UNITS)
+    rows, counts = sigma_points(Batches(X, weight), UNITS)
     assert len(rows) < 60
     some = ~np.isnan(X).all(axis=1)
     assert counts.sum() == pytest.approx(some.sum() if weight is None else weight[some].sum())
@@ -60,12 +60,12 @@ def test_rows_that_share_no_pattern_stay_as_they_are(X):
     rng = np.random.RandomState(3)
     wide = rng.normal(size=(200, 40))
     wide[rng.uniform(size=wide.shape) < 0.2] = np.nan
-    assert sigma_points(wide, None, Affine(np.zeros(40), np.ones(40))) is None
+    assert sigma_points(Batches(wide), Affine(np.zeros(40), np.ones(40))) is None
 
 
 def test_collinear_rows_give_finite_points():
     X = np.outer(np.arange(50.0), [1.0, 2.0, 3.0])
-    rows, counts = sigma_points(X, None, Affine(np.zeros(3), np.ones(3)))
+    rows, counts = sigma_points(Batches(X), Affine(np.zeros(3), np.ones(3)))
     assert np.isfinite(rows).all()
     np.testing.assert_allclose(np.average(rows, axis=0, weights=counts), X.mean(axis=0))
     np.testing.assert_allclose(np.cov(rows.T, aweights=counts, ddof=0), np.cov(X.T, ddof=0), rtol=1e-10)

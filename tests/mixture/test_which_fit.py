@@ -418,7 +418,7 @@ def rare_rows(seed):
 
 def plan_of(K, X, seed):
     model = GaussianMixtureEM(K, random_state=seed)
-    return model._plan(model._check_X(X, reset=True), None)
+    return model._plan(model._data(X, None))
 
 
 @pytest.mark.parametrize("seed", range(3))

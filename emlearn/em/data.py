@@ -1,0 +1,105 @@
+"""What the engine, and whoever uses it, may ask of data, wherever they lie."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emlearn.em.trees import Tree, add
+
+if TYPE_CHECKING:
+    from emlearn.em.batches import Affine, Batch
+
+
+class Data:
+    """Rows of features, with or without weights, that are seen a batch at a time.
+
+    `Batches` holds what can be read here. Data of your own, which lie elsewhere, need `n_rows`, `n_features`,
+    `map`, `take` and `recut`.
+
+    Attributes
+    ----------
+    n_rows : int
+        Number of rows.
+    n_features : int
+        Number of features.
+    """
+
+    @property
+    def n_rows(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def n_features(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def lengths(self) -> NDArray[np.intp] | None:
+        """Lengths of the sequences that rows make up, one after the other, (n_sequences,); None of none."""
+        return None
+
+    def map(self, function: Callable[[Batch], Any]) -> Iterator[Any]:
+        """``function`` of each batch, in the order of the rows."""
+        raise NotImplementedError
+
+    def take(self, positions: NDArray[np.intp]) -> NDArray[Any]:
+        """The rows at these positions, which do not decrease, (m, n_features), not in any units."""
+        raise NotImplementedError
+
+    def recut(
+        self,
+        *,
+        units: Affine | None = None,
+        columns: NDArray[np.intp] | None = None,
+        rows: int | None = None,
+        floats_per_row: int | None = None,
+        n_threads: int = 1,
+    ) -> Data:
+        """The same rows, or some ``columns`` of them, in other units and another cut, as of `Batches`."""
+        raise NotImplementedError
+
+    def described(self) -> str:
+        """Where the data lie, in a line for who waits; empty if they are here."""
+        return ""
+
+    def sum(self, function: Callable[[Batch], Tree]) -> Tree:
+        """Sum of ``function`` over all batches."""
+        return sum_of(self.map(function))
+
+    def fold(self, function: Callable[[Batch], Any], join: Callable[[Any, Any], Any]) -> Any:
+        """What ``join`` makes, two at a time and in order, of what ``function`` makes of all batches.
+
+        How they are put into brackets must not matter: what lies in blocks is joined block by block first.
+        """
+        return functools.reduce(join, self.map(function))
+
+    def weights(self) -> NDArray[np.float64] | None:
+        """Weight of each row, (n_rows,); None where all are 1."""
+        parts = list(self.map(_weights_of))
+        if all(weight is None for weight, _ in parts):
+            return None
+        return np.concatenate([np.ones(m) if weight is None else weight for weight, m in parts])
+
+
+def sum_of(parts: Iterator[Tree]) -> Tree:
+    """Sum of some trees, in their order.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+    """
+    total = None
+    for part in parts:
+        total = part if total is None else add(total, part)
+    if total is None:
+        raise ValueError("The data holds no rows.")
+    return total
+
+
+def _weights_of(batch: Batch) -> tuple[NDArray[np.float64] | None, int]:
+    return batch.weight, batch.x.shape[1]
