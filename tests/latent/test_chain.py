@@ -735,9 +735,8 @@ def test_densities_by_blocks_of_a_long_sequence_are_those_of_the_whole(name, mon
     whole = Batches(X, weight, lengths=lengths).sum(model.expectation(params))
     (batch,) = Batches(X, weight, lengths=lengths, rows=10**6)
     plain = seen.family.density(seen.params)(batch)
-    monkeypatch.setattr(batches, "KEEP_BYTES", 0)
     monkeypatch.setattr(batches, "batch_rows", lambda floats: 7)
-    (batch,) = Batches(X, weight, lengths=lengths, rows=10**6)
+    (batch,) = Batches(X, weight, lengths=lengths, rows=10**6, keep_bytes=0)
     assert len(batch.blocks()) == 9
     by_block = by_blocks(seen.family.density(seen.params))(batch)
     np.testing.assert_allclose(
@@ -746,7 +745,7 @@ def test_densities_by_blocks_of_a_long_sequence_are_those_of_the_whole(name, mon
         rtol=1e-10,
         atol=1e-10,
     )
-    found = Batches(X, weight, lengths=lengths, rows=10**6).sum(model.expectation(params))
+    found = Batches(X, weight, lengths=lengths, rows=10**6, keep_bytes=0).sum(model.expectation(params))
     assert_same(found, whole, rtol=1e-10)
 
 
