@@ -34,6 +34,7 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
+from emlearn.em.model import by_blocks
 from emlearn.em.trees import leaves, tree_map
 from emlearn.families import COVARIANCE_TYPES, Emission
 from emlearn.hmm._chain import (
@@ -911,7 +912,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         sequences = self._read(X, groups, lengths, reset=False)
         chain, family, emitted = getattr(self._views, view)
         refuse_impossible(self, sequences, family, emitted)
-        density = family.density(emitted)
+        density = by_blocks(family.density(emitted))
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 
         def of_batch(batch):
