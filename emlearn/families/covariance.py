@@ -369,7 +369,7 @@ class Full(Structure):
             return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
-        if covariance.shape[-1] == 1:
+        if covariance.shape[-1] <= 1:  # LAPACK complains of no columns
             return 1.0 / np.sqrt(covariance)
         # dtrtri(A, lower=1) inverts A; the upper triangle of cholesky's result is zero already.
         inverses = [dtrtri(L, lower=1)[0] for L in np.linalg.cholesky(covariance)]
