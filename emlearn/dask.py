@@ -23,6 +23,7 @@ from sklearn.utils import check_array
 
 from emlearn._input.arrays import check_weight
 from emlearn._input.columns import list_names
+from emlearn._input.sequences import Part, read_lengths
 from emlearn._input.tables import FLOATS, Named, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._version import __version__
 from emlearn.em import Affine, Batch, Batches, Data, SideBySide, one_blas_thread
@@ -34,10 +35,13 @@ __all__ = ["OnDask"]
 # Blocks are joined with those that follow them as long as they have no more rows than this together: a block
 # costs a tenth of a millisecond a pass, in which a core takes a few hundred rows.
 JOINED_ROWS = 4096
+# Of sequences, which go through a batch side by side, as many as the largest batch takes.
+JOINED_STEPS = 16_384
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 HEAD_ROWS = 100  # of the first block, by which others are checked
-# Columns that no conversion makes numbers of.
 NO_ROWS = "X has no rows: 0 sample(s) while a minimum of 1 is required."
+NO_SEQUENCES = "X holds no sequences: give at least one."
+# Columns that no conversion makes numbers of.
 NO_NUMBERS = ("category", "string", "str", "datetime", "timedelta", "period", "interval")
 
 
@@ -75,6 +79,30 @@ def read_on_dask(read: Callable[..., tuple[Any, Any]], X: Any, weight: Any = Non
     computed = _ComputedHere(_Blocks.of(list(X) if isinstance(X, tuple) else X, weight, *beside), read)
     computed.read_first()
     return Batches(computed)
+
+
+def read_sequences_on_dask(
+    read: Callable[..., tuple[Any, Any, Any]], X: Any, weight: Any = None, lengths: Any = None
+) -> OnDask | None:
+    """Sequences on the workers of the current cluster; None where there is none.
+
+    Parameters
+    ----------
+    read : callable
+        ``read(part, weight, first)`` checks some of the sequences, a `Part`, and gives rows, weights, lengths.
+    X, lengths
+        As of `sequence_blocks`.
+    weight : ndarray of shape (n_sequences,), number or None
+        How often each sequence counts.
+    """
+    client = current_client()
+    if client is None:
+        return None
+    held = _HeldSequences(client, weight)
+    held.read(sequence_blocks(X, lengths), read)
+    data = OnDask.__new__(OnDask)
+    data._cut_of(held, None, None, None, None)
+    return data
 
 
 class OnDask(Data):
@@ -162,7 +190,7 @@ class OnDask(Data):
         self._held, self._columns = held, columns
         settings = {"columns": columns, "units": units, "rows": rows, "floats_per_row": floats_per_row}
         n_groups = len(held.groups)
-        self._cuts = held.tasks(_cut, held.groups, held.first_rows, held.keep_bytes, [settings] * n_groups)
+        self._cuts = held.tasks(_cut, held.groups, held.firsts, held.keep_bytes, [settings] * n_groups)
 
     @property
     def n_rows(self) -> int:
@@ -171,6 +199,11 @@ class OnDask(Data):
     @property
     def n_features(self) -> int:
         return self._held.n_features if self._columns is None else len(self._columns)
+
+    @property
+    def lengths(self) -> NDArray[np.intp] | None:
+        """Lengths of the sequences that rows make up, one after the other, (n_sequences,); None of none."""
+        return self._held.sequence_lengths
 
     @property
     def block_lengths(self) -> NDArray[np.intp]:
@@ -348,7 +381,7 @@ def _check_same_number(blocks: list[list[Any]]) -> None:
 
 
 def _is_array(X: Any) -> bool:
-    return hasattr(X, "numblocks")
+    return hasattr(type(X), "numblocks")
 
 
 def _delayed_blocks(X: Any) -> list[Any]:
@@ -446,20 +479,21 @@ class _Raw(NamedTuple):
 
 
 class _Bad(NamedTuple):
-    """What is wrong with a block."""
+    """What is wrong with a block; without a number the message says where it is."""
 
-    number: int
+    number: int | None
     message: str
 
     def refuse(self) -> None:
-        raise ValueError(f"Block {self.number} of X: {self.message}")
+        raise ValueError(self.message if self.number is None else f"Block {self.number} of X: {self.message}")
 
 
 class _Block(NamedTuple):
-    """Rows that lie together, and how often each counts."""
+    """Rows that lie together, and how often each counts; of sequences how often each of those does."""
 
     rows: NDArray[Any] | SideBySide
     weight: NDArray[np.float64] | None
+    lengths: NDArray[np.intp] | None = None  # of the sequences that rows make up
 
     @property
     def n_bytes(self) -> int:
@@ -513,25 +547,160 @@ def _joined(blocks: Sequence[_Block]) -> _Block:
     return _Block(rows, np.concatenate([block.weight for block in blocks if block.weight is not None]))
 
 
-def _runs(lengths: Sequence[int]) -> list[list[int]]:
-    """Numbers of blocks that are joined: empty ones are left out, small ones go with those that follow."""
-    runs: list[list[int]] = []
+def together(items: Iterable[tuple[Any, int]], most: int) -> Iterator[list[Any]]:
+    """Runs of items that are joined, from pairs (item, number of its rows).
+
+    Empty ones are left out; small ones go with those that follow, as long as all have at ``most`` so many rows.
+    """
+    run: list[Any] = []
     n_rows = 0
-    for number, length in enumerate(lengths):
+    for item, length in items:
         if not length:
             continue
-        if runs and n_rows + length <= JOINED_ROWS:
-            runs[-1].append(number)
-            n_rows += length
-        else:
-            runs.append([number])
-            n_rows = length
-    return runs
+        if run and n_rows + length > most:
+            yield run
+            run, n_rows = [], 0
+        run.append(item)
+        n_rows += length
+    if run:
+        yield run
 
 
 def _check_width(number: int, width: int, first: int) -> None:
     if width != first:
         raise ValueError(f"Block {number} of X has {width} features, but the first has {first}.")
+
+
+# -- sequences, as given -------------------------------------------------------------------------------------
+
+
+def is_bag(X: Any) -> bool:
+    """Whether X is a bag of Dask."""
+    return type(X).__module__.startswith("dask.bag") and hasattr(type(X), "map_partitions")
+
+
+def sequence_blocks(X: Any, lengths: Any = None) -> _SequenceBlocks:
+    """What was given, as blocks of whole sequences.
+
+    Parameters
+    ----------
+    X : bag, list of delayed objects or futures, list of dask arrays (T_i, d), or dask array (n, d)
+        A sequence is an entry of a bag, or one of a list. A dask array holds the rows of all.
+    lengths : array-like of int of shape (n_sequences,), default=None
+        Lengths of the sequences of an array, one after the other. None: it is one.
+    """
+    from dask import delayed
+
+    if is_bag(X):
+        return _SequenceBlocks(X, _of_partition)
+    whole = delayed(_itself, pure=False)
+    if isinstance(X, (list, tuple)):
+        return _SequenceBlocks([whole(one) if _is_array(one) else one for one in X])
+    if not _is_array(X):
+        kind = "DataFrame" if is_frame_of_dask(X) else type(X).__name__
+        raise ValueError(
+            f"X is a {kind} of Dask, which does not say where sequences begin: give a bag of sequences, a list "
+            "of delayed ones, or a dask array with lengths, as by X.to_dask_array(lengths=True)."
+        )
+    if X.ndim != 2:
+        raise ValueError(f"X must have rows of features, (n, d), but has shape {X.shape}. Reshape your data.")
+    if lengths is None:
+        return _SequenceBlocks([whole(X)])
+    if np.isnan(X.shape[0]):
+        raise ValueError(
+            "X is of Dask with blocks of unknown lengths, which cannot be cut where sequences begin: give "
+            "X.compute_chunk_sizes(), or a list of delayed sequences."
+        )
+    lengths = read_lengths(lengths, X.shape[0])
+    parts = sequences_of_chunks(X.chunks[0], lengths)
+    rows = X.rechunk({0: tuple(int(part.sum()) for part in parts), 1: -1})
+    return _SequenceBlocks(rows, _of_rows, parts)
+
+
+def sequences_of_chunks(chunks: Sequence[int], lengths: NDArray[np.intp]) -> list[NDArray[np.intp]]:
+    """Lengths of the sequences that end in each chunk of rows, where any do."""
+    ends = np.cumsum(lengths)
+    cuts = np.unique(np.searchsorted(ends, np.cumsum(chunks))) + 1
+    return [part for part in np.split(lengths, cuts[cuts < len(lengths)]) if len(part)]
+
+
+class _SequenceBlocks(NamedTuple):
+    """What was given, as blocks of whole sequences."""
+
+    source: Any  # collection, or list of sequences
+    make: Callable[..., _Several] | None = None  # of a block, and of what is beside it; None of a sequence
+    beside: list[NDArray[np.intp]] | None = None
+
+    def delayed(self) -> list[Any]:
+        """Each block as one delayed object, a sequence or `_Several`."""
+        from dask import delayed
+
+        blocks = _delayed_blocks(self.source)
+        if self.make is None:
+            return blocks
+        make = delayed(self.make, pure=False)
+        return [make(*parts) for parts in zip(blocks, *self._beside(), strict=True)]
+
+    def computed(self) -> Iterator[list[Any]]:
+        """Lists of sequences, computed in this process block after block."""
+        import dask
+
+        for block in self.delayed():
+            yield _sequences_of(*dask.compute(block))
+
+    def submitted(self, client: Any) -> list[Any]:
+        """The same as futures."""
+        if self.make is None:  # delayed objects, futures, or some of each
+            return list(client.compute(self.source))
+        blocks = _futures_of(client.persist(self.source))
+        return list(client.map(self.make, blocks, *self._beside(), pure=False))
+
+    def _beside(self) -> list[list[NDArray[np.intp]]]:
+        return [] if self.beside is None else [self.beside]
+
+
+def _itself(X: Any) -> Any:
+    return X
+
+
+def _of_partition(partition: Any) -> _Several:
+    return _Several(partition)
+
+
+def _of_rows(rows: NDArray[Any], lengths: NDArray[np.intp]) -> _Several:
+    return _Several(np.split(rows, np.cumsum(lengths)[:-1]))
+
+
+class _Several(list[Any]):
+    """Sequences of a block, of which none was looked at."""
+
+
+def _sequences_of(block: Any) -> list[Any]:
+    return block if isinstance(block, _Several) else [block]
+
+
+def _n_steps(sequence: Any) -> int:
+    try:
+        return len(sequence)
+    except TypeError:
+        return 0
+
+
+def size_of(sequences: Iterable[Any]) -> int:
+    """Number of steps; one without any counts as one, so that it is read, and refused, and not left out."""
+    return sum(max(_n_steps(sequence), 1) for sequence in sequences)
+
+
+def weights_of_all(weight: Any, n_sequences: int) -> NDArray[np.float64] | None:
+    """A weight for each sequence, from a number, an array of weights that were read, or None."""
+    if weight is None or np.ndim(weight) == 0:
+        return None if weight is None else np.full(n_sequences, float(weight))
+    if weight.shape != (n_sequences,):
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}, but X has {n_sequences} sequences: give one weight per "
+            "sequence."
+        )
+    return np.asarray(weight)
 
 
 # -- without a cluster ---------------------------------------------------------------------------------------
@@ -551,21 +720,18 @@ class _ComputedHere:
         raise ValueError(NO_ROWS)
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
-        run: list[_Block] = []
-        n_rows, width = 0, 0
+        for run in together(self._read_blocks(), JOINED_ROWS):
+            yield tuple(_joined(run))[:2]
+
+    def _read_blocks(self) -> Iterator[tuple[_Block, int]]:
+        width = 0
         for number, raw in self._computed():
             width = width or raw.X.shape[1]
             _check_width(number, raw.X.shape[1], width)
             block = _read_block(number, raw, self._read)
             if isinstance(block, _Bad):
                 block.refuse()
-            if run and n_rows + len(raw.X) > JOINED_ROWS:
-                yield tuple(_joined(run))
-                run, n_rows = [], 0
-            run.append(block)
-            n_rows += len(raw.X)
-        if run:
-            yield tuple(_joined(run))
+            yield block, len(raw.X)
 
     def _computed(self) -> Iterator[tuple[int, _Raw]]:
         import dask
@@ -620,13 +786,24 @@ def _cuts_again(cuts: Iterable[Batches], n_bytes: int) -> _Cuts:
     return again
 
 
-def _shapes(*blocks: _Raw | _Bad) -> tuple[list[tuple[int, int] | _Bad], str]:
+def _shapes(*blocks: _Raw | _Bad) -> tuple[list[Any], str]:
     """Shapes of blocks, or what is wrong with them, and who says so."""
     return [block if isinstance(block, _Bad) else block.X.shape for block in blocks], __version__
 
 
+def _lengths(*blocks: Any) -> tuple[list[list[int]], str]:
+    """Lengths of the sequences of blocks, 0 of what has none, and who says so."""
+    return [[_n_steps(sequence) for sequence in _sequences_of(block)] for block in blocks], __version__
+
+
 def _head(block: _Raw) -> _Raw:
     return block.head()
+
+
+def _first_steps(block: Any) -> Any:
+    """Those of the first sequence."""
+    first = _sequences_of(block)[0]
+    return first[:HEAD_ROWS] if _n_steps(first) else first
 
 
 def _read_group(pickled: bytes, runs: list[list[int]], *raw: _Raw) -> _Group:
@@ -651,17 +828,36 @@ def _seen(group: _Group) -> list[Any]:
     ]
 
 
-def _cut(group: _Group, first_rows: list[int], keep_bytes: float, settings: dict[str, Any]) -> _Cuts:
+def _read_sequences(
+    pickled: bytes, parts: list[tuple[int, int, NDArray[np.float64] | None]], *raw: Any
+) -> _Group:
+    """Sequences that a thread will hold; of each run its number of blocks, its first sequence, its weights."""
+    read = pickle.loads(pickled)
+    waiting = iter(raw)
+    group: list[_Block | _Bad] = []
+    with _one_blas_thread_here():
+        for n_blocks, first, weight in parts:
+            sequences = [one for _ in range(n_blocks) for one in _sequences_of(next(waiting))]
+            try:
+                group.append(_Block(*read(Part(sequences, first), weight, first=False)))
+            except (TypeError, ValueError) as error:
+                group.append(_Bad(None, str(error)))
+    return _Group(group)
+
+
+def _cut(group: _Group, firsts: list[tuple[int, int]], keep_bytes: float, settings: dict[str, Any]) -> _Cuts:
     n_rows = sum(len(block.rows) for block in group)
     cuts = [
         Batches(
             block.rows,
             block.weight,
+            lengths=block.lengths,
             first_row=first_row,
+            first_sequence=first_sequence,
             keep_bytes=keep_bytes * len(block.rows) / n_rows,
             **settings,
         )
-        for block, first_row in zip(group, first_rows, strict=True)
+        for block, (first_row, first_sequence) in zip(group, firsts, strict=True)
     ]
     return _cuts_again(cuts, group.__sizeof__())
 
@@ -695,7 +891,10 @@ def _take(
 
 
 def _weights(group: _Group) -> list[NDArray[np.float64]]:
-    return [block.weight for block in group]
+    """Of each block the weights of its rows."""
+    return [
+        block.weight if block.lengths is None else np.repeat(block.weight, block.lengths) for block in group
+    ]
 
 
 def _pickled(what: Any) -> bytes:
@@ -766,29 +965,40 @@ class _Held:
         Which blocks each group has.
     lengths, starts : ndarray of int of shape (n_blocks,)
         Rows of each block, and the first of them.
+    firsts : list of list of (int, int)
+        First row, and first sequence, of the blocks of each group.
+    sequence_lengths : ndarray of int of shape (n_sequences,), or None
+        Lengths of the sequences that rows make up.
     """
+
+    sequence_lengths: NDArray[np.intp] | None = None
+    joined_rows = JOINED_ROWS
 
     def __init__(self, client: Any):
         self.client = client
 
-    def read(self, blocks: _Blocks, read: Callable[..., tuple[Any, Any]]) -> None:
+    def read(self, blocks: _Blocks | _SequenceBlocks, read: Callable[..., tuple[Any, ...]]) -> None:
         """Have all blocks computed, and read where they are."""
         with self._spoken():
             raw = blocks.submitted(self.client)
             try:
-                lengths = self._check_shapes(raw)
+                lengths = self._lengths_of(raw)
                 first = int(np.argmax(np.array(lengths) > 0))
-                _read_head(self.client.submit(_head, raw[first], pure=False).result(), first, read)
-                self._read_in_groups(raw, _runs(lengths), lengths, read)
+                self._read_head(raw[first], first, read)
+                runs = list(together(enumerate(lengths), self.joined_rows))
+                self._read_in_groups(raw, runs, lengths, _pickled(read))
             except BaseException:  # Ctrl-C among others: what has not begun does not
                 self._cancel(raw)
                 raise
 
-    def _check_shapes(self, raw: list[Any]) -> list[int]:
-        """Lengths of blocks; each worker is asked once."""
+    def _read_head(self, block: Any, number: int, read: Callable[..., tuple[Any, ...]]) -> None:
+        _read_head(self.client.submit(_head, block, pure=False).result(), number, read)
+
+    def _asked(self, raw: list[Any], look: Callable[..., tuple[list[Any], str]]) -> list[Any]:
+        """What a look at blocks tells of each; each worker is asked once."""
         shapes: list[Any] = [None] * len(raw)
         by_worker = self._by_worker(raw)
-        asked = [self._at(worker, _shapes, *[raw[i] for i in numbers]) for worker, numbers in by_worker.items()]
+        asked = [self._at(worker, look, *[raw[i] for i in numbers]) for worker, numbers in by_worker.items()]
         for (worker, numbers), (found, version) in zip(
             by_worker.items(), self.client.gather(asked), strict=True
         ):
@@ -802,6 +1012,11 @@ class _Held:
         for shape in shapes:
             if isinstance(shape, _Bad):
                 shape.refuse()
+        return shapes
+
+    def _lengths_of(self, raw: list[Any]) -> list[int]:
+        """Lengths of blocks, which must have the same width."""
+        shapes = self._asked(raw, _shapes)
         filled = [(number, width) for number, (n_rows, width) in enumerate(shapes) if n_rows]
         if not filled:
             raise ValueError(NO_ROWS)
@@ -830,7 +1045,7 @@ class _Held:
         return self.client.submit(task, *arguments, pure=False, **where)
 
     def _read_in_groups(
-        self, raw: list[Any], runs: list[list[int]], lengths: list[int], read: Callable[..., tuple[Any, Any]]
+        self, raw: list[Any], runs: list[list[int]], lengths: list[int], pickled: bytes
     ) -> None:
         """Read blocks, run by run; each thread has its share of what lies on its worker."""
         self.lengths = np.array([sum(lengths[i] for i in run) for run in runs], dtype=np.intp)
@@ -846,13 +1061,12 @@ class _Held:
                 self.places.append(sorted(share))
                 of_group.append(len(shares))
         self.keep_bytes = [KEEP_BYTES / n for n in of_group]  # of a worker's budget
-        self.first_rows = [self.starts[places].tolist() for places in self.places]
-        pickled = _pickled(read)
+        self.firsts = [[self._first_of(i, runs[i]) for i in places] for places in self.places]
         self.groups = []
         for worker, places in zip(self.workers, self.places, strict=True):
             mine = [runs[i] for i in places]
             blocks = [raw[number] for run in mine for number in run]
-            self.groups.append(self._at(worker, _read_group, pickled, mine, *blocks))
+            self.groups.append(self._at(worker, *self._reading(mine, pickled), *blocks))
         seen = self.in_order(_seen, self.groups)
         for one in seen:
             if isinstance(one, _Bad):
@@ -860,6 +1074,14 @@ class _Held:
         self.n_features = seen[0][0]
         self.dtype = np.result_type(*{dtype for _, dtype, _ in seen})
         self.is_weighted = seen[0][2]
+
+    def _first_of(self, block: int, run: list[int]) -> tuple[int, int]:
+        """First row and first sequence of a block, which is a run of those that were given."""
+        return int(self.starts[block]), 0
+
+    def _reading(self, runs: list[list[int]], pickled: bytes) -> tuple[Any, ...]:
+        """What reads these runs of blocks, and what it has to know before these."""
+        return _read_group, pickled, runs
 
     def tasks(self, task: Callable[..., Any], groups: list[Any], *arguments: Sequence[Any]) -> list[Any]:
         """A task for each group, with its part of the arguments."""
@@ -925,6 +1147,39 @@ class _Held:
         return str(getattr(scheduler, "address", "?"))
 
 
+class _HeldSequences(_Held):
+    """The same of sequences, which have weights as a whole and are never cut."""
+
+    joined_rows = JOINED_STEPS
+
+    def __init__(self, client: Any, weight: Any):
+        super().__init__(client)
+        self._weight = weight
+
+    def _lengths_of(self, raw: list[Any]) -> list[int]:
+        blocks = self._asked(raw, _lengths)
+        self.sequence_lengths = np.array([steps for block in blocks for steps in block], dtype=np.intp)
+        n_sequences = len(self.sequence_lengths)
+        if not n_sequences:
+            raise ValueError(NO_SEQUENCES)
+        self._weight = weights_of_all(self._weight, n_sequences)
+        self._bounds = np.append(0, np.cumsum([len(block) for block in blocks]))
+        return [sum(max(steps, 1) for steps in block) for block in blocks]  # as `size_of` counts them
+
+    def _read_head(self, block: Any, number: int, read: Callable[..., tuple[Any, ...]]) -> None:
+        read(Part([self.client.submit(_first_steps, block, pure=False).result()]), None, first=True)
+
+    def _first_of(self, block: int, run: list[int]) -> tuple[int, int]:
+        return int(self.starts[block]), int(self._bounds[run[0]])
+
+    def _reading(self, runs: list[list[int]], pickled: bytes) -> tuple[Any, ...]:
+        parts = []
+        for run in runs:
+            first, last = int(self._bounds[run[0]]), int(self._bounds[run[-1] + 1])
+            parts.append((len(run), first, None if self._weight is None else self._weight[first:last]))
+        return _read_sequences, pickled, parts
+
+
 def _reason(error: BaseException) -> str:
     """Why futures are cancelled, in Dask's words."""
     groups = getattr(error, "error_groups", ())
@@ -968,8 +1223,7 @@ def lazily(
 
     X = list(X) if isinstance(X, tuple) else X
     _check_rows(X)
-    now = copy.copy(estimator)
-    vars(now).pop("_skl_callbacks", None)  # which may hold what cannot travel
+    now = _as_it_is(estimator)
     beside = {name: part for name, part in (by_row or {}).items() if part is not None}
     settings = {
         "estimator": delayed(now, traverse=False, pure=False),
@@ -986,6 +1240,12 @@ def lazily(
     if isinstance(sample, tuple):  # each is made for itself
         return tuple(_made_of_blocks(X, cut, part, {**settings, "item": i}) for i, part in enumerate(sample))
     return _made_of_blocks(X, cut, sample, settings)
+
+
+def _as_it_is(estimator: Any) -> Any:
+    now = copy.copy(estimator)
+    vars(now).pop("_skl_callbacks", None)  # which may hold what cannot travel
+    return now
 
 
 def _made_of_blocks(X: Any, cut: list[Any], sample: Any, settings: dict[str, Any]) -> Any:
@@ -1043,6 +1303,81 @@ def _apply(
     with _one_blas_thread_here():
         made = getattr(estimator, method)(block, **dict(zip(names, beside, strict=True)), **others)
     return made if item is None else made[item]
+
+
+class Made(NamedTuple):
+    """What a method makes of sequences."""
+
+    dtype: Any
+    shape: tuple[int, ...]  # of what it makes of a step, or of a sequence
+    by_step: bool
+
+
+def lazily_by_sequence(estimator: Any, method: str, X: Any, lengths: Any, made: Made) -> Any:
+    """What a method of an estimator makes of each sequence of X, computed when it is asked for.
+
+    The estimator counts as it is now, as of `lazily`.
+
+    Parameters
+    ----------
+    estimator : HMMEM
+        Fitted.
+    method : str
+        Takes sequences.
+    X, lengths
+        As of `sequence_blocks`.
+    made : Made
+
+    Returns
+    -------
+    result : bag, list, or dask array
+        A bag of a bag; of a list one of delayed objects, or of dask arrays where these were. Of a dask array
+        one with its rows, or with an entry for each of its sequences.
+    """
+    import dask.array as da
+    from dask import delayed
+
+    settings = {"estimator": delayed(_as_it_is(estimator), traverse=False, pure=False), "method": method}
+    if is_bag(X):
+        return X.map_partitions(_of_each, **settings)
+
+    def as_array(result: Any, n: float) -> Any:
+        return da.from_delayed(result, (n, *made.shape), dtype=made.dtype)
+
+    if isinstance(X, (list, tuple)):
+        of_one = delayed(_of_the_one, pure=False)
+        each = [of_one(one, number, **settings) for number, one in enumerate(X)]
+        if not made.by_step:
+            return each
+        return [as_array(of, len(one)) if _is_array(one) else of for of, one in zip(each, X, strict=True)]
+    rows, _, beside = sequence_blocks(X, [X.shape[0]] if lengths is None else lengths)
+    of_rows = delayed(_of_these, pure=False)
+    first, parts = 0, []
+    for block, mine in zip(_delayed_blocks(rows), beside, strict=True):
+        of_block = of_rows(block, mine, first, by_step=made.by_step, **settings)
+        parts.append(as_array(of_block, mine.sum() if made.by_step else len(mine)))
+        first += len(mine)
+    return da.concatenate(parts)
+
+
+def _of_each(sequences: Any, estimator: Any, method: str, first: int = 0) -> list[Any]:
+    """What a method makes of each of some sequences."""
+    sequences = list(sequences)
+    if not sequences:
+        return []
+    with _one_blas_thread_here():
+        return list(getattr(estimator, method)(Part(sequences, first)))
+
+
+def _of_the_one(sequence: Any, number: int, estimator: Any, method: str) -> Any:
+    return _of_each([sequence], estimator, method, number)[0]
+
+
+def _of_these(
+    rows: NDArray[Any], lengths: NDArray[np.intp], first: int, by_step: bool, estimator: Any, method: str
+) -> NDArray[Any]:
+    made = _of_each(_of_rows(rows, lengths), estimator, method, first)
+    return np.concatenate(made) if by_step else np.asarray(made)
 
 
 def each_block(function: Callable[..., Any], X: Any, *beside: Any) -> Iterator[Any]:
