@@ -571,6 +571,11 @@ def _check_width(number: int, width: int, first: int) -> None:
         raise ValueError(f"Block {number} of X has {width} features, but the first has {first}.")
 
 
+def joined_sequences(items: Iterable[tuple[Any, int]]) -> Iterator[list[Any]]:
+    """The same of sequences, or blocks of some."""
+    return together(items, JOINED_STEPS)
+
+
 # -- sequences, as given -------------------------------------------------------------------------------------
 
 
@@ -620,7 +625,7 @@ def sequence_blocks(X: Any, lengths: Any = None) -> _SequenceBlocks:
 def sequences_of_chunks(chunks: Sequence[int], lengths: NDArray[np.intp]) -> list[NDArray[np.intp]]:
     """Lengths of the sequences that end in each chunk of rows, where any do."""
     ends = np.cumsum(lengths)
-    cuts = np.unique(np.searchsorted(ends, np.cumsum(chunks))) + 1
+    cuts = 1 + np.unique(np.searchsorted(ends, np.cumsum(chunks)[np.cumsum(chunks) > 0]))
     return [part for part in np.split(lengths, cuts[cuts < len(lengths)]) if len(part)]
 
 
@@ -628,11 +633,11 @@ class _SequenceBlocks(NamedTuple):
     """What was given, as blocks of whole sequences."""
 
     source: Any  # collection, or list of sequences
-    make: Callable[..., _Several] | None = None  # of a block, and of what is beside it; None of a sequence
+    make: Callable[..., Several] | None = None  # of a block, and of what is beside it; None of a sequence
     beside: list[NDArray[np.intp]] | None = None
 
     def delayed(self) -> list[Any]:
-        """Each block as one delayed object, a sequence or `_Several`."""
+        """Each block as one delayed object, a sequence or `Several`."""
         from dask import delayed
 
         blocks = _delayed_blocks(self.source)
@@ -641,8 +646,8 @@ class _SequenceBlocks(NamedTuple):
         make = delayed(self.make, pure=False)
         return [make(*parts) for parts in zip(blocks, *self._beside(), strict=True)]
 
-    def computed(self) -> Iterator[list[Any]]:
-        """Lists of sequences, computed in this process block after block."""
+    def computed(self) -> Iterator[Several]:
+        """Sequences, computed in this process block after block."""
         import dask
 
         for block in self.delayed():
@@ -663,20 +668,20 @@ def _itself(X: Any) -> Any:
     return X
 
 
-def _of_partition(partition: Any) -> _Several:
-    return _Several(partition)
+def _of_partition(partition: Any) -> Several:
+    return Several(partition)
 
 
-def _of_rows(rows: NDArray[Any], lengths: NDArray[np.intp]) -> _Several:
-    return _Several(np.split(rows, np.cumsum(lengths)[:-1]))
+def _of_rows(rows: NDArray[Any], lengths: NDArray[np.intp]) -> Several:
+    return Several(np.split(rows, np.cumsum(lengths)[:-1]))
 
 
-class _Several(list[Any]):
+class Several(list[Any]):
     """Sequences of a block, of which none was looked at."""
 
 
-def _sequences_of(block: Any) -> list[Any]:
-    return block if isinstance(block, _Several) else [block]
+def _sequences_of(block: Any) -> Several:
+    return block if isinstance(block, Several) else Several([block])
 
 
 def _n_steps(sequence: Any) -> int:
@@ -972,7 +977,6 @@ class _Held:
     """
 
     sequence_lengths: NDArray[np.intp] | None = None
-    joined_rows = JOINED_ROWS
 
     def __init__(self, client: Any):
         self.client = client
@@ -985,11 +989,15 @@ class _Held:
                 lengths = self._lengths_of(raw)
                 first = int(np.argmax(np.array(lengths) > 0))
                 self._read_head(raw[first], first, read)
-                runs = list(together(enumerate(lengths), self.joined_rows))
+                runs = list(self._runs(enumerate(lengths)))
                 self._read_in_groups(raw, runs, lengths, _pickled(read))
             except BaseException:  # Ctrl-C among others: what has not begun does not
                 self._cancel(raw)
                 raise
+
+    def _runs(self, blocks: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+        """Numbers of blocks that are joined, from these and their lengths."""
+        return together(blocks, JOINED_ROWS)
 
     def _read_head(self, block: Any, number: int, read: Callable[..., tuple[Any, ...]]) -> None:
         _read_head(self.client.submit(_head, block, pure=False).result(), number, read)
@@ -1150,11 +1158,12 @@ class _Held:
 class _HeldSequences(_Held):
     """The same of sequences, which have weights as a whole and are never cut."""
 
-    joined_rows = JOINED_STEPS
-
     def __init__(self, client: Any, weight: Any):
         super().__init__(client)
         self._weight = weight
+
+    def _runs(self, blocks: Iterable[tuple[int, int]]) -> Iterator[list[int]]:
+        return joined_sequences(blocks)
 
     def _lengths_of(self, raw: list[Any]) -> list[int]:
         blocks = self._asked(raw, _lengths)

@@ -13,16 +13,16 @@ from emlearn._input.pieces import comes_in_pieces
 from emlearn._input.sequences import Part, n_dim_of
 from emlearn._typing import Method
 from emlearn.dask import (
-    JOINED_STEPS,
     NO_SEQUENCES,
     Made,
+    Several,
     computed,
     is_dask,
+    joined_sequences,
     lazily_by_sequence,
     read_sequences_on_dask,
     sequence_blocks,
     size_of,
-    together,
     weights_of_all,
 )
 from emlearn.em import Batches, Data, FileRows
@@ -35,15 +35,18 @@ def come_in_pieces(X: Any) -> bool:
     if is_dask(X):
         return True
     if isinstance(X, (list, tuple)):
-        return len(X) > 0 and _is_list(X[0])
+        first = next((item for item in X if not isinstance(item, (list, tuple)) or item), None)
+        return first is not None and _is_list(first)
     return comes_in_pieces(X)
 
 
 def _is_list(item: Any) -> bool:
-    """Whether an entry holds several sequences, and is not one."""
+    """Whether an entry holds sequences, perhaps none, and is not one."""
     if isinstance(item, np.ndarray):
         return item.ndim == 1 and item.dtype == object
-    return isinstance(item, (list, tuple)) and n_dim_of(item) >= 3
+    if isinstance(item, Several):
+        return True
+    return isinstance(item, (list, tuple)) and (not item or n_dim_of(item) >= 3)
 
 
 def refuse_pieces(X: Any, what: str) -> None:
@@ -143,7 +146,7 @@ class _SequencePieces:
     def __iter__(self) -> Iterator[tuple[Any, Any, Any]]:
         first = 0
         each = ((list(sequences), size_of(sequences)) for sequences in _lists(self._X))
-        for run in together(each, JOINED_STEPS):
+        for run in joined_sequences(each):
             sequences = [sequence for some in run for sequence in some]
             last = first + len(sequences)
             weight = self._weight

@@ -5,7 +5,6 @@ from itertools import product
 
 import dask
 import dask.array as da
-import dask.bag
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ from dask import delayed
 from sklearn.model_selection import GridSearchCV
 
 from emlearn import (
-    HMMEM,
     BayesianGaussianMixtureEM,
     EMImputer,
     GaussianMixtureEM,
@@ -261,15 +259,3 @@ def test_grid_search_and_restarts_on_the_backend_of_joblib(client):
     np.testing.assert_allclose(found.cv_results_["mean_test_score"], expected, rtol=1e-12)
     assert found.best_params_ == {"n_components": 2}
     assert_same(there, here)
-
-
-@pytest.mark.parametrize("make", ["bag", "delayed", "array"])
-def test_sequences_on_a_cluster_are_refused_by_name(make):
-    X = rows()[0][:100]
-    sequences = {
-        "bag": lambda: dask.bag.from_sequence([X, X]),
-        "delayed": lambda: [delayed(X), delayed(X)],
-        "array": lambda: da.from_array(X),
-    }[make]()
-    with pytest.raises(ValueError, match="HMMEM takes sequences that are in memory"):
-        HMMEM(2).fit(sequences)
