@@ -284,7 +284,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     Sequences come in four ways, with the same result: a list (or object array) of arrays or DataFrames, one
     for each sequence; rows with ``groups=``; a DataFrame with ``sequence_id``; rows with ``lengths=``. A 3-D
     array padded with rows of NaN counts as a list, and rows alone as one sequence. What is returned mirrors
-    what came in: an object array of arrays for a list, rows for rows.
+    what came in: an object array of arrays for a list, rows for rows. Sequences that do not fit into memory
+    come in pieces that are read again at each pass, or lie on a cluster of Dask: see `fit`.
 
     Missing entries, NaN, are integrated out of Gaussian emissions. A row of NaN is a step at which nothing was
     observed, for every emission.
@@ -989,13 +990,17 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
+            As `fit` takes them.
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
         Returns
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
+            Of pieces an iterable of what is made of each, when it is asked for. On Dask lazy, and like in kind:
+            a bag of a bag; of a list one of delayed objects, or of dask arrays where these were; of a dask array
+            one in blocks of whole sequences.
         """
 
         def function(chain, log_prob, batch, seen):
@@ -1051,7 +1056,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
@@ -1059,6 +1064,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         -------
         proba : object array of ndarrays of shape (T_i, K), or ndarray of shape (n, K)
             Rows sum to 1; where a sequence is impossible they are 0.
+            Of pieces, and lazily on Dask, as of `predict`.
         """
         sequences, proba = self._smooth(X, groups, lengths)
         return sequences.restore(proba)
@@ -1097,7 +1103,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
@@ -1105,6 +1111,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         -------
         proba : object array of ndarrays of shape (T_i, K), or ndarray of shape (n, K)
             Rows sum to 1.
+            Of pieces, and lazily on Dask, as of `predict`.
         """
         sequences, proba, _ = self._filter(X, groups, lengths)
         return sequences.restore(proba)
@@ -1173,7 +1180,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
@@ -1182,6 +1189,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         log_density : object array of ndarrays of shape (T_i,), or ndarray of shape (n,)
             In nats, with respect to the units of X. They sum to the log-likelihood; a missing step has 0. With
             ``inference="variational"`` parameters are integrated out, step by step.
+            Of pieces, and lazily on Dask, as of `predict`.
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return sequences.restore(predictive)
@@ -1194,14 +1202,15 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
         Returns
         -------
         log_likelihood : ndarray of shape (n_sequences,)
-            In nats.
+            In nats. Of pieces, and lazily on Dask, as of `predict`: with a number in place of each sequence, and
+            of a dask array as one (n_sequences,).
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return np.add.reduceat(predictive, sequences.offsets[:-1])
@@ -1219,7 +1228,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         y : Ignored
         sample_weight : array-like of shape (n_sequences,), default=None
             How often each sequence counts.
@@ -1285,7 +1294,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         sample_weight : array-like of shape (n_sequences,), default=None
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
@@ -1317,7 +1326,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         sample_weight : array-like of shape (n_sequences,), default=None
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
