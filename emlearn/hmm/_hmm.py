@@ -998,9 +998,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         Returns
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
-            Of pieces an iterable of what is made of each, when it is asked for. On Dask lazy, and like in kind:
-            a bag of a bag; of a list one of delayed objects, or of dask arrays where these were; of a dask array
-            one in blocks of whole sequences.
+            Of pieces an iterable of what is made of each, when asked for. On Dask lazy, and like in kind: a bag
+            of a bag; of a list one of delayed objects, or of dask arrays where these were; of a dask array one
+            in blocks of whole sequences.
         """
 
         def function(chain, log_prob, batch, seen):
@@ -1209,8 +1209,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         Returns
         -------
         log_likelihood : ndarray of shape (n_sequences,)
-            In nats. Of pieces, and lazily on Dask, as of `predict`: with a number in place of each sequence, and
-            of a dask array as one (n_sequences,).
+            In nats. Of pieces, and lazily on Dask, as of `predict`: with a number for each sequence, and of a
+            dask array as one (n_sequences,).
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return np.add.reduceat(predictive, sequences.offsets[:-1])
