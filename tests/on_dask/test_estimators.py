@@ -21,6 +21,9 @@ from emlearn import (
     MixtureOfLinearRegressions,
 )
 from emlearn._sample import SAMPLE_ROWS
+from emlearn.dask import JOINED_ROWS, OnDask, _Held
+from emlearn.em import Affine
+from emlearn.impute._sigma_points import sigma_points
 from tests.helpers.pace import some_slow
 
 LENGTHS = (SAMPLE_ROWS // 2 + 1, SAMPLE_ROWS // 2 + 300)  # so that the race is on a part, and the fit on all
@@ -163,6 +166,24 @@ def test_an_imputer_that_makes_frames_makes_them_of_frames(client):
     assert isinstance(imputed, dd.DataFrame)
     assert list(imputed.columns) == ["a", "b", "c"]
     pd.testing.assert_frame_equal(imputed.compute(), imputer.transform(frame))
+
+
+def test_rows_without_patterns_stay_on_their_workers(client, monkeypatch):
+    """Of which a fit of one component would make points, if points were fewer."""
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((2 * JOINED_ROWS, 20))
+    X[rng.random(X.shape) < 0.5] = np.nan
+    sent, in_order = [], _Held.in_order
+
+    def spied(*args):
+        sent.extend(results := in_order(*args))
+        return results
+
+    data = OnDask(da.from_array(X, chunks=(JOINED_ROWS, 20)))
+    monkeypatch.setattr(_Held, "in_order", spied)
+    assert sigma_points(data, Affine(np.zeros(20), np.ones(20))) is None
+    assert len(sent) == 2
+    assert len(pickle.dumps(sent)) < 1000
 
 
 def test_predictions_stay_lazy(client):
