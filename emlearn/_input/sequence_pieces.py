@@ -43,7 +43,7 @@ def come_in_pieces(X: Any) -> bool:
 def _is_list(item: Any) -> bool:
     """Whether an entry holds sequences, perhaps none, and is not one."""
     if isinstance(item, np.ndarray):
-        return item.ndim == 1 and item.dtype == object
+        return item.ndim == 1 and item.dtype == object and len(item) > 0 and n_dim_of(item[0]) >= 2
     if isinstance(item, Several):
         return True
     return isinstance(item, (list, tuple)) and (not item or n_dim_of(item) >= 3)
