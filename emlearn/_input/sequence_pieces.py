@@ -12,15 +12,13 @@ from emlearn._input.arrays import read_weights, refuse_weights
 from emlearn._input.pieces import comes_in_pieces
 from emlearn._input.sequences import Part, n_dim_of
 from emlearn._typing import Method
-from emlearn.dask import (
+from emlearn.dask._collections import computed, is_dask
+from emlearn.dask._data import read_sequences_on_dask
+from emlearn.dask._lazy import Made, lazily_by_sequence
+from emlearn.dask._sequences import (
     NO_SEQUENCES,
-    Made,
     Several,
-    computed,
-    is_dask,
     joined_sequences,
-    lazily_by_sequence,
-    read_sequences_on_dask,
     sequence_blocks,
     size_of,
     weights_of_all,

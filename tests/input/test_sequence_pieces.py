@@ -20,7 +20,7 @@ def _as_if_there_were_many():
     """A race on a part, and pieces that are not all joined, of few sequences."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emlearn.hmm._hmm.SAMPLE_STEPS", 700)
-        patch.setattr("emlearn.dask.JOINED_STEPS", 300)
+        patch.setattr("emlearn.dask._sequences.JOINED_STEPS", 300)
         yield
 
 

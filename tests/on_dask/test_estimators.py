@@ -21,7 +21,9 @@ from emlearn import (
     MixtureOfLinearRegressions,
 )
 from emlearn._sample import SAMPLE_ROWS
-from emlearn.dask import JOINED_ROWS, OnDask, _Held
+from emlearn.dask import OnDask
+from emlearn.dask._blocks import JOINED_ROWS
+from emlearn.dask._held import Held
 from emlearn.em import Affine
 from emlearn.impute._sigma_points import sigma_points
 from tests.helpers.pace import some_slow
@@ -173,14 +175,14 @@ def test_rows_without_patterns_stay_on_their_workers(client, monkeypatch):
     rng = np.random.default_rng(2)
     X = rng.standard_normal((2 * JOINED_ROWS, 20))
     X[rng.random(X.shape) < 0.5] = np.nan
-    sent, in_order = [], _Held.in_order
+    sent, in_order = [], Held.in_order
 
     def spied(*args):
         sent.extend(results := in_order(*args))
         return results
 
     data = OnDask(da.from_array(X, chunks=(JOINED_ROWS, 20)))
-    monkeypatch.setattr(_Held, "in_order", spied)
+    monkeypatch.setattr(Held, "in_order", spied)
     assert sigma_points(data, Affine(np.zeros(20), np.ones(20))) is None
     assert len(sent) == 2
     assert len(pickle.dumps(sent)) < 1000

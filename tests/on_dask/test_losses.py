@@ -82,7 +82,7 @@ def chain(seed):
 def test_a_worker_that_dies_in_mid_fit_of_sequences_changes_nothing(monkeypatch):
     """Neither of a bag, whose partitions are blocks, nor of a list, whose sequences were joined."""
     settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
-    monkeypatch.setattr("emlearn.dask.JOINED_STEPS", 4000)
+    monkeypatch.setattr("emlearn.dask._sequences.JOINED_STEPS", 4000)
     given = {
         "bag": lambda: dask.bag.from_delayed([delayed(map)(chain, range(i, i + 11)) for i in range(0, 66, 11)]),
         "list": lambda: [delayed(chain)(i) for i in range(66)],
@@ -166,7 +166,7 @@ def test_who_interrupts_a_fit_need_not_wait(client):
         data.sum(long)
     assert time.perf_counter() - began < 1.5
     left = client.run_on_scheduler(lambda dask_scheduler: [str(key) for key in dask_scheduler.tasks])
-    assert not any(key.startswith("_sum") for key in left)
+    assert not any(key.startswith("sum_blocks") for key in left)
     assert data.sum(_rows_of) == Batches(np.ones((10_000, 2))).sum(_rows_of)  # and all is where it was
 
 

@@ -13,7 +13,7 @@ import pytest
 from dask import delayed
 
 from emlearn import HMMEM
-from emlearn.dask import sequences_of_chunks
+from emlearn.dask._sequences import sequences_of_chunks
 from tests.helpers.pace import some_slow
 
 SHORT = {"n_init": 2, "max_iter": 4, "random_state": 0}
@@ -28,7 +28,7 @@ def _as_if_there_were_many():
     """A race on a part, and blocks that are not joined, of few sequences."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("emlearn.hmm._hmm.SAMPLE_STEPS", SAMPLE_STEPS)
-        patch.setattr("emlearn.dask.JOINED_STEPS", JOINED_STEPS)
+        patch.setattr("emlearn.dask._sequences.JOINED_STEPS", JOINED_STEPS)
         yield
 
 
