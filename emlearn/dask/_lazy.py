@@ -176,12 +176,12 @@ def lazily_by_sequence(estimator: Any, method: str, X: Any, lengths: Any, made: 
         each = [of_one(one, number, **settings) for number, one in enumerate(X)]
         if not made.by_step:
             return each
-        return [as_array(of, len(one)) if is_array(one) else of for of, one in zip(each, X, strict=True)]
+        return [as_array(of, one.shape[0]) if is_array(one) else of for of, one in zip(each, X, strict=True)]
     rows, _, beside = sequence_blocks(X, [X.shape[0]] if lengths is None else lengths)
-    of_rows = delayed(_of_these, pure=False)
+    of_these = delayed(_of_these, pure=False)
     first, parts = 0, []
     for block, mine in zip(delayed_blocks(rows), beside, strict=True):
-        of_block = of_rows(block, mine, first, by_step=made.by_step, **settings)
+        of_block = of_these(block, mine, first, by_step=made.by_step, **settings)
         parts.append(as_array(of_block, mine.sum() if made.by_step else len(mine)))
         first += len(mine)
     return da.concatenate(parts)

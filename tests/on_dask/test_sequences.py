@@ -236,6 +236,17 @@ def test_predictions_are_like_in_kind_to_what_was_given(client, method):
             )
 
 
+def test_predictions_of_futures_and_of_arrays_of_unknown_lengths(client):
+    fitted, some = HMMEM(2, **SHORT).fit(CHAINS[:5]), CHAINS[:4]
+    expected = fitted.predict(some)
+    unknown = [da.from_delayed(delayed(x), (np.nan, 2), dtype=float) for x in some]
+    for given in (client.scatter(some), unknown):
+        for one, other in zip(dask.compute(*fitted.predict(given)), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert np.isnan(fitted.predict(unknown)[0].shape[0])
+    assert fitted.fit_predict(unknown)[2].dtype == np.intp
+
+
 def test_predictions_stay_lazy(client):
     fitted, read = HMMEM(2, **SHORT).fit(CHAINS[:5]), []
 
