@@ -60,8 +60,9 @@ class SequenceSample:
         lengths = data.lengths
         offsets = np.cumsum(lengths) - lengths
         is_whole = data.n_rows <= size
-        n_pieces = np.ones_like(lengths) if is_whole else -(-lengths // PIECE_STEPS)
-        weight, n_seen = _look_at_pieces(data, n_pieces)
+        most = lengths.max() if is_whole else PIECE_STEPS
+        n_pieces = -(-lengths // most)
+        weight, n_seen = _look_at_pieces(data, n_pieces, most)
         if not is_whole:
             offsets, lengths, weight = _draw_pieces(offsets, lengths, weight, n_pieces, n_seen, size, rng)
         counted = np.flatnonzero(weight)
@@ -103,11 +104,14 @@ class SequenceSample:
         return Batches(self.rows, weight, lengths=self.lengths, labels=self.labels, units=units, **settings)
 
 
-def _look_at_pieces(data, n_pieces):
-    """Weight of each sequence, and of each of its pieces the number of steps at which something is observed."""
+def _look_at_pieces(data, n_pieces, most):
+    """Weight of each sequence, and of each of its pieces the number of steps at which something is observed.
+
+    Pieces have at ``most`` so many steps.
+    """
     weight, first = np.ones(len(n_pieces)), np.cumsum(n_pieces) - n_pieces
     n_seen = np.empty(n_pieces.sum())
-    for sequences, own, of_pieces in data.map(partial(_of_sequences, n_pieces)):
+    for sequences, own, of_pieces in data.map(partial(_of_sequences, most)):
         n = n_pieces[sequences]
         within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
         n_seen[np.repeat(first[sequences], n) + within] = of_pieces
@@ -116,9 +120,10 @@ def _look_at_pieces(data, n_pieces):
     return weight, n_seen
 
 
-def _of_sequences(n_pieces, batch):
+def _of_sequences(most, batch):
     """Numbers of the sequences of a batch, their weights, and what `_look_at_pieces` gives of their pieces."""
-    lanes, n = batch.lanes, n_pieces[batch.sequences]
+    lanes = batch.lanes
+    n = -(-lanes.lengths // most)
     steps, lane = lanes.places()
     length = lanes.lengths[lane]
     piece = (np.cumsum(n) - n)[lane] + ((steps + 1) * n[lane] + length - 1) // length - 1
