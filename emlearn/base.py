@@ -29,6 +29,7 @@ from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
 from emlearn.em import Affine, Data, EMModel, LatentPair, Restarts, Start, cool, one_blas_thread, race
+from emlearn.em.batches import intended_underflow
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
@@ -138,7 +139,8 @@ def all_or_nothing(fit: Method) -> Method:
             raise TypeError(f"{type(self).__name__}.{fit.__name__}() {error}") from None
         before = dict(self.__dict__)
         try:
-            return fit(self, *args, **kwargs)
+            with intended_underflow():
+                return fit(self, *args, **kwargs)
         except BaseException:
             callbacks = {k: v for k, v in self.__dict__.items() if "callback" in k}
             self.__dict__.clear()

@@ -664,8 +664,11 @@ def _threadpools() -> Any:
 
 
 def intended_underflow() -> np.errstate:
-    """What a user may have made an error of is meant here: posterior probabilities of 0."""
-    return np.errstate(under="ignore")
+    """What a user may have made an error of is meant here: posterior probabilities of 0, and no finite value.
+
+    What overflows is refused where it matters, in words: units, starts, steps too far.
+    """
+    return np.errstate(under="ignore", over="ignore")
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

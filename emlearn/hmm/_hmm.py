@@ -59,6 +59,7 @@ from emlearn.hmm._emissions import (
     parts_of,
     refuse_impossible,
 )
+from emlearn.hmm._filter import HMMFilter
 from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
@@ -1174,20 +1175,44 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             The density of a value x as the next step is the last of ``score_samples`` of the sequence with x at
             its end.
         """
-        if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
-            raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
+        _check_n_steps(n_steps)
         sequences, filtered, _ = self._filter(X, groups, lengths)
-        chain = self._views.ahead.chain
         last = filtered[sequences.offsets[1:] - 1]
-        proba = np.empty((len(last), n_steps, len(chain.start)))
-        for step in range(n_steps):
-            last = last @ chain.transition
-            proba[:, step] = last
-        mean, covariance = self._moments_of(proba)
         one = sequences.form == "rows" and sequences.n_sequences == 1 and groups is None and lengths is None
-        if one and self.sequence_id is None:
-            return Forecast(proba[0], mean[0], covariance[0])
-        return Forecast(proba, mean, covariance)
+        return self._ahead(last[0] if one and self.sequence_id is None else last, n_steps)
+
+    def _ahead(self, state, n_steps, begins=False):
+        """Forecast from probabilities of the states (..., K): of the last step, or of the first that comes."""
+        _check_n_steps(n_steps)
+        transition = self._views.ahead.chain.transition
+        proba = np.empty((*state.shape[:-1], n_steps, len(transition)))
+        for step in range(n_steps):
+            state = state if begins and step == 0 else state @ transition
+            proba[..., step, :] = state
+        return Forecast(proba, *self._moments_of(proba))
+
+    def filter(self) -> HMMFilter:
+        """A filter that follows a sequence on line, step by step, and can forecast after each.
+
+        Returns
+        -------
+        following : HMMFilter
+            With ``update(x)``, ``state_proba``, ``log_likelihood`` and ``predict_next()``.
+
+        Examples
+        --------
+        >>> from emlearn import HMMEM
+        >>> from emlearn.datasets import load_earthquakes
+        >>> X = load_earthquakes().data
+        >>> following = HMMEM(2, emission="poisson", random_state=0).fit(X).filter()
+        >>> for x in X[-3:]:
+        ...     print(following.update(x).state_proba.round(2))
+        [1. 0.]
+        [1. 0.]
+        [1. 0.]
+        """
+        check_is_fitted(self)
+        return HMMFilter(self)
 
     def _moments_of(self, proba):
         """Mean (..., d) and covariance (..., d, d) of mixtures of the states, in units of X."""
@@ -1403,7 +1428,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         --------
         >>> from emlearn import HMMEM
         >>> transmat = [[0.9, 0.1], [0.2, 0.8]]
-        >>> shops = HMMEM.from_parameters([0.5, 0.5], transmat, emission="poisson", rates=[1, 9])
+        >>> shops = HMMEM.from_parameters([0.5, 0.5], transmat, emission="poisson", rates=[[1], [9]])
         >>> X, states = shops.sample([2, 3], currstate=1, random_state=0)
         >>> [len(counts) for counts in X], [path[0].item() for path in states]
         ([2, 3], [1, 1])
@@ -1452,6 +1477,11 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 def _data_of(rows):
     """Sequences that were read before."""
     return Batches(rows.X, rows.weight, lengths=rows.lengths)
+
+
+def _check_n_steps(n_steps):
+    if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
+        raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
 
 
 def _lengths_to_draw(n_samples, n_sequences):
