@@ -75,7 +75,7 @@ class Moments(NamedTuple):
         )
 
 
-def _moments_of(batch):
+def moments_of(batch):
     """Moments of a batch."""
     x, w = batch.x, np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
     present = ~np.isnan(x)
@@ -198,7 +198,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         Missing entries are left out. A feature without any entry has mean and variance 0.
         """
         moments = None
-        for of_batch in data.map(_moments_of):
+        for of_batch in data.map(moments_of):
             moments = of_batch if moments is None else moments.joined(of_batch)
         if moments is None or not moments.weight:
             raise ValueError("sample_weight is zero for every row: nothing is left to fit.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -13,7 +14,13 @@ from emlearn._input.arrays import read_array, read_weights, refuse_weights
 from emlearn._input.columns import list_names
 from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
-from emlearn.dask import is_dask
+
+
+class Part(NamedTuple):
+    """Some of the sequences of X, which are numbered as they are there."""
+
+    sequences: list[Any]
+    first: int = 0  # number of the first one
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,12 +37,15 @@ class Sequences:
         Position of each row in the user's X; None if they are as they came.
     form : {"list", "rows"}
         Whether X was a list of sequences (or a 3-D array) or the rows of all of them.
+    first : int
+        Number of the first sequence, where they are a part of X.
     """
 
     rows: np.ndarray
     lengths: np.ndarray
     order: np.ndarray | None
     form: str
+    first: int = 0
 
     @property
     def n_sequences(self):
@@ -48,9 +58,9 @@ class Sequences:
         return np.concatenate([[0], np.cumsum(self.lengths)])
 
     def locate(self, row):
-        """Sequence, and step within it, of a row of `rows`."""
-        sequence = int(np.searchsorted(np.cumsum(self.lengths), row, side="right"))
-        return sequence, int(row - self.lengths[:sequence].sum())
+        """Number of the sequence, and step within it, of a row of `rows`."""
+        sequence, step = locate(row, self.lengths)
+        return self.first + sequence, step
 
     def per_row(self, values):
         """Repeat what there is one of for each sequence, so that there is one for each row of `rows`."""
@@ -71,6 +81,12 @@ class Sequences:
         return restored
 
 
+def locate(row, lengths):
+    """Sequence, and step within it, of a row of sequences of these lengths."""
+    sequence = int(np.searchsorted(np.cumsum(lengths), row, side="right"))
+    return sequence, int(row - lengths[:sequence].sum())
+
+
 # -- reading -----------------------------------------------------------------------------------------------
 
 
@@ -81,7 +97,7 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     ----------
     estimator : estimator instance
         Where scikit-learn keeps `n_features_in_` and `feature_names_in_`, and who errors speak of.
-    X : list of array-likes, or array-like
+    X : list of array-likes, array-like, or Part
         - a list, tuple or 1-D object array of 2-D arrays or DataFrames, one for each sequence;
         - a 3-D array (n_sequences, T, d), where rows of NaN at the end of a sequence are padding;
         - the rows of all sequences, (n, d), with `groups`, `lengths` or `sequence_id`;
@@ -105,13 +121,14 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     -------
     sequences : Sequences
     """
-    if is_dask(X):
-        raise ValueError(
-            f"X is of Dask, but {type(estimator).__name__} takes sequences that are in memory: give a list of "
-            "them, as compute() makes it."
-        )
     marks = [name for name, mark in (("groups", groups), ("lengths", lengths)) if mark is not None]
-    gathered = _gather(X, sequence_id)
+    part, first = isinstance(X, Part), 0
+    if part:
+        X, first = X
+        known = None if reset else _known_columns(estimator)
+        gathered = _check_items(X, sequence_id, first, known)
+    else:
+        gathered = _gather(X, sequence_id)
     if gathered is not None and marks:
         raise ValueError(
             f"X holds one sequence per entry, which says already where each begins: drop {' and '.join(marks)}."
@@ -130,30 +147,37 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
             lengths, order = read_groups(groups, len(rows))
             rows = rows if order is None else rows[order]
         else:
-            lengths = np.array([len(rows)]) if lengths is None else _read_lengths(lengths, len(rows))
+            lengths = np.array([len(rows)]) if lengths is None else read_lengths(lengths, len(rows))
     elif is_frame(gathered[0][0]):
         # Names are checked on one frame: joining arrays is much cheaper than joining frames.
-        parts, lengths = _numbers_of(gathered)
+        parts, lengths = _numbers_of(gathered, first)
         validate_data(estimator, parts[0], reset=reset, skip_check_array=True)
         rows = check_array(
             np.concatenate([_frame_values(part) for part in parts]),
             dtype=FLOATS, ensure_all_finite=False, estimator=estimator, input_name="X",
         )  # fmt: skip
     else:
-        parts, lengths = _numbers_of(gathered)
+        parts, lengths = _numbers_of(gathered, first)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         rows = validate_data(estimator, rows, reset=reset, dtype=FLOATS, ensure_all_finite=False)
     form = "rows" if gathered is None else "list"
-    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form)
-    _check_entries(estimator, sequences, allow_nan)
+    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form, first)
+    _check_entries(estimator, sequences, allow_nan, is_all=not part)
     return sequences
 
 
-def _numbers_of(gathered):
-    """Parts as tables of numbers, and lengths."""
+def _known_columns(estimator):
+    """Number of columns, or their names, that sequences must have, and who says so."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return estimator.n_features_in_, None if names is None else list(names), type(estimator).__name__
+
+
+def _numbers_of(gathered, first):
+    """Parts as tables of numbers, and lengths; the first sequence has the number ``first``."""
     parts, lengths = gathered
     whole = len(parts) < len(lengths)  # all sequences in one
-    return [read_table(part, "X" if whole else f"Sequence {i}") for i, part in enumerate(parts)], lengths
+    named = enumerate(parts, first)
+    return [read_table(part, "X" if whole else f"Sequence {i}") for i, part in named], lengths
 
 
 def _gather(X, sequence_id=None):
@@ -166,26 +190,33 @@ def _gather(X, sequence_id=None):
         return None
     if len(X) == 0:
         raise ValueError("X is an empty list: give at least one sequence.")
-    n_dim = _n_dim(X[0])
+    n_dim = n_dim_of(X[0])
     if n_dim == 0:
         return None
     if n_dim == 1 and not in_array:  # rows, as in scikit-learn, if they can be
-        shapes = {(_n_dim(item), len(item)) if _n_dim(item) else (0, 0) for item in X}
+        shapes = {(n_dim_of(item), len(item)) if n_dim_of(item) else (0, 0) for item in X}
         if len(shapes) == 1:
             return None
     return _check_items(X, sequence_id)
 
 
-def _check_items(items, sequence_id):
-    """Each sequence as a 2-D array or as a frame, all with the same features; and their lengths."""
-    items = [as_numpy(item, f"Sequence {i}") for i, item in enumerate(items)]
+def _check_items(items, sequence_id, number=0, known=None):
+    """Each sequence as a 2-D array or as a frame, all with the same features; and their lengths.
+
+    The first one has a ``number``. Where columns are ``known`` they must be these.
+    """
+    items = [as_numpy(item, f"Sequence {i}") for i, item in enumerate(items, number)]
     framed = is_frame(items[0])
-    first, parts, lengths = None, [], np.empty(len(items), dtype=np.intp)
-    for i, item in enumerate(items):
+    expected, has, parts, lengths = None, f"sequence {number} has", [], np.empty(len(items), dtype=np.intp)
+    if known is not None:
+        width, names, who = known
+        expected = names if framed else width
+        has = has if expected is None else f"{who} is expecting"
+    for i, item in enumerate(items, number):
         if is_frame(item) != framed:
             raise ValueError(
-                f"Sequence {i} is a {type(item).__name__}, but sequence 0 is a {type(items[0]).__name__}: "
-                "give all as DataFrames or none."
+                f"Sequence {i} is a {type(item).__name__}, but sequence {number} is a "
+                f"{type(items[0]).__name__}: give all as DataFrames or none."
             )
         if framed:
             if sequence_id is not None and sequence_id in list(item.columns):
@@ -198,17 +229,17 @@ def _check_items(items, sequence_id):
             if item.ndim != 2:
                 _refuse_dimensions(i, item)
             columns = item.shape[1]
-        first = columns if first is None else first
-        if columns != first:
+        expected = columns if expected is None else expected
+        if columns != expected:
             if framed:
                 raise ValueError(
-                    f"Sequence {i} has columns {list_names(columns)}, but sequence 0 has {list_names(first)}."
+                    f"Sequence {i} has columns {list_names(columns)}, but {has} {list_names(expected)}."
                 )
-            raise ValueError(f"Sequence {i} has {columns} features, but sequence 0 has {first}.")
+            raise ValueError(f"Sequence {i} has {columns} features, but {has} {expected}.")
         if len(item) == 0:
             raise ValueError(f"Sequence {i} is empty: leave it out, or give it at least one row.")
         parts.append(item)
-        lengths[i] = len(item)
+        lengths[i - number] = len(item)
     return parts, lengths
 
 
@@ -297,7 +328,7 @@ def is_missing(value):
         return True
 
 
-def _read_lengths(lengths, n_rows):
+def read_lengths(lengths, n_rows):
     given = np.asarray(lengths)
     if given.ndim != 1 or given.dtype.kind not in "iuf":
         raise ValueError(f"lengths={lengths!r}: give a list of integers, one for each sequence.")
@@ -315,13 +346,13 @@ def _read_lengths(lengths, n_rows):
     return given.astype(np.intp)
 
 
-def _check_entries(estimator, sequences, allow_nan):
-    """Refuse infinity, and NaN unless it is allowed, naming the place."""
+def _check_entries(estimator, sequences, allow_nan, is_all):
+    """Refuse infinity, and NaN unless it is allowed, naming the place; of a part of X with the sequence."""
     names = getattr(estimator, "feature_names_in_", None)
 
     def place(row):
         sequence, step = sequences.locate(row)
-        if sequences.n_sequences == 1:
+        if sequences.n_sequences == 1 and is_all:
             return f"row {step}"
         at = f"sequence {sequence}, row {step}"
         if sequences.form == "list":
@@ -443,10 +474,10 @@ def _is_pandas(frame):
     return hasattr(frame, "iloc")
 
 
-def _n_dim(item):
+def n_dim_of(item):
     """Number of dimensions, without making an array of nested lists."""
     if isinstance(item, (list, tuple)):
-        return 1 + (_n_dim(item[0]) if len(item) else 0)
+        return 1 + (n_dim_of(item[0]) if len(item) else 0)
     return len(getattr(item, "shape", ()))
 
 

@@ -6,6 +6,7 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from emlearn._input.arrays import read_array
+from emlearn._input.sequences import locate
 from emlearn._input.tables import as_numpy
 from emlearn.em import Batches
 from emlearn.latent import ChainParams, MarkovChain
@@ -114,19 +115,19 @@ def check_allowed(name, transition, allowed):
     )
 
 
-def check_labels(labels, sequences, n_states, chain, given):
+def check_labels(labels, lengths, n_states, chain, given):
     """Refuse known states that no path can pass through.
 
     Parameters
     ----------
     labels : ndarray of int of shape (n,)
-    sequences : Sequences
+    lengths : ndarray of int of shape (n_sequences,)
     n_states : int
     chain : MarkovChain
     given : ChainParams
         As `bind_chain` returns them.
     """
-    first = sequences.offsets[:-1]
+    first = np.cumsum(lengths) - lengths
     if chain.fixed_start and given.start is not None:
         forbidden = (labels[first] >= 0) & (given.start[labels[first]] == 0)
         if forbidden.any():
@@ -141,7 +142,7 @@ def check_labels(labels, sequences, n_states, chain, given):
         forbidden[first[1:] - 1] = False
         if forbidden.any():
             row = int(np.argmax(forbidden))
-            sequence, step = sequences.locate(row)
+            sequence, step = locate(row, lengths)
             raise ValueError(
                 f"state_labels goes from state {before[row]} to state {after[row]} after step {step} of "
                 f"sequence {sequence}, but transition forbids that."
@@ -151,7 +152,7 @@ def check_labels(labels, sequences, n_states, chain, given):
     allowed = np.ones((K, K)) if chain.allowed is None else chain.allowed
     even = ChainParams(np.full(K, 1.0 / K), allowed / allowed.sum(axis=1, keepdims=True))
     structure = ChainParams(*(e if part is None else part for e, part in zip(even, given, strict=True)))
-    for batch in Batches(np.zeros((len(labels), 1)), lengths=sequences.lengths, labels=labels):
+    for batch in Batches(np.zeros((len(labels), 1)), lengths=lengths, labels=labels):
         no_news = np.zeros((K, batch.x.shape[1]))
         _, log_joint = MarkovChain().viterbi(structure, no_news, batch)
         if not np.isfinite(log_joint).all():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 
 from emlearn._input.columns import find_columns
@@ -309,44 +311,66 @@ def _prefixed(what, function, *args):
         raise ValueError(f"{what}: {error}") from None
 
 
-def refuse_impossible(estimator, sequences, family, params=None, row_weight=None):
+def refuse_impossible(estimator, data, family, params=None):
     """Refuse observations for which an emission has no density; those without weight are absent.
 
     Parameters
     ----------
     estimator : HMMEM
         For the names of columns.
-    sequences : Sequences
+    data : Data
+        Sequences in the user's units.
     family : Emission
     params : NamedTuple, default=None
         Parameters of the family, under which observations must be possible too.
-    row_weight : ndarray of shape (n,), default=None
     """
-    rows = sequences.rows
-    absent = False if row_weight is None else row_weight == 0
+    parts = parts_of(family, data.n_features, params)
+    found = data.fold(partial(_first_impossible, parts), min)
+    if found == NONE_IMPOSSIBLE:
+        return
+    part, is_possible, sequence, step, column, value = found
+    where = f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
+    if not is_possible:
+        raise ValueError(
+            f"Input X contains NaN in {where}, beside entries that are there: with this emission a "
+            "step is missing as a whole or not at all. Columns that may be missing one by one need "
+            "a family each, as in emission={0: Poisson(), 1: Poisson()}."
+        )
+    what = f"not one of {parts[part][1].support}" + (", or never seen in fit" if params else "")
+    raise ValueError(f"X is {value:g} in {where}: {what}.")
 
-    def place(row, column):
-        sequence, step = sequences.locate(row)
-        return f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
 
-    for columns, part, own in parts_of(family, rows.shape[1], params):
-        x = rows[:, columns].T
+NONE_IMPOSSIBLE = (np.inf,)
+
+
+def _first_impossible(parts, batch):
+    """What to say of the first entry that is refused; where there is none, what comes after all of them.
+
+    Number of the part of the emissions, whether it is refused for its value and not as missing, sequence,
+    step, column, value.
+    """
+    absent = np.zeros(batch.x.shape[1], dtype=bool) if batch.weight is None else batch.weight == 0
+    for number, (columns, part, own) in enumerate(parts):
+        x = batch.x[columns]
         missing = np.isnan(x)
+        partly = np.zeros_like(absent)
         if not part.marginalises and missing.any():
             partly = missing.any(axis=0) & ~(missing.all(axis=0) | absent)
-            if partly.any():
-                row = int(np.argmax(partly))
-                where = place(row, columns[int(np.argmax(missing[:, row]))])
-                raise ValueError(
-                    f"Input X contains NaN in {where}, beside entries that are there: with this emission a "
-                    "step is missing as a whole or not at all. Columns that may be missing one by one need "
-                    "a family each, as in emission={0: Poisson(), 1: Poisson()}."
-                )
-        possible = part.is_possible(x, own) | absent
-        if not possible.all():
-            row, j = np.argwhere(~possible.T)[0]
-            what = f"not one of {part.support}" + (", or never seen in fit" if params else "")
-            raise ValueError(f"X is {x[j, row]:g} in {place(row, columns[j])}: {what}.")
+        if partly.any():
+            bad = missing & partly
+        else:
+            bad = ~(part.is_possible(x, own) | absent)
+            if not bad.any():
+                continue
+        places = np.flatnonzero(bad.any(axis=0))
+        steps, lane = (place[places] for place in batch.lanes.places())
+        sequences = batch.sequences[lane]
+        first = np.lexsort([steps, sequences])[0]
+        j = int(np.argmax(bad[:, places[first]]))
+        value = float(x[j, places[first]])
+        sequence, step = int(sequences[first]), int(steps[first])
+        return number, int(not partly.any()), sequence, step, int(columns[j]), value
+    return NONE_IMPOSSIBLE
 
 
 def _parts(emission, n_features, names):

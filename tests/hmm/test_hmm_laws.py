@@ -95,7 +95,8 @@ def test_one_set_of_batches_serves_models_of_any_size():
 @pytest.mark.parametrize("ordered", [False, True])
 def test_no_two_starts_are_the_same(ordered):
     X = data_for("gaussian")
-    sample = SequenceSample.of(X, np.array([70, 50]), None, None, 1000, np.random.RandomState(0))
+    data = Batches(X, lengths=[70, 50])
+    sample = SequenceSample.of(data, None, 1000, np.random.RandomState(0))
     model = LatentModel(MarkovChain(), MissingRows(Gaussian(DIAG)))
     make = ChainStarts(model, 3, sample, None, ordered=ordered, exchangeable=True, floats_per_row=20)
     kinds = 2 * make.kinds
