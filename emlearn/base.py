@@ -223,7 +223,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         has_unit = ~np.isnan(scale)
         # Through the family as well: what has one unit for all features has one for all of them here too.
         scale = np.where(has_unit, np.where(scale > 0, scale, family.units(size**2)), 1.0)
-        beyond = ~((scale > 1e-150) & (scale < 1e150) & np.isfinite(moments.mean))
+        beyond = ~((scale > 1e-140) & (scale < 1e140) & np.isfinite(moments.mean))
         if beyond.any():
             column = int(np.argmax(beyond))
             raise ValueError(

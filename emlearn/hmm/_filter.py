@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 class HMMFilter:
     """A fitted hidden Markov model that follows one sequence, step by step.
 
-    Made by `HMMEM.filter`. A step costs O(K²) beside the densities, however long the sequence is; what is
-    known after it is that of `HMMEM.filter_proba` of the whole. It is of the model as it was when the filter was
-    made.
+    Made by `HMMEM.filter`, of the model as it is then. A step costs O(K²) beside the densities, however long
+    the sequence is; what is known after it is what `HMMEM.filter_proba` says of the whole.
 
     Parameters
     ----------
@@ -171,7 +170,7 @@ class HMMFilter:
             if not possible.all():
                 j = int(np.argmin(possible[:, 0]))
                 raise ValueError(
-                    f"x is {column[columns][j, 0]:g} in {column_name(self._names, columns[j])}, step {step}: not "
-                    f"one of {family.support}, or never seen in fit."
+                    f"x is {column[columns][j, 0]:g} in {column_name(self._names, columns[j])}, step {step}: "
+                    f"not one of {family.support}, or never seen in fit."
                 )
         return column, size

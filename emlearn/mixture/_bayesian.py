@@ -580,8 +580,8 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         plan = super()._plan(data)
         if plan.size > MOST_ROWS:
             raise ValueError(
-                f"sample_weight adds up to {plan.size:.3g}: weights count rows beside what the priors are worth, "
-                f"and more than {MOST_ROWS:g} leave nothing of these. Scale them down."
+                f"sample_weight adds up to {plan.size:.3g}: weights count rows beside what the priors are "
+                f"worth, and more than {MOST_ROWS:g} leave nothing of these. Scale them down."
             )
         self._unit = plan.unit
         return plan
