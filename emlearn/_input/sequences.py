@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +15,8 @@ from emlearn._input.arrays import read_array, read_weights, refuse_weights
 from emlearn._input.columns import list_names
 from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
+
+SETS = (set, frozenset)  # of states
 
 
 class Part(NamedTuple):
@@ -405,13 +408,13 @@ def check_sequence_weight(sample_weight, sequences):
 
 
 def check_state_labels(state_labels, sequences, n_states):
-    """Labels of states, where they are known.
+    """What is known of states.
 
     Parameters
     ----------
-    state_labels : array-like of shape (n,), list of array-likes, or None
-        States 0 to `n_states` - 1; -1 or NaN where they are not known. A list of sequences has a list of
-        labels, (T_i,) each; rows have one label each.
+    state_labels : array-like of shape (n,) or (n, K), list of such for each sequence, or None
+        States 0 to `n_states` - 1; -1, NaN or None where they are not known. In place of one state there may be
+        a set of those that are possible; an array of booleans says it of each state.
     sequences : Sequences
         What the labels belong to.
     n_states : int
@@ -419,8 +422,8 @@ def check_state_labels(state_labels, sequences, n_states):
 
     Returns
     -------
-    labels : ndarray of shape (n,), intp, or None
-        In the order of ``sequences.rows``, -1 where they are not known.
+    labels : ndarray of int of shape (n,), of bool of shape (n, K), or None
+        In the order of ``sequences.rows``: states, -1 where they are not known, or which are possible.
     """
     if state_labels is None:
         return None
@@ -432,39 +435,74 @@ def check_state_labels(state_labels, sequences, n_states):
                 f"state_labels has {n_given} entries, but X has {sequences.n_sequences} sequences: "
                 "give one array of labels per sequence."
             )
-        parts = [_label_values(part) for part in state_labels]
+        parts = [_label_values(part, n_states) for part in state_labels]
         for i, (part, length) in enumerate(zip(parts, sequences.lengths, strict=True)):
-            if part.shape != (length,):
+            if part.shape not in ((length,), (length, n_states)):
                 raise ValueError(
                     f"state_labels[{i}] has shape {part.shape}, but sequence {i} has {length} rows: "
-                    "give one label per row."
+                    f"give one label per row, or booleans of shape ({length}, {n_states})."
                 )
+        if any(part.ndim == 2 for part in parts):
+            parts = [part if part.ndim == 2 else _as_sets(part, n_states) for part in parts]
         labels = np.concatenate(parts)
     else:
-        labels = _label_values(state_labels)
-        if labels.shape != (n_rows,):
+        labels = _label_values(state_labels, n_states)
+        if labels.shape not in ((n_rows,), (n_rows, n_states)):
             raise ValueError(
-                f"state_labels has shape {labels.shape}, but X has {n_rows} rows: give one label per row."
+                f"state_labels has shape {labels.shape}, but X has {n_rows} rows: give one label per row, or "
+                f"booleans of shape ({n_rows}, {n_states})."
             )
         labels = labels if sequences.order is None else labels[sequences.order]
-    if labels.dtype.kind == "f":
-        labels = np.where(np.isnan(labels), -1.0, labels)
-    bad = (labels < -1) | (labels >= n_states) | (labels != np.floor(labels))
+    if labels.ndim == 2:
+        bad, which = ~(labels > 0).any(axis=1), "no state at all"
+    else:
+        labels = np.where(np.isnan(labels), -1.0, labels) if labels.dtype.kind == "f" else labels
+        bad = (labels < -1) | (labels >= n_states) | (labels != np.floor(labels))
+        which = labels[np.argmax(bad)]
     if bad.any():
-        row = int(np.argmax(bad))
-        sequence, step = sequences.locate(row)
+        sequence, step = sequences.locate(int(np.argmax(bad)))
         raise ValueError(
-            f"state_labels is {labels[row]} in sequence {sequence}, row {step}: a label is one of the states "
-            f"0 to {n_states - 1}, or -1 where the state is not known."
+            f"state_labels is {which} in sequence {sequence}, row {step}: a label is one of the states "
+            f"0 to {n_states - 1}, or -1 where the state is not known, or a set of those that are possible."
         )
-    return labels.astype(np.intp)
+    return labels.astype(np.bool_ if labels.ndim == 2 else np.intp)
 
 
-def _label_values(labels):
-    values = np.asarray(labels)
+def _label_values(labels, n_states):
+    """Labels of rows (n,), or which states are possible (n, K)."""
+    if isinstance(labels, (list, tuple)) and any(isinstance(label, SETS) for label in labels):
+        return np.array([_possible(label, row, n_states) for row, label in enumerate(labels)])
+    values = as_numpy(labels, "state_labels")
+    values = np.asarray(values)
+    if values.dtype == object and any(isinstance(label, SETS) for label in values.flat):
+        return _label_values(values.tolist(), n_states)
+    if values.ndim == 2 and (values.dtype.kind == "b" or (values.shape[1] == n_states > 1)):
+        if not ((values == 0) | (values == 1)).all():
+            raise ValueError(
+                "state_labels with a column for each state says of each whether it is possible: 0 or 1."
+            )
+        return values.astype(np.bool_)
     if values.dtype.kind in "iuf" or values.ndim == 0:
         return values
     return read_array("state_labels", labels)
+
+
+def _as_sets(labels, n_states):
+    return np.array([_possible(label, row, n_states) for row, label in enumerate(labels.tolist())])
+
+
+def _possible(label, row, n_states):
+    """Which states a label leaves possible, (K,)."""
+    if is_missing(label) or (not isinstance(label, SETS) and label == -1):
+        return np.ones(n_states, dtype=bool)
+    possible = np.zeros(n_states, dtype=bool)
+    for state in label if isinstance(label, SETS) else [label]:
+        if not isinstance(state, Real) or not 0 <= state < n_states or state != int(state):
+            raise ValueError(
+                f"state_labels has {label!r} in row {row}: states are whole numbers from 0 to {n_states - 1}."
+            )
+        possible[int(state)] = True
+    return possible
 
 
 # -- helpers -----------------------------------------------------------------------------------------------

@@ -141,7 +141,7 @@ class Batch:
         Which row of the data each column is; None where that is not known.
     sequences : ndarray of int of shape (n_lanes,) or None
         Which sequence of the data each lane is.
-    labels : ndarray of int of shape (m,) or None
+    labels : ndarray of int of shape (m,), of bool of shape (m, K), or None
         What is known of the hidden states, -1 where nothing is; None means nothing anywhere.
     is_block : bool
         Whether this is a part of a batch that is too large for cache: what a family makes of it is better made
@@ -255,7 +255,7 @@ class Batches(Data):
     lengths : array-like of int of shape (n_sequences,), default=None
         The rows are sequences of these lengths, one after the other. Sequences are never cut: a batch holds
         some of them as `Lanes`, the longest first.
-    labels : array-like of int of shape (n,), default=None
+    labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
         What is known of the hidden states of sequences, -1 where nothing is.
     rows : int, default=None
         Rows per batch. None: as many as keep ``floats_per_row`` numbers each within 4 MB, at least 512.
@@ -584,7 +584,7 @@ class _CutSequences(_CutArray):
         once: bool = False,
     ):
         self.lengths = np.asarray(lengths, dtype=np.intp)
-        self._labels = None if labels is None else np.asarray(labels, dtype=np.intp)
+        self._labels = None if labels is None else np.asarray(labels)
         self._first_sequence = first[1]
         super().__init__(X, weight, cut, first[0], once=once)
 
@@ -602,7 +602,7 @@ class _CutSequences(_CutArray):
             raise ValueError(
                 f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self.weight.shape}."
             )
-        if self._labels is not None and self._labels.shape != (n,):
+        if self._labels is not None and len(self._labels) != n:
             raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
         self._order = np.argsort(-lengths, kind="stable")
         self._first = np.cumsum(lengths) - lengths  # row at which each sequence begins

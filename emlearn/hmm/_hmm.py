@@ -64,6 +64,7 @@ from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
+from emlearn.latent.markov_chain import possible_states
 
 INFERENCES = {"em": MaximumLikelihood, "variational": Variational}
 # A state counts where it holds more than this share of a step.
@@ -512,7 +513,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         lengths : array-like of int of shape (n_sequences,), default=None
             With rows: lengths of the sequences, one after the other.
         state_labels : list of array-likes of shape (T_i,), or array-like of shape (n,), default=None
-            States that are known, -1 where they are not. Not of pieces.
+            States that are known, -1 where they are not. In place of a state there may be a set of those that
+            are possible; arrays of booleans, with a column for each state, say it of each.
 
         Returns
         -------
@@ -537,7 +539,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             _check_ignored(y, sequences)
             weight = check_sequence_weight(sample_weight, sequences)
             labels = check_state_labels(state_labels, sequences, self.n_components)
-            labels = None if labels is None or (labels < 0).all() else labels
+            if labels is not None and possible_states(labels, self.n_components).all():
+                labels = None
             data = Batches(sequences.rows, weight, lengths=sequences.lengths, labels=labels)
         return self._fit(self._plan(data, labels), X, y)
 

@@ -22,6 +22,7 @@ from emlearn._sample import unit_of
 from emlearn.em import Batches, LatentModel, Start, cool, fit_em, one_thread
 from emlearn.families.base import widths_apart
 from emlearn.latent import MixtureWeights
+from emlearn.latent.markov_chain import possible_states
 
 # Steps that a race looks at.
 SAMPLE_STEPS = 20_000
@@ -51,7 +52,7 @@ class SequenceSample:
     rows: np.ndarray  # (m, d), in the user's units
     weight: np.ndarray  # (n_sequences,)
     lengths: np.ndarray  # (n_sequences,)
-    labels: np.ndarray | None  # (m,)
+    labels: np.ndarray | None  # (m,), or (m, K) whether a state is possible
     is_whole: bool  # whether nothing of the data is left out
 
     @classmethod
@@ -336,10 +337,11 @@ class ChainStarts:
 
     def _named(self, resp, rng):
         """Responsibilities with the clusters given to states: by known labels, by time, or by chance."""
-        K, labels = self._K, self._batch.labels
-        if labels is not None and (labels >= 0).any():
-            known = labels >= 0
-            agreement = (resp[:, known] * self._weight[known]) @ (labels[known, None] == np.arange(K))
+        K, possible = self._K, self._possible
+        if not possible.all():
+            known = ~possible.all(axis=0)
+            shares = possible[:, known] / possible[:, known].sum(axis=0)
+            agreement = (resp[:, known] * self._weight[known]) @ shares.T
             clusters, states = linear_sum_assignment(-agreement)
             resp = resp[clusters[np.argsort(states)]]
         elif self._ordered:
@@ -350,10 +352,19 @@ class ChainStarts:
         return self._known(resp)
 
     def _known(self, resp):
-        if self._batch.labels is None:
+        """Responsibilities without those of states that are not possible."""
+        if self._possible.all():
             return resp
-        labels = self._batch.labels
-        return np.where(labels >= 0, labels == np.arange(self._K)[:, None], resp)
+        left = np.where(self._possible, resp, 0.0)
+        total = left.sum(axis=0)
+        even = self._possible / self._possible.sum(axis=0)
+        return np.where(total > 0, left / np.where(total > 0, total, 1.0), even)
+
+    @cached_property
+    def _possible(self):
+        """Which states what is known leaves possible, (K, m)."""
+        labels, K = self._batch.labels, self._K
+        return np.ones((K, 1), dtype=bool) if labels is None else possible_states(labels, K)
 
     def _from_resp(self, resp, rng):
         return self._model.start(self._batch, resp * self._weight, rng)

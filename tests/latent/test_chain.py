@@ -20,6 +20,7 @@ from emlearn.latent.markov_chain import (
     ChainStats,
     MarkovChain,
     _fit_stationary,
+    possible_states,
     stationary_distribution,
 )
 from emlearn.testing import check_model
@@ -71,9 +72,7 @@ class Problem:
             start, transition = np.log(self.params.start), np.log(self.params.transition)
         log_prob = np.array(self.log_prob, dtype=float)
         if self.labels is not None:
-            known = np.flatnonzero(self.labels >= 0)
-            others = np.arange(len(start)) != self.labels[known, None]
-            log_prob[known] = np.where(others, -INF, log_prob[known])
+            log_prob[~possible_states(self.labels, len(start)).T] = -INF
         beta = self.beta
         return beta * start, beta * transition, np.split(beta * log_prob, np.cumsum(self.lengths)[:-1])
 
@@ -210,11 +209,23 @@ def in_logs(problem):
 
 
 def random_problem(
-    seed, K, n_sequences, longest, *, spread=1.0, holes=0.0, zeros="", known=0.0, weighted=False, beta=1.0
+    seed,
+    K,
+    n_sequences,
+    longest,
+    *,
+    spread=1.0,
+    holes=0.0,
+    zeros="",
+    known=0.0,
+    sets=0.0,
+    weighted=False,
+    beta=1.0,
 ):
     """Random chain and log-densities.
 
-    ``spread`` scales log-densities, ``holes`` is the share of them that is -inf, ``known`` that of labels.
+    ``spread`` scales log-densities, ``holes`` is the share of them that is -inf, ``known`` that of labels,
+    ``sets`` that of steps at which some states are not possible.
     """
     rng = np.random.RandomState(seed)
     start, transition = rng.dirichlet(np.ones(K)), rng.dirichlet(np.ones(K), size=K)
@@ -229,13 +240,17 @@ def random_problem(
     n = lengths.sum()
     log_prob = spread * rng.normal(size=(n, K))
     log_prob[rng.uniform(size=(n, K)) < holes] = -INF
+    labels = np.where(rng.uniform(size=n) < known, rng.randint(K, size=n), -1) if known else None
+    if sets:
+        labels = (rng.uniform(size=(n, K)) < 0.5) | (np.arange(K) == rng.randint(K, size=(n, 1)))
+        labels |= rng.uniform(size=(n, 1)) > sets
     return Problem(
         start / start.sum(),
         transition / transition.sum(axis=1, keepdims=True),
         log_prob,
         lengths,
         rng.uniform(0.5, 2.0, size=n_sequences) if weighted else None,
-        np.where(rng.uniform(size=n) < known, rng.randint(K, size=n), -1) if known else None,
+        labels,
         beta,
     )
 
@@ -244,6 +259,8 @@ SCENARIOS = {
     "plain": {},
     "weights": {"weighted": True},
     "labels": {"known": 0.4},
+    "sets": {"sets": 0.6},
+    "sets and zeros": {"sets": 0.3, "zeros": "mask", "spread": 1e3},
     "left-right": {"zeros": "left-right"},
     "mask": {"zeros": "mask"},
     "start zeros": {"zeros": "start"},
