@@ -158,6 +158,10 @@ class Structure:
         """How many eigenvalues of each matrix rest on the floor or lie below, (C,)."""
         raise NotImplementedError
 
+    def reaches_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.bool_]:
+        """Whether an eigenvalue of each matrix rests on the floor or lies below, (C,)."""
+        return self.n_at_floor(covariance, floor) > 0
+
     def low_directions(self, covariance: FloatArray, d: int, floor: float) -> FloatArray:
         """Orthonormal directions (d, f) in which the first matrix is no larger than ``floor``."""
         values, vectors = np.linalg.eigh(self.dense(covariance[:1], d)[0])
@@ -347,7 +351,7 @@ class Full(Structure):
         return np.asarray(mean_products[:, _triangle(d)[2]])
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
-        if not self.n_at_floor(covariance, floor).any():
+        if _all_above(covariance, floor):
             return covariance
         values, vectors = np.linalg.eigh(covariance)
         raised = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(1, 2)
@@ -362,11 +366,14 @@ class Full(Structure):
         d = covariance.shape[-1]
         if d == 1:
             return (covariance[:, 0, 0] <= floor).astype(np.int_)
-        try:  # cheap where, as usual, no eigenvalue is that low
-            np.linalg.cholesky(covariance - floor * np.eye(d))
+        if _all_above(covariance, floor):
             return np.zeros(len(covariance), dtype=np.int_)
-        except np.linalg.LinAlgError:
-            return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
+        return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
+
+    def reaches_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.bool_]:
+        if covariance.shape[-1] == 1 or _all_above(covariance, floor):
+            return super().reaches_floor(covariance, floor)
+        return np.array([not _all_above(own, floor) for own in covariance])
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
         if covariance.shape[-1] == 1:
@@ -436,6 +443,15 @@ class Full(Structure):
     def traces(self, whitener: FloatArray, root: FloatArray, d: int) -> FloatArray:
         white = whitener.swapaxes(1, 2) @ root
         return np.asarray(np.einsum("kij,kij->k", white, white))
+
+
+def _all_above(covariance: FloatArray, floor: float) -> bool:
+    """Whether all eigenvalues are above the floor, as they usually are: for the price of a Cholesky factor."""
+    try:
+        np.linalg.cholesky(covariance - floor * np.eye(covariance.shape[-1]))
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 class _GivenCorrelated:
