@@ -9,6 +9,8 @@ iteration
     Time of one EM iteration: same data, same start, same number of iterations, same log-likelihood.
 quality
     Time to a good fit: `GaussianMixtureEM` as it comes against ten thorough starts of `GaussianMixture`.
+few
+    Time of a fit of fewer rows than columns.
 memory
     Peak memory of a fit, on an array and on a memory-mapped file.
 import
@@ -612,8 +614,8 @@ def run_few(args):
                     ours.append(processor_time(partial(mixture.fit, X)))
             ratios.append(np.median(ours) / np.median(theirs))
             rows.append(
-                [f"{n} × {d}", K, f"{np.median(theirs):.2f}", f"{np.median(ours):.2f}", f"{ratios[-1]:.1f}",
-                 f"{other.lower_bound_ * n:.0f}", f"{mixture.log_likelihood_:.0f}"]
+                [f"{n} × {d}", str(K), f"{np.median(theirs):.2f}", f"{np.median(ours):.2f}",
+                 f"{ratios[-1]:.1f}", f"{other.lower_bound_ * n:.0f}", f"{mixture.log_likelihood_:.0f}"]
             )  # fmt: skip
     columns = [
         "data",

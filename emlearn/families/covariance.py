@@ -351,6 +351,8 @@ class Full(Structure):
         return np.asarray(mean_products[:, _triangle(d)[2]])
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
+        if covariance.shape[-1] == 1:
+            return np.maximum(covariance, floor)
         if _all_above(covariance, floor):
             return covariance
         values, vectors = np.linalg.eigh(covariance)
@@ -371,8 +373,10 @@ class Full(Structure):
         return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
 
     def reaches_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.bool_]:
-        if covariance.shape[-1] == 1 or _all_above(covariance, floor):
-            return super().reaches_floor(covariance, floor)
+        if covariance.shape[-1] == 1:
+            return covariance[:, 0, 0] <= floor
+        if _all_above(covariance, floor):
+            return np.zeros(len(covariance), dtype=bool)
         return np.array([not _all_above(own, floor) for own in covariance])
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
