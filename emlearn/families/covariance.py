@@ -29,6 +29,8 @@ TRIANGLE_BLOCK = 25  # narrower blocks skip more zeros, wider ones make better u
 # times their size, one by one.
 SWEPT = 12
 FEW = 4
+# With no more numbers than this in the matrices of all components, theirs are inverted side by side too.
+SIDE_BY_SIDE = 2**14
 # With this many observations a pattern, its matrix multiplies them all at once.
 SHARED = 8
 
@@ -210,6 +212,10 @@ class Structure:
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
         """What one matrix, by its whitener, says of missing entries given the others."""
         raise NotImplementedError
+
+    def all_given(self, whiteners: FloatArray, gaps: Gaps, places: Places) -> list[Given]:
+        """The same of each matrix of a stack."""
+        return [self.given(whitener, gaps, places) for whitener in whiteners]
 
     def identity(self, n_components: int, d: int) -> FloatArray:
         """Identity matrices for so many components."""
@@ -430,7 +436,12 @@ class Full(Structure):
         return covariance[:, columns[:, None], columns]
 
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
-        return _GivenCorrelated(whitener, gaps, places)
+        return _given_correlated(whitener[None], gaps, places)[0]
+
+    def all_given(self, whiteners: FloatArray, gaps: Gaps, places: Places) -> list[Given]:
+        if len(whiteners) * places.pairs.size > SIDE_BY_SIDE:
+            return super().all_given(whiteners, gaps, places)
+        return list(_given_correlated(whiteners, gaps, places))
 
     def identity(self, n_components: int, d: int) -> FloatArray:
         return np.tile(np.eye(d), (1 if self.shared else n_components, 1, 1))
@@ -466,16 +477,21 @@ class _GivenCorrelated:
     with P serves all observations, and patterns that lack the same number of entries are factored together.
     """
 
-    def __init__(self, whitener: FloatArray, gaps: Gaps, places: Places):
+    def __init__(
+        self,
+        whitener: FloatArray,
+        precision: FloatArray,
+        inverses: FloatArray,
+        log_det: FloatArray,
+        gaps: Gaps,
+        places: Places,
+    ):
         self._whitener = whitener
+        self._precision = precision
+        self._inverses = inverses
+        self.log_det = log_det
         self._gaps = gaps
         self._places = places
-        self._precision = whitener @ whitener.T
-        self._inverses = self._precision.take(places.pairs)
-        self.log_det = np.full(gaps.missing.shape[1], np.log(np.diagonal(whitener)).sum())
-        for group, matrices in self._of_groups():
-            self.log_det[group.columns] -= 0.5 * _invert(matrices)[group.pattern]
-        self.log_det[gaps.empty] = 0.0
 
     def _of_groups(self) -> Iterator[tuple[PatternGroup, FloatArray]]:
         """Each group with its matrices (c, c, p)."""
@@ -529,6 +545,30 @@ class _GivenCorrelated:
         if self._gaps.empty.size:
             variance[:, self._gaps.empty] = np.diagonal(np.linalg.inv(self._precision))[:, None]
         return variance
+
+
+def _given_correlated(whiteners: FloatArray, gaps: Gaps, places: Places) -> list[_GivenCorrelated]:
+    """Of each matrix of a stack (C, d, d); the small ones of all of them are inverted side by side."""
+    C, d, _ = whiteners.shape
+    precision = whiteners @ whiteners.swapaxes(1, 2)
+    inverses = precision.reshape(C, d * d).take(places.pairs, axis=1)
+    log_det = np.empty((C, gaps.missing.shape[1]))
+    log_det[...] = np.log(np.diagonal(whiteners, axis1=1, axis2=2)).sum(axis=1)[:, None]
+    start = 0
+    for group in gaps.groups:
+        c, p = group.missing.shape
+        part = inverses[:, start : start + c * c * p].reshape(C, c, c, p)
+        matrices = part.transpose(1, 2, 0, 3).reshape(c, c, C * p)  # in place where C is 1
+        log_pivots = _invert(matrices).reshape(C, p)
+        if C > 1:
+            part[...] = matrices.reshape(c, c, C, p).transpose(2, 0, 1, 3)
+        log_det[:, group.columns] -= 0.5 * log_pivots[:, group.pattern]
+        start += c * c * p
+    log_det[:, gaps.empty] = 0.0
+    return [
+        _GivenCorrelated(*own, gaps, places)
+        for own in zip(whiteners, precision, inverses, log_det, strict=True)
+    ]
 
 
 def _invert(matrices: FloatArray) -> FloatArray:
