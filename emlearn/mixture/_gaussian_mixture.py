@@ -76,8 +76,8 @@ class GaussianMixtureEM(MixtureOfRows):
         for spherical forms). A constraint, not a term added to diagonals; values below 1e-9 count as 1e-9.
     n_init : int, default=40
         Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
-        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left. Ten at
-        most, where X has fewer rows than columns and so few that no full matrix can have evidence.
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+        Ten at most, where X has fewer rows than columns and so few that no full matrix can have evidence.
     ranking : {"evidence", "likelihood"}, default="evidence"
         What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
         owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
