@@ -77,7 +77,6 @@ class GaussianMixtureEM(MixtureOfRows):
     n_init : int, default=40
         Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
         if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
-        Ten at most, where X has fewer rows than columns and so few that no full matrix can have evidence.
     ranking : {"evidence", "likelihood"}, default="evidence"
         What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
         owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
@@ -177,6 +176,9 @@ class GaussianMixtureEM(MixtureOfRows):
 
     Notes
     -----
+    Of fewer rows than columns, fitted with full covariances each their own, no start can have evidence: ten are
+    tried, some of each kind.
+
     Missing entries, NaN, are integrated out: the density of a row is that of the entries it has, and the fit is
     maximum likelihood from incomplete rows, where what is missing does not depend on its value, given what is
     there. A row of NaN says nothing of the components: its responsibilities are the weights.
