@@ -37,7 +37,7 @@ LEAST_TRANSITION = LEAST_MANTISSA
 LEAST_ALIVE = 1e-290
 # Once there are no more lanes than this, and they have so many steps or more to go, their steps are taken in
 # blocks side by side, of so many steps at least and at most; with zeros fewer, in which less gets out of range.
-FEW_LANES, LONG = 8, 256
+FEW_LANES, LONG = 3, 256
 SHORTEST_BLOCK, BLOCK, BLOCK_OF_ZEROS = 16, 256, 128
 
 
