@@ -28,7 +28,18 @@ from emlearn._sklearn_compat import CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
-from emlearn.em import Affine, Data, EMModel, LatentPair, Restarts, Start, cool, one_blas_thread, race
+from emlearn.em import (
+    Affine,
+    Data,
+    EMModel,
+    LatentPair,
+    RaceResult,
+    Restarts,
+    Start,
+    cool,
+    one_blas_thread,
+    race,
+)
 from emlearn.em.batches import intended_underflow
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
@@ -121,6 +132,8 @@ class Plan(NamedTuple):
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
 
     cooling: tuple[float, ...] = ()  # inverse temperatures below 1 that each start goes through first
+    # The plan and the result in all features, where the race is in the coordinates of fewer.
+    lifted: Callable[[RaceResult], tuple[Plan, RaceResult]] | None = None
 
     def volume(self, on_part: bool) -> float:
         """Log volume of the user's unit, of the part or of all data."""
@@ -416,6 +429,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
+        if plan.lifted is not None:
+            plan, result = plan.lifted(result)
         params, mean, order = result.best.params, result.best.mean, None
         if plan.model.is_random and mean is None:
             mean = params

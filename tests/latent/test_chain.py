@@ -643,6 +643,42 @@ def test_what_cannot_have_mattered_is_forgotten(kernel):
     assert_exact(problem)
 
 
+def in_blocks(monkeypatch, shortest, longest):
+    """The twin with steps of all sequences that are left in blocks side by side, whatever their number."""
+    monkeypatch.setattr(markov_chain, "kernel", _chain_numpy)
+    monkeypatch.setattr(_chain_numpy, "FEW_LANES", 1000)
+    monkeypatch.setattr(_chain_numpy, "LONG", 2)
+    monkeypatch.setattr(_chain_numpy, "SHORTEST_BLOCK", shortest)
+    monkeypatch.setattr(_chain_numpy, "BLOCK", longest)
+    monkeypatch.setattr(_chain_numpy, "BLOCK_OF_ZEROS", longest)
+
+
+@pytest.mark.parametrize(("K", "length"), [(2, 2), (2, 3), (3, 2)])
+@pytest.mark.parametrize("name", [name for name, how in SCENARIOS.items() if "beta" not in how])
+def test_steps_in_blocks_are_the_sum_over_all_paths(name, K, length, monkeypatch):
+    in_blocks(monkeypatch, length, length)
+    problem, expected = scenario(name, K)
+    assert_inferred(infer(problem), expected)
+
+
+@pytest.mark.parametrize("spread", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["none", "left-right", "cycle", "banded", "1e-120", "1e-300"])
+def test_steps_in_blocks_are_steps_one_by_one(name, spread, monkeypatch):
+    lengths, K = [700, 40, 333], 4
+    rng = np.random.RandomState(0)
+    zeros = "left-right" if name == "none" else name
+    problem = with_zeros(zeros, lengths)
+    if name == "none":
+        problem = replace(problem, transition=rng.dirichlet(np.ones(K), size=K), start=np.full(K, 1 / K))
+    log_prob = spread * rng.normal(size=(sum(lengths), len(problem.start)))
+    problem = replace(problem, log_prob=log_prob, weight=np.array([1.0, 2.0, 0.5]))
+    monkeypatch.setattr(markov_chain, "kernel", _chain_numpy)
+    monkeypatch.setattr(_chain_numpy, "LONG", 10**9)
+    one_by_one = infer(problem)
+    in_blocks(monkeypatch, 16, 256)
+    assert_inferred(infer(problem), one_by_one, tol=1e-9)
+
+
 @pytest.mark.slow
 def test_two_chains_that_never_meet_are_told_apart_a_million_steps_later(kernel):
     """The odds fall by one nat a step for half the time, and come back."""
