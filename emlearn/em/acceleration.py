@@ -15,77 +15,139 @@ Stat. Comput. 21, eq. 5 (multi-secant).
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+
+
+class EachFit:
+    """Something kept of each of several fits: attributes are arrays with an entry for each, or such things."""
+
+    def take(self, rows: Rows) -> Self:
+        """Of some of the fits."""
+        return self._with(
+            {
+                name: value.take(rows) if isinstance(value, EachFit) else value[rows]
+                for name, value in vars(self).items()
+            }
+        )
+
+    def join(self, other: Self) -> Self:
+        """Of these fits, then of others."""
+        return self._with(
+            {
+                name: value.join(there) if isinstance(value, EachFit) else np.concatenate([value, there])
+                for (name, value), there in zip(vars(self).items(), vars(other).values(), strict=True)
+            }
+        )
+
+    def _with(self, values: dict[str, Any]) -> Self:
+        new = object.__new__(type(self))
+        vars(new).update(values)
+        return new
 
 
 class Accelerator(Protocol):
-    """Proposes a point from a pair of EM steps and is told what became of it."""
+    """Proposes points for several fits from pairs of EM steps, and is told what became of them.
 
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        """Point beyond ``start + u + v``, or None to take the plain step."""
+    One of S fits is made by its class of S; ``rows`` say which of them are meant.
+    """
+
+    def propose(
+        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
+    ) -> tuple[BoolArray, FloatArray]:
+        """Points beyond ``start + u + v``, all of shape (r, D); and which are none: where to take plain steps."""
         ...
 
-    def learn(self, accepted: bool) -> None:
-        """Hear whether the last proposal was accepted."""
+    def learn(self, rows: Rows, accepted: BoolArray) -> None:
+        """Hear whether the last proposals were accepted."""
+        ...
+
+    def take(self, rows: Rows) -> Self:
+        """Of some of the fits."""
+        ...
+
+    def join(self, other: Self) -> Self:
+        """Of these fits, then of others."""
         ...
 
 
-class Squarem:
+class Squarem(EachFit):
     """One step length along both differences, bounded; the bound grows with success."""
 
-    def __init__(self) -> None:
-        self._longest = 4.0
-        self._length = 1.0
+    def __init__(self, n_fits: int) -> None:
+        self._longest = np.full(n_fits, 4.0)
+        self._length = np.ones(n_fits)
 
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        bend = np.linalg.norm(v - u)
-        ratio = np.linalg.norm(u) / bend if bend > 0 else np.inf
-        self._length = float(np.clip(ratio, 1.0, self._longest))
-        if self._length == 1.0:
-            return None
-        return start + 2 * self._length * u + self._length**2 * (v - u)
+    def propose(
+        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
+    ) -> tuple[BoolArray, FloatArray]:
+        turn = v - u
+        bend = np.sqrt(squared_length(turn))
+        ratio = np.divide(np.sqrt(squared_length(u)), bend, out=np.full(len(rows), np.inf), where=bend > 0)
+        self._length[rows] = length = np.clip(ratio, 1.0, self._longest[rows])
+        along = length[:, None]
+        return length == 1.0, start + 2 * along * u + along**2 * turn
 
-    def learn(self, accepted: bool) -> None:
-        if not accepted:
-            self._longest = max(self._length / 4, 2.0)
-        elif self._length == self._longest:
-            self._longest *= 4
+    def learn(self, rows: Rows, accepted: BoolArray) -> None:
+        length, longest = self._length[rows], self._longest[rows]
+        bolder = np.where(length == longest, 4 * longest, longest)
+        self._longest[rows] = np.where(accepted, bolder, np.maximum(length / 4, 2.0))
 
 
-class Secant:
+class Secant(EachFit):
     """Quasi-Newton from the latest secant pairs; backs off for 1, 2, 4, 8 cycles when refused."""
 
     n_secants = 3
 
-    def __init__(self) -> None:
-        self._pairs: list[tuple[FloatArray, FloatArray]] = []
-        self._pause = 1
-        self._wait = 0
+    def __init__(self, n_fits: int) -> None:
+        # Those that were not seen yet are 0, which does not change what the others tell.
+        self._u = np.zeros((n_fits, self.n_secants, 0))
+        self._v = np.zeros((n_fits, self.n_secants, 0))
+        self._pause = np.ones(n_fits, dtype=np.intp)
+        self._wait = np.zeros(n_fits, dtype=np.intp)
 
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        self._pairs = [*self._pairs[-self.n_secants + 1 :], (u, v)]
-        if self._wait:
-            self._wait -= 1
-            return None
-        U = np.column_stack([pair[0] for pair in self._pairs])
-        V = np.column_stack([pair[1] for pair in self._pairs])
-        coefficients = np.linalg.lstsq(U.T @ (U - V), U.T @ u, rcond=None)[0]
-        return start + u + V @ coefficients
+    def _widen(self, n_coordinates: int) -> None:
+        if not self._u.shape[2]:
+            self._u, self._v = (np.zeros((*self._u.shape[:2], n_coordinates)) for _ in range(2))
 
-    def learn(self, accepted: bool) -> None:
-        if accepted:
-            self._pause = 1
-        else:
-            self._wait = self._pause
-            self._pause = min(2 * self._pause, 8)
+    def join(self, other: Self) -> Self:
+        self._widen(other._u.shape[2])
+        other._widen(self._u.shape[2])
+        return super().join(other)
+
+    def propose(
+        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
+    ) -> tuple[BoolArray, FloatArray]:
+        self._widen(u.shape[1])
+        U = np.concatenate([self._u[rows, 1:], u[:, None]], axis=1)
+        V = np.concatenate([self._v[rows, 1:], v[:, None]], axis=1)
+        self._u[rows], self._v[rows] = U, V
+        waits = self._wait[rows] > 0
+        self._wait[rows] -= waits
+        if waits.all():
+            return waits, start
+        gram = U @ (U - V).swapaxes(1, 2)
+        known = np.isfinite(gram).all(axis=(1, 2))
+        if not known.all():
+            gram = np.where(known[:, None, None], gram, 0.0)
+        rounding = self.n_secants * np.finfo(np.float64).eps
+        coefficients = np.linalg.pinv(gram, rcond=rounding) @ (U @ u[:, :, None])
+        guess = start + u + (coefficients.swapaxes(1, 2) @ V)[:, 0]
+        return waits | ~known, guess
+
+    def learn(self, rows: Rows, accepted: BoolArray) -> None:
+        pause = self._pause[rows]
+        self._wait[rows] = np.where(accepted, self._wait[rows], pause)
+        self._pause[rows] = np.where(accepted, 1, np.minimum(2 * pause, 8))
 
 
-class SquaremThenSecant:
+class SquaremThenSecant(EachFit):
     """SQUAREM far from the optimum, where a linear model of the map says little; secants after that.
 
     While the secants back off, SQUAREM stands in for them.
@@ -93,36 +155,58 @@ class SquaremThenSecant:
 
     n_squarem = 4
 
-    def __init__(self) -> None:
-        self._squarem, self._secant = Squarem(), Secant()
-        self._used: Accelerator = self._squarem
-        self._cycles = 0
+    def __init__(self, n_fits: int) -> None:
+        self._squarem, self._secant = Squarem(n_fits), Secant(n_fits)
+        self._uses_secant = np.zeros(n_fits, dtype=bool)
+        self._cycles = np.zeros(n_fits, dtype=np.intp)
 
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        self._cycles += 1
-        if self._cycles > self.n_squarem:
-            guess = self._secant.propose(start, u, v)
-            if guess is not None:
-                self._used = self._secant
-                return guess
-        self._used = self._squarem
-        return self._squarem.propose(start, u, v)
+    def propose(
+        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
+    ) -> tuple[BoolArray, FloatArray]:
+        self._cycles[rows] += 1
+        late = np.flatnonzero(self._cycles[rows] > self.n_squarem)
+        none, guess = np.ones(len(rows), dtype=bool), start
+        if len(late):
+            none[late], of_late = self._secant.propose(rows[late], start[late], u[late], v[late])
+            guess = start.copy()
+            guess[late] = of_late
+        self._uses_secant[rows] = ~none
+        early = np.flatnonzero(none)
+        if len(early) == len(rows):
+            return self._squarem.propose(rows, start, u, v)
+        if len(early):
+            none[early], guess[early] = self._squarem.propose(rows[early], start[early], u[early], v[early])
+        return none, guess
 
-    def learn(self, accepted: bool) -> None:
-        self._used.learn(accepted)
+    def learn(self, rows: Rows, accepted: BoolArray) -> None:
+        secant = self._uses_secant[rows]
+        if secant.any():
+            self._secant.learn(rows[secant], accepted[secant])
+        if not secant.all():
+            self._squarem.learn(rows[~secant], accepted[~secant])
 
 
-class Unaccelerated:
+class Unaccelerated(EachFit):
     """Plain EM."""
 
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        return None
+    def __init__(self, n_fits: int) -> None:
+        pass
 
-    def learn(self, accepted: bool) -> None:
+    def propose(
+        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
+    ) -> tuple[BoolArray, FloatArray]:
+        return np.ones(len(rows), dtype=bool), start
+
+    def learn(self, rows: Rows, accepted: BoolArray) -> None:
         pass
 
 
-ACCELERATIONS: dict[str, type[Accelerator]] = {
+def squared_length(vectors: FloatArray) -> FloatArray:
+    """Squared lengths (r,) of vectors (r, D)."""
+    return np.einsum("ri,ri->r", vectors, vectors)
+
+
+ACCELERATIONS: dict[str, type[Squarem | Secant | SquaremThenSecant | Unaccelerated]] = {
     "auto": SquaremThenSecant,
     "squarem": Squarem,
     "secant": Secant,

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Generator, Iterator
-from functools import cached_property
+from collections.abc import Callable, Generator, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emlearn.em.acceleration import ACCELERATIONS
+from emlearn.em.acceleration import ACCELERATIONS, EachFit
 from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
 from emlearn.em.data import Data
-from emlearn.em.model import EMModel, EStep
+from emlearn.em.model import EMModel
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
+from emlearn.em.stack import Stack, stack_of
 from emlearn.em.stopping import NOISE, AitkenStop, Iterate, Projection
-from emlearn.em.trees import leaves, tree_map
+from emlearn.em.trees import Tree, tree_map
+
+BoolArray = NDArray[np.bool_]
+Rows = NDArray[np.intp]
 
 # Times that an M-step is shortened before it is given up.
 MAX_SHORTENED = 30
@@ -155,42 +160,15 @@ def em_iterates(
     Arguments are those of `fit_em`; ``tol`` says when to leave off extrapolating. Iterates of a model that
     draws (`EMModel.is_random`) are a Markov chain, and do not rise.
     """
-    if acceleration not in ACCELERATIONS:
-        raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
-    accelerator, projection, secants = ACCELERATIONS[acceleration](), Projection(), Secants()
-    chain = _Chain(burn_in=max_iter // 2) if model.is_random else None
-    last = _Point(model, params, as_data(data))
-    if not np.isfinite(last.objective):
-        raise ValueError(f"The objective is {last.objective} at the starting parameters.")
-    yield last.iterate(secants) if chain is None else chain.see(last.iterate(secants))
-    n_iter = 0
-    while n_iter < max_iter:
-        here, n_steps = last.step()
-        n_iter += n_steps
-        if chain is not None:
-            if not np.isfinite(here.objective):
-                return "fall"
-            last = here
-            yield chain.see(here.iterate(secants))
-            continue
-        if here.is_below(last, model.rounding):
-            _warn_of_fall(last.objective - here.objective, n_iter)
-            return "fall"
-        u, v = here.differences(last)
-        projection.see(here.objective - last.objective, u, v, NOISE * here.size)
-        secants.see(last.vector, u, v)
-        yield here.iterate(secants, projection)
-        # Close to the end only plain steps: they alone can show that it is the end.
-        only_plain = projection.gap < tol or n_iter + 1 >= max_iter
-        guess = None if only_plain else accelerator.propose(last.vector, u, v)
-        last = here
-        if guess is not None:
-            last, n_steps = here.leap(guess, projection.gap)
-            n_iter += n_steps
-            accelerator.learn(accepted=last is not here)
-        if last is not here:
-            projection.break_off()
-            yield last.iterate(secants)
+    fits = Fits.begin(stack_of(model, many=False), [params], data, tol, max_iter, acceleration)
+    while not fits.are_spent()[0]:
+        (news,) = fits.advance()
+        if isinstance(news, Exception):
+            raise news
+        if isinstance(news, str):
+            return news
+        if news is not None:
+            yield fits.in_full(0, news)
     return "max_iter"
 
 
@@ -225,109 +203,404 @@ class _Chain:
         return iterate._replace(best=self._best, mean=self._mean)
 
 
-class _Point:
-    """Parameters with their E-step, the EM image that comes with it, and coordinates."""
+class _Points(NamedTuple):
+    """Where some fits stand: parameters with their E-steps, the EM images that come with them, coordinates.
 
-    def __init__(
-        self, model: EMModel, params: Any, batches: Data, *, number: int = 0, extrapolated: bool = False
-    ):
-        self._model = model
-        self._number = number
-        self._batches = batches
-        self._extrapolated = extrapolated
-        self.params = params
-        self.e_step: EStep = batches.sum(model.at(number).expectation(params))
-        self.objective = float(self.e_step.log_likelihood + model.log_prior(params))
-        self.size = abs(self.objective) + self.e_step.weight  # nats, for what floating point can tell
+    Those of a model that draws have no image yet, and no coordinates.
+    """
 
-    @cached_property
-    def image(self) -> Any:
-        """G(θ): the parameters that an M-step makes of this E-step."""
-        return self._model.maximize(self.e_step.stats, self.params)
+    params: Tree  # stacked, as are the two that follow
+    stats: Tree
+    image: Tree  # G(θ): the parameters that an M-step makes of this E-step
+    objective: FloatArray  # (S,)
+    log_likelihood: FloatArray  # (S,)
+    size: FloatArray  # (S,) nats, for what floating point can tell
+    vector: FloatArray  # (S, D)
+    image_vector: FloatArray  # (S, D)
+    movable: BoolArray  # (S, D) what may be extrapolated: not on a boundary, where the map is not smooth
+    extrapolated: BoolArray  # (S,)
 
-    @cached_property
-    def vector(self) -> FloatArray:
-        return self._model.flatten(self.params)
+    def take(self, rows: Rows, stack: Stack) -> _Points:
+        """Of some of the fits."""
+        return _Points(*(stack.take(tree, rows) for tree in self[:3]), *(part[rows] for part in self[3:]))
 
-    @cached_property
-    def image_vector(self) -> FloatArray:
-        return self._model.flatten(self.image)
+    def put(self, rows: Rows, others: _Points, stack: Stack) -> _Points:
+        """With others in the place of some rows."""
+        if len(rows) == len(self.objective):
+            return others
+        trees = (stack.put(tree, rows, other) for tree, other in zip(self[:3], others[:3], strict=True))
+        parts = [part.copy() for part in self[3:]]
+        for part, other in zip(parts, others[3:], strict=True):
+            part[rows] = other
+        return _Points(*trees, *parts)
 
-    def is_below(self, before: _Point, rounding: float) -> bool:
-        """Whether the objective is less here, by more than relative ``rounding``, or NaN."""
-        return not self.objective >= before.objective - rounding * self.size
+    def join(self, others: _Points, stack: Stack) -> _Points:
+        """These, then others."""
+        trees = (stack.join(tree, other) for tree, other in zip(self[:3], others[:3], strict=True))
+        parts = (np.concatenate(pair) for pair in zip(self[3:], others[3:], strict=True))
+        return _Points(*trees, *parts)
 
-    def step(self) -> tuple[_Point, int]:
-        """The next point of plain EM, by as short a step as does not fall, and the E-steps that took."""
-        after = _Point(self._model, self.image, self._batches, number=self._number + 1)
-        if self._model.is_random:
-            return after, 1
-        after.vector = self.image_vector  # the same parameters
-        for n_steps in range(1, MAX_SHORTENED):
-            if not after.is_below(self, 100 * NOISE):
-                return after, n_steps
-            params = self._model.shortened(self.e_step.stats, self.params, n_steps)
-            if params is None:
-                return after, n_steps
-            after = _Point(self._model, params, self._batches)
-        return after, MAX_SHORTENED
 
-    @cached_property
-    def movable(self) -> NDArray[np.bool_]:
-        """Coordinates that may be extrapolated: not on a boundary, where the map is not smooth."""
-        finite = np.isfinite(self.vector)
-        resting = self._model.resting(self.params)
-        return finite if resting is None else finite & ~resting
+# What a fit asks of the next E-step.
+START, PLAIN, LEAP = 0, 1, 2
+# What becomes of a fit by an E-step: an iterate to show, nothing, why it is over, or what went wrong.
+News = Iterate | str | Exception | None
 
-    def differences(self, before: _Point) -> tuple[FloatArray, FloatArray]:
-        """The EM step that led here from ``before``, and the one that leads on; 0 where not movable."""
-        with np.errstate(invalid="ignore"):  # -inf − -inf, masked
-            u = self.vector - before.vector
-            v = self.image_vector - self.vector
-            moving = self.movable & np.isfinite(u + v)
-        return (u, v) if moving.all() else (np.where(moving, u, 0.0), np.where(moving, v, 0.0))
 
-    def leap(self, guess: FloatArray, gap: float) -> tuple[_Point, int]:
-        """The guess if it is legal and at least as good, else this point; and the E-steps that took.
+@dataclass
+class _Seen:
+    """What an E-step of several fits brings."""
 
-        ``gap`` is what plain steps would gain, projected: a guess that gains more by orders of magnitude is
-        not believed. What cannot be computed at a guess speaks against the guess alone.
-        """
-        n_steps = 0
-        try:
-            params = self._model.unflatten(np.where(self.movable, guess, self.vector), self.params)
-            if self._is_legal(params):
-                n_steps = 1
-                ahead = _Point(self._model, params, self._batches, extrapolated=True)
-                # False for NaN. Whether there is a way on from there belongs to what is asked of it.
-                if 0.0 <= ahead.objective - self.objective <= self._believable(gap) and ahead.image is not None:
-                    return ahead, n_steps
-        except NO_PARAMETERS:
-            pass
-        return self, n_steps
+    objective: FloatArray = field(default_factory=lambda: np.full(1, np.nan))  # (S,) NaN where it failed
+    errors: dict[int, Exception] = field(default_factory=dict)  # of fits that failed
+    lower: dict[int, Any] = field(default_factory=dict)  # where plain steps fell: a shorter one, or None
+    rows: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.intp))  # fits that rose, ...
+    points: _Points | None = None  # ... and where they are
 
-    def _believable(self, gap: float) -> float:
-        """The most that extrapolation may gain, in nats."""
-        return min(ABSURD * gap, ABSURDLY_LARGE * self.size)
 
-    def _is_legal(self, params: Any) -> bool:
-        """Whether parameters are finite, and no more of them rest on a constraint than here."""
-        if not all(np.all(np.isfinite(leaf)) for leaf in leaves(params)):
-            return False
-        resting = self._model.resting(params)
-        return resting is None or not (resting & self.movable).any()
+class Fits:
+    """Fits of one model to the same data, side by side, an E-step of all at a time: the loop of EM.
 
-    def iterate(self, secants: Secants, projection: Projection | None = None) -> Iterate:
-        """What is shown of this point; a projection says what the plain step that led here tells."""
-        shown = Iterate(
-            self.params,
-            self.objective,
-            float(self.e_step.log_likelihood),
-            self._extrapolated,
-            secants=secants,
-            stats=self.e_step.stats,
+    Each goes its way as if it were alone, with its own step lengths, guards and projections.
+
+    Parameters
+    ----------
+    stack : Stack
+        The model, as far as its parameters can stand side by side.
+    data : Data
+    tol, max_iter, acceleration
+        As in `em_iterates`.
+    n_fits : int
+    """
+
+    def __init__(self, stack: Stack, data: Data, tol: float, max_iter: int, acceleration: str, n_fits: int):
+        self._stack, self._data = stack, data
+        self._tol, self._max_iter = tol, max_iter
+        self._model = stack.model
+        self._accelerator = ACCELERATIONS[acceleration](n_fits)
+        self._projection = Projection(n_fits)
+        self._secants = [Secants() for _ in range(n_fits)]
+        self._chains = [_Chain(burn_in=max_iter // 2) if self._model.is_random else None for _ in range(n_fits)]
+        self._asks = np.full(n_fits, START)
+        self._n_iter = np.zeros(n_fits, dtype=np.intp)
+        self._n_shortened = np.zeros(n_fits, dtype=np.intp)
+        self._wanted: Tree = None  # parameters of the next E-step
+        self._here: _Points | None = None  # None before the first
+
+    @classmethod
+    def begin(
+        cls, stack: Stack, params: Sequence[Any], data: Any, tol: float, max_iter: int, acceleration: str
+    ) -> Fits:
+        """Fits from given parameters, before their first E-steps."""
+        if acceleration not in ACCELERATIONS:
+            raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
+        fits = cls(stack, as_data(data), tol, max_iter, acceleration, len(params))
+        fits._wanted = stack.of_sets(params)
+        return fits
+
+    def __len__(self) -> int:
+        return len(self._asks)
+
+    def take(self, rows: Rows) -> Fits:
+        """Some of the fits."""
+        some = copy(self)
+        for name, value in vars(self).items():
+            if isinstance(value, EachFit | np.ndarray):
+                vars(some)[name] = value.take(rows) if isinstance(value, EachFit) else value[rows]
+            elif isinstance(value, list):
+                vars(some)[name] = [value[row] for row in rows]
+        some._wanted = self._stack.take(self._wanted, rows)
+        some._here = None if self._here is None else self._here.take(rows, self._stack)
+        return some
+
+    def join(self, other: Fits) -> Fits:
+        """These fits, then others of the same model; either all or none are before their first E-step."""
+        both = copy(self)
+        for (name, value), there in zip(vars(self).items(), vars(other).values(), strict=True):
+            if isinstance(value, EachFit):
+                vars(both)[name] = value.join(there)
+            elif isinstance(value, np.ndarray):
+                vars(both)[name] = np.concatenate([value, there])
+            elif isinstance(value, list):
+                vars(both)[name] = value + there
+        both._wanted = self._stack.join(self._wanted, other._wanted)
+        if self._here is not None and other._here is not None:
+            both._here = self._here.join(other._here, self._stack)
+        return both
+
+    def are_spent(self) -> BoolArray:
+        """Which have no iterations left, (S,)."""
+        return (self._asks == PLAIN) & (self._n_shortened == 0) & (self._n_iter >= self._max_iter)
+
+    def in_full(self, row: int, iterate: Iterate) -> Iterate:
+        """The latest iterate of a fit with its parameters and statistics."""
+        points, chain = self._here, self._chains[row]
+        if points is None:
+            return iterate
+        full = iterate._replace(
+            params=self._stack.one(points.params, row),
+            stats=self._stack.one(points.stats, row),
+            secants=self._secants[row],
         )
-        if projection is None:
-            return shown
-        rate = projection.rate if projection.follows_plain else np.nan
-        return shown._replace(gap=projection.gap, rate=rate, lost=projection.lost)
+        return full if chain is None else chain.see(full)
+
+    # -- a step ------------------------------------------------------------------------------------------
+
+    def advance(self) -> list[News]:
+        """Take an E-step of each fit, and say what became of it.
+
+        A fit of which there is nothing to show was refused a guess, or shortens its step: it goes on. One that
+        is over, or that failed, must not be asked again, nor one that is spent.
+        """
+        news: list[News] = [None] * len(self)
+        seen = self._look()
+        self._n_iter += self._asks != START
+        for row, error in seen.errors.items():
+            news[row] = None if self._asks[row] == LEAP else error
+        for row, params in seen.lower.items():
+            if params is None:
+                if self._here is not None and not self._model.is_random:
+                    fall = float(self._here.objective[row] - seen.objective[row])
+                    _warn_of_fall(fall, int(self._n_iter[row]))
+                news[row] = "fall"
+            else:
+                self._n_shortened[row] += 1
+                self._wanted = self._stack.put(self._wanted, np.array([row]), self._stack.of_sets([params]))
+        refused = self._asks == LEAP
+        if seen.points is not None:
+            refused[seen.rows] = False
+            self._judge(seen.points, seen.rows, news)
+        if refused.any():
+            rows = np.flatnonzero(refused)
+            self._accelerator.learn(rows, np.zeros(len(rows), dtype=bool))
+            self._go_on_plainly(rows)
+        return news
+
+    def _look(self) -> _Seen:
+        """What there is where E-steps are asked for. Nothing of the fits is changed."""
+        try:
+            return self._look_at_all()
+        except NO_PARAMETERS as error:
+            if len(self) == 1:
+                return _Seen(errors={0: error})
+        # Whose fault it was is found out one by one.
+        together, rows = _Seen(np.full(len(self), np.nan)), []
+        for row in range(len(self)):
+            one = self.take(np.array([row]))._look()
+            together.objective[row] = one.objective[0]
+            together.errors |= {row: error for error in one.errors.values()}
+            together.lower |= {row: params for params in one.lower.values()}
+            if one.points is not None:
+                rows.append(row)
+                points = together.points
+                together.points = one.points if points is None else points.join(one.points, self._stack)
+        together.rows = np.array(rows, dtype=np.intp)
+        return together
+
+    def _look_at_all(self) -> _Seen:
+        stack, params = self._stack, self._wanted
+        e_step = self._data.sum(stack.expectation(params, self._n_iter + (self._asks != START)))
+        log_likelihood = np.atleast_1d(np.asarray(e_step.log_likelihood, dtype=np.float64))
+        objective = log_likelihood + stack.log_prior(params)
+        size = np.abs(objective) + e_step.weight
+        errors, lower, rose = self._risen(objective, size)
+        seen = _Seen(objective=objective, errors=errors, lower=lower, rows=np.flatnonzero(rose))
+        if not rose.any():
+            return seen
+        stats, rows = e_step.stats, seen.rows
+        if not rose.all():
+            params, stats = stack.take(params, rows), stack.take(stats, rows)
+            objective, log_likelihood, size = objective[rows], log_likelihood[rows], size[rows]
+        if self._model.is_random:
+            none = np.zeros((1, 0))
+            image, vector, image_vector = stack.maximize(stats, params), none, none
+            movable = np.zeros((1, 0), dtype=bool)
+        else:
+            image = stack.maximize(stats, params)
+            image_vector = stack.flatten(image)
+            vector = self._vectors(params, rows)
+            movable = np.isfinite(vector)
+            resting = stack.resting(params)
+            if resting is not None:
+                movable &= ~resting
+        extrapolated = self._asks[rows] == LEAP
+        points = _Points(
+            params, stats, image, objective, log_likelihood, size, vector, image_vector, movable, extrapolated
+        )
+        seen.points = points
+        return seen
+
+    def _vectors(self, params: Tree, rows: Rows) -> FloatArray:
+        """Coordinates of parameters: those of an image are known already."""
+        known = (self._asks[rows] == PLAIN) & (self._n_shortened[rows] == 0)
+        if self._here is None or not known.any():
+            return self._stack.flatten(params)
+        vector = self._here.image_vector[rows]
+        if not known.all():
+            others = np.flatnonzero(~known)
+            vector[others] = self._stack.flatten(self._stack.take(params, others))
+        return vector
+
+    def _risen(
+        self, objective: FloatArray, size: FloatArray
+    ) -> tuple[dict[int, Exception], dict[int, Any], BoolArray]:
+        """Who failed, who fell and with which shorter step it may go on, and who rose as it should, (S,)."""
+        here = self._here
+        errors: dict[int, Exception] = {}
+        lower: dict[int, Any] = {}
+        if here is None or self._model.is_random:
+            rose = np.isfinite(objective)
+        else:
+            gain = objective - here.objective
+            believable = np.minimum(ABSURD * self._projection.gap, ABSURDLY_LARGE * here.size)
+            leapt = (gain >= 0.0) & (gain <= believable)  # False for NaN
+            # Of plain steps that is asked again below, with what rounding may do.
+            stepped = gain >= -100 * NOISE * size
+            rose = np.where(
+                self._asks == LEAP, leapt, np.where(self._asks == START, np.isfinite(objective), stepped)
+            )
+        for row in np.flatnonzero(~rose & (self._asks != LEAP)):
+            if self._asks[row] == START:
+                errors[row] = ValueError(f"The objective is {objective[row]} at the starting parameters.")
+                continue
+            shorter = self._shortened(row)
+            if shorter is not None:
+                lower[row] = shorter
+            elif here is not None and gain[row] >= -self._model.rounding * size[row]:
+                rose[row] = True
+            else:
+                lower[row] = None
+        return errors, lower, rose
+
+    def _shortened(self, row: int) -> Any:
+        """What to take for an M-step that lowered the objective; None where there is nothing else."""
+        attempt = int(self._n_shortened[row]) + 1
+        if self._here is None or self._model.is_random or attempt >= MAX_SHORTENED:
+            return None
+        stats, params = (self._stack.one(tree, row) for tree in (self._here.stats, self._here.params))
+        return self._model.shortened(stats, params, attempt)
+
+    def _judge(self, points: _Points, rows: Rows, news: list[News]) -> None:
+        """Take in what rose, show it, and choose where to go from there."""
+        asked = self._asks[rows]
+        before = self._here
+        if before is not None:
+            self._here = before.put(rows, points, self._stack)
+        elif len(rows) == len(self):
+            self._here = points
+        else:  # those that failed are not asked again: anything may stand for them
+            stand_in = np.zeros(len(self), dtype=np.intp)
+            stand_in[rows] = np.arange(len(rows))
+            self._here = points.take(stand_in, self._stack)
+        self._n_shortened[rows] = 0
+        if self._model.is_random:
+            self._show(points, rows, news, np.zeros(len(rows), dtype=bool))
+            self._go_on_plainly(rows)
+            return
+        plain = np.flatnonzero(asked == PLAIN)
+        self._projection.break_off(rows[asked == LEAP])
+        self._accelerator.learn(rows[asked == LEAP], np.ones(np.count_nonzero(asked == LEAP), dtype=bool))
+        guesses = None
+        if len(plain) and before is not None:
+            guesses = self._see_steps(before, points, rows, plain)
+        self._show(points, rows, news, asked == PLAIN)
+        self._go_on_plainly(rows)
+        if guesses is not None:
+            self._try_guesses(*guesses)
+
+    def _see_steps(
+        self, before: _Points, points: _Points, rows: Rows, plain: Rows
+    ) -> tuple[Rows, FloatArray] | None:
+        """Take in pairs of plain steps; fits that have a guess at where they lead, and the guesses."""
+        fits = rows[plain]
+        start, vector = before.vector[fits], points.vector[plain]
+        with np.errstate(invalid="ignore"):  # -inf − -inf, masked
+            u, v = vector - start, points.image_vector[plain] - vector
+            moving = points.movable[plain] & np.isfinite(u + v)
+        if not moving.all():
+            u, v = np.where(moving, u, 0.0), np.where(moving, v, 0.0)
+        gain = points.objective[plain] - before.objective[fits]
+        self._projection.see(fits, gain, u, v, NOISE * points.size[plain])
+        for i, row in enumerate(fits):
+            self._secants[row].see(start[i], u[i], v[i])
+        # Close to the end only plain steps: they alone can show that it is the end.
+        goes = (self._projection.gap[fits] >= self._tol) & (self._n_iter[fits] + 1 < self._max_iter)
+        if not goes.any():
+            return None
+        if not goes.all():
+            fits, start, u, v = fits[goes], start[goes], u[goes], v[goes]
+        none, guess = self._accelerator.propose(fits, start, u, v)
+        return None if none.all() else (fits[~none], guess[~none])
+
+    def _show(self, points: _Points, rows: Rows, news: list[News], by_plain: BoolArray) -> None:
+        """Iterates of what is there now, without parameters and statistics."""
+        shown = zip(
+            rows.tolist(),
+            points.objective.tolist(),
+            points.log_likelihood.tolist(),
+            by_plain.tolist(),
+            strict=True,
+        )
+        gap, rate, lost = (
+            part[rows].tolist() for part in (self._projection.gap, self._projection.rate, self._projection.lost)
+        )
+        follows = self._projection.follows_plain[rows].tolist()
+        extrapolated = points.extrapolated.tolist()
+        for i, (row, objective, log_likelihood, plain) in enumerate(shown):
+            if plain:
+                known = gap[i], rate[i] if follows[i] else np.nan, lost[i]
+                news[row] = Iterate(None, objective, log_likelihood, False, *known)
+            else:
+                news[row] = Iterate(None, objective, log_likelihood, extrapolated[i])
+
+    def _go_on_plainly(self, rows: Rows) -> None:
+        """Ask for the EM images of some fits next."""
+        if self._here is None:
+            return
+        self._asks[rows] = PLAIN
+        images = self._here.image
+        if len(rows) < len(self):
+            images = self._stack.put(self._wanted, rows, self._stack.take(images, rows))
+        self._wanted = images
+
+    def _try_guesses(self, rows: Rows, guesses: FloatArray) -> None:
+        """Ask for those guesses next that are legal."""
+        legal, params = self._legal(rows, guesses)
+        if params is not None:
+            self._asks[rows[legal]] = LEAP
+            self._wanted = self._stack.put(self._wanted, rows[legal], params)
+        if not legal.all():
+            refused = rows[~legal]
+            self._accelerator.learn(refused, np.zeros(len(refused), dtype=bool))
+
+    def _legal(self, rows: Rows, guesses: FloatArray) -> tuple[BoolArray, Tree]:
+        """Which guesses are parameters, no more of them on a constraint than here; and these, None for none.
+
+        What cannot be computed at a guess speaks against the guess alone.
+        """
+        here, stack = self._here, self._stack
+        if here is None:
+            return np.zeros(len(rows), dtype=bool), None
+        movable = here.movable[rows]
+        try:
+            params = stack.unflatten(
+                np.where(movable, guesses, here.vector[rows]), stack.take(here.params, rows)
+            )
+            legal = stack.are_finite(params)
+            if not legal.all():
+                params = stack.take(params, np.flatnonzero(legal)) if legal.any() else None
+            if params is not None and (resting := stack.resting(params)) is not None:
+                rests = (resting & movable[legal]).any(axis=1)
+                if rests.any():
+                    params = None if rests.all() else stack.take(params, np.flatnonzero(~rests))
+                    legal[np.flatnonzero(legal)[rests]] = False
+            return legal, params
+        except NO_PARAMETERS:
+            if len(rows) == 1:
+                return np.zeros(1, dtype=bool), None
+        legal, params = np.zeros(len(rows), dtype=bool), None
+        for i in range(len(rows)):
+            (legal[i],), own = self._legal(rows[i : i + 1], guesses[i : i + 1])
+            if own is not None:
+                params = own if params is None else stack.join(params, own)
+        return legal, params

@@ -96,7 +96,16 @@ class Family(Parametric):
     """Densities of what is seen, one for each of K components.
 
     One of your own needs `density`, `maximize`, `start`, ``spaces``; bases in `emlearn.families` ask for less.
+
+    Attributes
+    ----------
+    stacks : bool
+        Whether components know nothing of one another: every array of parameters and of totals has an entry for
+        each along its first axis, its coordinates are each component's own, and there is no prior. Components
+        of several fits may then stand side by side, as those of one; see `emlearn.em.stack`.
     """
+
+    stacks: bool = False
 
     def density(self, params: Any) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
@@ -115,7 +124,17 @@ class Family(Parametric):
 
 
 class LatentStructure(Parametric):
-    """What is hidden, and how it is distributed. One of your own needs all that stands here, and ``spaces``."""
+    """What is hidden, and how it is distributed. One of your own needs all that stands here, and ``spaces``.
+
+    Attributes
+    ----------
+    stacked : LatentStructure or None
+        The same for S sets of parameters, of shape (S, ...), and for log-densities (K·S, m), those of the first
+        component under all sets before those of the second: it normalises set by set, and has evidence of shape
+        (S,). None where there is no such thing; see `emlearn.em.stack`.
+    """
+
+    stacked: LatentStructure | None = None
 
     def posterior(
         self, params: Any, log_prob: FloatArray, batch: Batch, beta: float = 1.0

@@ -7,9 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from emlearn.em.acceleration import EachFit, squared_length
 from emlearn.em.rate import Secants
 
 FloatArray = NDArray[np.float64]
+Rows = NDArray[np.intp]
 
 # Relative to the objective and the total weight: a gain below this cannot be told from rounding.
 NOISE = 1e-14
@@ -43,41 +45,47 @@ class Iterate(NamedTuple):
         return self if self.best is None else self.best
 
 
-class Projection:
+class Projection(EachFit):
     """What is still to be gained if gains go on shrinking as they do: the rest of a geometric series.
+
+    Attributes, of each of several fits:
 
     Attributes
     ----------
-    gap : float
+    gap : ndarray of shape (S,)
         Projected gain, in nats; inf where nothing can be said.
-    rate : float
+    rate : ndarray of shape (S,)
         At which gains shrink: the ratio of two of them or that of steps, squared, whichever is larger.
-    follows_plain : bool
+    follows_plain : ndarray of bool of shape (S,)
         Whether the last two steps were plain EM steps.
-    lost : bool
+    lost : ndarray of bool of shape (S,)
         Whether the last gain cannot be told from rounding.
     """
 
-    def __init__(self) -> None:
-        self.gap, self.rate, self.lost, self.follows_plain = np.inf, UNSEEN, False, False
-        self._last_gain = np.nan
+    def __init__(self, n_fits: int) -> None:
+        self.gap, self.rate = np.full(n_fits, np.inf), np.full(n_fits, UNSEEN)
+        self.lost, self.follows_plain = np.zeros(n_fits, dtype=bool), np.zeros(n_fits, dtype=bool)
+        self._last_gain = np.full(n_fits, np.nan)
 
-    def see(self, gain: float, u: FloatArray, v: FloatArray, noise: float) -> None:
-        """Take in the gain of a plain EM step ``u``, and the step ``v`` that follows."""
-        if gain > 100 * noise:
-            # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
-            shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(np.float64).tiny)
-            self.rate = max(shrinking, gain / self._last_gain if self._last_gain > 0 else 0.0)
-        elif self.rate >= 1:  # too little to tell a rate from: what was seen before must serve
-            self.rate = UNSEEN
-        self.gap = max(gain, noise) * self.rate / (1 - self.rate) if self.rate < 1 else np.inf
-        self.lost = gain <= noise
-        self.follows_plain = not np.isnan(self._last_gain)
-        self._last_gain = gain
+    def see(self, rows: Rows, gain: FloatArray, u: FloatArray, v: FloatArray, noise: FloatArray) -> None:
+        """Take in the gains of plain EM steps ``u`` of some fits, and the steps ``v`` that follow."""
+        # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
+        shrinking = squared_length(v) / np.maximum(squared_length(u), np.finfo(np.float64).tiny)
+        before = self._last_gain[rows]
+        by_gains = np.divide(gain, before, out=np.zeros(len(rows)), where=before > 0)
+        # Where there is too little to tell a rate from, what was seen before must serve.
+        served = np.where(self.rate[rows] >= 1, UNSEEN, self.rate[rows])
+        rate = np.where(gain > 100 * noise, np.maximum(shrinking, by_gains), served)
+        left = np.maximum(gain, noise) * rate
+        self.gap[rows] = np.divide(left, 1 - rate, out=np.full(len(rows), np.inf), where=rate < 1)
+        self.rate[rows] = rate
+        self.lost[rows] = gain <= noise
+        self.follows_plain[rows] = ~np.isnan(before)
+        self._last_gain[rows] = gain
 
-    def break_off(self) -> None:
-        """Hear that the next step does not follow a plain one."""
-        self._last_gain = np.nan
+    def break_off(self, rows: Rows) -> None:
+        """Hear that the next steps of some fits do not follow plain ones."""
+        self._last_gain[rows] = np.nan
 
 
 class AitkenStop:

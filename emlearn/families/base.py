@@ -259,6 +259,10 @@ class WrappedFamily(Wrapper, Emission):
         return self.family.is_unimodal
 
     @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        return self.family.stacks
+
+    @property
     def has_moments(self) -> bool:
         return self.family.has_moments
 

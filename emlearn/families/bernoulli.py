@@ -37,6 +37,7 @@ class Bernoulli(ExponentialFamily):
     """
 
     support = "0 and 1"
+    stacks = True
 
     @property
     def spaces(self) -> Any:

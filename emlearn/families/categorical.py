@@ -69,6 +69,8 @@ class Categorical(ExponentialFamily):
         most = max(self.n_categories) - 1
         return f"the codes 0 to {most}" + (" (fewer in some columns)" if min(self.n_categories) <= most else "")
 
+    stacks = True
+
     @property
     def spaces(self) -> Any:
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]

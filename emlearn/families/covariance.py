@@ -49,6 +49,11 @@ class Structure:
 
     correlates = False  # whether each pair of features has an entry of its own
 
+    @property
+    def is_each(self) -> bool:
+        """Whether each component has a matrix of its own, which owes nothing to those of others."""
+        return not self.shared
+
     # -- what is shared ----------------------------------------------------------------------------------
 
     @property

@@ -121,6 +121,10 @@ class Gaussian(ExponentialFamily):
     marginalises = True
     floored = ("covariances",)
 
+    @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        return self.structure.is_each and not self.ridge
+
     @cached_property
     def spaces(self) -> Any:
         return GaussianParams(Real(), self.structure.space(self.forced))  # type: ignore[arg-type]
@@ -204,16 +208,37 @@ class Gaussian(ExponentialFamily):
 
     def _fill(self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps) -> Filled:
         reach = batch.once("reach of what is seen", lambda: np.nansum(batch.x**2, axis=0).max())
-        return fill(self.structure, params.means, form.whitener, form.cancels(reach), batch, gaps)
+        return fill(self.structure, params.means, form.whitener, form.cancel(reach).any(), batch, gaps)
 
     def _observe(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         """A batch of which nothing is missing."""
         reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
-        if form.cancels(reach):
+        tight = form.cancel(reach)
+        if tight.all():
             return self._observe_whitened(params, form, batch)
         if self._takes_roots(*params.means.shape):
-            return self._observe_by_roots(params, form, batch)
-        return self._observe_quadratic(params, form, batch)
+            seen = self._observe_by_roots(params, form, batch)
+        else:
+            seen = self._observe_quadratic(params, form, batch)
+        return self._observe_tight(params, form, batch, seen, tight) if tight.any() else seen
+
+    def _observe_tight(
+        self, params: GaussianParams, form: GaussianForm, batch: Batch, seen: Observed, tight: NDArray[np.bool_]
+    ) -> Observed:
+        """What is seen with those components whitened that need it."""
+        which = np.flatnonzero(tight)
+        means = params.means[which]
+        own = GaussianForm(self.structure, means, form.whitener[which])
+        whitened = self._observe_whitened(GaussianParams(means, params.covariances[which]), own, batch)
+        seen.log_prob[which] = whitened.log_prob
+
+        def totals(resp: FloatArray) -> GaussianTotals:
+            everything = seen.totals(resp)
+            for of_all, of_tight in zip(everything, whitened.totals(resp[which]), strict=True):
+                of_all[which] = of_tight
+            return everything
+
+        return Observed(seen.log_prob, seen.shared, totals, seen.shared_log_prob)
 
     def _takes_roots(self, n_components: int, d: int) -> bool:
         if self.structure.shared or not isinstance(self.structure, Full):
@@ -600,11 +625,12 @@ class GaussianForm:
         return np.hstack([self.at_zero[:, None], self.linear, *own])
 
     @cached_property
-    def tightness(self) -> float:
-        """Largest trace of a precision matrix."""
+    def tightness(self) -> FloatArray:
+        """Trace of each precision matrix, (C,)."""
         flat = self.whitener.reshape(len(self.whitener), -1)
-        return float(np.einsum("ci,ci->c", flat, flat).max())
+        return np.asarray(np.einsum("ci,ci->c", flat, flat))
 
-    def cancels(self, reach: float) -> bool:
-        """Whether x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``."""
-        return self.tightness * reach * float(np.finfo(np.float64).eps) > CANCELLATION
+    def cancel(self, reach: float) -> NDArray[np.bool_]:
+        """With which matrices x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``, (C,)."""
+        lost: NDArray[np.bool_] = self.tightness * reach * float(np.finfo(np.float64).eps) > CANCELLATION
+        return lost

@@ -37,6 +37,7 @@ class Poisson(ExponentialFamily):
     """
 
     support = "the counts 0, 1, 2, ..."
+    stacks = True
 
     @property
     def spaces(self) -> Any:

@@ -96,6 +96,10 @@ class Product(Composite, Emission):
         return all(family.is_unimodal for family in self.families)
 
     @property
+    def stacks(self) -> bool:  # type: ignore[override]
+        return all(family.stacks for family in self.families)
+
+    @property
     def spaces(self) -> Any:
         return tuple(family.spaces for family in self.families)
 

@@ -96,6 +96,8 @@ class EqualProducts:
 class _SharedForm(Structure):
     """What these structures have in common: a matrix for each component, none free of the others."""
 
+    is_each = False
+
     def __post_init__(self) -> None:
         if self.shared:
             raise ValueError(f"{type(self).__name__} shares what it shares: shared=True is for others.")
