@@ -37,14 +37,13 @@ class EachFit:
             }
         )
 
-    def join(self, other: Self) -> Self:
+    def join(self, *others: Self) -> Self:
         """Of these fits, then of others."""
-        return self._with(
-            {
-                name: value.join(there) if isinstance(value, EachFit) else np.concatenate([value, there])
-                for (name, value), there in zip(vars(self).items(), vars(other).values(), strict=True)
-            }
-        )
+        joined = {}
+        for name, value in vars(self).items():
+            there = [vars(other)[name] for other in others]
+            joined[name] = value.join(*there) if isinstance(value, EachFit) else np.concatenate([value, *there])
+        return self._with(joined)
 
     def _with(self, values: dict[str, Any]) -> Self:
         new = object.__new__(type(self))
@@ -61,7 +60,7 @@ class Accelerator(Protocol):
     def propose(
         self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
     ) -> tuple[BoolArray, FloatArray]:
-        """Points beyond ``start + u + v``, all of shape (r, D); and which are none: where to take plain steps."""
+        """Which rows take plain steps, (r,), and points beyond ``start + u + v`` for the others, (r, D)."""
         ...
 
     def learn(self, rows: Rows, accepted: BoolArray) -> None:
@@ -72,7 +71,7 @@ class Accelerator(Protocol):
         """Of some of the fits."""
         ...
 
-    def join(self, other: Self) -> Self:
+    def join(self, *others: Self) -> Self:
         """Of these fits, then of others."""
         ...
 
@@ -116,10 +115,11 @@ class Secant(EachFit):
         if not self._u.shape[2]:
             self._u, self._v = (np.zeros((*self._u.shape[:2], n_coordinates)) for _ in range(2))
 
-    def join(self, other: Self) -> Self:
-        self._widen(other._u.shape[2])
-        other._widen(self._u.shape[2])
-        return super().join(other)
+    def join(self, *others: Self) -> Self:
+        every = [self, *others]
+        for some in every:
+            some._widen(max(each._u.shape[2] for each in every))
+        return super().join(*others)
 
     def propose(
         self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray

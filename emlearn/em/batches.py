@@ -299,6 +299,14 @@ class Batches(Data):
         lengths = self._given[2]
         return None if lengths is None else np.asarray(lengths, dtype=np.intp)
 
+    @property
+    def n_together(self) -> int:
+        """How many times the data would fit into a batch."""
+        whole = self._whole
+        if whole is None or self.lengths is not None or not whole.n_rows:
+            return 1
+        return max(whole.rows // whole.n_rows, 1)
+
     def weights(self) -> FloatArray | None:
         """Weight of each row, (n_rows,); None where all are 1."""
         return super().weights() if self._whole is None else self._whole.weight
@@ -429,7 +437,7 @@ class _CutArray:
         self._columns, self._units = cut.columns, cut.units
         n, d = len(self._X), self.n_features
         self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
-        self._rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
+        self.rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
         n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
         self._room = KEEP_BYTES / (8 * max(n, 1))  # numbers per row that may be kept
@@ -464,10 +472,10 @@ class _CutArray:
         n = len(self._X)
         if self.weight is not None and self.weight.shape != (n,):
             raise ValueError(f"There are {n} rows, but weights of shape {self.weight.shape}.")
-        return -(-n // self._rows)
+        return -(-n // self.rows)
 
     def _batch(self, i: int) -> Batch:
-        rows = slice(i * self._rows, (i + 1) * self._rows)
+        rows = slice(i * self.rows, (i + 1) * self.rows)
         weight = None if self.weight is None else self.weight[rows]
         last = min(rows.stop, len(self._X))
         places = slice(self._first_row + rows.start, self._first_row + last)
@@ -509,7 +517,7 @@ class _CutSequences(_CutArray):
             self._bounds = np.zeros(1, dtype=np.intp)
             return 0
         # A sequence opens a batch where those before have filled theirs.
-        number = (np.cumsum(lengths[self._order]) - lengths[self._order]) // self._rows
+        number = (np.cumsum(lengths[self._order]) - lengths[self._order]) // self.rows
         opens = np.flatnonzero(np.diff(number, prepend=-1))
         self._bounds = np.append(opens, len(lengths))
         return len(opens)

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,7 @@ from emlearn.em.data import Data
 from emlearn.em.model import EMModel
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
-from emlearn.em.stack import Stack, stack_of
+from emlearn.em.stack import Stack, n_together, stack_of
 from emlearn.em.stopping import NOISE, AitkenStop, Iterate, Projection
 from emlearn.em.trees import Tree, tree_map
 
@@ -138,9 +138,59 @@ def fit_em(
     return EMResult.of(history, stop.reason(history[-1], end))
 
 
+def fit_each(
+    model: EMModel,
+    starts: Sequence[Any],
+    data: Any,
+    *,
+    tol: float = 1e-4,
+    max_iter: int = 1000,
+    acceleration: str = "auto",
+) -> list[EMResult | Exception]:
+    """Fits of a model from each of some starts, as by `fit_em`, or what went wrong; side by side if it can."""
+    batches, stack = as_data(data), stack_of(model)
+    size = n_together(model, batches)
+    results: list[EMResult | Exception] = []
+    with one_blas_thread(), intended_underflow():
+        for first in range(0, len(starts), size):
+            fits = Fits.begin(stack, starts[first : first + size], batches, tol, max_iter, acceleration)
+            results += _to_the_end(fits, tol)
+    return results
+
+
+def _to_the_end(fits: Fits, tol: float) -> list[EMResult | Exception]:
+    """What becomes of each of some fits."""
+    n_fits = len(fits)
+    results: list[EMResult | Exception | None] = [None] * n_fits
+    histories: list[list[Iterate]] = [[] for _ in range(n_fits)]
+    stops = [AitkenStop(tol) for _ in range(n_fits)]
+    moving = list(range(n_fits))
+    while moving:
+        news, spent = fits.advance(), fits.are_spent()
+        rows = []
+        for row, number in enumerate(moving):
+            what, history, end = news[row], histories[number], "callback"
+            if isinstance(what, Exception):
+                results[number] = what
+                continue
+            if isinstance(what, Iterate):
+                history.append(what)
+            if isinstance(what, str) or not (isinstance(what, Iterate) and stops[number](what)):
+                if not (isinstance(what, str) or spent[row]):
+                    rows.append(row)
+                    continue
+                end = what if isinstance(what, str) else "max_iter"
+            history[-1] = fits.in_full(row, history[-1])
+            results[number] = EMResult.of(history, stops[number].reason(history[-1], end))
+        if len(rows) < len(moving):
+            moving = [moving[row] for row in rows]
+            fits = fits.take(np.array(rows, dtype=np.intp)) if rows else fits
+    return cast("list[EMResult | Exception]", results)
+
+
 def remember(history: list[Iterate], iterate: Iterate) -> None:
     """Append to a history in which only the last iterate keeps its parameters and statistics."""
-    if history:
+    if history and history[-1].params is not None:
         history[-1] = history[-1]._replace(params=None, stats=None, best=None, mean=None)
     history.append(iterate)
 
@@ -234,10 +284,11 @@ class _Points(NamedTuple):
             part[rows] = other
         return _Points(*trees, *parts)
 
-    def join(self, others: _Points, stack: Stack) -> _Points:
+    def join(self, others: Sequence[_Points], stack: Stack) -> _Points:
         """These, then others."""
-        trees = (stack.join(tree, other) for tree, other in zip(self[:3], others[:3], strict=True))
-        parts = (np.concatenate(pair) for pair in zip(self[3:], others[3:], strict=True))
+        every = [self, *others]
+        trees = (stack.join(*each) for each in zip(*(points[:3] for points in every), strict=True))
+        parts = (np.concatenate(each) for each in zip(*(points[3:] for points in every), strict=True))
         return _Points(*trees, *parts)
 
 
@@ -253,6 +304,7 @@ class _Seen:
 
     objective: FloatArray = field(default_factory=lambda: np.full(1, np.nan))  # (S,) NaN where it failed
     errors: dict[int, Exception] = field(default_factory=dict)  # of fits that failed
+    late: dict[int, Exception] = field(default_factory=dict)  # of those that cannot step on from their start
     lower: dict[int, Any] = field(default_factory=dict)  # where plain steps fell: a shorter one, or None
     rows: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.intp))  # fits that rose, ...
     points: _Points | None = None  # ... and where they are
@@ -284,6 +336,7 @@ class Fits:
         self._asks = np.full(n_fits, START)
         self._n_iter = np.zeros(n_fits, dtype=np.intp)
         self._n_shortened = np.zeros(n_fits, dtype=np.intp)
+        self._failed: list[Exception | None] = [None] * n_fits  # to step on from where they start
         self._wanted: Tree = None  # parameters of the next E-step
         self._here: _Points | None = None  # None before the first
 
@@ -313,19 +366,25 @@ class Fits:
         some._here = None if self._here is None else self._here.take(rows, self._stack)
         return some
 
-    def join(self, other: Fits) -> Fits:
-        """These fits, then others of the same model; either all or none are before their first E-step."""
+    @property
+    def are_new(self) -> bool:
+        """Whether they are before their first E-steps; else all are past it."""
+        return self._here is None
+
+    def join(self, *others: Fits) -> Fits:
+        """These fits, then others of the same model; either all or none are new."""
         both = copy(self)
-        for (name, value), there in zip(vars(self).items(), vars(other).values(), strict=True):
+        for name, value in vars(self).items():
+            there = [vars(other)[name] for other in others]
             if isinstance(value, EachFit):
-                vars(both)[name] = value.join(there)
+                vars(both)[name] = value.join(*there)
             elif isinstance(value, np.ndarray):
-                vars(both)[name] = np.concatenate([value, there])
+                vars(both)[name] = np.concatenate([value, *there])
             elif isinstance(value, list):
-                vars(both)[name] = value + there
-        both._wanted = self._stack.join(self._wanted, other._wanted)
-        if self._here is not None and other._here is not None:
-            both._here = self._here.join(other._here, self._stack)
+                vars(both)[name] = sum(there, value)
+        both._wanted = self._stack.join(self._wanted, *(other._wanted for other in others))
+        points = [other._here for other in others if other._here is not None]
+        both._here = None if self._here is None else self._here.join(points, self._stack)
         return both
 
     def are_spent(self) -> BoolArray:
@@ -353,6 +412,9 @@ class Fits:
         is over, or that failed, must not be asked again, nor one that is spent.
         """
         news: list[News] = [None] * len(self)
+        failed = [row for row, error in enumerate(self._failed) if error is not None]
+        if failed and len(failed) == len(self):
+            return list(self._failed)
         seen = self._look()
         self._n_iter += self._asks != START
         for row, error in seen.errors.items():
@@ -374,6 +436,10 @@ class Fits:
             rows = np.flatnonzero(refused)
             self._accelerator.learn(rows, np.zeros(len(rows), dtype=bool))
             self._go_on_plainly(rows)
+        for row in failed:
+            news[row] = self._failed[row]
+        for row, error in seen.late.items():
+            self._failed[row] = error
         return news
 
     def _look(self) -> _Seen:
@@ -388,12 +454,13 @@ class Fits:
         for row in range(len(self)):
             one = self.take(np.array([row]))._look()
             together.objective[row] = one.objective[0]
-            together.errors |= {row: error for error in one.errors.values()}
-            together.lower |= {row: params for params in one.lower.values()}
+            for part in ("errors", "late", "lower"):
+                if own := getattr(one, part):
+                    getattr(together, part)[row] = own[0]
             if one.points is not None:
                 rows.append(row)
                 points = together.points
-                together.points = one.points if points is None else points.join(one.points, self._stack)
+                together.points = one.points if points is None else points.join([one.points], self._stack)
         together.rows = np.array(rows, dtype=np.intp)
         return together
 
@@ -411,12 +478,12 @@ class Fits:
         if not rose.all():
             params, stats = stack.take(params, rows), stack.take(stats, rows)
             objective, log_likelihood, size = objective[rows], log_likelihood[rows], size[rows]
+        image, failed = self._images(stats, params)
+        seen.late = {int(rows[i]): error for i, error in failed.items()}
         if self._model.is_random:
-            none = np.zeros((1, 0))
-            image, vector, image_vector = stack.maximize(stats, params), none, none
+            vector = image_vector = np.zeros((1, 0))
             movable = np.zeros((1, 0), dtype=bool)
         else:
-            image = stack.maximize(stats, params)
             image_vector = stack.flatten(image)
             vector = self._vectors(params, rows)
             movable = np.isfinite(vector)
@@ -429,6 +496,15 @@ class Fits:
         )
         seen.points = points
         return seen
+
+    def _images(self, stats: Tree, params: Tree) -> tuple[Tree, dict[int, Exception]]:
+        """M-steps; a start is shown even where there is none, with itself in its place and what went wrong."""
+        try:
+            return self._stack.maximize(stats, params), {}
+        except NO_PARAMETERS as error:
+            if self._here is not None or len(self) > 1:  # to be found out one by one
+                raise
+            return params, {0: error}
 
     def _vectors(self, params: Tree, rows: Rows) -> FloatArray:
         """Coordinates of parameters: those of an image are known already."""

@@ -96,16 +96,17 @@ class Family(Parametric):
     """Densities of what is seen, one for each of K components.
 
     One of your own needs `density`, `maximize`, `start`, ``spaces``; bases in `emlearn.families` ask for less.
-
-    Attributes
-    ----------
-    stacks : bool
-        Whether components know nothing of one another: every array of parameters and of totals has an entry for
-        each along its first axis, its coordinates are each component's own, and there is no prior. Components
-        of several fits may then stand side by side, as those of one; see `emlearn.em.stack`.
     """
 
-    stacks: bool = False
+    def side_by_side(self, n_fits: int) -> Family | None:
+        """The family of the components of so many fits, side by side as if of one; see `emlearn.em.stack`.
+
+        Components stand in the order of their numbers, those of the same number in the order of the fits; and
+        so does, along the first axis, what an array of parameters or totals has for each of them, or for all
+        of a fit. The family itself will do, where components know nothing of one another, and there is no
+        prior. None where there is no such family.
+        """
+        return None
 
     def density(self, params: Any) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""

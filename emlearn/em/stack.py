@@ -1,8 +1,9 @@
 """Parameters of several fits of one model side by side: what the loop of EM does its arithmetic on.
 
-Fits of small data cost what it costs to call NumPy, not what it computes. S sets of the parameters of K components
-are therefore held as S·K components of one family, and S·K log-densities, totals and M-steps are one call each. All
-that the loop asks is answered here for S sets at once; of a model whose components cannot stand side by side S is 1.
+Fits of small data cost what it costs to call NumPy, not what it computes. S sets of the parameters of K
+components are therefore held as S·K components of one family, and S·K log-densities, totals and M-steps are one
+call each. All that the loop asks is answered here for S sets at once; of a model whose components cannot stand
+side by side S is 1.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
+from emlearn.em.data import Data
 from emlearn.em.model import EMModel, EStep, Family, LatentModel, LatentPair
 from emlearn.em.spaces import FloatArray
 from emlearn.em.trees import Tree, leaves, tree_map
@@ -44,8 +46,8 @@ class Stack(Protocol):
         """The sets with those of some rows in the place of what stood there."""
         ...
 
-    def join(self, first: Tree, second: Tree) -> Tree:
-        """The sets of one stack, then those of another."""
+    def join(self, *stacked: Tree) -> Tree:
+        """The sets of some stacks, one after the other."""
         ...
 
     def expectation(self, params: Tree, numbers: Rows) -> Callable[[Batch], EStep]:
@@ -87,9 +89,14 @@ def can_stack(model: EMModel) -> bool:
     return (
         type(model) is LatentModel
         and model.assignment == "soft"
-        and model.family.stacks
+        and model.family.side_by_side(2) is not None
         and model.latent.stacked is not None
     )
+
+
+def n_together(model: EMModel, data: Data) -> int:
+    """How many fits of a model are best held side by side."""
+    return data.n_together if can_stack(model) else 1
 
 
 class Alone:
@@ -111,8 +118,9 @@ class Alone:
     def put(self, stacked: Tree, rows: Rows, others: Tree) -> Tree:
         return others if len(rows) else stacked
 
-    def join(self, first: Tree, second: Tree) -> Tree:
-        raise ValueError("Sets of parameters of this model cannot stand side by side.")
+    def join(self, *stacked: Tree) -> Tree:
+        (one,) = stacked
+        return one
 
     def expectation(self, params: Tree, numbers: Rows) -> Callable[[Batch], EStep]:
         return self.model.at(int(numbers[0])).expectation(params)
@@ -141,8 +149,8 @@ class SideBySide:
     """S sets of parameters as one of S·K components, component by component: those of the first component of
     all sets, then those of the second.
 
-    A latent structure that can be `stacked` normalises set by set. Its arrays have the sets as their first axis,
-    (S, ...), and those of the family the components, (K·S, ...).
+    A latent structure that can be `stacked` normalises set by set. Its arrays have the sets as their first
+    axis, (S, ...), and those of the family the components, (K·S, ...).
     """
 
     def __init__(self, model: EMModel):
@@ -153,7 +161,17 @@ class SideBySide:
             raise ValueError(f"{type(of_latent.latent).__name__} cannot be stacked.")
         self._latent = stacked
         self._family: Family = of_latent.family
-        self._all = replace(of_latent, latent=stacked)
+        self._models: dict[int, LatentModel] = {}
+
+    def _of(self, params: Tree) -> LatentModel:
+        """The model of as many fits as there are sets."""
+        S = _n_sets(params)
+        if S not in self._models:
+            family = self._family.side_by_side(S)
+            if family is None:
+                raise ValueError(f"Components of {type(self._family).__name__} cannot stand side by side.")
+            self._models[S] = replace(cast(LatentModel, self.model), latent=self._latent, family=family)
+        return self._models[S]
 
     def of_sets(self, params: Sequence[Any]) -> Tree:
         return LatentPair(
@@ -198,26 +216,27 @@ class SideBySide:
             tree_map(of_family, stacked.family, others.family),
         )
 
-    def join(self, first: Tree, second: Tree) -> Tree:
-        n_first, n_second = _n_sets(first), _n_sets(second)
+    def join(self, *stacked: Tree) -> Tree:
+        sizes = [_n_sets(some) for some in stacked]
 
-        def of_family(a: FloatArray, b: FloatArray) -> FloatArray:
-            return _flat(np.concatenate([_by_component(a, n_first), _by_component(b, n_second)], axis=1))
+        def of_family(*parts: FloatArray) -> FloatArray:
+            each = [_by_component(part, S) for part, S in zip(parts, sizes, strict=True)]
+            return _flat(np.concatenate(each, axis=1))
 
         return LatentPair(
-            tree_map(lambda a, b: np.concatenate([a, b]), first.latent, second.latent),
-            tree_map(of_family, first.family, second.family),
+            tree_map(lambda *parts: np.concatenate(parts), *(some.latent for some in stacked)),
+            tree_map(of_family, *(some.family for some in stacked)),
         )
 
     def expectation(self, params: Tree, numbers: Rows) -> Callable[[Batch], EStep]:
-        return self._all.expectation(params)
+        return self._of(params).expectation(params)
 
     def log_prior(self, params: Tree) -> FloatArray:
         prior = self._latent.log_prior(params.latent)  # families that stack have none
         return np.broadcast_to(np.asarray(prior, dtype=np.float64), (_n_sets(params),))
 
     def maximize(self, stats: Tree, params: Tree) -> Tree:
-        return self._all.maximize(stats, params)
+        return self._of(params).maximize(stats, params)
 
     def flatten(self, params: Tree) -> FloatArray:
         S = _n_sets(params)
@@ -239,7 +258,7 @@ class SideBySide:
         return tree_map(lambda _: next(each), like)
 
     def resting(self, params: Tree) -> BoolArray | None:
-        resting = self._family.resting(params.family)
+        resting = self._of(params).family.resting(params.family)
         if resting is None:
             return None
         S = _n_sets(params)

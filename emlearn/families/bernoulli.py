@@ -37,11 +37,13 @@ class Bernoulli(ExponentialFamily):
     """
 
     support = "0 and 1"
-    stacks = True
 
     @property
     def spaces(self) -> Any:
         return BernoulliParams(Probability())  # type: ignore[arg-type]
+
+    def side_by_side(self, n_fits: int) -> Bernoulli:
+        return self
 
     def statistics(self, batch: Batch) -> FloatArray:
         return np.vstack([np.ones(batch.x.shape[1]), batch.x])

@@ -69,11 +69,12 @@ class Categorical(ExponentialFamily):
         most = max(self.n_categories) - 1
         return f"the codes 0 to {most}" + (" (fewer in some columns)" if min(self.n_categories) <= most else "")
 
-    stacks = True
-
     @property
     def spaces(self) -> Any:
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
+
+    def side_by_side(self, n_fits: int) -> Categorical:
+        return self
 
     def statistics(self, batch: Batch) -> FloatArray:
         codes = [x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)]

@@ -9,7 +9,7 @@ a full matrix, the diagonal, or the trace. A *whitener* W is a square root of th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
 from typing import Any, Protocol
@@ -43,16 +43,18 @@ class Structure:
     ----------
     shared : bool, default=False
         Whether all components have the same matrix.
+    n_fits : int, default=1
+        Of how many fits components stand side by side, where those of each have the same matrix: C is that.
     """
 
     shared: bool = False
+    n_fits: int = field(default=1, compare=False)
 
     correlates = False  # whether each pair of features has an entry of its own
 
-    @property
-    def is_each(self) -> bool:
-        """Whether each component has a matrix of its own, which owes nothing to those of others."""
-        return not self.shared
+    def side_by_side(self, n_fits: int) -> Structure | None:
+        """The structure of the components of so many fits, as of `emlearn.em.Family`; None for none."""
+        return replace(self, n_fits=n_fits) if self.shared else self
 
     # -- what is shared ----------------------------------------------------------------------------------
 
@@ -68,11 +70,13 @@ class Structure:
 
     def which(self, n_components: int) -> NDArray[np.int_]:
         """The matrix of each component, (K,)."""
-        return np.zeros(n_components, dtype=np.int_) if self.shared else np.arange(n_components)
+        return np.arange(n_components) % self.n_fits if self.shared else np.arange(n_components)
 
     def pool(self, of_components: FloatArray) -> FloatArray:
         """Sums (C, ...) over the components that share a matrix."""
-        return of_components.sum(axis=0, keepdims=True) if self.shared else of_components
+        if not self.shared:
+            return of_components
+        return of_components.reshape(-1, self.n_fits, *of_components.shape[1:]).sum(axis=0)
 
     def maximize(
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
@@ -399,7 +403,7 @@ class Full(Structure):
         return _GivenCorrelated(whitener, gaps, places)
 
     def identity(self, n_components: int, d: int) -> FloatArray:
-        return np.tile(np.eye(d), (1 if self.shared else n_components, 1, 1))
+        return np.tile(np.eye(d), (self.n_fits if self.shared else n_components, 1, 1))
 
 
 class _GivenCorrelated:
@@ -608,7 +612,7 @@ class Diagonal(_Uncorrelated):
         return covariance[:, columns]
 
     def identity(self, n_components: int, d: int) -> FloatArray:
-        return np.ones((1 if self.shared else n_components, d))
+        return np.ones((self.n_fits if self.shared else n_components, d))
 
 
 @dataclass(frozen=True)
@@ -666,4 +670,4 @@ class Spherical(_Uncorrelated):
         return covariance
 
     def identity(self, n_components: int, d: int) -> FloatArray:
-        return np.ones(1 if self.shared else n_components)
+        return np.ones(self.n_fits if self.shared else n_components)

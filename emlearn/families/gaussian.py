@@ -121,9 +121,11 @@ class Gaussian(ExponentialFamily):
     marginalises = True
     floored = ("covariances",)
 
-    @property
-    def stacks(self) -> bool:  # type: ignore[override]
-        return self.structure.is_each and not self.ridge
+    def side_by_side(self, n_fits: int) -> Gaussian | None:
+        structure = None if self.ridge else self.structure.side_by_side(n_fits)
+        if structure is None or structure is self.structure:
+            return None if structure is None else self
+        return replace(self, structure=structure)
 
     @cached_property
     def spaces(self) -> Any:
@@ -214,7 +216,7 @@ class Gaussian(ExponentialFamily):
         """A batch of which nothing is missing."""
         reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
         tight = form.cancel(reach)
-        if tight.all():
+        if tight.all() or (tight.any() and self.structure.shared):
             return self._observe_whitened(params, form, batch)
         if self._takes_roots(*params.means.shape):
             seen = self._observe_by_roots(params, form, batch)
@@ -259,10 +261,11 @@ class Gaussian(ExponentialFamily):
         structure = self.structure
         d = params.means.shape[1]
         T = batch.once((structure, "statistics"), lambda: self.statistics(batch))
-        shared = 0.0
+        shared: Any = 0.0
         if structure.shared:
             scatter = batch.once((structure, "scatter"), lambda: structure.moment(batch.x, batch.weight))
-            shared = float(form.quadratic[0] @ scatter)
+            shared = form.quadratic @ scatter  # of each of the fits that stand side by side
+            shared = shared if structure.n_fits > 1 else float(shared[0])
 
         def totals(resp: FloatArray) -> GaussianTotals:
             raw = resp @ T.T
@@ -597,6 +600,11 @@ class GaussianForm:
     means: FloatArray  # (K, d)
     whitener: FloatArray  # (C, ...)
 
+    def _of_each(self, of_matrices: FloatArray) -> FloatArray:
+        """What is of C matrices as it is of components: of them all, where they share one."""
+        fits = self.structure.shared and self.structure.n_fits > 1
+        return of_matrices[self.structure.which(len(self.means))] if fits else of_matrices
+
     @cached_property
     def constant(self) -> FloatArray:
         """Log-density at the mean, (C,)."""
@@ -606,12 +614,12 @@ class GaussianForm:
     @cached_property
     def linear(self) -> FloatArray:
         """Coefficients on x, (K, d)."""
-        return self.structure.apply_precision(self.whitener, self.means)
+        return self.structure.apply_precision(self._of_each(self.whitener), self.means)
 
     @cached_property
     def at_zero(self) -> FloatArray:
         """Log-density at 0, (K,)."""
-        return self.constant - 0.5 * np.einsum("ki,ki->k", self.means, self.linear)
+        return self._of_each(self.constant) - 0.5 * np.einsum("ki,ki->k", self.means, self.linear)
 
     @cached_property
     def quadratic(self) -> FloatArray:

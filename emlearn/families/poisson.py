@@ -37,11 +37,13 @@ class Poisson(ExponentialFamily):
     """
 
     support = "the counts 0, 1, 2, ..."
-    stacks = True
 
     @property
     def spaces(self) -> Any:
         return PoissonParams(Positive())  # type: ignore[arg-type]
+
+    def side_by_side(self, n_fits: int) -> Poisson:
+        return self
 
     def statistics(self, batch: Batch) -> FloatArray:
         return np.vstack([np.ones(batch.x.shape[1]), batch.x])

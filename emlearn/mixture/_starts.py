@@ -10,7 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -18,7 +18,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._input.arrays import read_array
 from emlearn._sample import Sample, in_units, portfolio
-from emlearn.em import Batch, LatentModel, LatentPair, Start, cool, fit_em, one_thread
+from emlearn.em import Batch, LatentModel, LatentPair, Start, one_thread
+from emlearn.em.annealing import cool_each
+from emlearn.em.fit import fit_each
+from emlearn.em.restarts import FAILURES
 from emlearn.families.base import widths_apart
 from emlearn.families.covariance_types import STRUCTURES
 
@@ -190,6 +193,8 @@ class GivenParams:
 
     def override(self, start: Start) -> Start:
         """The start with what is given in place of what it finds."""
+        if all(part is None for part in (self.weights, self.means, self.covariances)):
+            return start
 
         def make():
             params = start.make()
@@ -201,6 +206,38 @@ class GivenParams:
             )
 
         return Start(start.kind, make)
+
+
+def _or_error(function, value):
+    """What a function makes of a value, or what went wrong, in that or before."""
+    if isinstance(value, Exception):
+        return value
+    try:
+        return function(value)
+    except FAILURES as error:
+        return error
+
+
+def _after(function, values):
+    """What a function of several makes of the values with which nothing went wrong, in the places of these."""
+    sound = [value for value in values if not isinstance(value, Exception)]
+    answers = iter(function(sound) if sound else [])
+    return [value if isinstance(value, Exception) else next(answers) for value in values]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Makes one of the starts of a kind."""
+
+    starts: GaussianStarts
+    kind: str
+    seed: int
+
+    def __call__(self) -> LatentPair:
+        (made,) = self.starts.make_each([self])
+        if isinstance(made, Exception):
+            raise made
+        return made
 
 
 class GaussianStarts:
@@ -234,16 +271,30 @@ class GaussianStarts:
 
     def start(self, kind: str, seed: int) -> Start:
         """A start of some kind, one of those in ``PORTFOLIO``."""
+        return Start(kind, _Drawn(self, kind, seed), make_each=self.make_each)
+
+    def make_each(self, starts: list[_Drawn]) -> list[LatentPair | Exception]:
+        """What is fitted begins from these, or what went wrong: those of a kind are made together."""
+        made: dict[_Drawn, LatentPair | Exception] = {}
+        together = {"tied": self._tied, "annealed": self._annealed}
         methods = {
             "kmeans": self._kmeans,
             "kmeans_sphered": self._kmeans_sphered,
             "k-means++": self._kmeans_plusplus,
             "random": self._random,
             "random_from_data": self._random_from_data,
-            "tied": self._tied,
-            "annealed": self._annealed,
         }
-        return Start(kind, self.begin(lambda: methods[kind](np.random.RandomState(seed))))
+        for kind in {start.kind: None for start in starts}:
+            alike = [start for start in starts if start.kind == kind]
+            generators = [np.random.RandomState(start.seed) for start in alike]
+            if kind in together:
+                of_kind = _after(together[kind], generators)
+            else:
+                of_kind = [_or_error(methods[kind], rng) for rng in generators]
+            made |= zip(alike, of_kind, strict=True)
+        if self._into is None:
+            return [made[start] for start in starts]
+        return [_or_error(lambda p: self.begin(lambda: p)(), made[start]) for start in starts]
 
     def begin(self, make: Callable[[], LatentPair]) -> Callable[[], LatentPair]:
         """Makes parameters of what is fitted, from those of the model."""
@@ -252,9 +303,13 @@ class GaussianStarts:
             return make
         return lambda: into(self._sample.batch, self._posterior(self._model, make()) * self._sample.weight)
 
+    @cached_property
+    def _everything(self) -> LatentPair:
+        return self.from_resp(np.full((self._K, len(self._sample.rows)), 1.0 / self._K))
+
     def everything(self) -> LatentPair:
         """All components alike, with the mean and covariance of all rows."""
-        return self.from_resp(np.full((self._K, len(self._sample.rows)), 1.0 / self._K))
+        return self._everything
 
     def at(self, means: np.ndarray) -> LatentPair:
         """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
@@ -311,16 +366,21 @@ class GaussianStarts:
         resp = rng.uniform(size=(self._K, len(self._sample.rows)))
         return self.from_resp(resp / resp.sum(axis=0))
 
-    def _tied(self, rng) -> LatentPair:
+    def _tied(self, generators) -> list[LatentPair | Exception]:
         """Fit one covariance matrix for all components first, then free them."""
         tied = replace(self._model, family=self._model.family.pooled)
-        begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
-        fit = fit_em(tied, begin, self._batches, max_iter=100, tol=0.1 * self._sample.unit)
-        return self.from_resp(self._posterior(tied, fit.params))
+        of_tied = GaussianStarts(tied, self._K, self._sample)
 
-    def _annealed(self, rng) -> LatentPair:
+        def fit(starts):
+            return fit_each(tied, starts, self._batches, max_iter=100, tol=0.1 * self._sample.unit)
+
+        fits = _after(fit, [_or_error(of_tied._kmeans, rng) for rng in generators])
+        return [_or_error(lambda fit: self.from_resp(self._posterior(tied, fit.params)), fit) for fit in fits]
+
+    def _annealed(self, generators) -> list[LatentPair | Exception]:
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
-        return cool(self._model, self._random_from_data(rng), self._batches, (0.3, 0.5, 0.7, 0.85))
+        hot = [_or_error(self._random_from_data, rng) for rng in generators]
+        return _after(lambda starts: cool_each(self._model, starts, self._batches, (0.3, 0.5, 0.7, 0.85)), hot)
 
     def _posterior(self, model: LatentModel, params: LatentPair) -> np.ndarray:
         log_prob = model.family.density(params.family)(self._sample.batch).log_prob
