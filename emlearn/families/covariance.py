@@ -281,6 +281,23 @@ def _triangle(d: int) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.in
     return rows, columns, where
 
 
+def _are_many(matrices: FloatArray) -> bool:
+    """Whether it costs more to call BLAS for each of some matrices (C, d, d) than what it would compute."""
+    return matrices.shape[-1] <= SWEPT and len(matrices) >= FEW * matrices.shape[-1]
+
+
+def _inverse_of_lower(roots: FloatArray) -> FloatArray:
+    """Inverses of lower triangular matrices (C, d, d), row by row, of all of them at once."""
+    inverses = np.zeros_like(roots)
+    for i in range(roots.shape[-1]):
+        pivot = 1.0 / roots[:, i, i]
+        inverses[:, i, i] = pivot
+        if i:
+            row = np.einsum("cj,cjk->ck", roots[:, i, :i], inverses[:, :i, :i])
+            inverses[:, i, :i] = -pivot[:, None] * row
+    return inverses
+
+
 @dataclass(frozen=True)
 class Full(Structure):
     """Any covariance matrix, (C, d, d). Of one feature it is a number, and no algebra is needed."""
@@ -352,9 +369,11 @@ class Full(Structure):
     def whitener(self, covariance: FloatArray) -> FloatArray:
         if covariance.shape[-1] == 1:
             return 1.0 / np.sqrt(covariance)
+        roots = np.linalg.cholesky(covariance)
+        if _are_many(roots):
+            return _inverse_of_lower(roots).swapaxes(1, 2)
         # dtrtri(A, lower=1) inverts A; the upper triangle of cholesky's result is zero already.
-        inverses = [dtrtri(L, lower=1)[0] for L in np.linalg.cholesky(covariance)]
-        return np.array(inverses).swapaxes(1, 2)
+        return np.array([dtrtri(L, lower=1)[0] for L in roots]).swapaxes(1, 2)
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
         if d == 1:
@@ -364,13 +383,18 @@ class Full(Structure):
     def coefficients(self, whitener: FloatArray, d: int) -> FloatArray:
         if d == 1:
             return -0.5 * whitener[:, 0] ** 2
-        precision = whitener @ whitener.swapaxes(1, 2)
+        if _are_many(whitener):
+            precision = np.einsum("cij,ckj->cik", whitener, whitener)
+        else:
+            precision = whitener @ whitener.swapaxes(1, 2)
         rows, columns, _ = _triangle(d)
         return precision[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
 
     def apply_precision(self, whitener: FloatArray, means: FloatArray) -> FloatArray:
         if means.shape[1] == 1:
             return whitener[:, 0] ** 2 * means
+        if _are_many(whitener):
+            return np.einsum("cij,cj->ci", whitener, np.einsum("cij,ci->cj", whitener, means))
         return (whitener @ (whitener.swapaxes(1, 2) @ means[:, :, None]))[:, :, 0]
 
     def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:

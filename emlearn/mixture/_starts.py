@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -40,6 +41,10 @@ PORTFOLIO = (
     "random_from_data",
 )
 
+
+# Steps of k-means for a start, and distances from centres beyond which starts are sooner made one by one.
+KMEANS_STEPS = 20
+MANY_DISTANCES = 200_000
 
 START_KINDS = {
     "auto": PORTFOLIO,
@@ -208,6 +213,68 @@ class GivenParams:
         return Start(start.kind, make)
 
 
+def kmeans_labels(rows, weight, n_clusters, generators):
+    """Clusters (m,) of rows by k-means from each of several generators, or what went wrong.
+
+    Steps are those of scikit-learn's KMeans, of all starts at once where that is sooner.
+    """
+    centred = rows - rows.mean(axis=0)
+    if len(rows) * n_clusters * len(generators) > MANY_DISTANCES:
+        return [_or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng) for rng in generators]
+    begins = [
+        _or_error(partial(_kmeans_seeds, centred, weight, n_clusters), deepcopy(rng)) for rng in generators
+    ]
+    labels = _lloyd(centred, weight, np.array([seeds for seeds in begins if not isinstance(seeds, Exception)]))
+    found = iter(labels)
+    answers = []
+    for rng, seeds in zip(generators, begins, strict=True):
+        of_start = seeds if isinstance(seeds, Exception) else next(found)
+        if of_start is None:  # a cluster has lost its rows, which takes more than steps
+            of_start = _or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng)
+        answers.append(of_start)
+    return answers
+
+
+def _kmeans_alone(rows, weight, n_clusters, rng):
+    kmeans = KMeans(n_clusters, n_init=1, max_iter=KMEANS_STEPS, random_state=rng)
+    with one_thread(), warnings.catch_warnings():  # starts have threads of their own
+        warnings.simplefilter("ignore", ConvergenceWarning)  # rows with gaps may meet in one point
+        return kmeans.fit_predict(rows, sample_weight=weight)
+
+
+def _kmeans_seeds(rows, weight, n_clusters, rng):
+    return kmeans_plusplus(rows, n_clusters, sample_weight=weight, random_state=rng)[0]
+
+
+def _lloyd(rows, weight, centres):
+    """Clusters of rows (m, d) from each of S starts, centres (S, K, d); None where one has no rows."""
+    S, K, d = centres.shape if len(centres) else (0, 1, 1)
+    labels = np.full((S, len(rows)), -1)
+    lost = np.zeros(S, dtype=bool)
+    tol = 1e-4 * rows.var(axis=0).mean()
+    moving, last = np.arange(S), np.zeros(S, dtype=bool)
+    for step in range(KMEANS_STEPS + 1):
+        if not len(moving):
+            break
+        own = centres[moving]
+        nearness = rows @ own.reshape(-1, d).T
+        nearness -= 0.5 * np.einsum("skd,skd->sk", own, own).ravel()
+        new = nearness.reshape(len(rows), -1, K).argmax(axis=2).T
+        same = (new == labels[moving]).all(axis=1)
+        labels[moving] = new
+        # Where centres hardly moved, or steps are used up, this was the last look at which is nearest.
+        goes = ~same & ~last if step < KMEANS_STEPS else np.zeros(len(moving), dtype=bool)
+        moving, new, own = moving[goes], new[goes], own[goes]
+        resp = (new[:, None] == np.arange(K)[:, None]) * weight  # (S, K, m)
+        total = resp.sum(axis=2)
+        empty = (total <= 0).any(axis=1)
+        lost[moving[empty]] = True
+        moving, resp, total, own = moving[~empty], resp[~empty], total[~empty], own[~empty]
+        centres[moving] = (resp.reshape(-1, len(rows)) @ rows).reshape(-1, K, d) / total[:, :, None]
+        last = np.sum((centres[moving] - own) ** 2, axis=(1, 2)) <= tol
+    return [None if lost[s] else labels[s] for s in range(S)]
+
+
 def _or_error(function, value):
     """What a function makes of a value, or what went wrong, in that or before."""
     if isinstance(value, Exception):
@@ -276,10 +343,13 @@ class GaussianStarts:
     def make_each(self, starts: list[_Drawn]) -> list[LatentPair | Exception]:
         """What is fitted begins from these, or what went wrong: those of a kind are made together."""
         made: dict[_Drawn, LatentPair | Exception] = {}
-        together = {"tied": self._tied, "annealed": self._annealed}
-        methods = {
+        together = {
+            "tied": self._tied,
+            "annealed": self._annealed,
             "kmeans": self._kmeans,
             "kmeans_sphered": self._kmeans_sphered,
+        }
+        methods = {
             "k-means++": self._kmeans_plusplus,
             "random": self._random,
             "random_from_data": self._random_from_data,
@@ -340,18 +410,15 @@ class GaussianStarts:
     def _from_labels(self, labels: np.ndarray) -> LatentPair:
         return self.from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
 
-    def _kmeans(self, rng, rows=None) -> LatentPair:
+    def _kmeans(self, generators, rows=None) -> list[LatentPair | Exception]:
         rows = self._sample.points if rows is None else rows
-        kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
-        with one_thread(), warnings.catch_warnings():  # starts have threads of their own
-            warnings.simplefilter("ignore", ConvergenceWarning)  # rows with gaps may meet in one point
-            labels = kmeans.fit_predict(rows, sample_weight=self._sample.weight)
-        return self._from_labels(labels)
+        labels = kmeans_labels(rows, self._sample.weight, self._K, generators)
+        return [_or_error(self._from_labels, of_start) for of_start in labels]
 
-    def _kmeans_sphered(self, rng) -> LatentPair:
+    def _kmeans_sphered(self, generators) -> list[LatentPair | Exception]:
         values, vectors = np.linalg.eigh(self._sample.covariance)
         kept = values > 1e-6 * values[-1]
-        return self._kmeans(rng, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
+        return self._kmeans(generators, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
 
     def _kmeans_plusplus(self, rng) -> LatentPair:
         _, seeds = kmeans_plusplus(
@@ -374,7 +441,7 @@ class GaussianStarts:
         def fit(starts):
             return fit_each(tied, starts, self._batches, max_iter=100, tol=0.1 * self._sample.unit)
 
-        fits = _after(fit, [_or_error(of_tied._kmeans, rng) for rng in generators])
+        fits = _after(fit, of_tied._kmeans(generators))
         return [_or_error(lambda fit: self.from_resp(self._posterior(tied, fit.params)), fit) for fit in fits]
 
     def _annealed(self, generators) -> list[LatentPair | Exception]:
