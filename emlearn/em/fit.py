@@ -535,7 +535,7 @@ class Fits:
             rose = np.where(
                 self._asks == LEAP, leapt, np.where(self._asks == START, np.isfinite(objective), stepped)
             )
-        for row in np.flatnonzero(~rose & (self._asks != LEAP)):
+        for row in np.flatnonzero(~rose & (self._asks != LEAP)).tolist():
             if self._asks[row] == START:
                 errors[row] = ValueError(f"The objective is {objective[row]} at the starting parameters.")
                 continue

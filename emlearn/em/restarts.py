@@ -300,7 +300,10 @@ class _Race:
         """Let runs take so many E-steps more, no further than to where next to nothing is left to be gained."""
         size = self._n_together
         groups = [runs[i : i + size] for i in range(0, len(runs), size)]
-        self._parallel(delayed(_go)(group, steps, to_arrival=True) for group in groups)
+        if len(groups) == 1:
+            _go(groups[0], steps, to_arrival=True)
+        else:
+            self._parallel(delayed(_go)(group, steps, to_arrival=True) for group in groups)
 
     def _run_wave(self, wave: list[_Run]) -> None:
         """Advance runs until they arrive; drop the worse half, again and again, of those that have not."""
@@ -441,7 +444,7 @@ def _go(runs: list[_Run], steps: float = math.inf, *, to_arrival: bool = False) 
             begun = [run for run in coming if run.goes_on()]
             coming = []
             if begun:
-                joined = _joined([run.fits for run in begun if run.fits is not None])
+                joined = _joined([run.resume() for run in begun])
                 if fits is not None and joined.are_new:  # for their first E-step by themselves
                     joined, begun, coming = _advance(joined, begun)
                 if begun:
@@ -494,7 +497,7 @@ class _Run:
         self.is_left = False  # for good, with its parameters forgotten
         self._before_anew: list[Iterate] = []
         self._handicapped: tuple[int, float] = 0, 0.0
-        self.fits: Fits | None = None  # of this run alone, while it pauses
+        self._place: tuple[Fits, int] | None = None  # where it pauses, or begins: among others, and which it is
         self._steps_left = self._steps_allowed = 0.0
         self._to_arrival = False
         self._stack, self._model = stack, stack.model
@@ -506,7 +509,7 @@ class _Run:
     @property
     def is_new(self) -> bool:
         """Whether it has not begun."""
-        return self.fits is None and not (self.history or self.is_done)
+        return self._place is None and not (self.history or self.is_done)
 
     def begin(self, params: Any = None) -> None:
         """Begin from where it starts, or fail by what went wrong in finding that."""
@@ -520,7 +523,15 @@ class _Run:
 
     def _begin_at(self, params: Any) -> None:
         tol, max_iter, acceleration, unit, *_ = self._settings
-        self.fits = Fits.begin(self._stack, [params], self._batches, tol * unit, max_iter, acceleration)
+        fits = Fits.begin(self._stack, [params], self._batches, tol * unit, max_iter, acceleration)
+        self._place = fits, 0
+
+    def resume(self) -> Fits:
+        """The fit as it paused, by itself."""
+        if self._place is None:
+            raise ValueError(f"Start {self.number} has come to its end.")
+        fits, row = self._place
+        return fits if len(fits) == 1 else fits.take(np.array([row]))
 
     def _fail(self, error: Exception) -> None:
         self.message = f"{type(error).__name__}: {error}"
@@ -603,7 +614,7 @@ class _Run:
         """Go no further, and keep no more than what is to be told."""
         self.handicap  # noqa: B018 - asked for while the parameters are there
         self.is_left = True
-        self.fits = None
+        self._place = None
         best = self.last.best
         forgotten: dict[str, Any] = {"params": None, "stats": None, "secants": None}
         self.history[-1] = self.last._replace(**forgotten, best=best and best._replace(**forgotten), mean=None)
@@ -664,7 +675,7 @@ class _Run:
         """Keep what is needed to go on from there."""
         if self.history and self.last.params is None:
             self.history[-1] = fits.in_full(row, self.last)
-        self.fits = None if self.is_done else fits.take(np.array([row]))
+        self._place = None if self.is_done else (fits, row)
 
     def _begin_anew(self) -> bool:
         """Whether the start has better parameters to go on from than these, of which it lost components."""

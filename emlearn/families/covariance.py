@@ -369,7 +369,7 @@ class Full(Structure):
     def whitener(self, covariance: FloatArray) -> FloatArray:
         if covariance.shape[-1] == 1:
             return 1.0 / np.sqrt(covariance)
-        roots = np.linalg.cholesky(covariance)
+        roots: FloatArray = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
         if _are_many(roots):
             return _inverse_of_lower(roots).swapaxes(1, 2)
         # dtrtri(A, lower=1) inverts A; the upper triangle of cholesky's result is zero already.

@@ -210,7 +210,7 @@ class Gaussian(ExponentialFamily):
 
     def _fill(self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps) -> Filled:
         reach = batch.once("reach of what is seen", lambda: np.nansum(batch.x**2, axis=0).max())
-        return fill(self.structure, params.means, form.whitener, form.cancel(reach).any(), batch, gaps)
+        return fill(self.structure, params.means, form.whitener, bool(form.cancel(reach).any()), batch, gaps)
 
     def _observe(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         """A batch of which nothing is missing."""

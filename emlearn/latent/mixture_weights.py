@@ -110,9 +110,9 @@ class StackedWeights(LatentStructure):
     concentration: float = 1.0
     spaces = Simplex()
 
-    def posterior(
+    def posterior(  # type: ignore[override]
         self, params: FloatArray, log_prob: FloatArray, batch: Batch, beta: float = 1.0
-    ) -> tuple[FloatArray, FloatArray, FloatArray]:  # type: ignore[override]
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weighted responsibilities (K·S, m), expected counts (S, K), Σ weight · log evidence (S,)."""
         S, K = params.shape
         joint = log_prob.reshape(K, S, -1)

@@ -218,21 +218,44 @@ def kmeans_labels(rows, weight, n_clusters, generators):
 
     Steps are those of scikit-learn's KMeans, of all starts at once where that is sooner.
     """
-    centred = rows - rows.mean(axis=0)
     if len(rows) * n_clusters * len(generators) > MANY_DISTANCES:
         return [_or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng) for rng in generators]
-    begins = [
-        _or_error(partial(_kmeans_seeds, centred, weight, n_clusters), deepcopy(rng)) for rng in generators
+    if not len(generators):
+        return []
+    centred = rows - rows.mean(axis=0)
+    before = [deepcopy(rng) for rng in generators]
+    labels = _lloyd(centred, weight, centred[_seeds(centred, weight, n_clusters, generators)])
+    return [
+        # That a cluster has lost its rows takes more than steps.
+        _or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng) if of_start is None else of_start
+        for rng, of_start in zip(before, labels, strict=True)
     ]
-    labels = _lloyd(centred, weight, np.array([seeds for seeds in begins if not isinstance(seeds, Exception)]))
-    found = iter(labels)
-    answers = []
-    for rng, seeds in zip(generators, begins, strict=True):
-        of_start = seeds if isinstance(seeds, Exception) else next(found)
-        if of_start is None:  # a cluster has lost its rows, which takes more than steps
-            of_start = _or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng)
-        answers.append(of_start)
-    return answers
+
+
+def _seeds(rows, weight, n_clusters, generators):
+    """Rows (S, K) to begin k-means with, those of scikit-learn's `kmeans_plusplus` for each generator."""
+    S, squares = len(generators), np.einsum("md,md->m", rows, rows)
+
+    def distances(chosen):
+        """Squared distances (S, t, m) from all rows of those chosen (S, t)."""
+        products = (rows[chosen.ravel()] @ rows.T).reshape(*chosen.shape, -1)
+        return np.maximum(squares[chosen][..., None] - 2 * products + squares, 0.0)
+
+    share = np.cumsum(weight / weight.sum())
+    share /= share[-1]
+    chosen = np.empty((S, n_clusters), dtype=np.intp)
+    chosen[:, 0] = np.searchsorted(share, [rng.random_sample() for rng in generators], side="right")
+    nearest = distances(chosen[:, :1])[:, 0]
+    n_tries, every = 2 + int(np.log(n_clusters)), np.arange(S)
+    for k in range(1, n_clusters):
+        reached = np.cumsum(weight * nearest, axis=1)
+        level = np.array([rng.uniform(size=n_tries) for rng in generators]) * (nearest @ weight)[:, None]
+        tried = (reached[:, None, :] < level[:, :, None]).sum(axis=2)
+        tried = np.minimum(tried, len(rows) - 1)
+        closer = np.minimum(nearest[:, None], distances(tried))
+        best = (closer @ weight).argmin(axis=1)
+        chosen[:, k], nearest = tried[every, best], closer[every, best]
+    return chosen
 
 
 def _kmeans_alone(rows, weight, n_clusters, rng):
@@ -242,13 +265,9 @@ def _kmeans_alone(rows, weight, n_clusters, rng):
         return kmeans.fit_predict(rows, sample_weight=weight)
 
 
-def _kmeans_seeds(rows, weight, n_clusters, rng):
-    return kmeans_plusplus(rows, n_clusters, sample_weight=weight, random_state=rng)[0]
-
-
 def _lloyd(rows, weight, centres):
     """Clusters of rows (m, d) from each of S starts, centres (S, K, d); None where one has no rows."""
-    S, K, d = centres.shape if len(centres) else (0, 1, 1)
+    S, K, d = centres.shape
     labels = np.full((S, len(rows)), -1)
     lost = np.zeros(S, dtype=bool)
     tol = 1e-4 * rows.var(axis=0).mean()
