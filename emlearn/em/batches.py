@@ -301,11 +301,11 @@ class Batches(Data):
 
     @property
     def n_together(self) -> int:
-        """How many times the data would fit into a batch."""
+        """How many times the data would fit into two batches: fits share the data and their statistics."""
         whole = self._whole
         if whole is None or self.lengths is not None or not whole.n_rows:
             return 1
-        return max(whole.rows // whole.n_rows, 1)
+        return max(2 * whole.rows // whole.n_rows, 1)
 
     def weights(self) -> FloatArray | None:
         """Weight of each row, (n_rows,); None where all are 1."""

@@ -345,12 +345,15 @@ class Full(Structure):
         return np.asarray(mean_products[:, _triangle(d)[2]])
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
-        if not self.n_at_floor(covariance, floor).any():
+        at_floor = np.flatnonzero(self.n_at_floor(covariance, floor))
+        if not len(at_floor):
             return covariance
-        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = np.linalg.eigh(covariance[at_floor])
         raised = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(1, 2)
         low = values[:, 0] < floor
-        return np.where(low[:, None, None], 0.5 * (raised + raised.swapaxes(1, 2)), covariance)
+        covariance = covariance.copy()
+        covariance[at_floor[low]] = 0.5 * (raised + raised.swapaxes(1, 2))[low]
+        return covariance
 
     def invert(self, precision: FloatArray) -> FloatArray:
         covariance = np.linalg.inv(precision)
@@ -364,7 +367,13 @@ class Full(Structure):
             np.linalg.cholesky(covariance - floor * np.eye(d))
             return np.zeros(len(covariance), dtype=np.int_)
         except np.linalg.LinAlgError:
-            return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
+            half = len(covariance) // 2
+            if half < d:
+                return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
+            # Of many it is mostly a few.
+            return np.concatenate(
+                [self.n_at_floor(some, floor) for some in (covariance[:half], covariance[half:])]
+            )
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
         if covariance.shape[-1] == 1:
