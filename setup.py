@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: one compiled extension that may be missing."""
+"""What pyproject.toml cannot say: compiled extensions that may be missing."""
 
 import os
 from importlib.util import find_spec
@@ -6,18 +6,22 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-CHAIN = Path("emlearn/latent/_chain.pyx")
+LATENT = Path("emlearn/latent")
+HEADERS = {"_chain": ["chain_steps.h", "vectors.h"], "_exponentials": ["exponentials.h", "vectors.h"]}
 
-# Where Cython or (`optional`) a compiler is missing, emlearn installs without and runs its NumPy twin.
-# setuptools calls Cython itself; memoryviews need no NumPy headers. The flags suit every processor of a
-# platform: chain_steps.h asks for wider vectors at run time.
-buildable = CHAIN.exists() and find_spec("Cython") is not None
-chain = Extension(
-    "emlearn.latent._chain",
-    [CHAIN.as_posix()],
-    depends=["emlearn/latent/chain_steps.h"],
-    extra_compile_args=[] if os.name == "nt" else ["-O3", "-fno-math-errno", "-fno-trapping-math"],
-    optional=True,
-)
 
-setup(ext_modules=[chain] if buildable else [])
+def extension(name):
+    """One extension, that emlearn installs without where (`optional`) a compiler is missing."""
+    return Extension(
+        f"emlearn.latent.{name}",
+        [(LATENT / f"{name}.pyx").as_posix()],
+        depends=[(LATENT / header).as_posix() for header in HEADERS[name]],
+        # The flags suit every processor of a platform: the headers ask for wider vectors at run time.
+        extra_compile_args=[] if os.name == "nt" else ["-O3", "-fno-math-errno", "-fno-trapping-math"],
+        optional=True,
+    )
+
+
+# Where an extension is not built, its NumPy twin runs. setuptools calls Cython itself, and needs no headers.
+buildable = LATENT.exists() and find_spec("Cython") is not None
+setup(ext_modules=[extension(name) for name in HEADERS] if buildable else [])

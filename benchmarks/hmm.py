@@ -49,7 +49,14 @@ from emlearn import HMMEM
 from emlearn.datasets import load_earthquakes
 from emlearn.em import Affine, Batches, LatentModel, LatentPair, em_iterates, one_blas_thread
 from emlearn.families import COVARIANCE_SHAPES, GaussianParams, IncompleteGaussian, MissingRows
-from emlearn.latent import ChainParams, MarkovChain, _chain_numpy, markov_chain
+from emlearn.latent import (
+    ChainParams,
+    MarkovChain,
+    _chain_numpy,
+    _exponentials_numpy,
+    exponentials,
+    markov_chain,
+)
 
 # -- what the parts share --------------------------------------------------------------------------------
 
@@ -147,12 +154,13 @@ def largest_difference(one, other):
 
 @contextmanager
 def without_compiled_kernel():
-    """Recursions of the Markov chain in NumPy."""
-    compiled, markov_chain.kernel = markov_chain.kernel, _chain_numpy
+    """Recursions of the Markov chain, and exponentials, in NumPy."""
+    compiled = markov_chain.kernel, exponentials.kernel
+    markov_chain.kernel, exponentials.kernel = _chain_numpy, _exponentials_numpy
     try:
         yield
     finally:
-        markov_chain.kernel = compiled
+        markov_chain.kernel, exponentials.kernel = compiled
 
 
 class Size(NamedTuple):

@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 _SUBMODULES = (
+    "dask",
     "datasets",
     "display",
     "em",

@@ -67,6 +67,9 @@ class ByHand:
             (latent, family), model = self._params, self._model
             params = LatentPair(model.latent.reorder(latent, order), model.family.reorder(family, order))
             self._take(model, params, self._units)
+            following = vars(self).get("_following")
+            if following is not None:  # a stream goes on in this order
+                self._following = following.in_order(order)
             mean = getattr(self, "_mean", None)
             if mean is not None:
                 self._take_mean(

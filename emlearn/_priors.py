@@ -7,7 +7,6 @@ import numpy as np
 from emlearn._sample import unit_of
 from emlearn.em import LatentModel, LatentPair
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
-from emlearn.families.covariance import Diagonal, Full
 from emlearn.latent import MixtureWeights
 
 
@@ -26,9 +25,9 @@ def covariance_of(structure, moments, units, everything):
     size = moments.weight / unit_of(moments.weight, moments.n_rows)  # in rows
     inflated = size / (size - 1) if size > 1 else 1.0
     variances = moments.variance / units.scale**2
-    if not isinstance(structure, Full):
+    if not structure.correlates:
         by_feature = inflated * variances[None]
-        return by_feature if isinstance(structure, Diagonal) else by_feature.mean(axis=1)
+        return by_feature if structure.by_feature else by_feature.mean(axis=1)
     # Correlations as if what is missing were uncorrelated with the rest, so that the matrix is one.
     full = Gaussian(COVARIANCE_SHAPES["full"])
     spread = np.diag(np.where(variances > 0, variances, 1.0))[None]

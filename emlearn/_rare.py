@@ -115,19 +115,16 @@ class WorstExplained:
     def _gather(self, params: LatentPair, log_shares: np.ndarray) -> tuple[_Pieces, float]:
         """The pieces of all data that are explained worst, and the weight of all data."""
         density = self.model.family.density(params.family)
-        gathered: _Pieces | None = None
-        total = 0.0
 
         def of_batch(batch: Batch) -> tuple[_Pieces, float]:
             seen = density(batch)
             log_density = logsumexp(seen.log_prob + log_shares[:, None], axis=0) + seen.shared_log_prob()
             return self._worst(_pieces_of(batch, log_density, self._piece)), batch.total_weight
 
-        for pieces, weight in self.data.map(of_batch):
-            gathered = pieces if gathered is None else self._worst(_joined(gathered, pieces))
-            total += weight
-        assert gathered is not None
-        return gathered, total
+        def joined(one: tuple[_Pieces, float], other: tuple[_Pieces, float]) -> tuple[_Pieces, float]:
+            return self._worst(_joined(one[0], other[0])), one[1] + other[1]
+
+        return self.data.fold(of_batch, joined)
 
     @property
     def _piece(self) -> float:

@@ -18,6 +18,7 @@ _DISTRIBUTIONS = (
     "dask",
     "pandas",
     "polars",
+    "pyarrow",
 )
 
 
@@ -28,8 +29,8 @@ def _installed(distribution):
         return "not installed"
 
 
-def _chain_kernel():
-    return import_module("emlearn.latent.markov_chain").kernel.NAME
+def _kernel(module):
+    return import_module(f"emlearn.latent.{module}").kernel.NAME
 
 
 def _blas():
@@ -45,7 +46,7 @@ def show_versions() -> None:
     """Print versions and settings to paste into a bug report.
 
     Prints the system, the versions of emlearn and of the packages it can use, whether the
-    optional compiled extension is there, and each BLAS library that is
+    optional compiled extensions are there, and each BLAS library that is
     loaded, with its number of threads.
 
     Examples
@@ -65,7 +66,10 @@ def show_versions() -> None:
             "emlearn": __version__,
             **{name: _installed(name) for name in _DISTRIBUTIONS},
         },
-        "Compiled code": {"chain kernel": _chain_kernel()},
+        "Compiled code": {
+            "chain kernel": _kernel("markov_chain"),
+            "posterior kernel": _kernel("exponentials"),
+        },
         "BLAS": {
             f"library {i}": "{internal_api} {version}, {num_threads} threads".format_map(pool)
             for i, pool in enumerate(_blas(), start=1)

@@ -22,6 +22,7 @@ from emlearn._by_hand import ByHand
 from emlearn._input.arrays import check_weight, read_array
 from emlearn._input.columns import column_name, find_columns
 from emlearn._input.tables import read_rows
+from emlearn._pace import Pace
 from emlearn._sklearn_compat import CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
@@ -104,6 +105,7 @@ class Plan(NamedTuple):
     part: Data | None  # of the data, to race on; None for all
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
+    n_rows: int = 0  # of all data
     n_observed: float = 0  # observations that count: distinct rows, steps, or rows with weight
     exchangeable: bool = True  # whether nothing but their estimates tells components apart
     unit: float = 1.0  # weight of the data that counts as one observation
@@ -124,7 +126,7 @@ class Plan(NamedTuple):
 
 
 def all_or_nothing(fit: Method) -> Method:
-    """Decorate ``fit``: if it does not return, the estimator is as it was before."""
+    """Decorate ``fit`` or ``partial_fit``: if it does not return, the estimator is as it was before."""
     signature = inspect.signature(fit)
 
     @functools.wraps(fit)
@@ -132,7 +134,7 @@ def all_or_nothing(fit: Method) -> Method:
         try:
             signature.bind(self, *args, **kwargs)
         except TypeError as error:  # would name the class that defines fit, which may be private
-            raise TypeError(f"{type(self).__name__}.fit() {error}") from None
+            raise TypeError(f"{type(self).__name__}.{fit.__name__}() {error}") from None
         before = dict(self.__dict__)
         try:
             return fit(self, *args, **kwargs)
@@ -282,11 +284,14 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         """A report for the race: scikit-learn's callbacks (fit → start → iteration) and ``verbose``."""
         context = self._init_callback_context(max_subtasks=len(plan.starts), sequential_subtasks=False)
         context.call_on_fit_task_begin(estimator=self, X=X, y=y)
-        starts = {}
+        starts, pace = {}, Pace(plan.data, plan.part, len(plan.starts), self.tol)
         spoke = self._began = time.perf_counter()
+        if self.verbose and (where := plan.data.described()):
+            self._print(where)
 
         def report(number, kind, iterate, on_part):
             nonlocal spoke
+            pace.see(number, on_part)
             if number not in starts:
                 starts[number] = context.subcontext(
                     task_name=f"start ({kind})", task_id=number, max_subtasks=None
@@ -296,7 +301,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 spoke = time.perf_counter()
                 mark = ", extrapolated" if iterate.extrapolated else ""
                 objective = iterate.objective - plan.volume(on_part)
-                self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}")
+                speed = pace.in_words(iterate, on_part)
+                self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}{speed}")
             step = starts[number].subcontext(task_name="iteration")
             step.call_on_fit_task_begin(estimator=self, X=X, y=y)
             return step.call_on_fit_task_end(estimator=self, X=X, y=y)
@@ -388,7 +394,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
-        params, mean = result.best.params, result.best.mean
+        params, mean, order = result.best.params, result.best.mean, None
         if plan.model.is_random and mean is None:
             mean = params
         if plan.exchangeable:
@@ -400,9 +406,13 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         self._take(plan.model, params, plan.units)
         self._take_mean(mean)
         self._publish_race(plan, result)
+        self._remember(plan, result.best, order)
         for complaint in self._complaints(plan, result.best):
             self._warn(complaint)
         return self
+
+    def _remember(self, plan, best, order):
+        """Keep what of a fit a later call goes on from; components were brought into an ``order``."""
 
     def _plan_instead(self, plan, best):
         """Another plan, where the best fit of this one will not do; None where it does."""

@@ -7,8 +7,8 @@ from threadpoolctl import threadpool_limits
 
 pytest.register_assert_rewrite("tests.helpers")
 
-from emlearn.latent import markov_chain  # noqa: E402
-from tests.helpers.kernels import KERNELS  # noqa: E402
+from emlearn.latent import exponentials, markov_chain  # noqa: E402
+from tests.helpers.kernels import EXPONENTIALS, KERNELS  # noqa: E402
 
 # Processes side by side (pytest -n) share the cores.
 if n_processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
@@ -19,4 +19,5 @@ if n_processes := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 0)):
 def kernel(request, monkeypatch):
     """The recursions that the test runs on, first these and then those."""
     monkeypatch.setattr(markov_chain, "kernel", request.param)
+    monkeypatch.setattr(exponentials, "kernel", EXPONENTIALS[request.param.NAME])
     return request.param

@@ -11,6 +11,7 @@ import numpy as np
 
 from emlearn._input.tables import Named, is_frame
 from emlearn._typing import Method
+from emlearn.dask import computed, each_block, is_dask, lazily, read_on_dask
 from emlearn.em import Batches, Data
 
 NO_PIECES = (str, bytes, dict, set, frozenset)
@@ -19,8 +20,10 @@ NO_PIECES = (str, bytes, dict, set, frozenset)
 def comes_in_pieces(X: Any, n_dim: int = 2) -> bool:
     """Whether X is pieces of arrays with so many dimensions: a function or an iterable that gives them.
 
-    In lists the first entry tells; it may be a pair (rows, weights).
+    In lists the first entry tells; it may be a pair (rows, weights). Collections of Dask are pieces.
     """
+    if is_dask(X):
+        return True
     if is_frame(X) or hasattr(X, "shape") or hasattr(X, "__array__") or isinstance(X, NO_PIECES):
         return False
     if isinstance(X, (list, tuple)):
@@ -40,7 +43,7 @@ def read_data(read: Callable[..., tuple[Any, Any]], X: Any, weight: Any = None, 
         table perhaps lengths of groups of rows too. ``first`` says whether it is the first piece, by which
         others are checked; None: it is all there is.
     X : array-like of shape (n, d), or pieces of it
-        Pieces may be pairs (rows, weights).
+        Pieces may be pairs (rows, weights). Collections of Dask are read on their workers.
     weight, *beside
         What stands beside X: None, a number, an array of as many rows, or pieces of the same lengths.
 
@@ -56,6 +59,8 @@ def read_data(read: Callable[..., tuple[Any, Any]], X: Any, weight: Any = None, 
     if not comes_in_pieces(X):
         rows, weight, *lengths = read(X, weight, *beside, first=None)
         return Batches(rows, weight, lengths=lengths[0] if lengths else None)
+    if is_dask(X):
+        return read_on_dask(read, X, weight, *beside)
     if any(isinstance(source, Iterator) for source in (X, weight, *beside)):
         raise ValueError(
             "X, or what stands beside it, is a generator or another iterator that can be read once, but a fit "
@@ -82,8 +87,12 @@ class Pieces:
 
     def read_first(self) -> None:
         """Read the first piece, by which the others are checked."""
-        if next(self._checked(first=True), None) is None:
+        first = next(self._checked(first=True), None)
+        if first is None:
             raise ValueError("X holds no rows: it has no piece that has any.")
+        n_rows = getattr(self._X, "n_rows", None)
+        if isinstance(n_rows, int):  # who reads a file need not count
+            self.n_rows, self.n_features = n_rows, first[0].shape[1]
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         return self._checked(first=False)
@@ -121,6 +130,8 @@ def side_by_side(X: Any, *beside: Any) -> Iterator[tuple[Any, ...]]:
 
 
 def _fresh(source: Any) -> Iterator[Any]:
+    if is_dask(source):
+        return computed(source)
     return iter(source() if callable(source) else source)
 
 
@@ -182,6 +193,8 @@ def piece_by_piece(*beside: str) -> Callable[[Method], Method]:
             given = signature.bind(self, X, *args, **kwargs).arguments
             by_row = {name: given[name] for name in beside if name in given}
             others = {name: value for name, value in given.items() if name not in (*by_row, "self", "X")}
+            if is_dask(X):
+                return lazily(self, method.__name__, X, by_row, others)
 
             def of_piece(rows, *mine):
                 return method(self, rows, **dict(zip(by_row, mine, strict=True)), **others)
@@ -191,6 +204,13 @@ def piece_by_piece(*beside: str) -> Callable[[Method], Method]:
         return of_any
 
     return decorate
+
+
+def each_piece(function: Callable[..., Any], X: Any, *beside: Any) -> Iterator[Any]:
+    """What a function makes of each piece and of what stands beside it, weights first; where the piece lies."""
+    if is_dask(X):
+        return each_block(function, X, *beside)
+    return (function(rows, *mine) for rows, *mine in side_by_side(X, *beside))
 
 
 def gathered(values: Any) -> Any:

@@ -13,6 +13,7 @@ from emlearn._input.arrays import read_array, read_weights, refuse_weights
 from emlearn._input.columns import list_names
 from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
+from emlearn.dask import is_dask
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,11 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
     -------
     sequences : Sequences
     """
+    if is_dask(X):
+        raise ValueError(
+            f"X is of Dask, but {type(estimator).__name__} takes sequences that are in memory: give a list of "
+            "them, as compute() makes it."
+        )
     marks = [name for name, mark in (("groups", groups), ("lengths", lengths)) if mark is not None]
     gathered = _gather(X, sequence_id)
     if gathered is not None and marks:

@@ -16,6 +16,8 @@ from emlearn.em.model import (
     Observed,
 )
 from emlearn.em.monte_carlo import Draws, MonteCarloModel, MonteCarloResult, MonteCarloStep, fit_mcem
+from emlearn.em.online import OnlineResult, OnlineStep, fit_em_online
+from emlearn.em.parquet import FileRows, from_parquet, to_parquet
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
 from emlearn.em.spaces import Counts, Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
@@ -35,6 +37,7 @@ __all__ = [
     "EMResult",
     "EStep",
     "Family",
+    "FileRows",
     "Fixed",
     "Iterate",
     "Lanes",
@@ -46,6 +49,8 @@ __all__ = [
     "MonteCarloResult",
     "MonteCarloStep",
     "Observed",
+    "OnlineResult",
+    "OnlineStep",
     "Positive",
     "PositiveDefinite",
     "Probability",
@@ -60,8 +65,11 @@ __all__ = [
     "em_iterates",
     "em_rate",
     "fit_em",
+    "fit_em_online",
     "fit_mcem",
+    "from_parquet",
     "one_blas_thread",
     "one_thread",
     "race",
+    "to_parquet",
 ]

@@ -6,10 +6,10 @@ order: results are the same to the last bit however many threads share the work.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
-from functools import cache, cached_property
+from contextlib import AbstractContextManager, closing
+from functools import cache, cached_property, reduce
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -218,6 +218,10 @@ class Batches(Data):
         The features that are meant, of those that there are. None: all.
     n_threads : int, default=1
         Threads that share the batches of an array.
+    first_row : int, default=0
+        Which row the first one is, of an array that is a part of the data.
+    keep_bytes : float, default=16 MB
+        What may be kept between passes: ready batches, and what depends on the data alone.
     """
 
     def __init__(
@@ -232,10 +236,13 @@ class Batches(Data):
         units: Affine | None = None,
         columns: IntArray | None = None,
         n_threads: int = 1,
+        first_row: int = 0,
+        keep_bytes: float = KEEP_BYTES,
     ):
         self._given = source, weight, lengths, labels
         self._columns = columns
-        self._cut_settings = _Cut(rows, floats_per_row, units, columns)
+        self._cut_settings = _Cut(rows, floats_per_row, units, columns, keep_bytes)
+        self._first_row = first_row
         self._n_threads = n_threads
         self._pool: ThreadPoolExecutor | None = None
         self._source = _FromFunction(source) if callable(source) else source
@@ -256,17 +263,17 @@ class Batches(Data):
 
     def _cut(self, X: Any, weight: Any, lengths: Any = None, labels: Any = None) -> _CutArray:
         if lengths is None:
-            return _CutArray(X, weight, self._cut_settings)
+            return _CutArray(X, weight, self._cut_settings, self._first_row)
         return _CutSequences(X, weight, lengths, labels, self._cut_settings)
 
-    def _items(self) -> Iterator[_CutArray]:
+    def _items(self) -> Generator[_CutArray, None, None]:
         if self._whole is not None:
             yield self._whole
             return
         first_row = d = 0
         for item in self._source:
             X, weight = item if isinstance(item, tuple) else (item, None)
-            piece = _CutArray(X, weight, self._cut_settings, first_row)
+            piece = _CutArray(X, weight, self._cut_settings, first_row, once=True)
             first_row, d = first_row + piece.n_rows, piece.n_features
             yield piece
         known = vars(self).setdefault("_shape", (first_row, d))
@@ -361,14 +368,22 @@ class Batches(Data):
 
     def map(self, function: Callable[[Batch], Any]) -> Iterator[Any]:
         """``function`` of each batch, in order; threads share the work block by block."""
+        for array in self._items():
+            yield from self._map_array(function, array)
 
+    def fold(self, function: Callable[[Batch], Any], join: Callable[[Any, Any], Any]) -> Any:
+        """What ``join`` makes, in order, of ``function`` of all batches of a piece, and then of the pieces."""
+        with closing(self._items()) as arrays:
+            folded = (reduce(join, self._map_array(function, array)) for array in arrays if array.n_rows)
+            return reduce(join, folded)
+
+    def _map_array(self, function: Callable[[Batch], Any], array: _CutArray) -> Iterator[Any]:
         def block_results(array: _CutArray, block: range) -> list[Any]:
             with intended_underflow():
                 return [function(batch) for batch in array.batches(block)]
 
-        for array in self._items():
-            for results in self._map_blocks(block_results, array):
-                yield from results
+        for results in self._map_blocks(block_results, array):
+            yield from results
 
     def sum(self, function: Callable[[Batch], Tree]) -> Tree:
         """Sum of ``function`` over all batches, of each piece of the data first, then of the pieces."""
@@ -377,8 +392,8 @@ class Batches(Data):
             with intended_underflow():
                 return sum_of(map(function, array.batches(block)))
 
-        arrays = (array for array in self._items() if array.n_rows)
-        return sum_of(sum_of(self._map_blocks(block_sum, array)) for array in arrays)
+        with closing(self._items()) as arrays:  # or a traceback would hold what reads ahead
+            return sum_of(sum_of(self._map_blocks(block_sum, array)) for array in arrays if array.n_rows)
 
     def _map_blocks(self, function: Callable[[_CutArray, range], Any], array: _CutArray) -> Iterator[Any]:
         if self._n_threads == 1 or len(array.blocks) == 1:
@@ -422,12 +437,13 @@ class _Cut(NamedTuple):
     floats_per_row: int | None
     units: Affine | None
     columns: IntArray | None
+    keep_bytes: float
 
 
 class _CutArray:
     """An array cut into batches, the batches grouped into blocks."""
 
-    def __init__(self, X: Any, weight: Any, cut: _Cut, first_row: int = 0):
+    def __init__(self, X: Any, weight: Any, cut: _Cut, first_row: int = 0, *, once: bool = False):
         self._first_row = first_row  # its place in the data, where they come in pieces
         self._X = X if isinstance(X, (np.ndarray, SideBySide)) else np.asarray(X)
         if isinstance(self._X, np.ndarray) and self._X.ndim == 1:
@@ -440,7 +456,8 @@ class _CutArray:
         self.rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
         n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
-        self._room = KEEP_BYTES / (8 * max(n, 1))  # numbers per row that may be kept
+        # Numbers per row that may be kept; a piece is passed over once, and made again.
+        self._room = 0.0 if once else cut.keep_bytes / (8 * max(n, 1))
         self._kept: dict[int, Batch] = {}
         n_blocks = min(MAX_BLOCKS, n_batches)
         bounds = [i * n_batches // n_blocks for i in range(n_blocks + 1)] if n_batches else [0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -61,9 +62,20 @@ class Data:
         """The same rows, or some ``columns`` of them, in other units and another cut, as of `Batches`."""
         raise NotImplementedError
 
+    def described(self) -> str:
+        """Where the data lie, in a line for who waits; empty if they are here."""
+        return ""
+
     def sum(self, function: Callable[[Batch], Tree]) -> Tree:
         """Sum of ``function`` over all batches."""
         return sum_of(self.map(function))
+
+    def fold(self, function: Callable[[Batch], Any], join: Callable[[Any, Any], Any]) -> Any:
+        """What ``join`` makes, two at a time and in order, of what ``function`` makes of all batches.
+
+        How they are put into brackets must not matter: what lies in blocks is joined block by block first.
+        """
+        return functools.reduce(join, self.map(function))
 
     @property
     def n_together(self) -> int:

@@ -51,6 +51,8 @@ class EMResult(NamedTuple):
     secants: Secants | None = None  # what the last steps tell of the EM map
     reason: str = "converged"  # why it is over, one of `emlearn.em.stopping.REASONS`
     mean: Any = None  # of a chain of draws: mean parameters since the burn-in
+    stats: Any = None  # expected sufficient statistics at the parameters
+    weight: float = 0.0  # Σ weight that these are of
 
     @classmethod
     def of(cls, history: list[Iterate], reason: str) -> EMResult:
@@ -69,6 +71,8 @@ class EMResult(NamedTuple):
             secants=last.secants,
             reason=reason,
             mean=last.mean,
+            stats=reached.stats,
+            weight=reached.weight,
         )
 
 
@@ -265,6 +269,7 @@ class _Points(NamedTuple):
     objective: FloatArray  # (S,)
     log_likelihood: FloatArray  # (S,)
     size: FloatArray  # (S,) nats, for what floating point can tell
+    weight: FloatArray  # (S,) Σ weight
     vector: FloatArray  # (S, D)
     image_vector: FloatArray  # (S, D)
     movable: BoolArray  # (S, D) what may be extrapolated: not on a boundary, where the map is not smooth
@@ -400,6 +405,7 @@ class Fits:
             params=self._stack.one(points.params, row),
             stats=self._stack.one(points.stats, row),
             secants=self._secants[row],
+            weight=float(points.weight[row]),
         )
         return full if chain is None else chain.see(full)
 
@@ -491,8 +497,19 @@ class Fits:
             if resting is not None:
                 movable &= ~resting
         extrapolated = self._asks[rows] == LEAP
+        weight = np.full(len(rows), float(e_step.weight))
         points = _Points(
-            params, stats, image, objective, log_likelihood, size, vector, image_vector, movable, extrapolated
+            params,
+            stats,
+            image,
+            objective,
+            log_likelihood,
+            size,
+            weight,
+            vector,
+            image_vector,
+            movable,
+            extrapolated,
         )
         seen.points = points
         return seen

@@ -69,6 +69,14 @@ class Parametric:
         """
         return 0.0
 
+    def recentred(self, stats: Any, old: Any, new: Any) -> Any:
+        """Statistics of an E-step at the parameters ``old`` as what is expected there, but told about ``new``.
+
+        Where statistics are sums about the parameters of their E-step, as moments about means are, those of
+        different parameters cannot be added up as they are: `emlearn.em.fit_em_online` brings them together so.
+        """
+        return stats
+
     def without_flat(self, params: Any) -> Callable[[FloatArray], FloatArray] | None:
         """Takes out of a direction of the coordinates what changes no density; None where all changes some."""
         return None
@@ -133,6 +141,9 @@ class Composite(Parametric):
 
     def handicap(self, params: Any, stats: Any) -> float:
         return float(sum(part.handicap(p, s) for part, p, s in self._each(params, stats)))
+
+    def recentred(self, stats: Any, old: Any, new: Any) -> Any:
+        return self._join(stats, [part.recentred(s, a, b) for part, s, a, b in self._each(stats, old, new)])
 
     def without_flat(self, params: Any) -> Callable[[FloatArray], FloatArray] | None:
         answers = [part.without_flat(p) for part, p in self._each(params)]

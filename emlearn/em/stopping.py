@@ -36,6 +36,7 @@ class Iterate(NamedTuple):
     lost: bool = False  # whether the last gain cannot be told from rounding
     secants: Secants | None = None  # what the steps so far tell of the EM map
     stats: Any = None  # expected sufficient statistics at the parameters
+    weight: float = 0.0  # Σ weight that these are of
     best: Any = None  # of a chain of draws: the iterate of the highest objective so far; None: this one
     mean: Any = None  # of a chain of draws: mean parameters since the burn-in; None before its end
 

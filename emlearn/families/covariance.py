@@ -51,6 +51,8 @@ class Structure:
     n_fits: int = field(default=1, compare=False)
 
     correlates = False  # whether each pair of features has an entry of its own
+    by_feature = False  # whether each feature has an entry of its own, and there are no others
+    conjugate = False  # whether the precisions have a conjugate prior: Wishart, or Gamma by entry
 
     def side_by_side(self, n_fits: int) -> Structure | None:
         """The structure of the components of so many fits, as of `emlearn.em.Family`; None for none."""
@@ -218,6 +220,31 @@ class Structure:
         """Identity matrices for so many components."""
         raise NotImplementedError
 
+    # -- Wishart distributions of the precisions ---------------------------------------------------------
+
+    def least_dof(self, d: int) -> int:
+        """What the degrees of freedom must be more than."""
+        return 0
+
+    def n_pooled(self, d: int) -> int:
+        """How many features tell of one entry."""
+        return 1
+
+    def gamma_shapes(self, dof: FloatArray, d: int) -> FloatArray:
+        """Shapes (C, g) of independent Gamma variates, whose product is the determinant.
+
+        Each counts once for each feature that it pools.
+        """
+        raise NotImplementedError
+
+    def root(self, covariance: FloatArray) -> FloatArray:
+        """R with Σ = R Rᵀ, of the shape of ``covariance``."""
+        return np.sqrt(covariance)
+
+    def traces(self, whitener: FloatArray, root: FloatArray, d: int) -> FloatArray:
+        """Traces of R Rᵀ times the precisions, (C,), by the root of each matrix or of one that serves all."""
+        raise NotImplementedError
+
     # -- from what a user gives --------------------------------------------------------------------------
 
     def refuse(self, covariance: FloatArray, d: int, name: str = "covariances") -> None:
@@ -303,6 +330,7 @@ class Full(Structure):
     """Any covariance matrix, (C, d, d). Of one feature it is a number, and no algebra is needed."""
 
     correlates = True
+    conjugate = True
 
     def space(self, forced: FloatArray | None = None) -> Any:
         return PositiveDefinite(forced)
@@ -437,6 +465,19 @@ class Full(Structure):
 
     def identity(self, n_components: int, d: int) -> FloatArray:
         return np.tile(np.eye(d), (self.n_fits if self.shared else n_components, 1, 1))
+
+    def least_dof(self, d: int) -> int:
+        return d - 1
+
+    def gamma_shapes(self, dof: FloatArray, d: int) -> FloatArray:
+        return (dof[:, None] - np.arange(d)) / 2
+
+    def root(self, covariance: FloatArray) -> FloatArray:
+        return np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+
+    def traces(self, whitener: FloatArray, root: FloatArray, d: int) -> FloatArray:
+        white = whitener.swapaxes(1, 2) @ root
+        return np.asarray(np.einsum("kij,kij->k", white, white))
 
 
 class _GivenCorrelated:
@@ -598,6 +639,9 @@ class _Uncorrelated(Structure):
 class Diagonal(_Uncorrelated):
     """Uncorrelated features, each with its variance, (C, d)."""
 
+    by_feature = True
+    conjugate = True
+
     def n_products(self, d: int) -> int:
         return d
 
@@ -647,10 +691,18 @@ class Diagonal(_Uncorrelated):
     def identity(self, n_components: int, d: int) -> FloatArray:
         return np.ones((self.n_fits if self.shared else n_components, d))
 
+    def gamma_shapes(self, dof: FloatArray, d: int) -> FloatArray:
+        return np.repeat(dof[:, None] / 2, d, axis=1)
+
+    def traces(self, whitener: FloatArray, root: FloatArray, d: int) -> FloatArray:
+        return np.asarray(((whitener * root) ** 2).sum(axis=1))
+
 
 @dataclass(frozen=True)
 class Spherical(_Uncorrelated):
     """Uncorrelated features of one variance, (C,)."""
+
+    conjugate = True
 
     def n_products(self, d: int) -> int:
         return 1
@@ -704,3 +756,12 @@ class Spherical(_Uncorrelated):
 
     def identity(self, n_components: int, d: int) -> FloatArray:
         return np.ones(self.n_fits if self.shared else n_components)
+
+    def n_pooled(self, d: int) -> int:
+        return d
+
+    def gamma_shapes(self, dof: FloatArray, d: int) -> FloatArray:
+        return dof[:, None] * d / 2
+
+    def traces(self, whitener: FloatArray, root: FloatArray, d: int) -> FloatArray:
+        return d * (whitener * root) ** 2

@@ -202,6 +202,14 @@ class FactorGaussian(ExponentialFamily):
             updated.means[k], updated.loadings[k], updated.noise[k] = self._regress(own, old)
         return updated
 
+    def recentred(self, totals: FactorTotals, old: FactorParams, new: FactorParams) -> FactorTotals:
+        # What is expected of the factors stays as it is.
+        q = self.n_factors
+        step = new.means - old.means
+        zeta = totals.products[:, :, _square(q + 1)[q]]  # (K, d, q + 1) Σ r ζ
+        squares = totals.squares - 2 * step * totals.cross[:, :, q] + step**2 * zeta[:, :, q]
+        return totals._replace(cross=totals.cross - step[:, :, None] * zeta, squares=squares)
+
     def _regress(self, totals: FactorTotals, params: FactorParams) -> FactorParams:
         """M-step of one component, from its own totals and parameters, without the leading axis.
 

@@ -168,15 +168,17 @@ class Gaussian(ExponentialFamily):
     def natural(self, params: GaussianParams) -> FloatArray:
         return self._linearise(params).natural
 
-    def density(self, params: GaussianParams) -> Callable[[Batch], Observed]:
-        """Log-densities and statistics at ``params``, as a function of a batch."""
-        form = self._linearise(params)
+    def density(self, params: GaussianParams, offset: FloatArray | float = 0.0) -> Callable[[Batch], Observed]:
+        """Log-densities, with an offset of each component (K,), and statistics, as a function of a batch."""
+        form = replace(self._linearise(params), offset=offset)
 
         def observe(batch: Batch) -> Observed:
             gaps = find_gaps(batch)
             if gaps is None:
                 return self._observe(params, form, batch)
             filled = self._fill(params, form, batch, gaps)
+            if np.ndim(offset):
+                filled.log_prob[...] += np.asarray(offset)[:, None]
 
             def totals(resp: FloatArray) -> GaussianTotals:
                 if gaps.empty.size:
@@ -230,7 +232,8 @@ class Gaussian(ExponentialFamily):
         """What is seen with those components whitened that need it."""
         which = np.flatnonzero(tight)
         means = params.means[which]
-        own = GaussianForm(self.structure, means, form.whitener[which])
+        offset = form.offset[which] if isinstance(form.offset, np.ndarray) else form.offset
+        own = GaussianForm(self.structure, means, form.whitener[which], offset)
         whitened = self._observe_whitened(GaussianParams(means, params.covariances[which]), own, batch)
         seen.log_prob[which] = whitened.log_prob
 
@@ -298,6 +301,9 @@ class Gaussian(ExponentialFamily):
         shift = self.structure.products(means, weight[:, None] * means - 2 * first)
         return GaussianTotals(weight, first - weight[:, None] * means, self.structure.pool(shift) + second)
 
+    def recentred(self, totals: GaussianTotals, old: GaussianParams, new: GaussianParams) -> GaussianTotals:
+        return moved_moments(self.structure, totals, new.means - old.means)
+
     def _observe_whitened(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
         log_prob = np.empty((len(params.means), batch.x.shape[1]))
@@ -306,6 +312,8 @@ class Gaussian(ExponentialFamily):
             mean = params.means[k]
             np.subtract(batch.x, mean[:, None], out=centred)
             log_prob[k] = form.constant[c] - 0.5 * structure.distance(form.whitener[c], centred)
+        if np.ndim(form.offset):
+            log_prob += np.asarray(form.offset)[:, None]
 
         return Observed(log_prob, 0.0, lambda resp: self._moments_about(params.means, batch, resp), lambda: 0.0)
 
@@ -592,6 +600,13 @@ class Gaussian(ExponentialFamily):
         return out
 
 
+def moved_moments(structure: Structure, totals: GaussianTotals, step: FloatArray) -> GaussianTotals:
+    """Totals about means that have moved by ``step`` (K, d)."""
+    weight = totals.weight[:, None]
+    moved = structure.products(step, weight * step - 2 * totals.first)
+    return GaussianTotals(totals.weight, totals.first - weight * step, totals.second + structure.pool(moved))
+
+
 @dataclass(frozen=True, eq=False)
 class GaussianForm:
     """What of Gaussians' log-densities depends on the parameters alone."""
@@ -599,6 +614,7 @@ class GaussianForm:
     structure: Structure
     means: FloatArray  # (K, d)
     whitener: FloatArray  # (C, ...)
+    offset: FloatArray | float = 0.0  # (K,), added to log-densities
 
     def _of_each(self, of_matrices: FloatArray) -> FloatArray:
         """What is of C matrices as it is of components: of them all, where they share one."""
@@ -607,7 +623,7 @@ class GaussianForm:
 
     @cached_property
     def constant(self) -> FloatArray:
-        """Log-density at the mean, (C,)."""
+        """Log-density at the mean, without the offset, (C,)."""
         d = self.means.shape[1]
         return self.structure.log_det(self.whitener, d) - 0.5 * d * np.log(2 * np.pi)
 
@@ -619,7 +635,7 @@ class GaussianForm:
     @cached_property
     def at_zero(self) -> FloatArray:
         """Log-density at 0, (K,)."""
-        return self._of_each(self.constant) - 0.5 * np.einsum("ki,ki->k", self.means, self.linear)
+        return self._of_each(self.constant) - 0.5 * np.einsum("ki,ki->k", self.means, self.linear) + self.offset
 
     @cached_property
     def quadratic(self) -> FloatArray:

@@ -198,6 +198,17 @@ class Regression(ExponentialFamily):
                 dispersion = np.clip(dispersion, dispersion[~empty].min(), dispersion[~empty].max())
         return RegressionParams(coef, dispersion)
 
+    def recentred(
+        self, totals: RegressionTotals, old: RegressionParams, new: RegressionParams
+    ) -> RegressionTotals:
+        # Exact for normal responses; for others as far as the curvature stays what it was.
+        step = new.coef - old.coef
+        bend = (totals.gram @ step[:, :, None])[:, :, 0]
+        squares = totals.squares
+        if self.response.has_dispersion:
+            squares = squares + (step * (bend - 2 * totals.score)).sum(axis=1)
+        return totals._replace(score=totals.score - bend, squares=squares)
+
     def _dispersion(self, squares: FloatArray, weight: FloatArray) -> FloatArray:
         """Dispersions of greatest likelihood within the bounds, from sums of squares and weights."""
         free = np.maximum(squares / np.where(weight > 0, weight, 1.0), self.floor)

@@ -96,6 +96,8 @@ class EqualProducts:
 class _SharedForm(Structure):
     """What these structures have in common: a matrix for each component, none free of the others."""
 
+    conjugate = False
+
     def side_by_side(self, n_fits: int) -> None:
         """None: what components share is found for one fit at a time."""
         return None

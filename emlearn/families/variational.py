@@ -37,8 +37,8 @@ from emlearn.em.trees import leaves, tree_map
 from emlearn.families.base import Emission, ExponentialFamily, FloatArray, Sketch, WrappedFamily, diagonal
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
-from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
-from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals
+from emlearn.families.covariance import Structure
+from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals, moved_moments
 from emlearn.families.patterns import find_gaps
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
@@ -61,34 +61,12 @@ class NormalWishart(NamedTuple):
     scatter: FloatArray  # (C, ...) S
 
 
-class WishartFactors(NamedTuple):
-    """Log-determinants of Wishart matrices as sums of logarithms of independent Gamma variates."""
-
-    shapes: FloatArray  # (C, g)
-    times: int  # how often each counts
-    unit: int  # of the rates, in entries of S / 2
-
-    @classmethod
-    def of(cls, structure: Structure, dof: FloatArray, d: int) -> WishartFactors:
-        """Those of matrices of a form, from their degrees of freedom (C,)."""
-        dof = dof[:, None]
-        if isinstance(structure, Full):
-            return cls((dof - np.arange(d)) / 2, 1, 1)
-        if isinstance(structure, Diagonal):
-            return cls(np.repeat(dof / 2, d, axis=1), 1, 1)
-        return cls(dof * d / 2, d, d)
-
-
 class _OfPrior(NamedTuple):
     """What divergences from a prior take of its matrices."""
 
+    root: FloatArray  # (C, ...)
     log_det: FloatArray  # (C,) of the inverse roots
     log_gamma: FloatArray  # (C,) log-normaliser in the degrees of freedom
-
-
-def least_dof(structure: Structure, d: int) -> int:
-    """What the degrees of freedom of a matrix of this form must be more than."""
-    return d - 1 if isinstance(structure, Full) else 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,12 +116,12 @@ class VariationalGaussian(Emission):
 
     def __post_init__(self) -> None:
         structure, d = self.gaussian.structure, self.prior.means.shape[1]
-        if type(structure) not in (Full, Diagonal, Spherical):  # what is shared in part descends from these
+        if not structure.conjugate:
             raise ValueError(
                 f"{type(structure).__name__} covariances have no conjugate prior: choose full, diag, spherical "
                 "or one of these that is tied."
             )
-        least = least_dof(structure, d)
+        least = structure.least_dof(d)
         if not (self.prior.dof > least).all():
             raise ValueError(
                 f"The prior's degrees of freedom must be more than {least} (d - 1 of full matrices), but are "
@@ -181,12 +159,11 @@ class VariationalGaussian(Emission):
 
     def density(self, params: NormalWishart) -> Callable[[Batch], Observed]:
         """Expected log-densities, and statistics, at ``params``, as a function of a batch."""
-        inner, shift = self.gaussian.density(self.plug_in(params)), self._shift(params)[:, None]
+        inner = self.gaussian.density(self.plug_in(params), self._shift(params))
 
         def observe(batch: Batch) -> Observed:
             seen = inner(batch)
             gaps = find_gaps(batch)
-            seen.log_prob[...] += shift
             if gaps is not None and gaps.empty.size:
                 seen.log_prob[:, gaps.empty] = 0.0
             return seen
@@ -195,10 +172,11 @@ class VariationalGaussian(Emission):
 
     def _shift(self, params: NormalWishart) -> FloatArray:
         """By how much expected log-densities differ from log-densities at the plug-in parameters, (K,)."""
-        d = params.means.shape[1]
-        shapes, times, unit = WishartFactors.of(self._structure, params.dof, d)
-        of_matrix = 0.5 * (times * digamma(shapes).sum(axis=1) - d * np.log(0.5 * unit * params.dof))
-        shift: FloatArray = of_matrix[self._structure.which(len(params.means))] - 0.5 * d / params.precision
+        structure, d = self._structure, params.means.shape[1]
+        n_pooled = structure.n_pooled(d)
+        logs = n_pooled * digamma(structure.gamma_shapes(params.dof, d)).sum(axis=1)
+        of_matrix = 0.5 * (logs - d * np.log(0.5 * n_pooled * params.dof))
+        shift: FloatArray = of_matrix[structure.which(len(params.means))] - 0.5 * d / params.precision
         return shift
 
     def maximize(self, totals: GaussianTotals, params: NormalWishart) -> NormalWishart:
@@ -216,6 +194,9 @@ class VariationalGaussian(Emission):
         return NormalWishart(
             means, precision, prior.dof + structure.pool(totals.weight), prior.scatter + scatter
         )
+
+    def recentred(self, totals: GaussianTotals, old: NormalWishart, new: NormalWishart) -> GaussianTotals:
+        return moved_moments(self._structure, totals, new.means - old.means)
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> NormalWishart:
         """Parameters from weighted responsibilities (K, m)."""
@@ -248,11 +229,11 @@ class VariationalGaussian(Emission):
         ratio = prior.precision / params.precision
         of_means = d * (ratio - 1 - np.log(ratio))
         of_means += prior.precision * dof[structure.which(len(away))] * lengths
-        before, traces = self._before, self._traces(whitener)
-        factors = WishartFactors.of(structure, dof, d)
-        of_matrices = (dof - prior.dof) * factors.times * digamma(factors.shapes).sum(axis=1)
-        of_matrices -= 2 * (gammaln(factors.shapes).sum(axis=1) - before.log_gamma)
-        of_matrices += dof * (traces - d) + 2 * prior.dof * (before.log_det - structure.log_det(whitener, d))
+        before, shapes = self._before, structure.gamma_shapes(dof, d)
+        of_matrices = (dof - prior.dof) * structure.n_pooled(d) * digamma(shapes).sum(axis=1)
+        of_matrices -= 2 * (gammaln(shapes).sum(axis=1) - before.log_gamma)
+        of_matrices += dof * (structure.traces(whitener, before.root, d) - d)
+        of_matrices += 2 * prior.dof * (before.log_det - structure.log_det(whitener, d))
         if structure.shared:  # the first one's, so that the sum is right
             of_matrices = np.append(of_matrices, np.zeros(len(away) - 1))
         divergences: FloatArray = 0.5 * (of_means + of_matrices)
@@ -263,21 +244,8 @@ class VariationalGaussian(Emission):
         """What the divergence takes of the prior's matrices."""
         structure, (_, _, dof, scatter) = self._structure, self.prior
         d = self.prior.means.shape[1]
-        log_gamma = gammaln(WishartFactors.of(structure, dof, d).shapes).sum(axis=1)
-        return _OfPrior(structure.log_det(structure.whitener(scatter), d), log_gamma)
-
-    def _traces(self, whitener: FloatArray) -> FloatArray:
-        """Traces of the prior's scatter times inverses of others, given by their whiteners."""
-        if isinstance(self._structure, Full):
-            white: FloatArray = whitener.swapaxes(1, 2) @ self._prior_roots
-            return np.einsum("kij,kij->k", white, white)
-        if isinstance(self._structure, Diagonal):
-            return np.einsum("ki,ki->k", whitener**2, np.broadcast_to(self.prior.scatter, whitener.shape))
-        return np.asarray(self.prior.means.shape[1] * whitener**2 * self.prior.scatter)
-
-    @cached_property
-    def _prior_roots(self) -> FloatArray:
-        return np.asarray(np.linalg.cholesky(self.prior.scatter), dtype=np.float64)
+        log_gamma = gammaln(structure.gamma_shapes(dof, d)).sum(axis=1)
+        return _OfPrior(structure.root(scatter), structure.log_det(structure.whitener(scatter), d), log_gamma)
 
     def resting(self, params: NormalWishart) -> NDArray[np.bool_] | None:
         # No posterior has less scatter than the prior: extrapolation that leads there is refused.
@@ -304,7 +272,7 @@ class VariationalGaussian(Emission):
         Student's t, with ν − d + 1 degrees of freedom for full matrices, ν for each feature of diagonal ones,
         νd for spherical ones.
         """
-        if isinstance(self._structure, Diagonal):
+        if self._structure.by_feature:
             return self._predict_by_feature(params)
         spread, dof = self._of_predictive(params)
         # The density of a Gaussian of two volumes tells lengths from determinants, whatever is missing.
@@ -347,9 +315,9 @@ class VariationalGaussian(Emission):
         """Scale matrices, each component's own, and degrees of freedom (K,) of new observations."""
         K, d = params.means.shape
         dof, scatter = (part[self._structure.which(K)] for part in (params.dof, params.scatter))
-        weight = dof - d + 1 if isinstance(self._structure, Full) else dof
+        weight = dof - self._structure.least_dof(d)
         covariances = _times((1 + 1 / params.precision) / weight, scatter)
-        return GaussianParams(params.means, covariances), weight * self._n_pooled(d)
+        return GaussianParams(params.means, covariances), weight * self._structure.n_pooled(d)
 
     def predictive_covariance(self, params: NormalWishart) -> FloatArray:
         """Covariance matrix of new observations of each component, (K, d, d).
@@ -364,15 +332,11 @@ class VariationalGaussian(Emission):
         times = np.where(has_one, dof / np.where(has_one, dof - 2, 1.0), 1.0)
         return np.where(has_one[:, None, None], _times(times, covariances), none)
 
-    def _n_pooled(self, d: int) -> int:
-        """How many features tell of one variance."""
-        return d if isinstance(self._structure, Spherical) else 1
-
     def sample(self, params: NormalWishart, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
         """One new observation from the component of each label, (n, d), parameters integrated out."""
         spread, dof = self._of_predictive(params)
         d = params.means.shape[1]
-        width = d if isinstance(self._structure, Diagonal) else 1
+        width = d if self._structure.by_feature else 1
         noise = self._alone.sample(spread._replace(means=np.zeros_like(spread.means)), labels, rng)
         of_rows = dof[labels, None]
         return params.means[labels] + noise * np.sqrt(of_rows / rng.chisquare(of_rows, (len(labels), width)))
@@ -414,13 +378,11 @@ class VariationalGaussian(Emission):
 
     def marginal(self, params: NormalWishart, columns: NDArray[np.int_]) -> NormalWishart:
         """Distribution of the means and covariances of some features."""
-        structure, n_out = self._structure, params.means.shape[1] - len(columns)
-        dof, scatter = params.dof, structure.marginal(params.scatter, columns)
-        if isinstance(structure, Full):
-            dof = dof - n_out
-        elif isinstance(structure, Spherical):  # all features told of the one variance
-            n_each = params.means.shape[1] / len(columns)
-            dof, scatter = dof * n_each, scatter * n_each
+        structure, d, n_kept = self._structure, params.means.shape[1], len(columns)
+        # What all features told of one variance is still known of it.
+        times = structure.n_pooled(d) / structure.n_pooled(n_kept)
+        dof = times * (params.dof - (structure.least_dof(d) - structure.least_dof(n_kept)))
+        scatter = times * structure.marginal(params.scatter, columns)
         return NormalWishart(params.means[:, columns], params.precision, dof, scatter)
 
     def of_some(self, columns: NDArray[np.int_]) -> VariationalGaussian:

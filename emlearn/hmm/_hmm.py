@@ -17,6 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
+from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import ground, near_spread, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
@@ -70,7 +71,7 @@ class Forecast(NamedTuple):
     covariance: NDArray[np.float64]  # (n_steps, d, d) of the observations; NaN for categories
 
 
-class HMMEM(DensityMixin, EMMixin):
+class HMMEM(Streaming, DensityMixin, EMMixin):
     r"""Hidden Markov model fitted by Expectation-Maximization (Baum–Welch), or by variational Bayes.
 
     Parameters
@@ -87,7 +88,7 @@ class HMMEM(DensityMixin, EMMixin):
         What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
         of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
         "spherical", "tied_diag" or "tied_spherical" covariances, "poisson", "categorical", "bernoulli", and
-        dicts of these), and leaves ``startprob="free"`` and nothing `fixed`.
+        dicts of these), a `startprob` that is not "stationary", and nothing `fixed`.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
         "tied_diag" or "tied_spherical", mclust's letters, or "factor".
@@ -169,6 +170,9 @@ class HMMEM(DensityMixin, EMMixin):
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each step, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -228,6 +232,10 @@ class HMMEM(DensityMixin, EMMixin):
         asked for.
     n_sequences_ : int
         Number of sequences that were fitted.
+    n_rows_seen_ : int
+        Number of steps that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
+        what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
+        `extrapolated_`, `gap_`) is absent once steps are seen but once.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -357,6 +365,7 @@ class HMMEM(DensityMixin, EMMixin):
         "sequence_id": [str, Integral, None],
         "algorithm": [StrOptions({"viterbi", "posterior"})],
         "warm_start": ["boolean"],
+        "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -394,6 +403,7 @@ class HMMEM(DensityMixin, EMMixin):
         sequence_id: str | int | None = None,
         algorithm: Literal["viterbi", "posterior"] = "viterbi",
         warm_start: bool = False,
+        forgetting: float = 0.0,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int | bool = 0,
@@ -427,6 +437,7 @@ class HMMEM(DensityMixin, EMMixin):
         self.sequence_id = sequence_id
         self.algorithm = algorithm
         self.warm_start = warm_start
+        self.forgetting = forgetting
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -480,6 +491,72 @@ class HMMEM(DensityMixin, EMMixin):
         labels = check_state_labels(state_labels, sequences, self.n_components)
         return self._fit(self._plan(sequences, weight, labels), X, y)
 
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from more sequences of a stream.
+
+        The first sequences are kept, and a race is run on them again whenever they have twice as many steps,
+        until there are 5000 or ten for each parameter, whichever is more. From then on sequences are seen once,
+        by stepwise EM (Cappé & Moulines, 2009), in the units and within the bounds that the last race has
+        chosen. After `fit` it goes on from there. Predictions and scores are of the model as it stands after
+        each call.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+            Whole sequences, or the rows of them: what a call begins does not go on in the next. The first batch
+            must hold at least as many distinct rows as there are states, and two.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n_sequences,), default=None
+            How often each sequence counts, as of `fit`.
+        groups : array-like of shape (n,), default=None
+            With rows: those of the same group are a sequence, in the order in which they come.
+        lengths : array-like of int of shape (n_sequences,), default=None
+            With rows: lengths of the sequences, one after the other.
+
+        Returns
+        -------
+        self : HMMEM
+            The estimator. `n_rows_seen_` says how many steps it has seen; what only a fit can tell, as
+            `converged_` and `lower_bound_`, is of the last race, and absent once sequences are seen but once.
+
+        Raises
+        ------
+        ValueError
+            If the first batch is too small, a later one has other features or what emissions have no density
+            for, or an entry, a weight or a parameter is not a legal one. The estimator is then as it was
+            before.
+        """
+        self._check_ways()
+        self._check_stream()
+        sequences = self._read(X, groups, lengths, reset=self._begins)
+        _check_ignored(y, sequences)
+        weight = check_sequence_weight(sample_weight, sequences)
+        return self._take_in(Rows(sequences.rows, weight=weight, lengths=sequences.lengths))
+
+    def _fit_to(self, rows):
+        self._fit(self._plan(_sequences_of(rows), rows.weight, None), rows.X, None)
+
+    def _batches_of(self, model, rows):
+        cut = rows_of_batch(self._floats_per_row())
+        return model, Batches(rows.X, rows.weight, lengths=rows.lengths, units=self._units, rows=cut)
+
+    def _refuse_rows(self, rows):
+        refuse_impossible(self, _sequences_of(rows), self._model.family, row_weight=rows.row_weight)
+
+    def _after_rows(self, rows):
+        self.n_sequences_ += len(rows.lengths)
+
     def _plan(self, sequences, weight, labels):
         if labels is not None and (labels < 0).all():
             labels = None
@@ -517,6 +594,7 @@ class HMMEM(DensityMixin, EMMixin):
             part,
             size=n_steps,
             log_volume=volume,
+            n_rows=len(rows),
             n_observed=n_steps,
             exchangeable=exchangeable and not self._continues,
             unit=unit,
@@ -1228,6 +1306,11 @@ class HMMEM(DensityMixin, EMMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def _sequences_of(rows):
+    """Sequences that were read before."""
+    return Sequences(rows.X, rows.lengths, None, "rows")
 
 
 def _check_ignored(y, sequences):

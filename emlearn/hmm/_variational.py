@@ -30,9 +30,8 @@ from emlearn.families import (
     VariationalPoisson,
 )
 from emlearn.families.base import unwrapped
-from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.gaussian import LEAST_FLOOR
-from emlearn.families.variational import changed, least_dof
+from emlearn.families.variational import changed
 from emlearn.hmm._chain import bind_chain, held_names
 from emlearn.hmm._emissions import by_part, parts_of
 from emlearn.latent import DirichletChain
@@ -44,7 +43,9 @@ FORMS = "full, tied, diag, spherical, tied_diag or tied_spherical"
 class HMMPosterior(NamedTuple):
     """What is known of a hidden Markov model, in units of X: posterior of one fit, prior of the next."""
 
-    startprob: NDArray[np.float64]  # (K,) parameters of a Dirichlet distribution
+    startprob: NDArray[
+        np.float64
+    ]  # (K,) parameters of a Dirichlet distribution; probabilities if they are given
     transmat: NDArray[np.float64]  # (K, K) the same of each row; 0 is impossible
     emission: Any  # NormalWishart, GammaRates, ... of the K states; of several parts a tuple of these
 
@@ -64,10 +65,16 @@ class Variational:
 
     def __init__(self, estimator):
         self._estimator = estimator
-        if not (isinstance(estimator.startprob, str) and estimator.startprob == "free"):
+        free = isinstance(estimator.startprob, str) and estimator.startprob == "free"
+        if isinstance(estimator.startprob, str) and estimator.startprob == "stationary":
             raise ValueError(
-                f"startprob={estimator.startprob!r} has no conjugate prior: with inference='variational' leave "
-                "it 'free', or choose inference='em'."
+                "startprob='stationary' has no conjugate prior: with inference='variational' leave it 'free', "
+                "give probabilities, or choose inference='em'."
+            )
+        if estimator.startprob_prior is not None and not free:
+            raise ValueError(
+                f"startprob_prior is for startprob='free', but startprob={estimator.startprob!r} leaves "
+                "nothing to infer: drop one of them."
             )
         if held_names(estimator):
             raise ValueError(
@@ -114,11 +121,15 @@ class Variational:
         start, rows = plain.start_concentration, plain.concentration
         if prior is not None:
             start, rows = (np.array(part, dtype=np.float64) for part in (prior.startprob, prior.transmat))
+        if plain.fixed_start:
+            start = given.start
         allowed = np.broadcast_to(rows, (K, K)) > 0
         if plain.allowed is not None:
             allowed = allowed & plain.allowed
             rows = np.where(allowed, rows, 0.0)
-        self._latent = DirichletChain(start_concentration=start, concentration=rows)
+        self._latent = DirichletChain(
+            fixed_start=plain.fixed_start, start_concentration=start, concentration=rows
+        )
         allowed = None if allowed.all() else allowed
         return replace(plain, start_concentration=1.0, concentration=1.0, allowed=allowed), given
 
@@ -183,8 +194,10 @@ class Variational:
             return [of(one, K)], None
 
         def start(kind, seed):
-            # What the data support is often fewer states: half of the starts begin with fewer.
-            n_empty = max(int(np.random.RandomState(seed).randint(1 - K, K)), 0) if exchangeable else 0
+            # What the data support is often fewer states: half of the starts begin with fewer, unless all are
+            # known to come first.
+            fewer = exchangeable and not self._latent.fixed_start
+            n_empty = max(int(np.random.RandomState(seed).randint(1 - K, K)), 0) if fewer else 0
             here = make(K - n_empty)
             plain = Start("all", here.everything) if n_empty == K - 1 > 0 else here.start(kind, seed)
             return of(plain, K - n_empty)
@@ -233,7 +246,7 @@ def _rebuilt(family, parts):
 def _refuse_not_conjugate(estimator, columns, family):
     where = f"emission of columns {columns.tolist()}" if isinstance(estimator.emission, dict) else "emission"
     if type(family) is Gaussian:
-        if type(family.structure) in (Full, Diagonal, Spherical):  # what is shared in part descends from these
+        if family.structure.conjugate:
             return
         form = f"covariance_type={estimator.covariance_type!r}"
         if not isinstance(estimator.emission, str):
@@ -347,7 +360,7 @@ class _PartOf:
             means = self._moments.mean
         else:
             means = read_array(f"{self._what}['means']", means, shapes=[(d,)], finite=True)
-        least = least_dof(structure, d)
+        least = structure.least_dof(d)
         dof = self._number("dof", float(d))
         if dof <= least:
             raise ValueError(

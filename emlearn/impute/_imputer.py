@@ -22,6 +22,7 @@ from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import check_count, read_array
 from emlearn._input.pieces import piece_by_piece, read_data
 from emlearn._input.tables import find_bad_entry
+from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, in_units, portfolio, unit_of
 from emlearn._sklearn_compat import (
@@ -63,7 +64,7 @@ RATE_ROWS = 1000
 FULL = COVARIANCE_SHAPES["full"]
 
 
-class EMImputer(TransformerMixin, EMMixin):
+class EMImputer(Streaming, TransformerMixin, EMMixin):
     r"""Imputation by the Gaussian distribution, or mixture, of greatest likelihood given what is observed.
 
     The model is joint: every feature that is observed in a row tells of every one that is missing. The fit is
@@ -110,6 +111,9 @@ class EMImputer(TransformerMixin, EMMixin):
         Whether features without any entry at fit are kept, with 0 for what is missing, or dropped.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each row, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -160,6 +164,10 @@ class EMImputer(TransformerMixin, EMMixin):
         Number of free parameters.
     indicator_ : MissingIndicator or None
         What appends the columns of `add_indicator`.
+    n_rows_seen_ : int
+        Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
+        what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
+        `extrapolated_`, `gap_`) is absent once rows are seen but once.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -228,6 +236,7 @@ class EMImputer(TransformerMixin, EMMixin):
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
         "acceleration": [StrOptions(set(ACCELERATIONS))],
+        "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -251,6 +260,7 @@ class EMImputer(TransformerMixin, EMMixin):
         add_indicator: bool = False,
         keep_empty_features: bool = False,
         acceleration: Acceleration = "auto",
+        forgetting: float = 0.0,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int | bool = 0,
@@ -270,6 +280,7 @@ class EMImputer(TransformerMixin, EMMixin):
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
         self.acceleration = acceleration
+        self.forgetting = forgetting
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -312,7 +323,56 @@ class EMImputer(TransformerMixin, EMMixin):
             If `max_iter` comes first, `ridge` had to be raised, or there are no more rows than features for a
             full covariance.
         """
-        data = self._data(X, sample_weight, fit=True)
+        self._fit_data(self._data(X, sample_weight, fit=True), X, y)
+        return self
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from more rows of a stream.
+
+        The first rows are kept, and a fit is made of them again whenever they are twice as many, until there
+        are 5000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
+        (Cappé & Moulines, 2009), in the units, of the features and with the ridge that the last fit has chosen.
+        After `fit` it goes on from there. `transform` serves after each call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations. The first batch must hold at least as many distinct rows as there are
+            components, and two.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : EMImputer
+            `n_rows_seen_` says how many rows it has seen, `missing_fraction_` is of all of them; what only a
+            fit can tell, as `converged_` and `fraction_missing_information_`, is of the last one, and absent
+            once rows are seen but once.
+
+        Raises
+        ------
+        ValueError
+            If the first batch is too small, a later one has other features, or an entry, a weight or a
+            parameter is not a legal one. The estimator is then as it was before.
+
+        Warns
+        -----
+        UserWarning
+            Where a feature that was constant or without entries when the model was chosen begins to vary.
+        """
+        self._check_stream()
+        X = self._read(X, reset=self._begins)
+        self._check_limits()
+        return self._take_in(Rows(X, weight=self._check_weight(sample_weight, X, of_all=self._begins)))
+
+    def _fit_to(self, rows):
+        self._fit_data(Batches(rows.X, rows.weight), rows.X, None)
+
+    def _fit_data(self, data, X, y):
         self._check_limits()
         moments = self._moments(data)
         if not moments.entries.any():
@@ -330,7 +390,27 @@ class EMImputer(TransformerMixin, EMMixin):
             self._fit_nothing()
         for complaint in complaints_of_columns(self, data):
             self._warn(complaint, UserWarning)
-        return self
+
+    def _batches_of(self, model, rows):
+        cut = rows_of_batch(self._floats_per_row(model))
+        return model, Batches(self._modelled(rows.X), rows.weight, units=self._units, rows=cut)
+
+    def _after_rows(self, rows):
+        if rows.weight is not None and not rows.weight.any():
+            return
+        moments = self._moments(Batches(rows.X, rows.weight))
+        fixed = np.setdiff1d(np.arange(rows.X.shape[1]), self._features)
+        differs = moments.entries[fixed] > 0
+        differs &= (moments.variance[fixed] > 0) | (moments.mean[fixed] != self._available_mean[fixed])
+        if differs.any():
+            column = self._column_name(int(fixed[np.argmax(differs)]))
+            self._warn(
+                f"{column} was constant, or had no entries, in the rows that chose the model, and is no "
+                "part of it, but now it varies. Begin a new stream for it to be imputed from the others.",
+                UserWarning,
+            )
+        self._fitted_to = self._fitted_to.joined(moments)
+        self.missing_fraction_ = np.maximum(1.0 - self._fitted_to.entries / self._fitted_to.weight, 0.0)
 
     def _choose_features(self, moments):
         """Which features are modelled: those that vary."""
@@ -415,6 +495,7 @@ class EMImputer(TransformerMixin, EMMixin):
             starts,
             **ground,
             size=entries.sum(),
+            n_rows=data.n_rows,
             log_volume=entries @ np.log(units.scale),
             unit=unit,
             some=some,
@@ -493,6 +574,7 @@ class EMImputer(TransformerMixin, EMMixin):
 
     def _fit_nothing(self):
         """The fit where no feature varies."""
+        self._forget_stream()
         plan = Plan(None, Affine(np.empty(0), np.empty(0)), [], None, None, size=1.0, log_volume=0.0)
         best = EMResult(None, 0.0, 0.0, True, n_iter=0, gap=0.0, history=(0.0,), extrapolated=(False,))
         self._take(None, LatentPair(np.ones(1), None), plan.units)
@@ -655,7 +737,6 @@ class EMImputer(TransformerMixin, EMMixin):
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    @piece_by_piece()
     def transform(self, X: Any) -> Any:
         """Impute the missing entries of X.
 
@@ -1040,6 +1121,10 @@ class EMImputer(TransformerMixin, EMMixin):
         tags.input_tags.allow_nan = _is_nan(self.missing_values)
         tags.transformer_tags.preserves_dtype = ["float64", "float32"]
         return tags
+
+
+# Around what scikit-learn's set_output has made of it: frames are made piece by piece.
+EMImputer.transform = piece_by_piece()(EMImputer.transform)  # type: ignore[method-assign]
 
 
 def _is_nan(marker):

@@ -2,38 +2,16 @@
  *
  * Arrays are (K, m) with a row stride: state k of column c stands at k * stride + c. A step of n sequences side
  * by side is a run of n columns, and vectors run over lanes; they are independent, so that no sum is reordered.
- * Where a lane is alone, vectors run over states instead. With GCC or Clang and the GNU C library each function
- * is compiled for wider vectors too, and the processor's own version is picked at load time.
+ * Where a lane is alone, vectors run over states instead.
  */
 #ifndef EMLEARN_CHAIN_STEPS_H
 #define EMLEARN_CHAIN_STEPS_H
 
-#include <limits.h> /* with the GNU C library it defines __GLIBC__ */
 #include <stddef.h>
 
+#include "vectors.h"
+
 #define STRIP 64 /* lanes worked on at a time: what a step needs of them stays in the first cache */
-
-#if defined(__x86_64__) && defined(__linux__) && defined(__GLIBC__) && defined(__GNUC__) && \
-    (!defined(__clang__) || __clang_major__ >= 14)
-#if !defined(__clang__) && __GNUC__ >= 12
-#define WIDE __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define WIDE __attribute__((target_clones("avx512f", "avx2", "default")))
-#endif
-#else
-#define WIDE
-#endif
-
-#if defined(__GNUC__)
-#define INLINE static inline __attribute__((always_inline))
-#define RESTRICT __restrict__
-#elif defined(_MSC_VER)
-#define INLINE static __forceinline
-#define RESTRICT __restrict
-#else
-#define INLINE static inline
-#define RESTRICT
-#endif
 
 /* Small numbers of states are compiled one by one, so that their loops unroll. Calls return a number, so that the
  * switch needs no breaks. */

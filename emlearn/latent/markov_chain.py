@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
-from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,7 +14,8 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Batch, FloatArray, IntArray, Lanes
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Fixed, Simplex
-from emlearn.latent import _chain_numpy
+from emlearn.latent import _chain_numpy, exponentials
+from emlearn.latent.compiled import compiled_or
 
 # Workspaces up to this size are kept: 32 MB.
 WORKSPACE_FLOATS = 2**22
@@ -27,23 +24,7 @@ STATIONARY_TOL = 1e-13
 STATIONARY_STEPS = 100
 
 
-def _kernel() -> ModuleType:
-    if os.environ.get("EMLEARN_PURE_PYTHON", "") in ("", "0"):
-        try:
-            return import_module("emlearn.latent._chain")
-        except ModuleNotFoundError:  # not built: there was no compiler
-            pass
-        except ImportError as error:
-            warnings.warn(
-                f"The compiled recursions of Markov chains cannot be loaded ({error}): NumPy takes their "
-                "place, much slower. Install emlearn again.",
-                RuntimeWarning,
-                stacklevel=2,
-            )
-    return _chain_numpy
-
-
-kernel: Any = _kernel()
+kernel: Any = compiled_or(_chain_numpy)
 
 
 class ChainParams(NamedTuple):
@@ -201,13 +182,12 @@ class MarkovChain(LatentStructure):
             log_prob *= beta
             start, transition = start**beta, transition**beta
         density, filtered = _workspace.lend(K, m)
-        shift, scale = log_prob.max(axis=0), np.empty(m)
+        shift, scale = np.empty(m), np.empty(m)
         zeros = _chain_numpy.Zeros.of(transition)
         log_growth = 0.0 if beta == 1.0 else float(np.log(max(1.0, transition.sum(axis=1).max())))
         # An observation that is impossible in every state has NaN here, and the kernel makes it 0.
         with np.errstate(divide="ignore", invalid="ignore"):
-            np.subtract(log_prob, shift, out=density)
-            np.exp(density, out=density)
+            exponentials.densities(log_prob, shift, density)
             inexact = kernel.forward(
                 log_prob, density, start, transition, lanes.n_active, filtered, scale, shift, zeros, log_growth
             )

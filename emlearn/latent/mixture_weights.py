@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Batch
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Simplex
+from emlearn.latent import exponentials
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -53,9 +54,8 @@ class MixtureWeights(LatentStructure):
         self, params: FloatArray, log_prob: FloatArray, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
-        if len(params) > 1:
-            log_prob += self.log_weights(params)
-        return posterior_of(log_prob, beta)
+        log_weights = self.log_weights(params)[:, 0] if len(params) > 1 else None
+        return posterior_of(log_prob, beta, log_weights)
 
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
@@ -140,27 +140,28 @@ class StackedWeights(LatentStructure):
         return prior
 
 
-def posterior_of(joint: FloatArray, beta: float = 1.0) -> tuple[FloatArray, FloatArray]:
-    r"""Posterior probabilities (K, m), in place of log-probabilities ``joint`` (K, m), and log evidence (m,).
+def posterior_of(
+    log_prob: FloatArray, beta: float = 1.0, log_weights: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    r"""Posterior probabilities (K, m), in place of log-probabilities (K, m), and log evidence (m,).
 
-    The evidence is :math:`\beta^{-1} \log \sum_k e^{\beta \, \text{joint}_k}`.
+    Joint log-probabilities are ``log_prob`` and ``log_weights`` (K,), where these are given. The evidence is
+    :math:`\beta^{-1} \log \sum_k e^{\beta \, \text{joint}_k}`.
     """
-    if len(joint) == 1:
-        log_evidence = joint[0].copy()
-        joint[...] = 1.0
-        return joint, log_evidence
+    K = len(log_prob)
+    if log_weights is None:
+        log_weights = np.zeros(K)
+    if K == 1:
+        log_evidence = log_prob[0] + log_weights
+        log_prob[...] = 1.0
+        return log_prob, log_evidence
     if beta != 1.0:
-        joint *= beta
-    shift = joint.max(axis=0)
-    joint -= shift
-    np.exp(joint, out=joint)
-    total = joint.sum(axis=0)
-    joint /= total
-    np.log(total, out=total)
-    total += shift
+        log_prob *= beta
+        log_weights = log_weights * beta
+    log_evidence = exponentials.posterior(log_prob, log_weights)
     if beta != 1.0:
-        total /= beta
-    return joint, total
+        log_evidence /= beta
+    return log_prob, log_evidence
 
 
 def drawn_from(resp: FloatArray, uniform: FloatArray) -> IntArray:

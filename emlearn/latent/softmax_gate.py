@@ -129,6 +129,16 @@ class SoftmaxGate(LatentStructure):
         """One Newton step."""
         return self._step(stats, params, safe=False)
 
+    def recentred(self, stats: GateStats, old: FloatArray, new: FloatArray) -> GateStats:
+        # As far as the curvature stays what it was.
+        first, second = _pairs(len(new))
+        step = new - old
+        bend = np.einsum("pij,pj->pi", stats.curvature, step[first] - step[second])
+        gradient = stats.gradient.copy()
+        np.subtract.at(gradient, first, bend)
+        np.add.at(gradient, second, bend)
+        return stats._replace(gradient=gradient)
+
     def shortened(self, stats: GateStats, params: FloatArray, attempt: int) -> FloatArray | None:
         """Half the Newton step, a quarter, ...; at last one that cannot fall (Böhning, 1992).
 

@@ -15,7 +15,7 @@ from scipy.special import digamma
 
 from emlearn.em.batches import Batch
 from emlearn.em.dirichlet import beta_divergence, dirichlet_divergence, expected_logs
-from emlearn.em.spaces import Counts
+from emlearn.em.spaces import Counts, Fixed
 from emlearn.latent.markov_chain import ChainParams, ChainStats, MarkovChain, counts_of
 from emlearn.latent.mixture_weights import MixtureWeights, posterior_of
 
@@ -57,8 +57,7 @@ class DirichletWeights(MixtureWeights):
         self, params: FloatArray, log_prob: FloatArray, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and their bound on log evidence, (m,)."""
-        log_prob += self.log_weights(params)
-        return posterior_of(log_prob, beta)
+        return posterior_of(log_prob, beta, self.log_weights(params)[:, 0])
 
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
         return np.asarray(self.concentration + stats)
@@ -206,6 +205,8 @@ class DirichletChain(MarkovChain):
 
     Parameters
     ----------
+    fixed_start : bool, default=False
+        The first state's probabilities are known, and have no distribution: ``start_concentration`` holds them.
     start_concentration : float or ndarray of shape (K,), default=1.0
         Prior of the first state: how many sequences that begin with each it is worth.
     concentration : float or ndarray of shape (K, K), default=1.0
@@ -214,12 +215,12 @@ class DirichletChain(MarkovChain):
     Raises
     ------
     ValueError
-        If a concentration is negative, a row forbids all, or the chain is to be stationary or to keep a part
-        as it is: that has no conjugate prior.
+        If a concentration is negative, a row forbids all, known probabilities do not sum to 1, or the chain is
+        to be stationary or to keep its transitions as they are: that has no conjugate prior.
     """
 
     def __post_init__(self) -> None:
-        for name in ("stationary", "fixed_start", "fixed_transition"):
+        for name in ("stationary", "fixed_transition"):
             if getattr(self, name):
                 raise ValueError(
                     f"{name}=True has no conjugate prior: leave it out, or fit by maximum likelihood with "
@@ -234,17 +235,23 @@ class DirichletChain(MarkovChain):
                     f"{name} must not be negative, and in each row some of it positive; the least is "
                     f"{given.min():.6g}."
                 )
+        if self.fixed_start and not np.isclose(np.sum(self.start_concentration), 1.0):
+            raise ValueError(
+                "With fixed_start=True start_concentration holds the probabilities of the first state, but "
+                f"they sum to {np.sum(self.start_concentration):.6g}."
+            )
 
     @property
     def spaces(self) -> Any:
-        return ChainParams(
-            Counts(self.start_concentration),  # type: ignore[arg-type]
-            Counts(self.concentration),  # type: ignore[arg-type]
-        )
+        start = Fixed() if self.fixed_start else Counts(self.start_concentration)
+        return ChainParams(start, Counts(self.concentration))  # type: ignore[arg-type]
 
     def geometric_mean(self, params: ChainParams) -> ChainParams:
-        """Exponentials of the expected log-probabilities, which sum to less than 1."""
-        return ChainParams(*(np.exp(expected_logs(part)) for part in params))
+        """Exponentials of the expected log-probabilities, which sum to less than 1 where they are not known."""
+        transition = np.exp(expected_logs(params.transition))
+        return ChainParams(
+            params.start if self.fixed_start else np.exp(expected_logs(params.start)), transition
+        )
 
     def _probabilities(self, params: ChainParams, n_states: int) -> tuple[FloatArray, FloatArray]:
         return super()._probabilities(self.geometric_mean(params), n_states)
@@ -266,17 +273,20 @@ class DirichletChain(MarkovChain):
         )
 
     def resting(self, params: ChainParams) -> NDArray[np.bool_] | None:
-        impossible = ~np.concatenate([part.ravel() for part in self._possible(len(params.start))])
+        possible = self._possible(len(params.start))[self.fixed_start :]
+        impossible = ~np.concatenate([part.ravel() for part in possible])
         return impossible if impossible.any() else None
 
     def maximize(self, stats: ChainStats, params: ChainParams | None = None) -> ChainParams:
-        return ChainParams(self.start_concentration + stats.first, self.concentration + stats.pairs)
+        first = np.zeros_like(stats.first) if self.fixed_start else stats.first
+        return ChainParams(self.start_concentration + first, self.concentration + stats.pairs)
 
     def log_prior(self, params: ChainParams) -> float:
         """Minus the Kullback-Leibler divergence of the posterior from the prior, in nats."""
-        of_start = dirichlet_divergence(params.start, np.asarray(self.start_concentration))
-        of_rows = dirichlet_divergence(params.transition, np.asarray(self.concentration))
-        return -float(of_start + of_rows.sum())
+        value = -float(dirichlet_divergence(params.transition, np.asarray(self.concentration)).sum())
+        if not self.fixed_start:
+            value -= float(dirichlet_divergence(params.start, np.asarray(self.start_concentration)))
+        return value
 
     def mean(self, params: ChainParams) -> ChainParams:
         """Expected probabilities, as a chain of known parameters has them."""
@@ -293,13 +303,16 @@ class DirichletChain(MarkovChain):
         )
 
     def counts(self, params: ChainParams) -> FloatArray:
-        """Expected number of steps in each state, (K,), without the prior's."""
+        """Expected number of steps in each state, (K,), without the prior's; no more, if starts are known."""
         before = self.before(len(params.start))
-        return np.asarray(params.start - before.start + (params.transition - before.transition).sum(axis=0))
+        pairs = params.transition - before.transition
+        if self.fixed_start:  # of first steps it is known only where they led
+            return np.maximum(pairs.sum(axis=0), pairs.sum(axis=1))
+        return np.asarray(params.start - before.start + pairs.sum(axis=0))
 
     def n_parameters(self, params: ChainParams) -> int:
-        """Number of free probabilities: what the prior forbids does not count."""
-        possible = self._possible(len(params.start))
+        """Number of free probabilities: what is known or the prior forbids does not count."""
+        possible = self._possible(len(params.start))[self.fixed_start :]
         return sum(int(np.count_nonzero(p)) - (1 if p.ndim == 1 else len(p)) for p in possible)
 
     def reordered(self, order: NDArray[np.int_]) -> DirichletChain:

@@ -13,6 +13,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.pieces import piece_by_piece, read_data
+from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, unit_of
 from emlearn._sklearn_compat import _fit_context, with_callbacks
@@ -21,7 +22,7 @@ from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.latent import MixtureWeights
 
 
-class MixtureOfRows(DensityMixin, EMMixin):
+class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     """Shell of mixtures of Gaussians. A subclass says what is fitted, from where, and what is published."""
 
     # -- fit ---------------------------------------------------------------------------------------------
@@ -58,6 +59,56 @@ class MixtureOfRows(DensityMixin, EMMixin):
         self._check_ways()
         return self._fit(self._plan(self._data(X, sample_weight)), X, y)
 
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+        """Learn from more rows of a stream.
+
+        The first rows are kept, and a race is run on them again whenever they are twice as many, until there
+        are 5000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
+        (Cappé & Moulines, 2009), in the units and within the bounds that the last race has chosen. After `fit`
+        it goes on from there. Predictions and scores are of the model as it stands after each call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations; NaN is a missing entry. The first batch must hold at least as many distinct
+            rows as there are components, and two.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+
+        Returns
+        -------
+        self : object
+            The estimator. `n_rows_seen_` says how many rows it has seen; what only a fit can tell, as
+            `converged_` and `lower_bound_`, is of the last race, and absent once rows are seen but once.
+
+        Raises
+        ------
+        ValueError
+            If the first batch is too small, a later one has other features, or an entry, a weight or a
+            parameter is not a legal one. The estimator is then as it was before.
+
+        See Also
+        --------
+        emlearn.em.fit_em_online : The same for models of your own.
+        """
+        self._check_ways()
+        self._check_stream()
+        X = self._check_X(X, reset=self._begins)
+        return self._take_in(Rows(X, weight=self._check_weight(sample_weight, X, of_all=self._begins)))
+
+    def _fit_to(self, rows):
+        self._dtype = rows.X.dtype
+        self._fit(self._plan(Batches(rows.X, rows.weight)), rows.X, None)
+
+    def _batches_of(self, model, rows):
+        floats_per_row = model.family.floats_per_row(self.n_components, rows.X.shape[1])
+        cut = rows_of_batch(floats_per_row)
+        return model, Batches(rows.X, rows.weight, units=self._units, rows=cut)
+
     def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.intp]:
         """Fit the mixture and return the most probable component of each row, (n,)."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
@@ -86,7 +137,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         rows = data.take(positions)
         near = near_spread(rows, counts)
         units, _ = self._choose_units(moments, family, near)
-        self._look_at_spread(rows, data, moments, near)
+        self._look_at_spread(rows, counts, data, moments, near)
         sample = Sample.of(rows, units, drawn, moments.n_rows)
         if self._needs_distinct_rows:
             self._check_distinct_rows(moments.n_rows, sample)
@@ -112,6 +163,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
             part,
             size=moments.weight,
             log_volume=log_volume,
+            n_rows=data.n_rows,
             n_observed=len(sample.rows),
             unit=unit,
             part_unit=sample.unit,
@@ -128,7 +180,7 @@ class MixtureOfRows(DensityMixin, EMMixin):
         """The family of the components, before it knows any data."""
         raise NotImplementedError
 
-    def _look_at_spread(self, rows, data, moments, near):
+    def _look_at_spread(self, rows, counts, data, moments, near):
         """See whether values lie far from those that are close together, of standard deviations ``near``."""
 
     def _model_of(self, family, moments, units, everything):

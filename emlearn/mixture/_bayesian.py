@@ -23,25 +23,26 @@ from emlearn.base import FAR
 from emlearn.em import ACCELERATIONS, Affine, LatentModel, LatentPair, Start
 from emlearn.em.trees import leaves
 from emlearn.families import Gaussian, NormalWishart, VariationalGaussian
-from emlearn.families.covariance import Diagonal, Full, Spherical
 from emlearn.families.covariance_types import STRUCTURES
 from emlearn.families.gaussian import LEAST_FLOOR
-from emlearn.families.variational import least_dof
 from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
 from emlearn.mixture._base import MixtureOfRows
 from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
 
 DISTRIBUTION = "dirichlet_distribution"
 KINDS_OF_WEIGHTS = ("dirichlet_process", DISTRIBUTION, "pitman_yor")
-CONJUGATE_TYPES = frozenset(
-    name for name, structure in STRUCTURES.items() if type(structure) in (Full, Diagonal, Spherical)
-)
+CONJUGATE_TYPES = frozenset(name for name, structure in STRUCTURES.items() if structure.conjugate)
 # A component counts where it holds more than this share of a row.
 COUNTS = 0.5
 # Priors beyond these leave nothing of the data but rounding: worth so many times as many rows, with a mean at
 # so many standard deviations (where matrices have off-diagonals, or none), or with variances so many times
 # those of the data, or the inverse.
 MOST_TIMES, FURTHEST_FULL, FURTHEST, WIDEST = 1e5, 1e6, 1e100, 1e300
+
+
+# A code, or a slip: one value in no more than this share of the rows, without which the variance would be less
+# than that part of what it is, and that of all others within so many deviations of what lies close together.
+RARE, ITS_PART, NOT_ONE_BODY = 0.05, 0.25, 2.0
 
 
 class MixturePosterior(NamedTuple):
@@ -116,6 +117,9 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each row, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -170,6 +174,10 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         What happened to each of the `starts` (kind, status, log-likelihood, evidence, projected limit, ...),
         how many reached the best maximum (`n_best`) of how many (`n_maxima`), and what share of further starts
         would end where none did (`unseen`).
+    n_rows_seen_ : int
+        Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
+        what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
+        `extrapolated_`, `gap_`) is absent once rows are seen but once.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -266,6 +274,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         "prior": "no_validation",  # an estimator in its place is refused with advice
         "acceleration": [StrOptions(set(ACCELERATIONS))],
         "warm_start": ["boolean"],
+        "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -295,6 +304,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         prior: MixturePosterior | None = None,
         acceleration: Acceleration = "auto",
         warm_start: bool = False,
+        forgetting: float = 0.0,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int | bool = 0,
@@ -316,6 +326,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         self.prior = prior
         self.acceleration = acceleration
         self.warm_start = warm_start
+        self.forgetting = forgetting
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
@@ -354,7 +365,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         if self.prior is not None:
             self._check_given_prior()
             return
-        least = least_dof(structure, d)
+        least = structure.least_dof(d)
         dof = self.degrees_of_freedom_prior
         if dof is not None and dof <= least:
             raise ValueError(
@@ -408,12 +419,17 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
                     "posterior_ of a fit of that covariance_type, to the same features."
                 )
 
-    def _look_at_spread(self, rows, data, moments, near):
+    def _look_at_spread(self, rows, counts, data, moments, near):
         """Warn where the default prior is as wide as values that lie far from all others."""
-        far = np.sqrt(moments.variance) / near
-        if not self._floor_matters or far.max() <= FAR:
+        if not self._floor_matters:
             return
-        j, more = int(np.argmax(far)), np.count_nonzero(far > FAR) - 1
+        far = np.sqrt(moments.variance) / near
+        wide = far > FAR
+        for i in np.flatnonzero(~wide & (far > NOT_ONE_BODY)):
+            wide[i] = _is_of_one_value(rows[:, i].astype(np.float64), counts, near[i])
+        if not wide.any():
+            return
+        j, more = int(np.argmax(np.where(wide, far, -np.inf))), np.count_nonzero(wide) - 1
         middle = np.nanmedian(rows[:, j])
 
         def farthest(batch):
@@ -489,7 +505,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             away = np.abs(means - (moments.mean - units.shift) / units.scale)
             away *= np.sqrt(min(precision, size) / (1 + variances))
         column = int(np.argmax(away))
-        if away[column] > (FURTHEST_FULL if isinstance(self._structure, Full) else FURTHEST):
+        if away[column] > (FURTHEST_FULL if self._structure.correlates else FURTHEST):
             raise ValueError(
                 f"mean_prior has {self._column_name(column)} at {away[column]:.3g} standard deviations from "
                 "the mean of X, and covariances that reach as far have no digits left for X. Give a mean_prior "
@@ -763,3 +779,19 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             if hasattr(self, name):
                 setattr(mixture, name, getattr(self, name))
         return mixture
+
+
+def _is_of_one_value(column, weight, near):
+    """Whether one value far out, in few rows, makes most of a column's variance, others lying together."""
+    counts = ~np.isnan(column) & (True if weight is None else weight > 0)
+    x = column[counts]
+    weight = np.ones(len(x)) if weight is None else weight[counts]
+    away = np.abs(x - np.median(x))
+    others = x != x[np.argmax(away)]
+    if not others.any() or weight[others].sum() < (1 - RARE) * weight.sum():
+        return False
+    variance, of_others = (
+        np.average((x[rows] - np.average(x[rows], weights=weight[rows])) ** 2, weights=weight[rows])
+        for rows in (slice(None), others)
+    )
+    return of_others < ITS_PART * variance and of_others < (NOT_ONE_BODY * near) ** 2

@@ -109,6 +109,9 @@ class GaussianMixtureEM(MixtureOfRows):
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each row, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -160,6 +163,10 @@ class GaussianMixtureEM(MixtureOfRows):
         Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters.
+    n_rows_seen_ : int
+        Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
+        what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
+        `extrapolated_`, `gap_`) is absent once rows are seen but once.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -242,6 +249,7 @@ class GaussianMixtureEM(MixtureOfRows):
         "assignment": [StrOptions(set(ASSIGNMENTS))],
         "annealing": ["boolean", "array-like"],
         "warm_start": ["boolean"],
+        "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
         "n_jobs": [Integral, None],
         "random_state": ["random_state"],
         "verbose": ["verbose"],
@@ -266,6 +274,7 @@ class GaussianMixtureEM(MixtureOfRows):
         assignment: Assignment = "soft",
         annealing: Annealing = False,
         warm_start: bool = False,
+        forgetting: float = 0.0,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int | bool = 0,
@@ -286,6 +295,7 @@ class GaussianMixtureEM(MixtureOfRows):
         self.assignment = assignment
         self.annealing = annealing
         self.warm_start = warm_start
+        self.forgetting = forgetting
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose

@@ -18,7 +18,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import as_one_column, read_array
-from emlearn._input.pieces import comes_in_pieces, gathered, piece_by_piece, read_data, side_by_side
+from emlearn._input.pieces import comes_in_pieces, each_piece, gathered, piece_by_piece, read_data
 from emlearn._input.sequences import read_groups
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, portfolio, unit_of
@@ -204,6 +204,7 @@ class _RegressionMixture(EMMixin):
             part,
             size=moments.weight,
             log_volume=moments.weight * np.log(units.scale[-1]),
+            n_rows=data.n_rows,
             n_observed=moments.n_rows,
             unit=unit,
             part_unit=sample.unit,
@@ -421,7 +422,7 @@ class _RegressionMixture(EMMixin):
 
     def _divergence(self, other):
         # In units of the features' spread, which parameters by hand do not know.
-        units = self._units if hasattr(self, "converged_") else other._units
+        units = self._units if hasattr(self, "restarts_") else other._units
         if len(self._units.shift) != len(other._units.shift):
             raise ValueError(
                 f"fit_intercept is {self.fit_intercept} in one, {other.fit_intercept} in the other."
@@ -708,8 +709,11 @@ class _RegressionMixture(EMMixin):
     def _total(self, X, y, sample_weight, groups, offset):
         """Log-likelihood, total weight and entropy of the responsibilities."""
         if comes_in_pieces(X):
-            pieces = side_by_side(X, sample_weight, y, offset)
-            parts = [self._total(rows, y, weight, groups, offset) for rows, weight, y, offset in pieces]
+
+            def of_piece(rows, weight, y, offset):
+                return self._total(rows, y, weight, groups, offset)
+
+            parts = each_piece(of_piece, X, sample_weight, y, offset)
             return tuple(map(sum, zip(*parts, strict=True)))
         weight = self._check_weight(sample_weight, X)
         resp, evidence, _ = self._posterior(X, y, weight, groups, offset)

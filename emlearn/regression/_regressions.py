@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from numbers import Real
 from typing import Any, Self
 
 from numpy.typing import ArrayLike
 
+from emlearn._online import Rows, Streaming, rows_of_batch
+from emlearn._sklearn_compat import Interval, _fit_context
 from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
-from emlearn.em import LatentModel, LatentPair
+from emlearn.base import all_or_nothing
+from emlearn.em import Batches, LatentModel, LatentPair
 from emlearn.families.base import read_shares
-from emlearn.latent import MixtureWeights
-from emlearn.regression._base import _MixtureRegressor, _RegressionMixture
+from emlearn.latent import Grouped, MixtureWeights
+from emlearn.regression._base import _less_offset, _MixtureRegressor, _RegressionMixture
 
 
-class MixtureOfLinearRegressions(_MixtureRegressor):
+class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     r"""Regressions of sub-populations: each row follows one of K, and which is hidden.
 
     .. math:: p(y \mid x) = \sum_k w_k \, p(y \mid \beta_k^\top x + b_k + o, \sigma_k^2)
@@ -73,6 +78,9 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each row, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
     n_jobs : int, default=None
         Threads that share the starts, and the rows of large data. The result does not depend on it.
     random_state : int, RandomState instance or None, default=None
@@ -118,6 +126,10 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         Only with ``assignment="sampled"``.
     n_parameters_ : int
         Number of free parameters.
+    n_rows_seen_ : int
+        Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
+        what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
+        `extrapolated_`, `gap_`) is absent once rows are seen but once.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -154,7 +166,10 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
 
     _made_of = "coef, intercept, weights=..., sigma=..."
     _of_chain = ("coef", "intercept", "weights", "sigma")
-    _parameter_constraints: dict = _RegressionMixture._parameter_constraints
+    _parameter_constraints: dict = {
+        **_RegressionMixture._parameter_constraints,
+        "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
+    }
 
     def __init__(
         self,
@@ -174,6 +189,7 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         assignment: Assignment = "soft",
         annealing: Annealing = False,
         warm_start: bool = False,
+        forgetting: float = 0.0,
         n_jobs: int | None = None,
         random_state: RandomState = None,
         verbose: int | bool = 0,
@@ -193,9 +209,84 @@ class MixtureOfLinearRegressions(_MixtureRegressor):
         self.assignment = assignment
         self.annealing = annealing
         self.warm_start = warm_start
+        self.forgetting = forgetting
         self.n_jobs = n_jobs
         self.random_state = random_state
         self.verbose = verbose
+
+    __metadata_request__partial_fit = {"offset": True}
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def partial_fit(
+        self,
+        X: Any,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+        *,
+        offset: ArrayLike | None = None,
+    ) -> Self:
+        """Learn from more rows of a stream.
+
+        The first rows are kept, and a race is run on them again whenever they are twice as many, until there
+        are 5000 or ten for each parameter, whichever is more. From then on rows are seen once, by stepwise EM
+        (Cappé & Moulines, 2009), in the units and within the bounds that the last race has chosen. After `fit`
+        it goes on from there. Predictions and scores are of the model as it stands after each call.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Rows are observations. The first batch must hold at least as many distinct rows as there are
+            components, and two.
+        y : array-like of shape (n,), or (n, 2)
+            Response of each row, as of `fit`.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+        offset : array-like of shape (n,), default=None
+            Added to the linear predictor of every component: the logarithm of exposure for counts.
+
+        Returns
+        -------
+        self : object
+            The estimator. `n_rows_seen_` says how many rows it has seen; what only a fit can tell, as
+            `converged_` and `lower_bound_`, is of the last race, and absent once rows are seen but once.
+
+        Raises
+        ------
+        ValueError
+            If the first batch is too small, a later one has other features, a fit with groups went before, or
+            an entry, a weight or a parameter is not a legal one. The estimator is then as it was before.
+        """
+        self._check_ways()
+        self._check_stream()
+        if not self._begins and isinstance(self._model.latent, Grouped):
+            raise ValueError("partial_fit takes rows, but the fit that it goes on from had groups of them.")
+        X = self._check_X(X, reset=self._begins, allow_nan=False)
+        read_y = self._read_y(y, X, self._response, reset=self._begins)
+        weight = self._check_weight(sample_weight, X, of_all=self._begins)
+        offset = self._check_offset(offset, X)
+        kept = vars(self).get("_buffer")
+        if kept is not None and kept.parts[0].y.shape[1] != read_y.shape[1]:
+            raise ValueError(
+                "y must have as many columns in all batches: successes alone, or successes and failures."
+            )
+        return self._take_in(Rows(X, read_y, weight, offset=offset))
+
+    def _fit_to(self, rows):
+        plan = self._plan(Batches(self._table_of(rows), rows.weight), rows.offset is not None)
+        self._fit(plan, rows.X, rows.y)
+
+    def _batches_of(self, model, rows):
+        table = self._table_of(rows)
+        has_offset = rows.offset is not None and not model.family.response.has_dispersion
+        model = replace(model, family=replace(model.family, has_offset=has_offset))
+        cut = rows_of_batch(model.family.floats_per_row(self.n_components, table.shape[1]))
+        units = self._affine(self._units, table.shape[1])
+        return model, Batches(table, rows.weight, units=units, rows=cut)
+
+    def _table_of(self, rows):
+        y, offset = _less_offset(rows.y, rows.offset, self._response)
+        return self._table(rows.X, y, offset, None, self.fit_intercept)
 
     @classmethod
     def from_parameters(

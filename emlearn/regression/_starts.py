@@ -22,7 +22,7 @@ from emlearn.families import RegressionParams
 from emlearn.latent.grouped import lanes_of
 
 # Kinds by turns.
-PORTFOLIO = ("random", "residual", "elemental", "random", "annealed", "elemental")
+PORTFOLIO = ("random", "residual", "elemental", "kmeans", "annealed", "elemental")
 # Experts differ in where they are, too.
 GATED_PORTFOLIO = ("random", "kmeans", "elemental", "regions", "residual", "elemental", "annealed")
 # Shares of all weight that each cut between bands of residuals may move by, in bands.

@@ -45,6 +45,45 @@ def test_laws_of_em_in_a_chain(name):
     check_model(model, LatentPair(CHAIN, params.family), Batches(X, weight, lengths=LENGTHS))
 
 
+def recentred(name):
+    """A family, totals about two places, the first of which is then told about the second, and the places."""
+    example, rng = FAMILIES[name], np.random.RandomState(4)
+    family, old, batch = example.family, example.params, batch_of(rows_of(name))
+    resp = rng.dirichlet(np.full(K, 0.5), size=60).T
+    drawn = rng.dirichlet(np.ones(K), size=60).T  # responsibilities of other parameters
+    new = family.maximize(family.density(old)(batch).totals(drawn), old)
+    totals, there = (family.density(place)(batch).totals(resp) for place in (old, new))
+    return family, totals, there, old, new
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name != "ridge factor"])
+def test_m_step_does_not_depend_on_what_statistics_are_about(name):
+    """But that of factors with a prior, of which the expected factors are those of the parameters."""
+    family, totals, _, old, new = recentred(name)
+    assert_same(
+        family.maximize(family.recentred(totals, old, new), new), family.maximize(totals, old), rtol=1e-8
+    )
+
+
+# Where something is hidden beside the component, what is expected of it is that of other parameters.
+HIDES = ("factor", "incomplete", "ridge", "mixture")
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in COMPLETE if not any(kind in name for kind in HIDES) and name != "product"]
+)
+def test_statistics_can_be_told_about_other_parameters(name):
+    family, totals, there, old, new = recentred(name)
+    assert_same(family.recentred(totals, old, new), there, rtol=1e-9)
+
+
+@every_family
+def test_recentred_statistics_lead_back(name):
+    family, totals, _, old, new = recentred(name)
+    again = family.recentred(family.recentred(totals, old, new), new, old)
+    assert_same(again, totals, rtol=1e-9)
+
+
 # -- densities ---------------------------------------------------------------------------------------------
 
 

@@ -617,7 +617,7 @@ def test_units_change_no_density(kind):
     inside = (X - whole.shift) / whole.scale
     seen = family.density(params)(batch_of(inside)).log_prob - np.log(of_y[1])
     outside = family.density(family.in_units(params, units))(batch_of(X)).log_prob
-    np.testing.assert_allclose(outside, seen, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(outside, seen, rtol=1e-9)
 
 
 @pytest.mark.parametrize("size", [18, 20, 22, 24, 26])
@@ -1220,3 +1220,32 @@ def test_a_reseed_that_fails_is_a_start_that_fails():
     record = race(POISSONS, starts, COUNTS).restarts.starts
     assert record[0].status == "failed"
     assert "not here" in record[0].message
+
+
+# -- statistics about other parameters ---------------------------------------------------------------------
+
+
+def two_places(kind, size, **options):
+    """A family, and totals with the same responsibilities at two places that are ``size`` apart."""
+    X, _, _ = rows(kind, options.get("has_offset", False))
+    family, rng = regression(kind, **options), np.random.RandomState(1)
+    old = RegressionParams(COEF, np.array([0.2, 0.5]) if kind == "gaussian" else np.ones(1))
+    new = old._replace(coef=COEF + size * rng.normal(size=COEF.shape))
+    resp = rng.dirichlet(np.ones(K), size=len(X)).T
+    here, there = (family.density(place)(batch_of(X)).totals(resp) for place in (old, new))
+    return family.recentred(here, old, new), there
+
+
+@pytest.mark.parametrize("options", ["plain", "penalty", "shared", "offset"])
+def test_statistics_of_normal_noise_can_be_told_about_other_parameters(options):
+    assert_same(*two_places("gaussian", 1.0, **OPTIONS[options]), rtol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["poisson", "trials"])
+def test_scores_elsewhere_are_told_to_first_order(kind):
+    """Half as far away the error is a quarter."""
+    errors = []
+    for size in (1e-3, 5e-4):
+        told, there = two_places(kind, size)
+        errors.append(np.abs(told.score - there.score).max())
+    assert 3.5 < errors[0] / errors[1] < 4.5

@@ -499,7 +499,8 @@ def test_forms_without_a_conjugate_prior_are_refused():
         (lambda: StickBreaking(1.0, 1.0), "discount=1 must be at least 0 and below 1"),
         (lambda: StickBreaking(1.0, seen=np.array([-1.0])), "seen must hold counts"),
         (lambda: DirichletChain(stationary=True), "stationary=True has no conjugate prior"),
-        (lambda: DirichletChain(fixed_start=True), "fixed_start=True has no conjugate prior"),
+        (lambda: DirichletChain(fixed_transition=True), "fixed_transition=True has no conjugate prior"),
+        (lambda: DirichletChain(fixed_start=True, start_concentration=np.ones(2)), "but they sum to 2"),
         (lambda: DirichletChain(concentration=-1.0), "concentration must not be negative"),
         (lambda: DirichletChain(concentration=np.eye(2) - np.eye(2)), "in each row some of it positive"),
         (lambda: DirichletChain(allowed=np.ones((2, 2), dtype=bool)), "a concentration of 0 forbids"),
@@ -527,3 +528,14 @@ def test_parameters_in_other_units(faithful):
     assert there.objective == pytest.approx(here.objective - volume, abs=1e-7)
     np.testing.assert_allclose(there.params.latent, here.params.latent, rtol=1e-6)
     assert isinstance(here.params, LatentPair)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_statistics_can_be_told_about_other_parameters(shape):
+    X = standardised(load_old_faithful().data)
+    family, rng = gaussian(shape, X), np.random.RandomState(0)
+    resp, drawn = (rng.dirichlet(np.ones(2), size=len(X)).T for _ in range(2))
+    old, new = family.start(batch_of(X), resp), family.start(batch_of(X), drawn)
+    here, there = (family.density(place)(batch_of(X)).totals(resp) for place in (old, new))
+    for told, expected in zip(family.recentred(here, old, new), there, strict=True):
+        np.testing.assert_allclose(told, expected, rtol=1e-9, atol=1e-9)

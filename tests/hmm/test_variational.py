@@ -1,12 +1,12 @@
 """Variational hidden Markov models: known answers, laws, predictive densities, priors, and manners."""
 
 import pickle
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
 from scipy.integrate import quad
-from scipy.special import betaln, gammaln, logsumexp
+from scipy.special import betaln, digamma, gammaln, logsumexp
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -158,6 +158,48 @@ def test_bound_is_below_the_evidence_of_all_paths(emission):
     evidence = logsumexp(logs)
     assert bound <= evidence
     assert bound > evidence - 4.0
+
+
+@pytest.mark.parametrize("startprob", ["uniform", [0.3, 0.7], [1.0, 0.0]])
+def test_bound_with_a_known_start_is_that_of_all_paths(startprob):
+    """At the posterior of a fit: log of the sum over all paths, and divergences of what has a prior."""
+    X = [np.array([[2.0], [7.0], [1.0], [9.0]]), np.array([[8.0], [6.0], [0.0]])]
+    prior = {"shape": 2.0, "rate": 0.5}
+    fit = vhmm(emission="poisson", startprob=startprob, emission_prior=prior, transmat_prior=1.5, n_init=10)
+    fit.fit(X)
+    start, rows, rates = fit.posterior_
+    known = np.full(2, 0.5) if startprob == "uniform" else np.array(startprob)
+    np.testing.assert_array_equal(np.sort(start), np.sort(known))
+    np.testing.assert_array_equal(fit.startprob_, start)
+    with np.errstate(divide="ignore"):
+        log_start = np.log(start)
+    log_rows = digamma(rows) - digamma(rows.sum(axis=1, keepdims=True))
+    a, b = rates.shape[:, 0], rates.rate[:, 0]
+    bound = 0.0
+    for x in X:
+        log_prob = x * (digamma(a) - np.log(b)) - a / b - gammaln(x + 1)
+        logs = [
+            log_start[path[0]]
+            + sum(log_rows[i, j] for i, j in pairwise(path))
+            + sum(log_prob[range(len(x)), path])
+            for path in map(list, product((0, 1), repeat=len(x)))
+        ]
+        bound += logsumexp(logs)
+    for row in rows:
+        bound -= gammaln(row.sum()) - gammaln(3.0) - np.sum(gammaln(row) - gammaln(1.5))
+        bound -= np.sum((row - 1.5) * (digamma(row) - digamma(row.sum())))
+    bound -= np.sum((a - 2) * digamma(a) - gammaln(a) + gammaln(2) + 2 * np.log(b / 0.5) + a * (0.5 - b) / b)
+    assert fit.lower_bound_ == pytest.approx(bound, abs=1e-10)
+
+
+def test_laws_with_a_known_start():
+    X = data_for("poisson")
+    fit, _ = fit_and_messages(vhmm(emission="poisson", startprob=[0.2, 0.8], max_iter=2, n_init=1), X)
+    check_model(fit._model, fit._params, Batches(np.vstack(X), lengths=list(LENGTHS), units=fit._units))
+    again, _ = fit_and_messages(vhmm(emission="poisson", startprob=[0.2, 0.8], prior=fit.posterior_), X)
+    np.testing.assert_array_equal(again.startprob_, [0.2, 0.8])
+    assert again.n_effective_components_ == 2
+    assert again.n_parameters_ == vhmm(emission="poisson").fit(X).n_parameters_ - 1
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -702,8 +744,8 @@ def test_predictive_densities_are_the_best_there_are(emission):
     ("kwargs", "message"),
     [
         ({"startprob": "stationary"}, "startprob='stationary' has no conjugate prior: .* leave it 'free'"),
-        ({"startprob": "uniform"}, "startprob='uniform' has no conjugate prior"),
-        ({"startprob": [0.5, 0.5]}, r"startprob=\[0.5, 0.5\] has no conjugate prior"),
+        ({"startprob": "uniform", "startprob_prior": 1.0}, "startprob_prior is for startprob='free', but"),
+        ({"startprob": [0.5, 0.6]}, "startprob must sum to 1, but it sums to 1.1"),
         ({"fixed": "transmat", "transmat_init": np.eye(2)}, "fixed='transmat' holds parameters, but"),
         ({"assignment": "hard"}, "assignment='hard' is for inference='em'"),
         ({"emission": "gmm"}, "emission='gmm' has no conjugate prior: .*'poisson', 'categorical'"),

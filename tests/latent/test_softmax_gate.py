@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression
 from emlearn.em import Affine, Batch, Batches, LatentModel, LatentPair, fit_em
 from emlearn.families import COVARIANCE_SHAPES, Gaussian
 from emlearn.latent import MixtureWeights, SoftmaxGate
-from emlearn.latent.softmax_gate import N_HALVES
+from emlearn.latent.softmax_gate import N_HALVES, GateStats
 from emlearn.testing import LAWS, check_model, check_monotone
 from tests.helpers.pace import some_slow
 
@@ -476,3 +476,23 @@ def test_fit_finds_the_gate():
     fit = fit_em(model, model.start(Batch(np.ascontiguousarray(X.T)), resp), Batches(X), tol=1e-4)
     found = probabilities(fit.params.latent, X[:, COLUMNS])
     assert np.sqrt(np.mean((found - probabilities(truth(3), X[:, COLUMNS])) ** 2)) < 0.03
+
+
+def test_gradients_elsewhere_are_told_to_first_order():
+    """Half as far away the error is a quarter."""
+    rng = np.random.RandomState(0)
+    gate, old, away = SoftmaxGate((0, 1)), random_params(rng), random_params(rng, size=1e-3)
+    x, resp = rng.normal(size=(2, 80)), rng.dirichlet(np.ones(3), size=80).T
+
+    def gradient(params):
+        weights = np.exp(gate.log_weights(params, Batch(x)))
+        z = np.vstack([np.ones(80), x])
+        first, second = np.triu_indices(3, 1)
+        curvature = np.array([(weights[k] * weights[j] * z) @ z.T for k, j in zip(first, second, strict=True)])
+        return GateStats((resp - weights) @ z.T, curvature, z @ z.T)
+
+    errors = []
+    for share in (1.0, 0.5):
+        new = old + share * away
+        errors.append(np.abs(gate.recentred(gradient(old), old, new).gradient - gradient(new).gradient).max())
+    assert 3.5 < errors[0] / errors[1] < 4.5

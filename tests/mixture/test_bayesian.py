@@ -563,6 +563,27 @@ def test_codes_for_missing_values_are_told(weighted):
     assert mixture().fit(X).covariance_prior_[1, 1] < 2 < 1e5 < fit.covariance_prior_[1, 1]
 
 
+@pytest.mark.parametrize("code", [-99.0, -999.0])
+def test_one_value_that_makes_the_prior_is_told(code):
+    X = np.random.RandomState(0).normal(size=(300, 2))
+    X[7, 1] = code
+    _, messages = fit_and_messages(mixture(), X, categories=(UserWarning,))
+    assert len(messages) == 1
+    assert f"column 1 is {code:g} in row 7, " in messages[0]
+    X[7, 1] = np.nan
+    _, without = fit_and_messages(mixture(), X, categories=(UserWarning,))
+    assert not without
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.02])
+@pytest.mark.parametrize("distance", [10.0, 50.0])
+def test_clusters_that_are_apart_are_not_told(share, distance):
+    X = np.random.RandomState(0).normal(size=(300, 2))
+    X[: int(300 * share)] += distance
+    _, messages = fit_and_messages(mixture(), X, categories=(UserWarning,))
+    assert not messages
+
+
 @MANY
 def test_codes_matter_to_the_default_prior_alone():
     X = np.random.RandomState(0).normal(size=(300, 2))

@@ -1,6 +1,7 @@
 """GaussianMixtureEM as an estimator."""
 
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import emlearn
-from emlearn import GaussianMixtureEM, match_components
+from emlearn import GaussianMixtureEM, _pace, match_components
 from emlearn.datasets import load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES
 from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
@@ -590,4 +591,20 @@ def test_verbose(X, capsys):
     assert "s] start 0 (tied): " in lines[0]
     assert " starts at the best of " in lines[-1]
     mixture(2, n_init=3, verbose=2).fit(X)
-    assert len(capsys.readouterr().out.splitlines()) > len(lines) + 20
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) > len(lines) + 20
+    assert "rows/s" not in printed  # passes are short
+
+
+def test_verbose_tells_how_fast_rows_are_gone_through(X, capsys, monkeypatch):
+    monkeypatch.setattr(_pace, "LONG_PASS", 0.0)
+    mixture(2, means_init=[X.min(axis=0), X.max(axis=0)], acceleration="none", verbose=2).fit(X)
+    first, second, third, *_, last, _, _ = capsys.readouterr().out.splitlines()
+    assert "rows/s" not in first  # there was no pass before it to be timed
+    assert re.search(r"objective -[\d.]+; (\d\.\d M|[\d,]+) rows/s$", second)
+    assert re.search(r" rows/s, about [\d.e-]+ s left$", third)  # a rate takes two steps
+    assert re.search(r" rows/s, about [\d.e-]+ s left$", last)
+    mixture(2, n_init=3, verbose=2).fit(X)
+    printed = capsys.readouterr().out
+    assert "rows/s" in printed
+    assert " left" not in printed  # of one of several starts

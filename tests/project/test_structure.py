@@ -18,6 +18,7 @@ PUBLIC = {
         MixtureOfLinearRegressions MultipleImputation __version__ ampute little_mcar_test match_components
         missing_patterns overimpute pool show_versions
     """,
+    "emlearn.dask": "OnDask",
     "emlearn.datasets": """
         load_airquality load_cdnow load_earthquakes load_npreg load_old_faithful load_tone_perception
     """,

@@ -1,0 +1,47 @@
+"""Posterior probabilities in NumPy: oracle of the compiled ones, and what runs where these are not built."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emlearn.em.batches import FloatArray
+
+NAME = "NumPy"
+
+
+def posterior(joint: FloatArray, offset: FloatArray, evidence: FloatArray) -> None:
+    """Posterior probabilities from joint log-probabilities.
+
+    Parameters
+    ----------
+    joint : ndarray of shape (K, m)
+        Joint log-probabilities, less ``offset``; output: their exponentials, each column divided by its sum.
+        NaN where nothing is possible.
+    offset : ndarray of shape (K,)
+    evidence : ndarray of shape (m,)
+        Output: logarithms of the sums.
+    """
+    joint += offset[:, None]
+    shift = joint.max(axis=0)
+    joint -= shift
+    np.exp(joint, out=joint)
+    joint.sum(axis=0, out=evidence)
+    joint /= evidence
+    np.log(evidence, out=evidence)
+    evidence += shift
+
+
+def densities(log_prob: FloatArray, shift: FloatArray, density: FloatArray) -> None:
+    """Densities relative to the largest of each column.
+
+    Parameters
+    ----------
+    log_prob : ndarray of shape (K, m)
+    shift : ndarray of shape (m,)
+        Output: the largest of each column.
+    density : ndarray of shape (K, m)
+        Output: ``exp(log_prob - shift)``. NaN where nothing is possible.
+    """
+    log_prob.max(axis=0, out=shift)
+    np.subtract(log_prob, shift, out=density)
+    np.exp(density, out=density)
