@@ -137,7 +137,7 @@ def test_sets_are_taken_put_and_joined():
     [
         (MixtureWeights(), gaussian("VEI"), {}),
         (MixtureWeights(), Gaussian(COVARIANCE_SHAPES["full"], ridge=1.0), {}),
-        (DirichletWeights(K, 1.0), gaussian("full"), {}),
+        (DirichletWeights(1.0), gaussian("full"), {}),
         (MarkovChain(), gaussian("full"), {}),
         (MixtureWeights(), gaussian("full"), {"assignment": "hard"}),
         (MixtureWeights(), gaussian("full"), {"assignment": "sampled"}),
@@ -171,7 +171,8 @@ def test_fits_side_by_side_are_those_of_each(name, acceleration):
         np.testing.assert_allclose(fit.history, alone.history, rtol=0, atol=1e-6)
         assert_same(fit.params, alone.params, rtol=1e-5)
         assert fit.gap == pytest.approx(alone.gap, rel=1e-2, abs=1e-9)
-        assert fit.secants.rate == pytest.approx(alone.secants.rate, abs=1e-4)
+        if alone.gap > 1e-3:  # where the last steps are no mere rounding
+            assert fit.secants.rate == pytest.approx(alone.secants.rate, abs=1e-4)
 
 
 def test_cooled_side_by_side_as_alone():
@@ -309,7 +310,7 @@ def test_starts_that_run_ahead_are_not_told_of(monkeypatch):
     def make(i, params):
         return lambda: begun.append(i) or params
 
-    params = [starts_of(model, IRIS, np.ones(len(IRIS)), 1, seed=i % 2)[0] for i in range(40)]
+    params = [starts_of(model, IRIS, np.ones(len(IRIS)), 1, seed=i % 4)[0] for i in range(40)]
     starts = [Start("x", make(i, p)) for i, p in enumerate(params)]
     result = raced(monkeypatch, 100, model, starts, data)
     n_told = len(result.restarts.starts)
