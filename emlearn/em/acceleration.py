@@ -136,9 +136,13 @@ class Secant(EachFit):
         known = np.isfinite(gram).all(axis=(1, 2))
         if not known.all():
             gram = np.where(known[:, None, None], gram, 0.0)
-        rounding = self.n_secants * np.finfo(np.float64).eps
-        coefficients = np.linalg.pinv(gram, rcond=rounding) @ (U @ u[:, :, None])
-        guess = start + u + (coefficients.swapaxes(1, 2) @ V)[:, 0]
+        # Least squares of least norm: an inverse first would lose digits where secants are nearly the same.
+        left, size, right = np.linalg.svd(gram)
+        told = size > self.n_secants * np.finfo(np.float64).eps * size[:, :1]
+        along = np.einsum("rij,ri->rj", left, (U @ u[:, :, None])[:, :, 0])
+        along = np.divide(along, size, out=np.zeros_like(along), where=told)
+        coefficients = np.einsum("rji,rj->ri", right, along)
+        guess = start + u + (coefficients[:, None] @ V)[:, 0]
         return waits | ~known, guess
 
     def learn(self, rows: Rows, accepted: BoolArray) -> None:
