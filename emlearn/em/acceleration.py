@@ -206,8 +206,8 @@ class Unaccelerated(EachFit):
 
 
 def squared_length(vectors: FloatArray) -> FloatArray:
-    """Squared lengths (r,) of vectors (r, D)."""
-    return np.einsum("ri,ri->r", vectors, vectors)
+    """Squared lengths (r,) of vectors (r, D), to the same bits however many there are."""
+    return np.array([np.dot(vector, vector) for vector in vectors])
 
 
 ACCELERATIONS: dict[str, type[Squarem | Secant | SquaremThenSecant | Unaccelerated]] = {
