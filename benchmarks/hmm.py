@@ -11,6 +11,8 @@ decode
     `predict` (Viterbi) and `predict_proba` at the same parameters, with the same answers.
 quality
     How often a fit finds the best maximum, and how long it takes.
+zeros
+    Time of an E-step, and of `filter_proba`, where transitions are 0 or tiny, beside the same without.
 memory
     Peak memory of a fit to a million steps.
 
@@ -23,6 +25,7 @@ import logging
 import os
 import platform
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import hmmlearn
@@ -642,6 +645,120 @@ def run_quality(args):
     print(rst_table(["estimator", "mean share", "lowest share"], summary), flush=True)
 
 
+# -- chains with zeros -----------------------------------------------------------------------------------
+
+ZEROS_TARGET = 2.0
+
+
+def left_right(K):
+    transition = 0.98 * np.eye(K) + 0.02 * np.eye(K, k=1)
+    transition[-1, -1] = 1.0
+    return transition
+
+
+def cycle(K):
+    return np.roll(np.eye(K), 1, axis=1)
+
+
+def banded(K):
+    places = np.arange(K)
+    transition = 1.0 * (np.abs(places[:, None] - places) <= 1)
+    return transition / transition.sum(axis=1, keepdims=True)
+
+
+def learnt(K, least):
+    transition = banded(K)
+    return np.where(transition > 0, transition, least)
+
+
+class Zeros(NamedTuple):
+    """A chain with zeros, its states one apart from the next in the mean of each feature."""
+
+    name: str
+    transition: np.ndarray
+    sd: float = 0.3  # of a feature; the smaller, the sooner is a state out of range
+    d: int = 1
+
+    def model(self, transition):
+        K, d = len(self.transition), self.d
+        means = np.broadcast_to(np.arange(K, dtype=float)[:, None], (K, d))
+        covariances = np.broadcast_to(self.sd**2 * np.eye(d), (K, d, d))
+        return Chain(np.full(K, 1.0 / K), transition, means, covariances)
+
+    def without(self):
+        """The same with every transition possible."""
+        return 0.99 * self.transition + 0.01 / len(self.transition)
+
+    def estimator(self, transition):
+        chain = self.model(transition)
+        return HMMEM.from_parameters(
+            chain.start, transition, means=chain.means, covariances=chain.covariances, covariance_type="full"
+        )
+
+    def e_step(self, transition, data):
+        chain = self.model(transition)
+        family = MissingRows(IncompleteGaussian(COVARIANCE_SHAPES["full"]))
+        emitted = GaussianParams(chain.means, chain.covariances)
+        params = LatentPair(ChainParams(chain.start, transition), emitted)
+        return data.sum(LatentModel(MarkovChain(), family).expectation(params))
+
+
+ZEROS = [
+    Zeros("left to right", left_right(5)),
+    Zeros("left to right, far apart", left_right(5), 0.02),
+    Zeros("left to right, d = 4", left_right(5), 0.3, 4),
+    Zeros("fixed cycle", cycle(20), 2.0),
+    Zeros("fixed cycle, far apart", cycle(20), 0.02),
+    Zeros("banded", banded(10)),
+    Zeros("banded, far apart", banded(10), 0.02),
+    Zeros("learnt, 1e-120", learnt(5, 1e-120)),
+    Zeros("learnt, 1e-300", learnt(5, 1e-300)),
+    Zeros("learnt, 1e-300", learnt(20, 1e-300)),
+]
+
+
+def run_zeros(args):
+    title("Chains with zeros")
+    repeats = args.repeats or (2 if args.quick else 7)
+    shapes = [(1, 2_000), (20, 50)] if args.quick else [(1, 20_000), (200, 100), (20, 1_000)]
+    rows, worst = [], []
+    for case in ZEROS:
+        for n_sequences, T in shapes:
+            progress(f"zeros: {case.name}, {n_sequences} × {T}")
+            X = case.model(case.transition).rows(n_sequences, T, np.random.default_rng(args.seed))
+            K, d, lengths = len(case.transition), case.d, np.full(n_sequences, T)
+            data = Batches(X, lengths=lengths, floats_per_row=5 * K + d * (d + 3) // 2)
+            calls = {}
+            for name, transition in (("with", case.transition), ("without", case.without())):
+                model = case.estimator(transition)
+                calls[name] = partial(case.e_step, transition, data)
+                calls[f"{name}, filter"] = partial(model.filter_proba, X, lengths=lengths)
+            best = dict.fromkeys(calls, np.inf)
+            with one_blas_thread():
+                for _ in range(repeats):
+                    for name, call in calls.items():
+                        best[name] = min(best[name], timed(call)[0])
+            ratios = [best[f"with{what}"] / best[f"without{what}"] for what in ("", ", filter")]
+            worst.append(max(ratios))
+            rows.append([
+                case.name, f"{n_sequences:,} × {T:,}", str(d), str(K),
+                *(f"{1e9 * best[name] / len(X):.0f}" for name in ("with", "without")), f"{ratios[0]:.2f}",
+                *(f"{1e9 * best[f'{name}, filter'] / len(X):.0f}" for name in ("with", "without")),
+                f"{ratios[1]:.2f}", "met" if max(ratios) <= ZEROS_TARGET else "above target",
+            ])  # fmt: skip
+    print(
+        f"Nanoseconds a step, one core, best of {repeats}: an E-step with densities and statistics, and "
+        "``filter_proba``, with\nthe zeros of the transition matrix (or what was learnt in their place) and "
+        f"with 1 % spread evenly over all. Target: at most {ZEROS_TARGET:g} times:\n"
+    )
+    columns = [
+        "chain", "sequences", "d", "K", "E-step, ns", "without zeros, ns", "ratio", "filter_proba, ns",
+        "without zeros, ns", "ratio", "note",
+    ]  # fmt: skip
+    print(rst_table(columns, rows))
+    print(f"\nHighest ratio: {max(worst):.2f}: {verdict(max(worst) <= ZEROS_TARGET)}", flush=True)
+
+
 # -- memory ----------------------------------------------------------------------------------------------
 
 
@@ -687,7 +804,13 @@ def run_memory(args):
 
 # -- command line ----------------------------------------------------------------------------------------
 
-PARTS = {"iteration": run_iteration, "decode": run_decode, "quality": run_quality, "memory": run_memory}
+PARTS = {
+    "iteration": run_iteration,
+    "decode": run_decode,
+    "quality": run_quality,
+    "zeros": run_zeros,
+    "memory": run_memory,
+}
 
 
 def main():

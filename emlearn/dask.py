@@ -666,22 +666,25 @@ def _cut(group: _Group, first_rows: list[int], keep_bytes: float, settings: dict
     return _cuts_again(cuts, group.__sizeof__())
 
 
-def _sum(cuts: _Cuts, pickled: bytes) -> list[Any]:
+# What goes back is one string of bytes: of many small arrays each would be a message of its own.
+
+
+def _sum(cuts: _Cuts, pickled: bytes) -> bytes:
     function = pickle.loads(pickled)
     with _one_blas_thread_here():
-        return [batches.sum(function) for batches in cuts]
+        return _pickled([batches.sum(function) for batches in cuts])
 
 
-def _fold(cuts: _Cuts, pickled: bytes) -> list[Any]:
+def _fold(cuts: _Cuts, pickled: bytes) -> bytes:
     function, join = pickle.loads(pickled)
     with _one_blas_thread_here():
-        return [reduce(join, batches.map(function)) for batches in cuts]
+        return _pickled([reduce(join, batches.map(function)) for batches in cuts])
 
 
-def _map(cuts: _Cuts, pickled: bytes) -> list[list[Any]]:
+def _map(cuts: _Cuts, pickled: bytes) -> bytes:
     function = pickle.loads(pickled)
     with _one_blas_thread_here():
-        return [list(batches.map(function)) for batches in cuts]
+        return _pickled([list(batches.map(function)) for batches in cuts])
 
 
 def _take(
@@ -696,7 +699,7 @@ def _weights(group: _Group) -> list[NDArray[np.float64]]:
 
 
 def _pickled(what: Any) -> bytes:
-    """Functions as bytes, so that they are pickled once and not once a task."""
+    """Functions, or results, as bytes: pickled once and not once a task, and one message."""
     from distributed.protocol.pickle import dumps
 
     return bytes(dumps(what))
@@ -874,7 +877,8 @@ class _Held:
                 self._cancel(futures)
                 raise
         for places, group in zip(self.places, gathered, strict=True):
-            for i, result in zip(places, group, strict=True):
+            made = pickle.loads(group) if isinstance(group, bytes) else group
+            for i, result in zip(places, made, strict=True):
                 results[i] = result
         return results
 

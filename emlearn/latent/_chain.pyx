@@ -8,18 +8,21 @@ import numpy as np
 
 from emlearn.latent import _chain_numpy
 
-from libc.math cimport INFINITY, exp, log
+from libc.math cimport INFINITY, log
+from libc.stddef cimport ptrdiff_t
 
 cdef extern from "chain_steps.h" nogil:
     int first_step(
-        const double *start, const double *density, ptrdiff_t stride, double *filtered, double *scale, int K,
-        int n, double flush, double notice, double least)
+        const double *start, const double *density, ptrdiff_t stride, double *filtered, double *scale,
+        double *low, int K, int n, double flush, double notice, double least, double alive)
     int forward_step(
         const double *before, const double *transition, const double *density, ptrdiff_t stride,
-        double *filtered, double *scale, int K, int n, double flush, double notice, double least)
+        double *filtered, double *scale, double *low, int K, int n, double flush, double notice, double least,
+        double alive)
     int forward_alone(
         double *before, const double *transition, const double *density, ptrdiff_t stride, double *filtered,
-        double *scale, int K, int steps, double flush, double notice, double least, double *mixed, int *closer)
+        double *scale, int K, int steps, double flush, double notice, double least, double alive, double *mixed,
+        int *closer)
     void backward_step(
         const double *transposed, double *density, const double *filtered, const double *scale,
         ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, ptrdiff_t beta_stride, int K,
@@ -28,6 +31,21 @@ cdef extern from "chain_steps.h" nogil:
         const double *transposed, double *density, const double *filtered, const double *scale,
         ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, int K, int steps,
         double *mixed)
+    double unit(double power)
+    void tidy(double *u, double *e, int W)
+    void load_column(
+        const double *column, ptrdiff_t stride, const double *power, int K, int W, double *u, double *e)
+    int far_forward(
+        const double *before, ptrdiff_t before_stride, const double *before_power, const double *a,
+        const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density, double *filtered,
+        ptrdiff_t stride, double *power, double *mixed_power, double *scale, double *shift, unsigned char *far,
+        int K, int W, int tiny, int steps, double flush, int keep, double *work, int *beyond)
+    int far_backward(
+        const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
+        const double *mixed_power, const unsigned char *far, const double *a, const double *a_power,
+        double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
+        double weight, double *pairs, int K, int W, int tiny, int steps, double flush,
+        double *work)
     void viterbi_step(
         const double *before, const double *a, double *best, ptrdiff_t stride, int K, int n)
     int viterbi_alone(
@@ -38,9 +56,8 @@ NAME = "compiled"
 
 cdef double FLUSH = _chain_numpy.FLUSH
 cdef double LEAST = _chain_numpy.LEAST
-cdef double LEAST_EXACT = _chain_numpy.LEAST_EXACT
-cdef double LOG_FLUSH = log(FLUSH)
 cdef double LOG_NEGLIGIBLE = _chain_numpy.LOG_NEGLIGIBLE
+cdef double LEAST_ALIVE = _chain_numpy.LEAST_ALIVE
 cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
 
 
@@ -58,116 +75,186 @@ cdef inline Py_ssize_t _alone_from(const Py_ssize_t[::1] n_active) noexcept nogi
 
 def forward(
     double[:, :] log_prob, double[:, :] density, const double[::1] start, const double[:, ::1] transition,
-    const Py_ssize_t[::1] n_active, double[:, :] filtered, double[::1] scale, double[::1] shift,
-    int zeros, double log_growth,
+    const Py_ssize_t[::1] n_active, double[:, :] filtered, double[::1] scale, double[::1] shift, int zeros,
 ):
-    cdef int K = <int>transition.shape[0], closer = 0
+    cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, closer = 0, beyond = 0, keep = zeros != 0
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t = 0, k, lane, n, here = 0, last = 0
+    cdef Py_ssize_t n_beyond = 0, steps
     cdef ptrdiff_t stride = _stride(density)
-    cdef double[::1] before = np.empty(K), mixed = np.empty(K)
-    cdef double[::1] debt = np.full(n_active[0], -INFINITY)
-    inexact = np.zeros(n_active[0], dtype=np.uint8)
-    cdef unsigned char[::1] needs_logs = inexact
-    cdef bint owes = False
-    cdef double notice = FLUSH if zeros else 0.0  # without zeros nothing that was flushed comes back
+    cdef double[::1] before = np.empty(K), work = np.empty(6 * W), low = np.empty(n_active[0])
+    cdef unsigned char[::1] is_beyond = np.zeros(n_active[0], dtype=np.uint8)
+    cdef double notice = FLUSH if keep else 0.0  # without zeros nothing that was flushed comes back
+    cdef double alive = LEAST_ALIVE if zeros == 1 else 0.0
+    cdef const double *begin
+    # First all are flushed; those in which that may have mattered go through once more.
+    cdef bint screening = keep
+    cdef unsigned char[::1] needs_powers = np.zeros(n_active[0], dtype=np.uint8)
+    cdef unsigned char[::1] is_excused = np.zeros(n_active[0], dtype=np.uint8)
+    cdef Py_ssize_t[::1] flushed_at = np.full(n_active[0], -1, dtype=np.intp)
+    cdef double log_most = log(FLUSH * K), log_growth = log(max(1.0, np.asarray(transition).sum(axis=1).max()))
+    far = None
+    cdef unsigned char[::1] columns = None
+    cdef double[:, ::1] power = None, mixed_power = None
+    cdef const double[:, ::1] a = None, a_power = None
     with nogil:
         while t < T:
-            n = n_active[t]
+            n, closer, beyond = n_active[t], 0, t >= alone and n_beyond > 0
             if t == 0:
                 closer = first_step(
-                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], K, <int>n, FLUSH, notice, LEAST)
+                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], &low[0], K, <int>n, FLUSH, notice,
+                    LEAST, 0.0)
             elif t < alone:
                 closer = forward_step(
                     &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, <int>n, FLUSH, notice, LEAST)
-            else:
+                    &scale[here], &low[0], K, <int>n, FLUSH, notice, LEAST, alive)
+            elif not beyond:
+                if is_excused[0] or flushed_at[0] >= 0:
+                    notice = 0.0
                 for k in range(K):
                     before[k] = filtered[k, last]
                 k = forward_alone(
                     &before[0], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, 1 if owes else <int>min(T - t, MOST_STEPS), FLUSH, notice, LEAST, &mixed[0],
+                    &scale[here], K, <int>min(T - t, MOST_STEPS), FLUSH, notice, LEAST, alive, &work[0],
                     &closer) - 1
                 t += k
                 here += k
                 last = here - 1 if k > 0 else last
-            if closer or owes:
+                low[0] = -1.0
+            steps = 1
+            if closer or n_beyond > 0:
                 for lane in range(n):
-                    if not scale[here + lane] >= LEAST:
-                        _do_again(
-                            log_prob, density, start, transition, filtered, scale, shift, mixed, debt, t,
-                            last, here, lane)
-                        if zeros > 1 or 0.0 < scale[here + lane] < LEAST_EXACT:
-                            needs_logs[lane] = True
-                    if zeros == 0:
+                    if not is_beyond[lane] and scale[here + lane] >= LEAST and (
+                        low[lane] >= notice or flushed_at[lane] >= 0
+                        or not _loses(log_prob, start, transition, filtered, t, last + lane, here + lane)
+                    ):
                         continue
-                    if debt[lane] > -INFINITY:
-                        # What was lost weighs at most this, relative to what was kept.
-                        debt[lane] += log_growth - log(scale[here + lane])
-                        if debt[lane] > LOG_NEGLIGIBLE:
-                            needs_logs[lane] = True
-                    for k in range(K):
-                        if filtered[k, here + lane] == 0 and log_prob[k, here + lane] > -INFINITY and (
-                            zeros > 1 or _mixed(start, transition, filtered, t, last + lane, k) > 0
-                        ):
-                            debt[lane] = max(debt[lane], LOG_FLUSH + log(<double>K))
-                            owes = True
+                    if is_excused[lane]:
+                        continue
+                    if screening:
+                        if flushed_at[lane] < 0:
+                            flushed_at[lane] = t
+                        needs_powers[lane] |= not scale[here + lane] >= LEAST
+                        continue
+                    if columns is None:
+                        with gil:
+                            far = _chain_numpy.Far.of(np.asarray(transition), len(scale))
+                            columns, power, mixed_power, a, a_power = far
+                    steps = min(T - t, MOST_STEPS) if t >= alone and t > 0 else 1
+                    begin = &start[0]
+                    if t > 0:
+                        begin = &filtered[0, last + lane]
+                    steps = far_forward(
+                        begin, stride if t > 0 else 1, &power[last + lane, 0] if is_beyond[lane] else NULL,
+                        &a[0, 0] if t > 0 else NULL, &a_power[0, 0], &log_prob[0, here + lane], _stride(log_prob),
+                        &density[0, here + lane], &filtered[0, here + lane], stride, &power[here + lane, 0],
+                        &mixed_power[here + lane, 0], &scale[here + lane], &shift[here + lane],
+                        &columns[here + lane], K, W, zeros > 1, <int>steps, FLUSH, keep, &work[0], &beyond)
+                    n_beyond += beyond - is_beyond[lane]
+                    is_beyond[lane] = beyond
+            if t + 1 < T and n_beyond > 0:  # a sequence that ends here no longer counts
+                for lane in range(n_active[t + 1], n):
+                    n_beyond -= is_beyond[lane]
+            last = here + steps - 1
+            here = last + n
+            t += steps
+            if screening and (t >= T or needs_powers[0] and t >= alone):
+                screening = False
+                if _excuse(n_active, scale, flushed_at, needs_powers, log_growth, log_most, is_excused):
+                    break
+                t, here, last, notice = 0, 0, 0, FLUSH
+                for lane in range(n_active[0]):
+                    flushed_at[lane] = -1
+    return far
+
+
+cdef bint _excuse(
+    const Py_ssize_t[::1] n_active, const double[::1] scale, const Py_ssize_t[::1] flushed_at,
+    const unsigned char[::1] needs_powers, double log_growth, double log_most, unsigned char[::1] is_excused,
+) noexcept nogil:
+    """Sequences in which all that was flushed weighs next to nothing at the end; whether that is all of them.
+
+    Write joint probabilities in units of what is kept as a + e: what is kept, summing to 1, and all that
+    descends from what was flushed. A step takes both to (a A) * d and (e A) * d and divides them by the scale
+    c = sum (a A) * d. As d <= 1 and rows of A sum to g at most, sum e grows by a factor of g / c at most. It
+    never shrinks (c <= g), so that what was flushed first weighs most at the end, and n of them n times that.
+    """
+    cdef Py_ssize_t t, lane, here = 0
+    cdef double debt, product
+    cdef bint all_excused = True
+    for lane in range(n_active[0]):
+        debt, product, here = log_most, 1.0, 0
+        if not needs_powers[lane] and flushed_at[lane] >= 0:
+            for t in range(n_active.shape[0]):
+                if n_active[t] <= lane:
+                    break
+                if t > flushed_at[lane]:
+                    debt += log_growth
+                    product *= scale[here + lane]
+                    if product < LEAST:
+                        debt -= log(product)
+                        product = 1.0
+                        if debt > LOG_NEGLIGIBLE:
                             break
-            last = here
-            here += n
-            t += 1
-    return inexact
+                here += n_active[t]
+            debt -= log(product)
+        is_excused[lane] = not needs_powers[lane] and not debt > LOG_NEGLIGIBLE
+        all_excused = all_excused and is_excused[lane]
+    return all_excused
 
 
-cdef void _do_again(
-    double[:, :] log_prob, double[:, :] density, const double[::1] start, const double[:, ::1] transition,
-    double[:, :] filtered, double[::1] scale, double[::1] shift, double[::1] mixed, double[::1] debt,
-    Py_ssize_t t, Py_ssize_t last, Py_ssize_t here, Py_ssize_t lane,
+cdef inline bint _loses(
+    double[:, :] log_prob, const double[::1] start, const double[:, ::1] transition, double[:, :] filtered,
+    Py_ssize_t t, Py_ssize_t before, Py_ssize_t here,
 ) noexcept nogil:
-    """Shift a step's log-densities by their maximum over the states that can be reached."""
-    cdef Py_ssize_t k, c = here + lane
-    cdef double top = -INFINITY, total = 0.0, p
+    """Whether a possible state has probability 0 now."""
+    cdef Py_ssize_t j, k
     for k in range(transition.shape[0]):
-        mixed[k] = _mixed(start, transition, filtered, t, last + lane, k)
-        if mixed[k] > 0 and log_prob[k, c] > top:
-            top = log_prob[k, c]
-    for k in range(transition.shape[0]):
-        density[k, c] = exp(log_prob[k, c] - top) if mixed[k] > 0 and top > -INFINITY else 0.0
-        filtered[k, c] = mixed[k] * density[k, c]
-        total += filtered[k, c]
-    for k in range(transition.shape[0]):
-        p = filtered[k, c] / total if total > 0 else 0.0
-        filtered[k, c] = 0.0 if p < FLUSH else p
-    scale[c] = total
-    if debt[lane] > -INFINITY:
-        debt[lane] += shift[c] - top
-    shift[c] = top
+        if filtered[k, here] > 0 or log_prob[k, here] == -INFINITY:
+            continue
+        if t == 0:
+            if start[k] > 0:
+                return True
+            continue
+        for j in range(transition.shape[0]):
+            if filtered[j, before] > 0 and transition[j, k] > 0:
+                return True
+    return False
 
 
-cdef inline double _mixed(
-    const double[::1] start, const double[:, ::1] transition, double[:, :] filtered, Py_ssize_t t,
-    Py_ssize_t before, Py_ssize_t k,
-) noexcept nogil:
-    """Probability of state k at step t before its observation is seen."""
-    cdef Py_ssize_t j
-    cdef double sum = 0.0
-    if t == 0:
-        return start[k]
-    for j in range(transition.shape[0]):
-        sum += filtered[j, before] * transition[j, k]
-    return sum
+def as_numbers(double[:, :] filtered, far):
+    cdef const unsigned char[::1] columns = far.columns
+    cdef const double[:, ::1] power = far.power
+    cdef Py_ssize_t c, k
+    with nogil:
+        for k in range(filtered.shape[0]):
+            for c in range(filtered.shape[1]):
+                if columns[c]:
+                    filtered[k, c] *= unit(power[c, k])
 
 
 def backward(
     double[:, :] density, const double[:, ::1] transition, const Py_ssize_t[::1] n_active,
-    const double[:, :] filtered, const double[::1] scale, double[:, :] ahead,
+    const double[:, :] filtered, const double[::1] scale, double[:, :] ahead, far=None, weight=None,
 ):
-    cdef int K = <int>transition.shape[0], steps
+    cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, steps
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t, k, lane, n, after = 0
     cdef Py_ssize_t here = filtered.shape[1], following
     cdef ptrdiff_t stride = _stride(density)
     cdef const double[:, ::1] transposed = np.ascontiguousarray(np.asarray(transition).T)
-    cdef double[::1] last = np.ones(K), mixed = np.empty(K)
+    cdef double[::1] last = np.ones(K), mixed = np.empty(3 * W)
     cdef double[:, ::1] beta = np.ones((K, n_active[0]))
+    cdef bint any_far = far is not None, tiny = any_far and far.is_tiny
+    cdef const unsigned char[::1] columns = None
+    cdef const double[:, ::1] power = None, mixed_power = None, a = None, a_power = None
+    cdef double[:, ::1] pairs = None, posterior = None, seen = None
+    cdef unsigned char[::1] known = None  # whether `posterior` stands for `beta`
+    cdef double[::1] lane_weight = None
+    if any_far:
+        columns, power, mixed_power, a, a_power = far
+        a, a_power = np.ascontiguousarray(far.mantissa.T), np.ascontiguousarray(far.exponent.T)
+        pairs, posterior, seen = np.zeros((W, W)), np.zeros((n_active[0], W)), np.empty((n_active[0], W))
+        known = np.zeros(n_active[0], dtype=np.uint8)
+        lane_weight = np.ones(n_active[0]) if weight is None else np.ascontiguousarray(weight[: n_active[0]])
     with nogil:
         t = T
         if alone < T:  # the end of the longest sequence, without the first of these steps
@@ -176,7 +263,24 @@ def backward(
             for k in range(K):
                 ahead[k, here] = 0.0
             while t > alone:
-                steps = <int>min(t - alone, MOST_STEPS)
+                steps = _run(columns, any_far, here, min(t - alone, MOST_STEPS))
+                if any_far and columns[here]:
+                    if not known[0]:
+                        known[0] = True
+                        for k in range(K):
+                            posterior[0, k] = filtered[k, here] * unit(power[here, k]) * last[k]
+                    far_backward(
+                        &filtered[0, here - 1], stride, &power[here - 1, 0], &density[0, here],
+                        &mixed_power[here, 0], &columns[here - 1], &a[0, 0], &a_power[0, 0],
+                        &posterior[0, 0], &density[0, here], stride, &ahead[0, here - 1], _stride(ahead),
+                        lane_weight[0], &pairs[0, 0], K, W, tiny, steps, FLUSH, &mixed[0])
+                    t -= steps
+                    here -= steps
+                    continue
+                if any_far and known[0]:
+                    known[0] = False
+                    for k in range(K):
+                        last[k] = posterior[0, k] / filtered[k, here] if filtered[k, here] > 0 else 0.0
                 t -= steps
                 here -= steps
                 backward_alone(
@@ -190,16 +294,58 @@ def backward(
             following = here
             here -= n
             if after > 0:
+                if any_far:
+                    for lane in range(after):
+                        if columns[following + lane]:
+                            for k in range(K):
+                                if not known[lane]:
+                                    posterior[lane, k] = (
+                                        filtered[k, following + lane] * unit(power[following + lane, k])
+                                        * beta[k, lane])
+                                beta[k, lane] = 0.0  # for the step of all lanes, which is not this one's
+                            far_backward(
+                                &filtered[0, here + lane], stride, &power[here + lane, 0],
+                                &density[0, following + lane], &mixed_power[following + lane, 0],
+                                &columns[here + lane], &a[0, 0], &a_power[0, 0], &posterior[lane, 0], &seen[lane, 0],
+                                1, &ahead[0, here + lane], _stride(ahead), lane_weight[lane], &pairs[0, 0], K, W, tiny, 1,
+                                FLUSH, &mixed[0])
+                        elif known[lane]:
+                            for k in range(K):
+                                beta[k, lane] = (
+                                    posterior[lane, k] / filtered[k, following + lane]
+                                    if filtered[k, following + lane] > 0 else 0.0)
                 backward_step(
                     &transposed[0, 0], &density[0, following], &filtered[0, following], &scale[following],
                     stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after)
+                if any_far:
+                    for lane in range(after):
+                        known[lane] = columns[following + lane]
+                        if known[lane]:
+                            for k in range(K):
+                                density[k, following + lane] = seen[lane, k]
             for k in range(K):  # sequences that end here
                 for lane in range(after, n):
                     ahead[k, here + lane] = 0.0
             after = n
         for k in range(K):
             for lane in range(after):
-                density[k, lane] = filtered[k, lane] * beta[k, lane] if filtered[k, lane] > 0 else 0.0
+                if any_far and known[lane]:
+                    density[k, lane] = posterior[lane, k]
+                elif any_far and columns[lane]:
+                    density[k, lane] = filtered[k, lane] * unit(power[lane, k]) * beta[k, lane]
+                else:
+                    density[k, lane] = filtered[k, lane] * beta[k, lane] if filtered[k, lane] > 0 else 0.0
+    return np.asarray(pairs)[:K, :K].T if any_far else None
+
+
+cdef inline int _run(const unsigned char[::1] columns, bint any_far, Py_ssize_t here, Py_ssize_t most) noexcept nogil:
+    """How many columns up to this one are of its kind, at most so many."""
+    cdef Py_ssize_t n = 1
+    if not any_far:
+        return <int>most
+    while n < most and columns[here - n] == columns[here]:
+        n += 1
+    return <int>n
 
 
 def viterbi(
@@ -259,24 +405,46 @@ cdef inline Py_ssize_t _best(double[:, :] log_prob, Py_ssize_t column) noexcept 
 
 def draw_paths(
     const double[:, :] filtered, const double[:, ::1] transition, const Py_ssize_t[::1] n_active,
-    const double[::1] uniform, Py_ssize_t[::1] path,
+    const double[::1] uniform, Py_ssize_t[::1] path, far=None,
 ):
     cdef Py_ssize_t K = transition.shape[0], T = n_active.shape[0], t, k, lane, n, after = 0, state
     cdef Py_ssize_t here = path.shape[0], following
-    cdef double[::1] cumulative = np.empty(K)
-    cdef double level, odds
+    cdef double[::1] cumulative = np.empty(K), odds = np.empty(K + 3), exponent = np.empty(K + 3)
+    cdef double level, top
+    cdef bint any_far = far is not None
+    cdef const unsigned char[::1] columns = None
+    cdef const double[:, ::1] power = None, a = None, a_power = None
+    if any_far:
+        columns, power, _, a, a_power = far
     with nogil:
         for t in range(T - 1, -1, -1):
             n = n_active[t]
             following = here
             here -= n
             for lane in range(n):
+                if any_far and columns[following + lane if lane < after else here + lane]:
+                    load_column(
+                        &filtered[0, here + lane], filtered.strides[0] // sizeof(double),
+                        &power[here + lane, 0] if columns[here + lane] else NULL, <int>K, <int>(K + 3) // 4 * 4, &odds[0],
+                        &exponent[0])
+                    if lane < after:
+                        for k in range(K):
+                            odds[k] *= a[k, path[following + lane]]
+                            exponent[k] += a_power[k, path[following + lane]]
+                        tidy(&odds[0], &exponent[0], <int>K)
+                    top = -INFINITY
+                    for k in range(K):
+                        top = max(top, exponent[k])
+                    for k in range(K):
+                        odds[k] = odds[k] * unit(exponent[k] - top) if top > -INFINITY else 1.0
+                else:
+                    for k in range(K):
+                        odds[k] = filtered[k, here + lane]
+                        if lane < after:
+                            odds[k] *= transition[k, path[following + lane]]
                 level = 0.0
                 for k in range(K):
-                    odds = filtered[k, here + lane]
-                    if lane < after:
-                        odds = odds * transition[k, path[following + lane]]
-                    level += odds
+                    level += odds[k]
                     cumulative[k] = level
                 level *= uniform[here + lane]
                 state = 0
@@ -284,54 +452,3 @@ def draw_paths(
                     state += 1
                 path[here + lane] = state
             after = n
-
-
-def in_logs(
-    const double[:, ::1] log_prob, const double[::1] log_start, const double[:, ::1] log_transition,
-):
-    cdef Py_ssize_t T = log_prob.shape[0], K = log_prob.shape[1], t, j, k
-    cdef double top, total, evidence
-    filtered_out, posterior_out, increments_out = np.empty((T, K)), np.empty((T, K)), np.empty(T)
-    pairs_out = np.zeros((K, K))
-    cdef double[:, ::1] filtered = filtered_out, posterior = posterior_out, pairs = pairs_out
-    cdef double[::1] increments = increments_out
-    cdef double[::1] beta = np.zeros(K), ahead = np.empty(K), terms = np.empty(K)
-    with nogil:
-        for t in range(T):
-            for k in range(K):
-                if t == 0:
-                    filtered[t, k] = log_start[k] + log_prob[t, k]
-                else:
-                    for j in range(K):
-                        terms[j] = filtered[t - 1, j] + log_transition[j, k]
-                    filtered[t, k] = _log_sum(terms) + log_prob[t, k]
-            increments[t] = _log_sum(filtered[t])
-            if increments[t] > -INFINITY:
-                for k in range(K):
-                    filtered[t, k] -= increments[t]
-        for t in range(T - 1, -1, -1):
-            if t < T - 1:
-                for k in range(K):
-                    ahead[k] = log_prob[t + 1, k] + beta[k] - increments[t + 1]
-                for j in range(K):
-                    for k in range(K):
-                        terms[k] = -INFINITY
-                        if increments[t + 1] > -INFINITY:
-                            terms[k] = log_transition[j, k] + ahead[k]
-                            pairs[j, k] += exp(filtered[t, j] + terms[k])
-                    beta[j] = _log_sum(terms)
-            for k in range(K):
-                posterior[t, k] = exp(filtered[t, k] + beta[k]) if increments[t] > -INFINITY else 0.0
-    return filtered_out, increments_out, posterior_out, pairs_out
-
-
-cdef inline double _log_sum(const double[::1] terms) noexcept nogil:
-    cdef Py_ssize_t k
-    cdef double top = -INFINITY, total = 0.0
-    for k in range(terms.shape[0]):
-        top = max(top, terms[k])
-    if top == -INFINITY:
-        return top
-    for k in range(terms.shape[0]):
-        total += exp(terms[k] - top)
-    return top + log(total)

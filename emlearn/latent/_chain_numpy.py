@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,14 +19,21 @@ NAME = "NumPy"
 
 # A filtered probability below this becomes 0, so that nothing overflows on the way back.
 FLUSH = 1e-200
-# A step whose scale is below this is done again, shifted by what is largest among the states it can reach.
+# A step whose scale is below this is done again in numbers of any size.
 LEAST = 1e-100
-# Below this, products lose digits, and a step that is done again is not exact.
-LEAST_EXACT = 1e-290
-# What was flushed may be forgotten while it weighs less than this, relative to what was kept: exp(-45).
+# The compiled kernel may forget what was flushed while that weighs less than this, relative to what was kept:
+# exp(-45).
 LOG_NEGLIGIBLE = -45.0
+# Numbers of any size are mantissa · RADIX^power, mantissas from 2^-256 up to 2^256.
+LOG2_RADIX = 512
+RADIX = 2.0**LOG2_RADIX
+LEAST_MANTISSA = 2.0 ** (-LOG2_RADIX // 2)
+# log(RADIX) in two parts: a power times the first, which has 24 bits, is exact.
+LOG_RADIX = 354.891357421875, -9.751830015783778e-07
 # Transitions below this, times a probability that was not flushed, may underflow.
-LEAST_TRANSITION = 1e-90
+LEAST_TRANSITION = LEAST_MANTISSA
+# Where all transitions but zeros are above that, the products of what was not flushed are above this.
+LEAST_ALIVE = 1e-290
 
 
 class Zeros(IntEnum):
@@ -42,6 +50,60 @@ class Zeros(IntEnum):
         return cls.TINY if ((transition > 0) & (transition < LEAST_TRANSITION)).any() else cls.EXACT
 
 
+class Far(NamedTuple):
+    """Steps that were done in numbers of any size, and what they leave.
+
+    At columns of such steps `filtered` holds mantissas, the density's place those of the probability of each
+    state before it was observed. Where a step ends in ordinary numbers its powers are 0. The number of states
+    is padded with impossible ones to W, a multiple of four.
+    """
+
+    columns: NDArray[np.uint8]  # (m,) whether the step to this column was one
+    power: FloatArray  # (m, W) of filtered probabilities there
+    mixed_power: FloatArray  # (m, W) of the probabilities before that
+    mantissa: FloatArray  # (W, W) of transitions
+    exponent: FloatArray  # (W, W) their powers
+
+    @classmethod
+    def of(cls, transition: FloatArray, m: int) -> Far:
+        """None yet; memory of columns that none is is never touched."""
+        W = -(-len(transition) // 4) * 4
+        padded = np.pad(transition, (0, W - len(transition)))
+        return cls(np.zeros(m, dtype=np.uint8), np.empty((m, W)), np.empty((m, W)), *_tidy(padded, 0.0))
+
+    @property
+    def is_tiny(self) -> bool:
+        """Whether transitions have powers, so that those of products may differ by one more."""
+        return bool(((self.exponent > -np.inf) & (self.exponent < 0)).any())
+
+
+def _tidy(values: FloatArray, power: FloatArray | float) -> tuple[FloatArray, FloatArray]:
+    """Mantissas and powers of values · RADIX^power; the power of 0 is minus infinity."""
+    _, exponent = np.frexp(values)
+    whole = (exponent - 1 + LOG2_RADIX // 2) // LOG2_RADIX
+    return np.ldexp(values, -LOG2_RADIX * whole), np.where(values > 0, whole + power, -np.inf)
+
+
+def _unit(power: FloatArray) -> FloatArray:
+    """RADIX^power for powers at most 0, where anything below -2 is as good as none."""
+    unit: FloatArray = np.select([power == 0, power == -1, power == -2], [1.0, 1 / RADIX, RADIX**-2])
+    return unit
+
+
+def _column(filtered: FloatArray, far: Far | None, columns: IntArray) -> tuple[FloatArray, FloatArray]:
+    """Mantissas and powers of filtered probabilities, (K, n) each."""
+    power = np.zeros((len(filtered), len(columns)))
+    if far is not None:
+        power = np.where(far.columns[columns] > 0, far.power[columns, : len(filtered)].T, 0.0)
+    return _tidy(filtered[:, columns], power)
+
+
+def as_numbers(filtered: FloatArray, far: Far) -> None:
+    """Filtered probabilities as ordinary numbers, in place."""
+    columns = np.flatnonzero(far.columns)
+    filtered[:, columns] *= _unit(far.power[columns, : len(filtered)].T)
+
+
 def forward(
     log_prob: FloatArray,
     density: FloatArray,
@@ -52,93 +114,126 @@ def forward(
     scale: FloatArray,
     shift: FloatArray,
     zeros: int,
-    log_growth: float,
-) -> NDArray[np.uint8]:
+) -> Far | None:
     r"""Filter: the probability of each state given what was seen so far.
 
-    Filtered probabilities below ``FLUSH`` become 0. What that loses is bounded by a debt for each sequence.
-    Write the joint probabilities of the state and what was seen up to step t, in units of what is kept, as
-    :math:`a + e`: what is kept, :math:`\sum_k a_k = 1`, and all that descends from what was flushed. A step
-    with densities d takes them to :math:`(a A) \circ d` and :math:`(e A) \circ d`, and divides both by the
-    scale :math:`c = \sum_k (a A \circ d)_k`. As :math:`d \le 1`, and rows of A sum to g at most,
+    Filtered probabilities below ``FLUSH`` become 0, which must lose nothing that comes to matter later.
 
-    .. math:: \sum_k e'_k \le \frac{g}{c} \sum_k e_k,
+    With `Zeros.NONE` it never does: in one step what is kept gives every state ``LEAST_TRANSITION`` times its
+    density or more, what was flushed K times ``FLUSH`` times its density or less, and so it stays.
 
-    so the log of the bound, which is the debt, grows by log g − log c. A step that is done again takes as unit
-    the largest density among the states that what is kept can reach. For the others then only log d ≤ old shift
-    − new shift, and the debt grows by that too. Flushing adds K times ``FLUSH`` at most. Debts do not shrink
-    (c ≤ g), so the oldest is the largest, and n of them are together at most n times that: the larger stands
-    for both. At the end of a sequence the debt bounds the weight of all paths that were lost, relative to those
-    that were kept, and so the relative error of the likelihood: while it is below ``LOG_NEGLIGIBLE``, 3e-20 for
-    each time that anything was flushed.
-
-    With `Zeros.NONE` there is no debt to keep: in one step what is kept gives every state ``LEAST_TRANSITION``
-    times its density or more, what was flushed K times ``FLUSH`` times its density or less, and so it stays.
+    Otherwise a step that would flush a state that is possible is done again in numbers of any size, and so are
+    those after it, up to one at whose end all is in range of ordinary numbers. A number is mantissa · 2^(512 ·
+    power), the mantissa from 2^-256 up to 2^256, each state with a power of its own. A sum of products takes
+    the largest power among its terms; terms of a power three or more below it are below the largest by a factor
+    of 2^-512 at least (mantissas of products are within 2^±512), and left out. So every filtered probability
+    has the relative error of the same sum in ordinary numbers, however small it is: nothing is lost, and there
+    is no bound to keep.
 
     Parameters
     ----------
     log_prob : ndarray of shape (K, m)
         Log-densities.
     density : ndarray of shape (K, m)
-        ``exp(log_prob - shift)``; changed where a step is done again.
+        ``exp(log_prob - shift)``; changed where a step is done again, as `Far` says.
     start, transition : ndarray of shape (K,), (K, K)
     n_active : ndarray of shape (T,)
         Sequences that have a step t.
     filtered : ndarray of shape (K, m)
-        Output: filtered probabilities; columns sum to 1, or are 0 after an impossible observation.
+        Output: filtered probabilities; columns sum to 1, or are 0 after an impossible observation. Where a
+        step was done again they are mantissas: see `as_numbers`.
     scale : ndarray of shape (m,)
         Output: what columns summed to. Predictive log-densities are ``log(scale) + shift``.
     shift : ndarray of shape (m,)
         Maximum of the log-densities; changed where a step is done again.
     zeros : Zeros
-        Of ``transition``. With `Zeros.EXACT` a state counts as flushed if what is kept leads there; with
-        `Zeros.TINY` products underflow, and any possible state that has probability 0 counts.
-    log_growth : float
-        Log of the largest sum of a row of ``transition``.
+        Of ``transition``.
 
     Returns
     -------
-    inexact : ndarray of uint8 of shape (n_lanes,)
-        Sequences in which what was flushed may matter, to be done again by `in_logs`.
+    far : Far or None
+        Steps that were done again, if any.
     """
-    K = len(start)
-    inexact = np.zeros(n_active[0], dtype=np.uint8)
-    debt = np.full(n_active[0], -np.inf)  # log of what was flushed, relative to what was kept, at most
-    mixed = np.repeat(start[:, None], n_active[0], axis=1)
-    here = 0
+    far, here = None, 0
+    beyond = np.zeros(n_active[0], dtype=bool)
+    keep = zeros != Zeros.NONE
     for t, n in enumerate(n_active):
-        if t > 0:
-            mixed = transition.T @ filtered[:, here - n_active[t - 1] :][:, :n]
+        before = np.arange(here - n_active[t - 1], here)[:n] if t > 0 else None
+        mixed = np.repeat(start[:, None], n, axis=1) if t == 0 else transition.T @ filtered[:, before]
         columns = slice(here, here + n)
-        filtered[:, columns] = mixed * density[:, columns]
-        scale[columns] = filtered[:, columns].sum(axis=0)
-        for lane in np.flatnonzero(~(scale[columns] >= LEAST)):
-            c = here + lane
-            reachable = mixed[:, lane] > 0
-            top = log_prob[reachable, c].max(initial=-np.inf)
-            density[:, c] = 0.0
-            if top > -np.inf:
-                density[reachable, c] = np.exp(log_prob[reachable, c] - top)
-            filtered[:, c] = mixed[:, lane] * density[:, c]
-            scale[c] = filtered[:, c].sum()
-            if zeros == Zeros.TINY or 0 < scale[c] < LEAST_EXACT:
-                inexact[lane] = True
-            if debt[lane] > -np.inf:
-                debt[lane] += shift[c] - top
-            shift[c] = top
-        filtered[:, columns] /= np.where(scale[columns] > 0, scale[columns], 1.0)
+        with np.errstate(over="ignore", invalid="ignore"):  # of lanes whose columns hold mantissas
+            filtered[:, columns] = mixed * density[:, columns]
+            scale[columns] = filtered[:, columns].sum(axis=0)
+            filtered[:, columns] /= np.where(scale[columns] > 0, scale[columns], 1.0)
         filtered[:, columns][filtered[:, columns] < FLUSH] = 0.0
-        if zeros != Zeros.NONE:
-            owing = debt[:n] > -np.inf
-            if owing.any():
-                with np.errstate(divide="ignore"):
-                    debt[:n] += np.where(owing, log_growth - np.log(scale[columns]), 0.0)
-                inexact[:n] |= owing & (debt[:n] > LOG_NEGLIGIBLE)
-            flushed = (filtered[:, columns] == 0) & (log_prob[:, columns] > -np.inf)
-            flushed = (flushed & ((mixed > 0) | (zeros == Zeros.TINY))).any(axis=0)
-            debt[:n][flushed] = np.maximum(debt[:n][flushed], np.log(FLUSH) + np.log(K))
+        again = beyond[:n] | ~(scale[columns] >= LEAST)
+        if keep:
+            if t > 0:  # products with tiny probabilities may have underflowed
+                mixed = (transition > 0).T.astype(float) @ (filtered[:, before] > 0)
+            lost = (filtered[:, columns] == 0) & (log_prob[:, columns] > -np.inf) & (mixed > 0)
+            again |= lost.any(axis=0)
+        if again.any():
+            far = Far.of(transition, len(scale)) if far is None else far
+            lanes = np.flatnonzero(again)
+            if before is None:
+                m, m_power = _tidy(mixed[:, lanes], 0.0)
+            else:
+                u, power = _column(filtered, far, before[lanes])
+                m, m_power = _far_combine(u, power, far)
+            beyond[lanes] = _far_observe(
+                m, m_power, log_prob, density, filtered, scale, shift, far, here + lanes, keep
+            )
         here += n
-    return inexact
+    return far
+
+
+def _far_combine(u: FloatArray, power: FloatArray, far: Far) -> tuple[FloatArray, FloatArray]:
+    """Sums over states j of u[j] · transition[j, k], numbers of any size, for each lane."""
+    mantissa, exponent = far.mantissa[: len(u), : len(u)], far.exponent[: len(u), : len(u)]
+    powers = power[:, None] + exponent[:, :, None]
+    top = powers.max(axis=0)
+    with np.errstate(invalid="ignore"):  # what is impossible from everywhere
+        units = _unit(powers - top)
+    return (u[:, None] * units * mantissa[:, :, None]).sum(axis=0), top
+
+
+def _far_observe(
+    m: FloatArray,
+    m_power: FloatArray,
+    log_prob: FloatArray,
+    density: FloatArray,
+    filtered: FloatArray,
+    scale: FloatArray,
+    shift: FloatArray,
+    far: Far,
+    columns: IntArray,
+    keep: bool,
+) -> NDArray[np.bool_]:
+    """Joint probabilities, normalised; whether a lane is then out of range of ordinary numbers."""
+    d = density[:, columns]
+    with np.errstate(invalid="ignore"):
+        x = log_prob[:, columns] - shift[columns]
+    small = (d < LEAST_MANTISSA) & (m > 0) & (x > -np.inf)
+    x = np.where(small, x, 0.0)
+    whole = np.rint(x / LOG_RADIX[0])
+    rest = np.clip(x - whole * LOG_RADIX[0] - whole * LOG_RADIX[1], -178.0, 178.0)  # where x has no digits left
+    d = np.where(small, np.exp(rest), np.where(d < LEAST_MANTISSA, 0.0, d))
+    density[:, columns], far.mixed_power[columns, : len(m)] = m, m_power.T
+    u = np.where(m * d > 0, m * d, 0.0)
+    u, power = _tidy(u, m_power + whole)
+    top = power.max(axis=0)
+    possible = top > -np.inf
+    top[~possible] = 0.0
+    total = (u * _unit(power - top)).sum(axis=0)
+    scale[columns] = total
+    shift[columns] = np.where(possible, shift[columns] + (top * LOG_RADIX[0] + top * LOG_RADIX[1]), -np.inf)
+    u, power = _tidy(u / np.where(possible, total, 1.0), power - top)
+    numbers = u * _unit(power)
+    beyond = keep & ((u > 0) & (numbers < FLUSH)).any(axis=0)
+    filtered[:, columns] = np.where(beyond, u, np.where(numbers < FLUSH, 0.0, numbers))
+    far.power[columns, : len(m)] = np.where(beyond, power, 0.0).T
+    far.columns[columns] = 1
+    return np.asarray(beyond)
 
 
 def backward(
@@ -148,8 +243,18 @@ def backward(
     filtered: FloatArray,
     scale: FloatArray,
     ahead: FloatArray,
-) -> None:
-    """Smooth: the probability of each state given all that was seen.
+    far: Far | None = None,
+    weight: FloatArray | None = None,
+) -> FloatArray | None:
+    r"""Smooth: the probability of each state given all that was seen.
+
+    A step that was done in numbers of any size is taken back without backward variables, whose range has no
+    bound either: the probability of state j before state k is
+
+    .. math:: \frac{\alpha_j A_{jk}}{\sum_i \alpha_i A_{ik}} \gamma_k,
+
+    with what was filtered before and what is smoothed after, and all of these are at most 1. In ordinary steps
+    the backward variable is :math:`\gamma / \alpha`.
 
     Parameters
     ----------
@@ -161,24 +266,76 @@ def backward(
         From `forward`.
     ahead : ndarray of shape (K, m)
         Output: ``transition * (filtered @ ahead.T)`` are the expected numbers of transitions. At the column of
-        a step it holds density × backward variable / scale of the next step; 0 at the end of a sequence.
+        a step it holds density × backward variable / scale of the next step; 0 at the end of a sequence, and
+        where the next step is one of ``far``.
+    far : Far, default=None
+        From `forward`.
+    weight : ndarray of shape (n_lanes,) or more, default=None
+        Weights of the sequences, for what is returned.
+
+    Returns
+    -------
+    pairs : ndarray of shape (K, K) or None
+        Weighted expected transitions at the steps of ``far``.
     """
-    beta = np.ones((len(transition), n_active[0]))
+    K = len(transition)
+    beta = np.ones((K, n_active[0]))
+    # Where the step to a column was far, beta is not known, but the posterior is.
+    posterior, known = np.empty((K, n_active[0])), np.zeros(n_active[0], dtype=bool)
+    pairs = None if far is None else np.zeros((K, K))
     here, after = filtered.shape[1], 0
-    with np.errstate(over="ignore", invalid="ignore"):  # in sequences that are done again in logarithms
-        for n in n_active[::-1]:
-            following, here = here, here - n
-            if after:
-                there = slice(following, following + after)
-                total = np.where(scale[there] > 0, scale[there], np.inf)
-                seen = filtered[:, there] > 0
-                odds = np.where(seen, density[:, there] / total * beta[:, :after], 0.0)
-                ahead[:, here : here + after] = odds
-                density[:, there] = np.where(seen, filtered[:, there] * beta[:, :after], 0.0)
-                beta[:, :after] = transition @ odds
-            ahead[:, here + after : here + n] = 0.0
-            after = n
-        density[:, :after] = np.where(filtered[:, :after] > 0, filtered[:, :after] * beta, 0.0)
+    for n in n_active[::-1]:
+        following, here = here, here - n
+        if after:
+            columns = np.arange(following, following + after)
+            seen = _posterior(filtered, beta, posterior, known, far, columns)
+            alpha = filtered[:, columns]
+            positive = alpha > 0
+            was_far = np.zeros(after, dtype=bool) if far is None else far.columns[columns] > 0
+            back = np.where(known[:after], seen / np.where(positive, alpha, 1.0), beta[:, :after])
+            total = np.where(scale[columns] > 0, scale[columns], np.inf)
+            with np.errstate(over="ignore", invalid="ignore"):  # of far lanes
+                odds = np.where(positive & ~was_far, density[:, columns] / total * back, 0.0)
+            ahead[:, here : here + after] = odds
+            beta[:, :after] = transition @ odds
+            if far is not None and pairs is not None and was_far.any():
+                lanes = np.flatnonzero(was_far)
+                u, power = _column(filtered, far, here + lanes)
+                m, m_power = density[:, columns[lanes]], far.mixed_power[columns[lanes], :K].T
+                share = np.where(m > 0, seen[:, lanes] / np.where(m > 0, m, 1.0), 0.0)
+                with np.errstate(invalid="ignore"):  # what is impossible from everywhere
+                    units = _unit(power[:, None] + far.exponent[:K, :K, None] - m_power)
+                chances = u[:, None] * units * far.mantissa[:K, :K, None] * share
+                before = chances.sum(axis=1)
+                posterior[:, lanes] = np.where(before < FLUSH, 0.0, before)
+                pairs += chances.sum(axis=2) if weight is None else chances @ weight[lanes]
+            known[:after] = was_far
+            density[:, columns] = seen
+        ahead[:, here + after : here + n] = 0.0
+        after = n
+    columns = np.arange(after)
+    density[:, columns] = _posterior(filtered, beta, posterior, known, far, columns)
+    return pairs
+
+
+def _posterior(
+    filtered: FloatArray,
+    beta: FloatArray,
+    posterior: FloatArray,
+    known: NDArray[np.bool_],
+    far: Far | None,
+    columns: IntArray,
+) -> FloatArray:
+    """Smoothed probabilities at the columns of a step."""
+    n = len(columns)
+    numbers = filtered[:, columns]
+    if far is not None:
+        numbers = np.where(
+            far.columns[columns] > 0, numbers * _unit(far.power[columns, : len(numbers)].T), numbers
+        )
+    with np.errstate(over="ignore", invalid="ignore"):  # where nothing was filtered
+        smoothed = np.where(numbers > 0, numbers * beta[:, :n], 0.0)
+    return np.where(known[:n], posterior[:, :n], smoothed)
 
 
 def viterbi(
@@ -232,6 +389,7 @@ def draw_paths(
     n_active: IntArray,
     uniform: FloatArray,
     path: IntArray,
+    far: Far | None = None,
 ) -> None:
     """Draw paths from the posterior, from the last step to the first.
 
@@ -245,66 +403,29 @@ def draw_paths(
         Draws from [0, 1).
     path : ndarray of int of shape (m,)
         Output: the state at each column.
+    far : Far, default=None
+        From `forward`.
     """
     here, after = filtered.shape[1], 0
     for n in n_active[::-1]:
         following, here = here, here - n
-        odds = filtered[:, here : here + n].copy()
-        odds[:, :after] *= transition[:, path[following : following + after]]
+        following = np.arange(following, following + after)
+        columns = np.arange(here, here + n)
+        odds = filtered[:, columns]
+        with np.errstate(over="ignore"):  # of far lanes
+            odds[:, :after] *= transition[:, path[following]]
+        if far is not None:
+            lanes = np.flatnonzero(far.columns[np.append(following, columns[after:])])
+            u, power = _column(filtered, far, columns[lanes])
+            inner = lanes < after
+            towards = path[following[lanes[inner]]]
+            u[:, inner] *= far.mantissa[: len(u), towards]
+            power[:, inner] += far.exponent[: len(u), towards]
+            u, power = _tidy(u, power)
+            top = power.max(axis=0)
+            with np.errstate(invalid="ignore"):  # where what was seen is impossible any path will do
+                odds[:, lanes] = np.where(top > -np.inf, u * _unit(power - top), 1.0)
         cumulative = np.cumsum(odds, axis=0)
-        level = uniform[here : here + n] * cumulative[-1]
-        path[here : here + n] = np.minimum((cumulative <= level).sum(axis=0), len(odds) - 1)
+        level = uniform[columns] * cumulative[-1]
+        path[columns] = np.minimum((cumulative <= level).sum(axis=0), len(odds) - 1)
         after = n
-
-
-def in_logs(
-    log_prob: FloatArray, log_start: FloatArray, log_transition: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Filter and smooth one sequence in logarithms: slower, and exact whatever the range of numbers.
-
-    Parameters
-    ----------
-    log_prob : ndarray of shape (T, K)
-        Log-densities.
-    log_start, log_transition : ndarray of shape (K,), (K, K)
-
-    Returns
-    -------
-    log_filtered : ndarray of shape (T, K)
-    increments : ndarray of shape (T,)
-        Predictive log-densities.
-    posterior : ndarray of shape (T, K)
-    pairs : ndarray of shape (K, K)
-        Expected numbers of transitions.
-    """
-    T, K = log_prob.shape
-    filtered = np.empty((T, K))
-    increments = np.empty(T)
-    posterior = np.zeros((T, K))
-    pairs = np.zeros((K, K))
-    for t in range(T):
-        prior = log_start if t == 0 else _log_sum(filtered[t - 1][:, None] + log_transition)
-        filtered[t] = prior + log_prob[t]
-        increments[t] = _log_sum(filtered[t])
-        if increments[t] > -np.inf:
-            filtered[t] -= increments[t]
-    beta = np.zeros(K)
-    for t in range(T - 1, -1, -1):
-        if t < T - 1:
-            if increments[t + 1] > -np.inf:
-                odds = log_transition + (log_prob[t + 1] + beta - increments[t + 1])
-                pairs += np.exp(filtered[t][:, None] + odds)
-                beta = _log_sum(odds.T)
-            else:
-                beta = np.full(K, -np.inf)
-        if increments[t] > -np.inf:
-            posterior[t] = np.exp(filtered[t] + beta)
-    return filtered, increments, posterior, pairs
-
-
-def _log_sum(terms: FloatArray) -> FloatArray:
-    """Log of the sum of exponentials along the first axis."""
-    top = terms.max(axis=0)
-    safe = np.where(top > -np.inf, top, 0.0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.exp(terms - safe).sum(axis=0)) + safe

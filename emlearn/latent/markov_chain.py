@@ -41,23 +41,15 @@ class ChainStats(NamedTuple):
     pairs: FloatArray  # (K, K) transitions
 
 
-class InLogs(NamedTuple):
-    """A sequence done in logarithms."""
-
-    log_filtered: FloatArray  # (T, K)
-    posterior: FloatArray  # (T, K)
-    pairs: FloatArray  # (K, K)
-
-
 class Filtered(NamedTuple):
     """What a pass forward leaves."""
 
-    filtered: FloatArray  # (K, m) p(state | what was seen so far)
+    filtered: FloatArray  # (K, m) p(state | what was seen so far); mantissas at steps of `far`
     predictive: FloatArray  # (m,) log p(x | what was seen before); with a temperature, divided by it
     density: FloatArray  # (K, m) densities, shifted
     scale: FloatArray  # (m,)
     transition: FloatArray  # (K, K)
-    exact: dict[int, InLogs]  # lanes that were done in logarithms
+    far: _chain_numpy.Far | None  # steps that were done in numbers of any size
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,10 +57,9 @@ class MarkovChain(LatentStructure):
     r"""The first state is drawn from :math:`\pi`, each next one from a row of the transition matrix A.
 
     The E-step is the forward–backward algorithm, scaled step by step instead of in logarithms: log-densities
-    are shifted by their maximum over states, and a step whose sum underflows is done again with the maximum
-    over the states that can be reached. Where zeros in A make it possible that a probability flushed to 0
-    comes to matter later, a bound on its weight is carried along, and a sequence that reaches it is done
-    again in logarithms. Expected transitions are one product,
+    are shifted by their maximum over states. A step that underflows, and with zeros in A one after which a
+    state that is possible is out of range of floating point, is done again in numbers with a power of their
+    own, and so are the next ones until all are in range. Expected transitions are one product,
     :math:`\xi = A \circ (\alpha \tilde\beta^\top)`; nothing of size T × K × K is made.
 
     Parameters
@@ -116,24 +107,26 @@ class MarkovChain(LatentStructure):
         passed = self._forward(params, log_prob, batch, beta)
         # Once there are densities nobody looks at their logarithms again: their memory serves.
         resp, ahead, transition = passed.density, log_prob, passed.transition
-        kernel.backward(resp, transition, lanes.n_active, passed.filtered, passed.scale, ahead)
-        for lane, done in passed.exact.items():
-            columns = lanes.columns(lane)
-            resp[:, columns], ahead[:, columns] = done.posterior.T, 0.0
+        far_pairs = kernel.backward(
+            resp, transition, lanes.n_active, passed.filtered, passed.scale, ahead, passed.far, batch.weight
+        )
         predictive = passed.predictive
         if batch.weight is not None:
             resp *= batch.weight
             ahead *= batch.weight
             predictive = np.where(batch.weight > 0, predictive, 0.0)  # without weight, -inf is nothing
         pairs = transition * (passed.filtered @ ahead.T)
-        for lane, done in passed.exact.items():
-            pairs += done.pairs if batch.weight is None else done.pairs * batch.weight[lane]
+        if far_pairs is not None:
+            pairs += far_pairs
         first = resp[:, : len(lanes.lengths)].sum(axis=1)
         return resp, ChainStats(first, pairs), batch.sum(predictive)
 
     def filter(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> Filtered:
         """Pass forward: filtered probabilities and one-step predictive log-densities."""
-        return self._forward(params, np.ascontiguousarray(log_prob, dtype=np.float64), batch, 1.0)
+        passed = self._forward(params, np.ascontiguousarray(log_prob, dtype=np.float64), batch, 1.0)
+        if passed.far is not None:
+            kernel.as_numbers(passed.filtered, passed.far)
+        return passed
 
     def viterbi(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> tuple[IntArray, FloatArray]:
         """Most probable path (m,), and its log joint probability with what was seen, (n_lanes,)."""
@@ -166,11 +159,7 @@ class MarkovChain(LatentStructure):
         predictive = passed.predictive
         if batch.weight is not None:
             predictive = np.where(batch.weight > 0, predictive, 0.0)  # without weight, -inf is nothing
-        transition = passed.transition
-        kernel.draw_paths(passed.filtered, transition, lanes.n_active, uniform, path)
-        for lane, done in passed.exact.items():
-            columns = lanes.columns(lane)
-            path[columns] = _draw_in_logs(done.log_filtered, transition, uniform[columns])
+        kernel.draw_paths(passed.filtered, passed.transition, lanes.n_active, uniform, path, passed.far)
         return path, batch.sum(predictive)
 
     def _forward(self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float) -> Filtered:
@@ -184,27 +173,17 @@ class MarkovChain(LatentStructure):
         density, filtered = _workspace.lend(K, m)
         shift, scale = np.empty(m), np.empty(m)
         zeros = _chain_numpy.Zeros.of(transition)
-        log_growth = 0.0 if beta == 1.0 else float(np.log(max(1.0, transition.sum(axis=1).max())))
         # An observation that is impossible in every state has NaN here, and the kernel makes it 0.
         with np.errstate(divide="ignore", invalid="ignore"):
             exponentials.densities(log_prob, shift, density)
-            inexact = kernel.forward(
-                log_prob, density, start, transition, lanes.n_active, filtered, scale, shift, zeros, log_growth
+            far = kernel.forward(
+                log_prob, density, start, transition, lanes.n_active, filtered, scale, shift, zeros
             )
             predictive = np.log(scale)
         predictive += shift
-        exact = {}
-        for lane in np.flatnonzero(inexact) if inexact.any() else ():
-            columns = lanes.columns(int(lane))
-            with np.errstate(divide="ignore"):
-                logs = np.log(start), np.log(transition)
-            part = np.ascontiguousarray(log_prob[:, columns].T)
-            log_filtered, predictive[columns], posterior, pairs = kernel.in_logs(part, *logs)
-            filtered[:, columns] = np.exp(log_filtered.T)
-            exact[int(lane)] = InLogs(log_filtered, posterior, pairs)
         if beta != 1.0:
             predictive /= beta
-        return Filtered(filtered, predictive, density, scale, transition, exact)
+        return Filtered(filtered, predictive, density, scale, transition, far)
 
     def _probabilities(self, params: ChainParams, n_states: int) -> tuple[FloatArray, FloatArray]:
         """Start (K,) and transition (K, K) as the kernel reads them, which does not look at their shapes."""
@@ -278,20 +257,6 @@ def counts_of(batch: Batch, resp: FloatArray) -> ChainStats:
     before = later - np.repeat(n_active[:-1], n_active[1:])
     weight = 1.0 if batch.weight is None else np.maximum(batch.weight[later], np.finfo(np.float64).tiny)
     return ChainStats(resp[:, : n_active[0]].sum(axis=1), resp[:, before] @ (resp[:, later] / weight).T)
-
-
-def _draw_in_logs(log_filtered: FloatArray, transition: FloatArray, uniform: FloatArray) -> IntArray:
-    """A path from the posterior of one sequence, where probabilities would underflow."""
-    path = np.empty(len(uniform), dtype=np.intp)
-    with np.errstate(divide="ignore"):  # log 0 forbids
-        log_transition = np.log(transition)
-    log_odds = log_filtered[-1]
-    for t in range(len(path) - 1, -1, -1):
-        top = log_odds.max()  # -inf where what was seen is impossible: then any path will do
-        cumulative = np.cumsum(np.exp(log_odds - top) if top > -np.inf else np.ones(len(log_odds)))
-        path[t] = np.searchsorted(cumulative, uniform[t] * cumulative[-1], side="right")
-        log_odds = log_filtered[t - 1] + log_transition[:, path[t]]
-    return path
 
 
 def _lanes(batch: Batch) -> Lanes:

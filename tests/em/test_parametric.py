@@ -141,7 +141,7 @@ def test_composites_of_composites():
     np.testing.assert_array_equal(outer.without_flat(params)(np.ones(7)), [1.0] * 5 + [0.0] * 2)
 
 
-HOOKS = {"rounding", "log_prior", "handicap", "shortened", "resting", "without_flat"}
+HOOKS = {"rounding", "log_prior", "handicap", "shortened", "resting", "recentred", "without_flat"}
 
 
 @pytest.mark.parametrize(

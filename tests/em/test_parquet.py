@@ -439,6 +439,7 @@ def test_errors_of_the_reader_reach_the_caller(path, X):
     assert not reading_threads()
 
 
+@pytest.mark.slow
 def test_a_pass_under_way_does_not_hold_up_the_end_of_the_program(path):
     program = (
         "import sys; from emlearn.em import from_parquet\n"
@@ -607,6 +608,7 @@ def test_without_pyarrow(monkeypatch, tmp_path):
         to_parquet(tmp_path / "rows.parquet", [np.zeros(3)])
 
 
+@pytest.mark.slow
 def test_import_without_pyarrow():
     program = "import sys; sys.modules['pyarrow'] = None; import emlearn, emlearn.em"
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}

@@ -346,8 +346,8 @@ FORCED = [
 ]
 
 
-def blobs(n=200):
-    rng = np.random.RandomState(0)
+def blobs(n=200, seed=0):
+    rng = np.random.RandomState(seed)
     centres = 1.1 * np.array([[-1.0, 0.5], [1.0, -0.5]])
     sizes = np.where(np.arange(n) % 3 == 0, 1.0, 0.6)[:, None]
     return centres[(np.arange(n) % 3 == 0).astype(int)] + rng.normal(size=(n, 2)) * sizes * [1.0, 0.7]
@@ -379,7 +379,6 @@ def test_what_data_force_costs_no_iterations(extra, name):
     assert without.family.forced_columns() == ()
     assert bound.family.n_forced == 1
     assert bound.family.forced_columns() == ((2,) if extra == "constant" else (0, 1, 2))
-    one_by_one = fit_em(without, start_of(without, X), X, tol=1e-6, acceleration="none")
     for acceleration in ACCELERATIONS:
         plain = fit_em(without, start_of(without, X), X, tol=1e-6, acceleration=acceleration)
         fit = fit_em(bound, start_of(bound, wide), wide, tol=1e-6, acceleration=acceleration)
@@ -399,9 +398,24 @@ def test_what_data_force_costs_no_iterations(extra, name):
             continue  # what is forced takes part in volumes that differ: that is another model
         if extra == "constant" or acceleration == "none":
             assert fit.n_iter == pytest.approx(plain.n_iter, rel=0.2)
-        else:  # coordinates are of other directions, so that extrapolations are others
-            assert fit.n_iter < 0.8 * one_by_one.n_iter or fit.n_iter <= 1.2 * plain.n_iter
         np.testing.assert_allclose(fit.params.family.means[:, :2], plain.params.family.means, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["full", "tied"])
+def test_extrapolation_along_other_directions_is_as_good(name):
+    """Coordinates beside a collinear column are of other directions. One data set would be a matter of luck."""
+    totals = dict.fromkeys([*ACCELERATIONS, *(f"{a} without" for a in ACCELERATIONS)], 0)
+    for seed in range(5):
+        X = blobs(seed=seed)
+        wide = EXTRA["collinear"](X)
+        without, bound = bound_model(name, X), bound_model(name, wide)
+        for acceleration in ACCELERATIONS:
+            settings = {"tol": 1e-6, "acceleration": acceleration}
+            totals[acceleration] += fit_em(bound, start_of(bound, wide), wide, **settings).n_iter
+            totals[f"{acceleration} without"] += fit_em(without, start_of(without, X), X, **settings).n_iter
+    for acceleration in ACCELERATIONS:
+        n, plain = totals[acceleration], totals[f"{acceleration} without"]
+        assert n < 0.8 * totals["none without"] or n <= 1.2 * plain, (acceleration, totals)
 
 
 @pytest.mark.parametrize("name", ["EVI", "spherical", "tied_spherical"])

@@ -4,6 +4,7 @@ import tracemalloc
 from dataclasses import dataclass, field, replace
 from functools import cache, reduce
 from itertools import product
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -581,6 +582,80 @@ def test_thousands_of_hard_sequences(kernel):
             assert_inferred(infer(problem), expected, 1e-9)
         except AssertionError as broken:
             raise AssertionError(f"hard_problem({seed}): {broken}") from None
+
+
+def with_zeros(name, lengths):
+    """Chains with zeros, or tiny transitions in their place, and log-densities of states some sd apart."""
+    rng = np.random.RandomState(0)
+    K = {"cycle": 20, "banded": 10}.get(name, 5)
+    places = np.arange(K)
+    transition = {
+        "left-right": 0.5 * np.eye(K) + 0.5 * np.eye(K, k=1),
+        "cycle": np.roll(np.eye(K), 1, axis=1),
+    }.get(name, 1.0 * (np.abs(places[:, None] - places) <= 1))
+    if name.startswith("1e-"):
+        transition = np.where(transition > 0, transition, float(name))
+    transition /= transition.sum(axis=1, keepdims=True)
+    steps = [np.arange(T) if name == "cycle" else np.arange(T) * 4 // T for T in lengths]
+    states = np.concatenate([rng.randint(K) + moved for moved in steps])
+    states = states % K if name == "cycle" else np.minimum(states, K - 1)
+    sd = 2.0 if name == "cycle" else 0.2
+    x = states[:, None] + sd * rng.normal(size=(len(states), 1))
+    return Problem(np.full(K, 1 / K), transition, stats.norm(places, sd).logpdf(x), lengths)
+
+
+@on_both_kernels
+@pytest.mark.parametrize("name", some_slow(["left-right", "cycle", "banded", "1e-120", "1e-300"], ["1e-120"]))
+def test_long_chains_with_zeros(name):
+    problem = with_zeros(name, [1_200, 900, 180])  # side by side, and then one alone
+    batch = next(iter(problem.batches(rows=10**6)))
+    assert MarkovChain().filter(problem.params, batch.x.copy(), batch).far is not None
+    found, expected = infer(problem, rows=10**6), in_logs(problem)
+    assert_inferred(found, expected, 1e-9)
+    np.testing.assert_allclose(found.pairs, expected.pairs, rtol=1e-9, atol=1e-190)
+
+
+def test_what_cannot_have_mattered_is_forgotten(kernel):
+    """The screening of the compiled kernel spares short sequences; the twin has none."""
+    problem = with_zeros("left-right", [60] * 30)
+    batch = next(iter(problem.batches(rows=10**6)))
+    passed = MarkovChain().filter(problem.params, batch.x.copy(), batch)
+    assert passed.filtered.min() < 1e-200
+    assert (passed.far is None) == (kernel is not _chain_numpy)
+    assert_exact(problem)
+
+
+@pytest.mark.slow
+def test_two_chains_that_never_meet_are_told_apart_a_million_steps_later(kernel):
+    """The odds fall by one nat a step for half the time, and come back."""
+    half = 500_000 if kernel is not _chain_numpy else 1_500
+    log_prob = np.zeros((2 * half, 2))
+    log_prob[:half, 0] = log_prob[half:, 1] = -1.0
+    log_prob[-1, 0] = -0.5
+    odds = np.exp(-0.5 + 1.0) * np.exp(-1.0)
+    posterior = np.array([odds, 1.0]) / (odds + 1.0)
+    found = infer(Problem([0.5, 0.5], np.eye(2), log_prob, [2 * half]))
+    assert found.evidence[0] == pytest.approx(-half + np.log(0.5 * (1 + odds)), rel=1e-12)
+    np.testing.assert_allclose(found.posterior, np.broadcast_to(posterior, (2 * half, 2)), rtol=1e-9)
+    np.testing.assert_allclose(found.pairs, (2 * half - 1) * np.diag(posterior), rtol=1e-9)
+
+
+@on_both_kernels
+def test_powers_are_exact_whatever_their_size():
+    """Odds of exp(-1e15) that come back: far beyond what a bound on rounding in logarithms would leave."""
+    log_prob = np.array([[-(2.0**50), 0.0], [0.0, -(2.0**50)], [0.0, -1.0]])
+    found = infer(Problem([0.5, 0.5], np.eye(2), log_prob, [3]))
+    np.testing.assert_allclose(found.posterior[:, 1], 1 / (1 + np.e), rtol=1e-9)
+
+
+def test_filtering_does_not_smooth(kernel, monkeypatch):
+    only_forward = SimpleNamespace(forward=kernel.forward, as_numbers=kernel.as_numbers)
+    monkeypatch.setattr(markov_chain, "kernel", only_forward)
+    problem = with_zeros("cycle", [1_000])
+    batch = next(iter(problem.batches()))
+    passed = MarkovChain().filter(problem.params, batch.x.copy(), batch)
+    assert passed.far is not None
+    np.testing.assert_allclose(passed.filtered.sum(axis=0), 1.0, rtol=1e-12)
 
 
 # -- long ones ---------------------------------------------------------------------------------------------

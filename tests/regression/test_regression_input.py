@@ -448,6 +448,7 @@ BAD_PARAMETERS = {
     "shared_coef": [1.5],
     "shared_variance": ["yes"],
     "min_variance_ratio": [1.0, -0.1],
+    "forgetting": [1.0, -0.1, None],
     "gate_features": [1.5],
     "gate_alpha": [-1.0, None],
     "tol": [0.0, -1e-3],
