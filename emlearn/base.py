@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 from emlearn._by_hand import ByHand
 from emlearn._input.arrays import check_weight, read_array
 from emlearn._input.columns import column_name, find_columns
+from emlearn._input.pieces import gathered
 from emlearn._input.tables import read_rows
 from emlearn._pace import Pace
 from emlearn._sklearn_compat import CallbackSupportMixin
@@ -272,6 +273,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
 
     def _check_counts(self, weight):
         """Warn where weights do not count rows, for what takes their sum for the sample size."""
+        weight = gathered(weight)
         if weight is not None and 0 < np.max(weight) < 1:
             self._warn(
                 f"The sample size of BIC is the sum of sample_weight, {np.sum(weight):.6g}, for {len(weight)} "
