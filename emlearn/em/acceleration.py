@@ -15,204 +15,157 @@ Stat. Comput. 21, eq. 5 (multi-secant).
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+import math
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
-BoolArray = NDArray[np.bool_]
-Rows = NDArray[np.intp]
+
+N_SECANTS = 3  # that a guess is made from
+FIRST_SQUAREM = 4  # cycles far from the optimum, where a linear model of the map says little
 
 
-class EachFit:
-    """Something kept of each of several fits: attributes are arrays with an entry for each, or such things."""
+class Accelerator:
+    """How one fit is extrapolated, and what became of the guesses so far.
 
-    def take(self, rows: Rows) -> Self:
-        """Of some of the fits."""
-        return self._with(
-            {
-                name: value.take(rows) if isinstance(value, EachFit) else value[rows]
-                for name, value in vars(self).items()
-            }
-        )
+    SQUAREM takes one step length along both differences, bounded; the bound grows with success. Quasi-Newton
+    steps from the latest secant pairs back off for 1, 2, 4, 8 cycles when refused; meanwhile SQUAREM stands in.
 
-    def join(self, *others: Self) -> Self:
-        """Of these fits, then of others."""
-        joined = {}
-        for name, value in vars(self).items():
-            there = [vars(other)[name] for other in others]
-            joined[name] = value.join(*there) if isinstance(value, EachFit) else np.concatenate([value, *there])
-        return self._with(joined)
-
-    def _with(self, values: dict[str, Any]) -> Self:
-        new = object.__new__(type(self))
-        vars(new).update(values)
-        return new
-
-
-class Accelerator(Protocol):
-    """Proposes points for several fits from pairs of EM steps, and is told what became of them.
-
-    One of S fits is made by its class of S; ``rows`` say which of them are meant.
+    Parameters
+    ----------
+    squarem : bool
+        Whether there are steps by SQUAREM.
+    secants_after : float
+        Number of cycles, pairs of plain steps, from which on steps are made from secants; inf for never.
     """
 
-    def propose(
-        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
-    ) -> tuple[BoolArray, FloatArray]:
-        """Which rows take plain steps, (r,), and points beyond ``start + u + v`` for the others, (r, D)."""
-        ...
+    def __init__(self, squarem: bool, secants_after: float):
+        self._has_squarem = squarem
+        self._secants_after = secants_after
+        self._cycles = 0
+        self._longest, self.length = 4.0, 1.0
+        self.pairs: list[tuple[FloatArray, FloatArray]] = []
+        self._pause, self._wait = 1, 0
+        self._used_secants = False
 
-    def learn(self, rows: Rows, accepted: BoolArray) -> None:
-        """Hear whether the last proposals were accepted."""
-        ...
+    def takes_secants(self, u: FloatArray, v: FloatArray) -> bool:
+        """Whether the guess from this pair of steps, and from those before it, is made of secants."""
+        self._cycles += 1
+        self._used_secants = False
+        if self._cycles > self._secants_after:
+            self.pairs = [*self.pairs[1 - N_SECANTS :], (u, v)]
+            if self._wait:
+                self._wait -= 1
+            else:
+                self._used_secants = True
+        return self._used_secants
 
-    def take(self, rows: Rows) -> Self:
-        """Of some of the fits."""
-        ...
+    def lengthen(self, step: float, bend: float) -> float:
+        """The length of a step by SQUAREM, from \\|u\\|² and \\|v − u\\|²; 1 is the plain step."""
+        if not self._has_squarem:
+            return 1.0
+        ratio = math.sqrt(step) / math.sqrt(bend) if bend > 0 else math.inf
+        self.length = min(max(ratio, 1.0), self._longest)
+        return self.length
 
-    def join(self, *others: Self) -> Self:
-        """Of these fits, then of others."""
-        ...
-
-
-class Squarem(EachFit):
-    """One step length along both differences, bounded; the bound grows with success."""
-
-    def __init__(self, n_fits: int) -> None:
-        self._longest = np.full(n_fits, 4.0)
-        self._length = np.ones(n_fits)
-
-    def propose(
-        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
-    ) -> tuple[BoolArray, FloatArray]:
-        turn = v - u
-        bend = np.sqrt(squared_length(turn))
-        ratio = np.divide(np.sqrt(squared_length(u)), bend, out=np.full(len(rows), np.inf), where=bend > 0)
-        self._length[rows] = length = np.clip(ratio, 1.0, self._longest[rows])
-        along = length[:, None]
-        return length == 1.0, start + 2 * along * u + along**2 * turn
-
-    def learn(self, rows: Rows, accepted: BoolArray) -> None:
-        length, longest = self._length[rows], self._longest[rows]
-        bolder = np.where(length == longest, 4 * longest, longest)
-        self._longest[rows] = np.where(accepted, bolder, np.maximum(length / 4, 2.0))
-
-
-class Secant(EachFit):
-    """Quasi-Newton from the latest secant pairs; backs off for 1, 2, 4, 8 cycles when refused."""
-
-    n_secants = 3
-
-    def __init__(self, n_fits: int) -> None:
-        # Those that were not seen yet are 0, which does not change what the others tell.
-        self._u = np.zeros((n_fits, self.n_secants, 0))
-        self._v = np.zeros((n_fits, self.n_secants, 0))
-        self._pause = np.ones(n_fits, dtype=np.intp)
-        self._wait = np.zeros(n_fits, dtype=np.intp)
-
-    def _widen(self, n_coordinates: int) -> None:
-        if not self._u.shape[2]:
-            self._u, self._v = (np.zeros((*self._u.shape[:2], n_coordinates)) for _ in range(2))
-
-    def join(self, *others: Self) -> Self:
-        every = [self, *others]
-        for some in every:
-            some._widen(max(each._u.shape[2] for each in every))
-        return super().join(*others)
-
-    def propose(
-        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
-    ) -> tuple[BoolArray, FloatArray]:
-        self._widen(u.shape[1])
-        U = np.concatenate([self._u[rows, 1:], u[:, None]], axis=1)
-        V = np.concatenate([self._v[rows, 1:], v[:, None]], axis=1)
-        self._u[rows], self._v[rows] = U, V
-        waits = self._wait[rows] > 0
-        self._wait[rows] -= waits
-        if waits.all():
-            return waits, start
-        gram = U @ (U - V).swapaxes(1, 2)
-        known = np.isfinite(gram).all(axis=(1, 2))
-        if not known.all():
-            gram = np.where(known[:, None, None], gram, 0.0)
-        # Least squares of least norm: an inverse first would lose digits where secants are nearly the same.
-        left, size, right = np.linalg.svd(gram)
-        told = size > self.n_secants * np.finfo(np.float64).eps * size[:, :1]
-        along = np.einsum("rij,ri->rj", left, (U @ u[:, :, None])[:, :, 0])
-        along = np.divide(along, size, out=np.zeros_like(along), where=told)
-        coefficients = np.einsum("rji,rj->ri", right, along)
-        guess = start + u + (coefficients[:, None] @ V)[:, 0]
-        return waits | ~known, guess
-
-    def learn(self, rows: Rows, accepted: BoolArray) -> None:
-        pause = self._pause[rows]
-        self._wait[rows] = np.where(accepted, self._wait[rows], pause)
-        self._pause[rows] = np.where(accepted, 1, np.minimum(2 * pause, 8))
+    def learn(self, accepted: bool) -> None:
+        """Hear whether the last guess was accepted."""
+        if self._used_secants:
+            if accepted:
+                self._pause = 1
+            else:
+                self._wait, self._pause = self._pause, min(2 * self._pause, 8)
+        elif not accepted:
+            self._longest = max(self.length / 4, 2.0)
+        elif self.length == self._longest:
+            self._longest *= 4
 
 
-class SquaremThenSecant(EachFit):
-    """SQUAREM far from the optimum, where a linear model of the map says little; secants after that.
+def propose(
+    accelerators: Sequence[Accelerator], start: FloatArray, u: FloatArray, v: FloatArray, step: Sequence[float]
+) -> tuple[list[int], FloatArray]:
+    """Where several fits may be heading, from a pair of EM steps of each.
 
-    While the secants back off, SQUAREM stands in for them.
+    Parameters
+    ----------
+    accelerators : sequence of Accelerator
+        Those of the fits.
+    start, u, v : ndarray of shape (S, D)
+        Where the pairs of steps begin, and the steps.
+    step : sequence of float
+        Squared lengths of ``u``.
+
+    Returns
+    -------
+    rows : list of int
+        Which of the fits have a guess; the others take plain steps.
+    guesses : ndarray of shape (len(rows), D)
+        Points beyond ``start + u + v``.
     """
-
-    n_squarem = 4
-
-    def __init__(self, n_fits: int) -> None:
-        self._squarem, self._secant = Squarem(n_fits), Secant(n_fits)
-        self._uses_secant = np.zeros(n_fits, dtype=bool)
-        self._cycles = np.zeros(n_fits, dtype=np.intp)
-
-    def propose(
-        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
-    ) -> tuple[BoolArray, FloatArray]:
-        self._cycles[rows] += 1
-        late = np.flatnonzero(self._cycles[rows] > self.n_squarem)
-        none, guess = np.ones(len(rows), dtype=bool), start
-        if len(late):
-            none[late], of_late = self._secant.propose(rows[late], start[late], u[late], v[late])
-            guess = start.copy()
-            guess[late] = of_late
-        self._uses_secant[rows] = ~none
-        early = np.flatnonzero(none)
-        if len(early) == len(rows):
-            return self._squarem.propose(rows, start, u, v)
-        if len(early):
-            none[early], guess[early] = self._squarem.propose(rows[early], start[early], u[early], v[early])
-        return none, guess
-
-    def learn(self, rows: Rows, accepted: BoolArray) -> None:
-        secant = self._uses_secant[rows]
-        if secant.any():
-            self._secant.learn(rows[secant], accepted[secant])
-        if not secant.all():
-            self._squarem.learn(rows[~secant], accepted[~secant])
+    by_secants, by_squarem, lengths = [], [], []
+    bend: list[float] | None = None
+    for row, accelerator in enumerate(accelerators):
+        if accelerator.takes_secants(u[row], v[row]):
+            by_secants.append(row)
+            continue
+        if bend is None:
+            bend = squared_length(v - u)
+        if (length := accelerator.lengthen(step[row], bend[row])) != 1.0:
+            by_squarem.append(row)
+            lengths.append(length)
+    guesses = []
+    if by_squarem:
+        own_start, own_u, own_v = (some(part, by_squarem) for part in (start, u, v))
+        along = np.array(lengths)[:, None]
+        guesses.append(own_start + 2 * along * own_u + along**2 * (own_v - own_u))
+    if by_secants:
+        pairs = [accelerators[row].pairs for row in by_secants]
+        guesses.append(_by_secants(pairs, *(some(part, by_secants) for part in (start, u))))
+    if len(guesses) < 2:
+        return by_squarem + by_secants, guesses[0] if guesses else start[:0]
+    order = np.argsort(by_squarem + by_secants)
+    return sorted(by_squarem + by_secants), np.concatenate(guesses)[order]
 
 
-class Unaccelerated(EachFit):
-    """Plain EM."""
+def _by_secants(
+    pairs: list[list[tuple[FloatArray, FloatArray]]], start: FloatArray, u: FloatArray
+) -> FloatArray:
+    """Quasi-Newton points (S, D) from the secant pairs of each fit, at most ``N_SECANTS``."""
+    # Those that were not seen yet are 0, which does not change what the others tell.
+    U, V = np.zeros((2, len(pairs), N_SECANTS, u.shape[1]))
+    for row, of_fit in enumerate(pairs):
+        for i, (first, second) in enumerate(of_fit):
+            U[row, i], V[row, i] = first, second
+    gram = U @ (U - V).swapaxes(1, 2)
+    # Least squares of least norm: an inverse first would lose digits where secants are nearly the same.
+    left, size, right = np.linalg.svd(gram)
+    told = size > N_SECANTS * np.finfo(np.float64).eps * size[:, :1]
+    along = left.swapaxes(1, 2) @ (U @ u[:, :, None])
+    along = np.divide(along[:, :, 0], size, out=np.zeros_like(size), where=told)
+    coefficients = along[:, None] @ right
+    guess: FloatArray = start + u + (coefficients @ V)[:, 0]
+    return guess
 
-    def __init__(self, n_fits: int) -> None:
-        pass
 
-    def propose(
-        self, rows: Rows, start: FloatArray, u: FloatArray, v: FloatArray
-    ) -> tuple[BoolArray, FloatArray]:
-        return np.ones(len(rows), dtype=bool), start
-
-    def learn(self, rows: Rows, accepted: BoolArray) -> None:
-        pass
+def squared_length(vectors: FloatArray) -> list[float]:
+    """Squared lengths of vectors (S, D), to the same bits however many there are."""
+    if len(vectors) == 1:
+        return [float(np.dot(vectors[0], vectors[0]))]
+    lengths: list[float] = np.vecdot(vectors, vectors).tolist()
+    return lengths
 
 
-def squared_length(vectors: FloatArray) -> FloatArray:
-    """Squared lengths (r,) of vectors (r, D), to the same bits however many there are."""
-    return np.array([np.dot(vector, vector) for vector in vectors])
+def some(rows: FloatArray, which: list[int]) -> FloatArray:
+    """Some rows of an array, in their order."""
+    return rows if len(which) == len(rows) else rows[which]
 
 
-ACCELERATIONS: dict[str, type[Squarem | Secant | SquaremThenSecant | Unaccelerated]] = {
-    "auto": SquaremThenSecant,
-    "squarem": Squarem,
-    "secant": Secant,
-    "none": Unaccelerated,
+ACCELERATIONS = {
+    "auto": partial(Accelerator, True, FIRST_SQUAREM),
+    "squarem": partial(Accelerator, True, math.inf),
+    "secant": partial(Accelerator, False, 0),
+    "none": partial(Accelerator, False, math.inf),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from copy import copy
@@ -11,9 +12,8 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from emlearn.em.acceleration import ACCELERATIONS, EachFit
+from emlearn.em.acceleration import ACCELERATIONS, Accelerator, propose, some, squared_length
 from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
-from emlearn.em.data import Data
 from emlearn.em.model import EMModel
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
@@ -157,7 +157,7 @@ def fit_each(
     results: list[EMResult | Exception] = []
     with one_blas_thread(), intended_underflow():
         for first in range(0, len(starts), size):
-            fits = Fits.begin(stack, starts[first : first + size], batches, tol, max_iter, acceleration)
+            fits = Fits(stack, starts[first : first + size], batches, tol, max_iter, acceleration)
             results += _to_the_end(fits, tol)
     return results
 
@@ -170,25 +170,24 @@ def _to_the_end(fits: Fits, tol: float) -> list[EMResult | Exception]:
     stops = [AitkenStop(tol) for _ in range(n_fits)]
     moving = list(range(n_fits))
     while moving:
-        news, spent = fits.advance(), fits.are_spent()
-        rows = []
+        news, going = fits.advance(), []
         for row, number in enumerate(moving):
-            what, history, end = news[row], histories[number], "callback"
+            what, history, stop = news[row], histories[number], stops[number]
             if isinstance(what, Exception):
                 results[number] = what
                 continue
+            end = what if isinstance(what, str) else "max_iter" if fits.is_spent(row) else ""
             if isinstance(what, Iterate):
                 history.append(what)
-            if isinstance(what, str) or not (isinstance(what, Iterate) and stops[number](what)):
-                if not (isinstance(what, str) or spent[row]):
-                    rows.append(row)
-                    continue
-                end = what if isinstance(what, str) else "max_iter"
+                end = "callback" if stop(what) else end
+            if not end:
+                going.append(row)
+                continue
             history[-1] = fits.in_full(row, history[-1])
-            results[number] = EMResult.of(history, stops[number].reason(history[-1], end))
-        if len(rows) < len(moving):
-            moving = [moving[row] for row in rows]
-            fits = fits.take(np.array(rows, dtype=np.intp)) if rows else fits
+            results[number] = EMResult.of(history, stop.reason(history[-1], end))
+        if going and len(going) < len(moving):
+            fits = fits.take(going)
+        moving = [moving[row] for row in going]
     return cast("list[EMResult | Exception]", results)
 
 
@@ -214,8 +213,8 @@ def em_iterates(
     Arguments are those of `fit_em`; ``tol`` says when to leave off extrapolating. Iterates of a model that
     draws (`EMModel.is_random`) are a Markov chain, and do not rise.
     """
-    fits = Fits.begin(stack_of(model, many=False), [params], data, tol, max_iter, acceleration)
-    while not fits.are_spent()[0]:
+    fits = Fits(stack_of(model, many=False), [params], data, tol, max_iter, acceleration)
+    while not fits.is_spent(0):
         (news,) = fits.advance()
         if isinstance(news, Exception):
             raise news
@@ -260,20 +259,15 @@ class _Chain:
 class _Points(NamedTuple):
     """Where some fits stand: parameters with their E-steps, the EM images that come with them, coordinates.
 
-    Those of a model that draws have no image yet, and no coordinates.
+    Those of a model that draws have no coordinates.
     """
 
     params: Tree  # stacked, as are the two that follow
     stats: Tree
     image: Tree  # G(θ): the parameters that an M-step makes of this E-step
-    objective: FloatArray  # (S,)
-    log_likelihood: FloatArray  # (S,)
-    size: FloatArray  # (S,) nats, for what floating point can tell
-    weight: FloatArray  # (S,) Σ weight
     vector: FloatArray  # (S, D)
     image_vector: FloatArray  # (S, D)
     movable: BoolArray  # (S, D) what may be extrapolated: not on a boundary, where the map is not smooth
-    extrapolated: BoolArray  # (S,)
 
     def take(self, rows: Rows, stack: Stack) -> _Points:
         """Of some of the fits."""
@@ -281,8 +275,6 @@ class _Points(NamedTuple):
 
     def put(self, rows: Rows, others: _Points, stack: Stack) -> _Points:
         """With others in the place of some rows."""
-        if len(rows) == len(self.objective):
-            return others
         trees = (stack.put(tree, rows, other) for tree, other in zip(self[:3], others[:3], strict=True))
         parts = [part.copy() for part in self[3:]]
         for part, other in zip(parts, others[3:], strict=True):
@@ -303,72 +295,88 @@ START, PLAIN, LEAP = 0, 1, 2
 News = Iterate | str | Exception | None
 
 
+@dataclass(slots=True)
+class _Fit:
+    """One of the fits: where it stands, and how it goes on."""
+
+    accelerator: Accelerator
+    chain: _Chain | None
+    projection: Projection = field(default_factory=Projection)
+    secants: Secants = field(default_factory=Secants)
+    asks: int = START
+    n_iter: int = 0  # E-steps after the first
+    n_shortened: int = 0  # how often the M-step was, since the last iterate
+    objective: float = math.nan
+    size: float = math.nan  # nats, for what floating point can tell
+    failed: Exception | None = None  # to step on from where it starts
+
+    def is_risen(self, objective: float, size: float) -> bool:
+        """Whether an E-step of this objective is as high as it should be; of a plain one, but for rounding."""
+        if self.asks == START or self.chain is not None:
+            return math.isfinite(objective)
+        gain = objective - self.objective
+        if self.asks == PLAIN:
+            return gain >= -100 * NOISE * size
+        return 0.0 <= gain <= min(ABSURD * self.projection.gap, ABSURDLY_LARGE * self.size)
+
+
 @dataclass
 class _Seen:
     """What an E-step of several fits brings."""
 
-    objective: FloatArray = field(default_factory=lambda: np.full(1, np.nan))  # (S,) NaN where it failed
+    objective: list[float]  # of each fit; NaN where it failed
+    log_likelihood: list[float]
+    weight: float = math.nan
     errors: dict[int, Exception] = field(default_factory=dict)  # of fits that failed
     late: dict[int, Exception] = field(default_factory=dict)  # of those that cannot step on from their start
     lower: dict[int, Any] = field(default_factory=dict)  # where plain steps fell: a shorter one, or None
-    rows: Rows = field(default_factory=lambda: np.zeros(0, dtype=np.intp))  # fits that rose, ...
+    rows: list[int] = field(default_factory=list)  # fits that rose, ...
     points: _Points | None = None  # ... and where they are
 
 
 class Fits:
     """Fits of one model to the same data, side by side, an E-step of all at a time: the loop of EM.
 
-    Each goes its way as if it were alone, with its own step lengths, guards and projections.
+    What is computed of parameters is of all fits at once. What each decides it decides as if it were alone:
+    they have their own step lengths, guards and projections.
 
     Parameters
     ----------
     stack : Stack
         The model, as far as its parameters can stand side by side.
-    data : Data
+    params : sequence of parameters
+        Where each begins.
+    data : array-like, pair (rows, weights), iterable of arrays, or Data
     tol, max_iter, acceleration
         As in `em_iterates`.
-    n_fits : int
     """
 
-    def __init__(self, stack: Stack, data: Data, tol: float, max_iter: int, acceleration: str, n_fits: int):
-        self._stack, self._data = stack, data
-        self._tol, self._max_iter = tol, max_iter
-        self._model = stack.model
-        self._accelerator = ACCELERATIONS[acceleration](n_fits)
-        self._projection = Projection(n_fits)
-        self._secants = [Secants() for _ in range(n_fits)]
-        self._chains = [_Chain(burn_in=max_iter // 2) if self._model.is_random else None for _ in range(n_fits)]
-        self._asks = np.full(n_fits, START)
-        self._n_iter = np.zeros(n_fits, dtype=np.intp)
-        self._n_shortened = np.zeros(n_fits, dtype=np.intp)
-        self._failed: list[Exception | None] = [None] * n_fits  # to step on from where they start
-        self._wanted: Tree = None  # parameters of the next E-step
-        self._here: _Points | None = None  # None before the first
-
-    @classmethod
-    def begin(
-        cls, stack: Stack, params: Sequence[Any], data: Any, tol: float, max_iter: int, acceleration: str
-    ) -> Fits:
-        """Fits from given parameters, before their first E-steps."""
+    def __init__(
+        self, stack: Stack, params: Sequence[Any], data: Any, tol: float, max_iter: int, acceleration: str
+    ):
         if acceleration not in ACCELERATIONS:
             raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
-        fits = cls(stack, as_data(data), tol, max_iter, acceleration, len(params))
-        fits._wanted = stack.of_sets(params)
-        return fits
+        self._stack, self._data = stack, as_data(data)
+        self._tol, self._max_iter = tol, max_iter
+        self._model = stack.model
+        self._is_random = self._model.is_random
+        self._fits = [
+            _Fit(ACCELERATIONS[acceleration](), _Chain(burn_in=max_iter // 2) if self._is_random else None)
+            for _ in params
+        ]
+        self._wanted: Tree = stack.of_sets(params)  # parameters of the next E-step
+        self._here: _Points | None = None  # None before the first
+        self._weight = math.nan  # Σ weight
 
     def __len__(self) -> int:
-        return len(self._asks)
+        return len(self._fits)
 
-    def take(self, rows: Rows) -> Fits:
-        """Some of the fits."""
-        some = copy(self)
-        for name, value in vars(self).items():
-            if isinstance(value, EachFit | np.ndarray):
-                vars(some)[name] = value.take(rows) if isinstance(value, EachFit) else value[rows]
-            elif isinstance(value, list):
-                vars(some)[name] = [value[row] for row in rows]
-        some._wanted = self._stack.take(self._wanted, rows)
-        some._here = None if self._here is None else self._here.take(rows, self._stack)
+    def take(self, rows: Sequence[int]) -> Fits:
+        """Some of the fits, which from now on go by themselves."""
+        some, places = copy(self), np.array(rows, dtype=np.intp)
+        some._fits = [self._fits[row] for row in rows]
+        some._wanted = self._stack.take(self._wanted, places)
+        some._here = None if self._here is None else self._here.take(places, self._stack)
         return some
 
     @property
@@ -379,35 +387,29 @@ class Fits:
     def join(self, *others: Fits) -> Fits:
         """These fits, then others of the same model; either all or none are new."""
         both = copy(self)
-        for name, value in vars(self).items():
-            there = [vars(other)[name] for other in others]
-            if isinstance(value, EachFit):
-                vars(both)[name] = value.join(*there)
-            elif isinstance(value, np.ndarray):
-                vars(both)[name] = np.concatenate([value, *there])
-            elif isinstance(value, list):
-                vars(both)[name] = sum(there, value)
+        both._fits = sum((other._fits for other in others), self._fits)
         both._wanted = self._stack.join(self._wanted, *(other._wanted for other in others))
         points = [other._here for other in others if other._here is not None]
         both._here = None if self._here is None else self._here.join(points, self._stack)
         return both
 
-    def are_spent(self) -> BoolArray:
-        """Which have no iterations left, (S,)."""
-        return (self._asks == PLAIN) & (self._n_shortened == 0) & (self._n_iter >= self._max_iter)
+    def is_spent(self, row: int) -> bool:
+        """Whether a fit has no iterations left."""
+        fit = self._fits[row]
+        return fit.asks == PLAIN and not fit.n_shortened and fit.n_iter >= self._max_iter
 
     def in_full(self, row: int, iterate: Iterate) -> Iterate:
         """The latest iterate of a fit with its parameters and statistics."""
-        points, chain = self._here, self._chains[row]
+        points, fit = self._here, self._fits[row]
         if points is None:
             return iterate
         full = iterate._replace(
             params=self._stack.one(points.params, row),
             stats=self._stack.one(points.stats, row),
-            secants=self._secants[row],
-            weight=float(points.weight[row]),
+            secants=fit.secants,
+            weight=self._weight,
         )
-        return full if chain is None else chain.see(full)
+        return full if fit.chain is None else fit.chain.see(full)
 
     # -- a step ------------------------------------------------------------------------------------------
 
@@ -417,35 +419,42 @@ class Fits:
         A fit of which there is nothing to show was refused a guess, or shortens its step: it goes on. One that
         is over, or that failed, must not be asked again, nor one that is spent.
         """
-        news: list[News] = [None] * len(self)
-        failed = [row for row, error in enumerate(self._failed) if error is not None]
-        if failed and len(failed) == len(self):
-            return list(self._failed)
+        fits, news = self._fits, [None] * len(self)
+        failed = {row: fit.failed for row, fit in enumerate(fits) if fit.failed is not None}
+        if len(failed) == len(fits):
+            return list(failed.values())
         seen = self._look()
-        self._n_iter += self._asks != START
+        for fit in fits:
+            fit.n_iter += fit.asks != START
+        onward = list(seen.rows)  # who asks for its EM image next
         for row, error in seen.errors.items():
-            news[row] = None if self._asks[row] == LEAP else error
+            news[row] = error
         for row, params in seen.lower.items():
             if params is None:
-                if self._here is not None and not self._model.is_random:
-                    fall = float(self._here.objective[row] - seen.objective[row])
-                    _warn_of_fall(fall, int(self._n_iter[row]))
+                if not self._is_random:
+                    _warn_of_fall(fits[row].objective - seen.objective[row], fits[row].n_iter)
                 news[row] = "fall"
             else:
-                self._n_shortened[row] += 1
+                fits[row].n_shortened += 1
                 self._wanted = self._stack.put(self._wanted, np.array([row]), self._stack.of_sets([params]))
-        refused = self._asks == LEAP
+        if len(seen.rows) < len(fits):
+            gone_on = {*seen.rows, *seen.lower}
+            for row, fit in enumerate(fits):
+                if fit.asks == LEAP and row not in gone_on:
+                    fit.accelerator.learn(False)
+                    news[row] = None
+                    onward.append(row)
+        guesses = None
         if seen.points is not None:
-            refused[seen.rows] = False
-            self._judge(seen.points, seen.rows, news)
-        if refused.any():
-            rows = np.flatnonzero(refused)
-            self._accelerator.learn(rows, np.zeros(len(rows), dtype=bool))
-            self._go_on_plainly(rows)
-        for row in failed:
-            news[row] = self._failed[row]
+            self._weight = seen.weight
+            guesses = self._judge(seen, seen.points, news)
+        self._go_on_plainly(onward)
+        if guesses is not None:
+            self._try_guesses(*guesses)
+        for row, reason in failed.items():
+            news[row] = reason
         for row, error in seen.late.items():
-            self._failed[row] = error
+            fits[row].failed = error
         return news
 
     def _look(self) -> _Seen:
@@ -454,39 +463,40 @@ class Fits:
             return self._look_at_all()
         except NO_PARAMETERS as error:
             if len(self) == 1:
-                return _Seen(errors={0: error})
+                return _Seen([math.nan], [math.nan], errors={0: error})
         # Whose fault it was is found out one by one.
-        together, rows = _Seen(np.full(len(self), np.nan)), []
-        for row in range(len(self)):
-            one = self.take(np.array([row]))._look()
-            together.objective[row] = one.objective[0]
+        each = [self.take([row])._look() for row in range(len(self))]
+        together = _Seen([one.objective[0] for one in each], [one.log_likelihood[0] for one in each])
+        for row, one in enumerate(each):
             for part in ("errors", "late", "lower"):
                 if own := getattr(one, part):
                     getattr(together, part)[row] = own[0]
             if one.points is not None:
-                rows.append(row)
-                points = together.points
-                together.points = one.points if points is None else points.join([one.points], self._stack)
-        together.rows = np.array(rows, dtype=np.intp)
+                together.rows.append(row)
+                together.weight = one.weight
+        points = [one.points for one in each if one.points is not None]
+        together.points = points[0].join(points[1:], self._stack) if points else None
         return together
 
     def _look_at_all(self) -> _Seen:
-        stack, params = self._stack, self._wanted
-        e_step = self._data.sum(stack.expectation(params, self._n_iter + (self._asks != START)))
-        log_likelihood = np.atleast_1d(np.asarray(e_step.log_likelihood, dtype=np.float64))
-        objective = log_likelihood + stack.log_prior(params)
-        size = np.abs(objective) + e_step.weight
-        errors, lower, rose = self._risen(objective, size)
-        seen = _Seen(objective=objective, errors=errors, lower=lower, rows=np.flatnonzero(rose))
-        if not rose.any():
+        stack, params, fits = self._stack, self._wanted, self._fits
+        e_step = self._data.sum(stack.expectation(params, fits[0].n_iter + (fits[0].asks != START)))
+        log_likelihood: list[float] = np.ravel(e_step.log_likelihood).tolist()
+        prior = stack.log_prior(params)
+        objective = [likelihood + own for likelihood, own in zip(log_likelihood, prior, strict=True)]
+        seen = _Seen(objective, log_likelihood, float(e_step.weight))
+        for row, fit in enumerate(fits):
+            if self._is_risen(row, fit, seen):
+                seen.rows.append(row)
+        if not seen.rows:
             return seen
         stats, rows = e_step.stats, seen.rows
-        if not rose.all():
-            params, stats = stack.take(params, rows), stack.take(stats, rows)
-            objective, log_likelihood, size = objective[rows], log_likelihood[rows], size[rows]
+        if len(rows) < len(fits):
+            places = np.array(rows)
+            params, stats = stack.take(params, places), stack.take(stats, places)
         image, failed = self._images(stats, params)
-        seen.late = {int(rows[i]): error for i, error in failed.items()}
-        if self._model.is_random:
+        seen.late = {rows[i]: error for i, error in failed.items()}
+        if self._is_random:
             vector = image_vector = np.zeros((1, 0))
             movable = np.zeros((1, 0), dtype=bool)
         else:
@@ -496,23 +506,31 @@ class Fits:
             resting = stack.resting(params)
             if resting is not None:
                 movable &= ~resting
-        extrapolated = self._asks[rows] == LEAP
-        weight = np.full(len(rows), float(e_step.weight))
-        points = _Points(
-            params,
-            stats,
-            image,
-            objective,
-            log_likelihood,
-            size,
-            weight,
-            vector,
-            image_vector,
-            movable,
-            extrapolated,
-        )
-        seen.points = points
+        seen.points = _Points(params, stats, image, vector, image_vector, movable)
         return seen
+
+    def _is_risen(self, row: int, fit: _Fit, seen: _Seen) -> bool:
+        """Whether a fit rose as it should; if not, what becomes of it is told in ``seen``."""
+        objective = seen.objective[row]
+        size = abs(objective) + seen.weight
+        if fit.is_risen(objective, size):
+            return True
+        if fit.asks == START:
+            seen.errors[row] = ValueError(f"The objective is {objective} at the starting parameters.")
+        elif fit.asks == PLAIN:
+            shorter = self._shortened(row)
+            if shorter is None and objective - fit.objective >= -self._model.rounding * size:
+                return True
+            seen.lower[row] = shorter
+        return False
+
+    def _shortened(self, row: int) -> Any:
+        """What to take for an M-step that lowered the objective; None where there is nothing else."""
+        attempt = self._fits[row].n_shortened + 1
+        if self._here is None or self._is_random or attempt >= MAX_SHORTENED:
+            return None
+        stats, params = (self._stack.one(tree, row) for tree in (self._here.stats, self._here.params))
+        return self._model.shortened(stats, params, attempt)
 
     def _images(self, stats: Tree, params: Tree) -> tuple[Tree, dict[int, Exception]]:
         """M-steps; a start is shown even where there is none, with itself in its place and what went wrong."""
@@ -523,177 +541,130 @@ class Fits:
                 raise
             return params, {0: error}
 
-    def _vectors(self, params: Tree, rows: Rows) -> FloatArray:
+    def _vectors(self, params: Tree, rows: list[int]) -> FloatArray:
         """Coordinates of parameters: those of an image are known already."""
-        known = (self._asks[rows] == PLAIN) & (self._n_shortened[rows] == 0)
-        if self._here is None or not known.any():
+        if self._here is None:
             return self._stack.flatten(params)
-        vector = self._here.image_vector[rows]
-        if not known.all():
-            others = np.flatnonzero(~known)
-            vector[others] = self._stack.flatten(self._stack.take(params, others))
+        known = self._here.image_vector
+        own = (self._fits[row] for row in rows)
+        others = [i for i, fit in enumerate(own) if fit.asks == LEAP or fit.n_shortened]
+        if len(others) == len(rows):
+            return self._stack.flatten(params)
+        vector = known if len(rows) == len(known) and not others else known[rows]
+        if others:
+            vector[others] = self._stack.flatten(self._stack.take(params, np.array(others)))
         return vector
 
-    def _risen(
-        self, objective: FloatArray, size: FloatArray
-    ) -> tuple[dict[int, Exception], dict[int, Any], BoolArray]:
-        """Who failed, who fell and with which shorter step it may go on, and who rose as it should, (S,)."""
-        here = self._here
-        errors: dict[int, Exception] = {}
-        lower: dict[int, Any] = {}
-        if here is None or self._model.is_random:
-            rose = np.isfinite(objective)
-        else:
-            gain = objective - here.objective
-            believable = np.minimum(ABSURD * self._projection.gap, ABSURDLY_LARGE * here.size)
-            leapt = (gain >= 0.0) & (gain <= believable)  # False for NaN
-            # Of plain steps that is asked again below, with what rounding may do.
-            stepped = gain >= -100 * NOISE * size
-            rose = np.where(
-                self._asks == LEAP, leapt, np.where(self._asks == START, np.isfinite(objective), stepped)
-            )
-        for row in np.flatnonzero(~rose & (self._asks != LEAP)).tolist():
-            if self._asks[row] == START:
-                errors[row] = ValueError(f"The objective is {objective[row]} at the starting parameters.")
-                continue
-            shorter = self._shortened(row)
-            if shorter is not None:
-                lower[row] = shorter
-            elif here is not None and gain[row] >= -self._model.rounding * size[row]:
-                rose[row] = True
-            else:
-                lower[row] = None
-        return errors, lower, rose
-
-    def _shortened(self, row: int) -> Any:
-        """What to take for an M-step that lowered the objective; None where there is nothing else."""
-        attempt = int(self._n_shortened[row]) + 1
-        if self._here is None or self._model.is_random or attempt >= MAX_SHORTENED:
-            return None
-        stats, params = (self._stack.one(tree, row) for tree in (self._here.stats, self._here.params))
-        return self._model.shortened(stats, params, attempt)
-
-    def _judge(self, points: _Points, rows: Rows, news: list[News]) -> None:
-        """Take in what rose, show it, and choose where to go from there."""
-        asked = self._asks[rows]
-        before = self._here
-        if before is not None:
-            self._here = before.put(rows, points, self._stack)
-        elif len(rows) == len(self):
+    def _judge(self, seen: _Seen, points: _Points, news: list[News]) -> tuple[list[int], FloatArray] | None:
+        """Take in what rose and show it; fits that have a guess at where they lead, and the guesses."""
+        rows, before, guesses = seen.rows, self._here, None
+        if len(rows) == len(self):
             self._here = points
+        elif before is not None:
+            self._here = before.put(np.array(rows), points, self._stack)
         else:  # those that failed are not asked again: anything may stand for them
             stand_in = np.zeros(len(self), dtype=np.intp)
             stand_in[rows] = np.arange(len(rows))
             self._here = points.take(stand_in, self._stack)
-        self._n_shortened[rows] = 0
-        if self._model.is_random:
-            self._show(points, rows, news, np.zeros(len(rows), dtype=bool))
-            self._go_on_plainly(rows)
-            return
-        plain = np.flatnonzero(asked == PLAIN)
-        self._projection.break_off(rows[asked == LEAP])
-        self._accelerator.learn(rows[asked == LEAP], np.ones(np.count_nonzero(asked == LEAP), dtype=bool))
-        guesses = None
-        if len(plain) and before is not None:
-            guesses = self._see_steps(before, points, rows, plain)
-        self._show(points, rows, news, asked == PLAIN)
-        self._go_on_plainly(rows)
-        if guesses is not None:
-            self._try_guesses(*guesses)
+        if before is not None and not self._is_random:
+            plain = [i for i, row in enumerate(rows) if self._fits[row].asks == PLAIN]
+            if plain:
+                guesses = self._see_steps(before, points, seen, plain)
+        for row in rows:
+            fit, projection = self._fits[row], self._fits[row].projection
+            objective, log_likelihood = seen.objective[row], seen.log_likelihood[row]
+            fit.n_shortened = 0
+            fit.objective, fit.size = objective, abs(objective) + seen.weight
+            if fit.asks == PLAIN and not self._is_random:
+                rate = projection.rate if projection.follows_plain else math.nan
+                iterate = Iterate(None, objective, log_likelihood, False, projection.gap, rate, projection.lost)
+            else:
+                iterate = Iterate(None, objective, log_likelihood, fit.asks == LEAP)
+                if fit.asks == LEAP:
+                    projection.break_off()
+                    fit.accelerator.learn(True)
+            news[row] = iterate
+        return guesses
 
     def _see_steps(
-        self, before: _Points, points: _Points, rows: Rows, plain: Rows
-    ) -> tuple[Rows, FloatArray] | None:
+        self, before: _Points, points: _Points, seen: _Seen, plain: list[int]
+    ) -> tuple[list[int], FloatArray] | None:
         """Take in pairs of plain steps; fits that have a guess at where they lead, and the guesses."""
-        fits = rows[plain]
-        start, vector = before.vector[fits], points.vector[plain]
+        rows = [seen.rows[i] for i in plain]
+        fits = [self._fits[row] for row in rows]
+        start = some(before.vector, rows)
+        vector, image_vector, movable = (some(part, plain) for part in points[3:])
         with np.errstate(invalid="ignore"):  # -inf − -inf, masked
-            u, v = vector - start, points.image_vector[plain] - vector
-            moving = points.movable[plain] & np.isfinite(u + v)
+            u, v = vector - start, image_vector - vector
+            moving = movable & np.isfinite(u + v)
         if not moving.all():
             u, v = np.where(moving, u, 0.0), np.where(moving, v, 0.0)
-        gain = points.objective[plain] - before.objective[fits]
-        self._projection.see(fits, gain, u, v, NOISE * points.size[plain])
-        for i, row in enumerate(fits):
-            self._secants[row].see(start[i], u[i], v[i])
-        # Close to the end only plain steps: they alone can show that it is the end.
-        goes = (self._projection.gap[fits] >= self._tol) & (self._n_iter[fits] + 1 < self._max_iter)
-        if not goes.any():
+        step, next_step = squared_length(u), squared_length(v)
+        going = []
+        for i, (row, fit) in enumerate(zip(rows, fits, strict=True)):
+            objective = seen.objective[row]
+            noise = NOISE * (abs(objective) + seen.weight)
+            fit.projection.see(objective - fit.objective, step[i], next_step[i], noise)
+            fit.secants.see(start[i], u[i], v[i])
+            # Close to the end only plain steps: they alone can show that it is the end.
+            if fit.projection.gap >= self._tol and fit.n_iter + 1 < self._max_iter:
+                going.append(i)
+        if not going:
             return None
-        if not goes.all():
-            fits, start, u, v = fits[goes], start[goes], u[goes], v[goes]
-        none, guess = self._accelerator.propose(fits, start, u, v)
-        return None if none.all() else (fits[~none], guess[~none])
-
-    def _show(self, points: _Points, rows: Rows, news: list[News], by_plain: BoolArray) -> None:
-        """Iterates of what is there now, without parameters and statistics."""
-        shown = zip(
-            rows.tolist(),
-            points.objective.tolist(),
-            points.log_likelihood.tolist(),
-            by_plain.tolist(),
-            strict=True,
+        chosen, guesses = propose(
+            [fits[i].accelerator for i in going],
+            *(some(part, going) for part in (start, u, v)),
+            [step[i] for i in going],
         )
-        gap, rate, lost = (
-            part[rows].tolist() for part in (self._projection.gap, self._projection.rate, self._projection.lost)
-        )
-        follows = self._projection.follows_plain[rows].tolist()
-        extrapolated = points.extrapolated.tolist()
-        for i, (row, objective, log_likelihood, plain) in enumerate(shown):
-            if plain:
-                known = gap[i], rate[i] if follows[i] else np.nan, lost[i]
-                news[row] = Iterate(None, objective, log_likelihood, False, *known)
-            else:
-                news[row] = Iterate(None, objective, log_likelihood, extrapolated[i])
+        return ([rows[going[i]] for i in chosen], guesses) if chosen else None
 
-    def _go_on_plainly(self, rows: Rows) -> None:
+    def _go_on_plainly(self, rows: list[int]) -> None:
         """Ask for the EM images of some fits next."""
         if self._here is None:
             return
-        self._asks[rows] = PLAIN
+        for row in rows:
+            self._fits[row].asks = PLAIN
         images = self._here.image
         if len(rows) < len(self):
-            images = self._stack.put(self._wanted, rows, self._stack.take(images, rows))
+            places = np.array(rows, dtype=np.intp)
+            images = self._stack.put(self._wanted, places, self._stack.take(images, places))
         self._wanted = images
 
-    def _try_guesses(self, rows: Rows, guesses: FloatArray) -> None:
+    def _try_guesses(self, rows: list[int], guesses: FloatArray) -> None:
         """Ask for those guesses next that are legal."""
         legal, params = self._legal(rows, guesses)
-        if params is not None:
-            self._asks[rows[legal]] = LEAP
-            self._wanted = self._stack.put(self._wanted, rows[legal], params)
-        if not legal.all():
-            refused = rows[~legal]
-            self._accelerator.learn(refused, np.zeros(len(refused), dtype=bool))
+        if legal:
+            self._wanted = self._stack.put(self._wanted, np.array(legal), params)
+        for row in rows:
+            if row in legal:
+                self._fits[row].asks = LEAP
+            else:
+                self._fits[row].accelerator.learn(False)
 
-    def _legal(self, rows: Rows, guesses: FloatArray) -> tuple[BoolArray, Tree]:
-        """Which guesses are parameters, no more of them on a constraint than here; and these, None for none.
+    def _legal(self, rows: list[int], guesses: FloatArray) -> tuple[list[int], Tree]:
+        """Which guesses are parameters, no more of them on a constraint than here; and these.
 
         What cannot be computed at a guess speaks against the guess alone.
         """
         here, stack = self._here, self._stack
         if here is None:
-            return np.zeros(len(rows), dtype=bool), None
-        movable = here.movable[rows]
+            return [], None
+        movable, vector = some(here.movable, rows), some(here.vector, rows)
+        like = here.params if len(rows) == len(self) else stack.take(here.params, np.array(rows))
         try:
-            params = stack.unflatten(
-                np.where(movable, guesses, here.vector[rows]), stack.take(here.params, rows)
-            )
-            legal = stack.are_finite(params)
-            if not legal.all():
-                params = stack.take(params, np.flatnonzero(legal)) if legal.any() else None
-            if params is not None and (resting := stack.resting(params)) is not None:
+            params = stack.unflatten(np.where(movable, guesses, vector), like)
+            legal = [i for i, is_finite in enumerate(stack.are_finite(params)) if is_finite]
+            if len(legal) < len(rows):
+                params = stack.take(params, np.array(legal, dtype=np.intp))
+            if legal and (resting := stack.resting(params)) is not None:
                 rests = (resting & movable[legal]).any(axis=1)
                 if rests.any():
-                    params = None if rests.all() else stack.take(params, np.flatnonzero(~rests))
-                    legal[np.flatnonzero(legal)[rests]] = False
-            return legal, params
+                    params = stack.take(params, np.flatnonzero(~rests))
+                    legal = [i for i, does in zip(legal, rests.tolist(), strict=True) if not does]
+            return [rows[i] for i in legal], params
         except NO_PARAMETERS:
             if len(rows) == 1:
-                return np.zeros(1, dtype=bool), None
-        legal, params = np.zeros(len(rows), dtype=bool), None
-        for i in range(len(rows)):
-            (legal[i],), own = self._legal(rows[i : i + 1], guesses[i : i + 1])
-            if own is not None:
-                params = own if params is None else stack.join(params, own)
-        return legal, params
+                return [], None
+        each = [self._legal([row], guesses[i : i + 1]) for i, row in enumerate(rows)]
+        found = [params for own, params in each if own]
+        return sum((own for own, _ in each), []), stack.join(*found) if found else None

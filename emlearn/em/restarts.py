@@ -444,7 +444,8 @@ def _go(runs: list[_Run], steps: float = math.inf, *, to_arrival: bool = False) 
             begun = [run for run in coming if run.goes_on()]
             coming = []
             if begun:
-                joined = _joined([run.resume() for run in begun])
+                first, *others = (run.resume() for run in begun)
+                joined = first.join(*others) if others else first
                 if fits is not None and joined.are_new:  # for their first E-step by themselves
                     joined, begun, coming = _advance(joined, begun)
                 if begun:
@@ -457,20 +458,12 @@ def _go(runs: list[_Run], steps: float = math.inf, *, to_arrival: bool = False) 
                 fits = None
 
 
-def _joined(fits: list[Fits]) -> Fits:
-    """Fits of one model, side by side."""
-    if len(fits) == 1:
-        return fits[0]
-    return fits[0].join(*fits[1:])
-
-
 def _advance(fits: Fits, runs: list[_Run]) -> tuple[Fits, list[_Run], list[_Run]]:
     """Take an E-step of each run: the fits that go on, whose they are, and who has come to rest or is over."""
     news = fits.advance()
-    spent = fits.are_spent()
     for row, run in enumerate(runs):
         run.hear(news[row], fits, row)
-        if spent[row]:
+        if fits.is_spent(row):
             run.spend()
     rows = [row for row, run in enumerate(runs) if run.is_moving]
     if len(rows) == len(runs):
@@ -478,7 +471,7 @@ def _advance(fits: Fits, runs: list[_Run]) -> tuple[Fits, list[_Run], list[_Run]
     for row, run in enumerate(runs):
         if not run.is_moving:
             run.halt(fits, row)
-    going = fits.take(np.array(rows, dtype=np.intp)) if rows else fits
+    going = fits.take(rows) if rows else fits
     return going, [runs[row] for row in rows], [run for run in runs if not run.is_moving]
 
 
@@ -523,7 +516,7 @@ class _Run:
 
     def _begin_at(self, params: Any) -> None:
         tol, max_iter, acceleration, unit, *_ = self._settings
-        fits = Fits.begin(self._stack, [params], self._batches, tol * unit, max_iter, acceleration)
+        fits = Fits(self._stack, [params], self._batches, tol * unit, max_iter, acceleration)
         self._place = fits, 0
 
     def resume(self) -> Fits:
@@ -531,7 +524,7 @@ class _Run:
         if self._place is None:
             raise ValueError(f"Start {self.number} has come to its end.")
         fits, row = self._place
-        return fits if len(fits) == 1 else fits.take(np.array([row]))
+        return fits if len(fits) == 1 else fits.take([row])
 
     def _fail(self, error: Exception) -> None:
         self.message = f"{type(error).__name__}: {error}"

@@ -46,7 +46,7 @@ class Real(_Entrywise):
     """All arrays of real numbers; coordinates are the entries."""
 
     def to_vector(self, value: Any) -> FloatArray:
-        return np.ravel(value).astype(np.float64)
+        return np.array(value, dtype=np.float64).ravel()
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
         return vector.reshape(np.shape(like))

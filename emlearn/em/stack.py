@@ -50,12 +50,12 @@ class Stack(Protocol):
         """The sets of some stacks, one after the other."""
         ...
 
-    def expectation(self, params: Tree, numbers: Rows) -> Callable[[Batch], EStep]:
-        """E-step of all sets, its log-likelihood of shape (S,); ``numbers`` are those of the iterations."""
+    def expectation(self, params: Tree, number: int) -> Callable[[Batch], EStep]:
+        """E-step of all sets, its log-likelihood of shape (S,); the number of the iteration is for one set."""
         ...
 
-    def log_prior(self, params: Tree) -> FloatArray:
-        """Log prior density of each set, (S,)."""
+    def log_prior(self, params: Tree) -> list[float]:
+        """Log prior density of each set."""
         ...
 
     def maximize(self, stats: Tree, params: Tree) -> Tree:
@@ -74,8 +74,8 @@ class Stack(Protocol):
         """Which coordinates rest on a constraint, (S, D); None for none."""
         ...
 
-    def are_finite(self, params: Tree) -> BoolArray:
-        """Which sets are finite throughout, (S,)."""
+    def are_finite(self, params: Tree) -> list[bool]:
+        """Which sets are finite throughout."""
         ...
 
 
@@ -122,11 +122,11 @@ class Alone:
         (one,) = stacked
         return one
 
-    def expectation(self, params: Tree, numbers: Rows) -> Callable[[Batch], EStep]:
-        return self.model.at(int(numbers[0])).expectation(params)
+    def expectation(self, params: Tree, number: int) -> Callable[[Batch], EStep]:
+        return self.model.at(number).expectation(params)
 
-    def log_prior(self, params: Tree) -> FloatArray:
-        return np.array([self.model.log_prior(params)])
+    def log_prior(self, params: Tree) -> list[float]:
+        return [self.model.log_prior(params)]
 
     def maximize(self, stats: Tree, params: Tree) -> Tree:
         return self.model.maximize(stats, params)
@@ -141,8 +141,8 @@ class Alone:
         resting = self.model.resting(params)
         return None if resting is None else resting[None]
 
-    def are_finite(self, params: Tree) -> BoolArray:
-        return np.array([all(np.all(np.isfinite(leaf)) for leaf in leaves(params))])
+    def are_finite(self, params: Tree) -> list[bool]:
+        return [all(np.isfinite(leaf).all() for leaf in leaves(params))]
 
 
 class SideBySide:
@@ -228,12 +228,11 @@ class SideBySide:
             tree_map(of_family, *(some.family for some in stacked)),
         )
 
-    def expectation(self, params: Tree, numbers: Rows) -> Callable[[Batch], EStep]:
+    def expectation(self, params: Tree, number: int) -> Callable[[Batch], EStep]:
         return self._of(params).expectation(params)
 
-    def log_prior(self, params: Tree) -> FloatArray:
-        prior = self._latent.log_prior(params.latent)  # families that stack have none
-        return np.broadcast_to(np.asarray(prior, dtype=np.float64), (_n_sets(params),))
+    def log_prior(self, params: Tree) -> list[float]:
+        return self._latent.log_prior(params.latent).tolist()  # families that stack have none
 
     def maximize(self, stats: Tree, params: Tree) -> Tree:
         return self._of(params).maximize(stats, params)
@@ -272,14 +271,15 @@ class SideBySide:
                 by_set.append(np.zeros((S, size // S), dtype=bool))
         return np.concatenate(by_set, axis=1)
 
-    def are_finite(self, params: Tree) -> BoolArray:
+    def are_finite(self, params: Tree) -> list[bool]:
         S = _n_sets(params)
         finite = np.ones(S, dtype=bool)
         for leaf in leaves(params.latent):
             finite &= np.isfinite(leaf).reshape(S, -1).all(axis=1)
         for leaf in leaves(params.family):
             finite &= np.isfinite(leaf).reshape(len(leaf) // S, S, -1).all(axis=(0, 2))
-        return finite
+        answers: list[bool] = finite.tolist()
+        return answers
 
     def _leaves(self, params: Tree) -> Iterator[tuple[Any, Any, int]]:
         """Spaces with their values, in the order of the coordinates, and how many rows of a value are a set's.
@@ -295,7 +295,7 @@ class SideBySide:
 
 def _n_sets(stacked: Tree) -> int:
     """How many sets are stacked."""
-    return len(next(leaves(stacked.latent)))
+    return len(leaves(stacked.latent)[0])
 
 
 def _by_component(leaf: FloatArray, S: int) -> FloatArray:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
-from emlearn.em.acceleration import EachFit, squared_length
 from emlearn.em.rate import Secants
-
-FloatArray = NDArray[np.float64]
-Rows = NDArray[np.intp]
 
 # Relative to the objective and the total weight: a gain below this cannot be told from rounding.
 NOISE = 1e-14
@@ -31,8 +26,8 @@ class Iterate(NamedTuple):
     objective: float  # log-likelihood + log prior, nats
     log_likelihood: float  # nats
     extrapolated: bool  # reached by extrapolation; else the EM image of the iterate before
-    gap: float = np.inf  # projected gain still to come, nats; inf where nothing can be said
-    rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
+    gap: float = math.inf  # projected gain still to come, nats; inf where nothing can be said
+    rate: float = math.nan  # at which gains shrink; NaN where the last two steps were not plain
     lost: bool = False  # whether the last gain cannot be told from rounding
     secants: Secants | None = None  # what the steps so far tell of the EM map
     stats: Any = None  # expected sufficient statistics at the parameters
@@ -46,47 +41,43 @@ class Iterate(NamedTuple):
         return self if self.best is None else self.best
 
 
-class Projection(EachFit):
+class Projection:
     """What is still to be gained if gains go on shrinking as they do: the rest of a geometric series.
-
-    Attributes, of each of several fits:
 
     Attributes
     ----------
-    gap : ndarray of shape (S,)
+    gap : float
         Projected gain, in nats; inf where nothing can be said.
-    rate : ndarray of shape (S,)
+    rate : float
         At which gains shrink: the ratio of two of them or that of steps, squared, whichever is larger.
-    follows_plain : ndarray of bool of shape (S,)
+    follows_plain : bool
         Whether the last two steps were plain EM steps.
-    lost : ndarray of bool of shape (S,)
+    lost : bool
         Whether the last gain cannot be told from rounding.
     """
 
-    def __init__(self, n_fits: int) -> None:
-        self.gap, self.rate = np.full(n_fits, np.inf), np.full(n_fits, UNSEEN)
-        self.lost, self.follows_plain = np.zeros(n_fits, dtype=bool), np.zeros(n_fits, dtype=bool)
-        self._last_gain = np.full(n_fits, np.nan)
+    __slots__ = ("_last_gain", "follows_plain", "gap", "lost", "rate")
 
-    def see(self, rows: Rows, gain: FloatArray, u: FloatArray, v: FloatArray, noise: FloatArray) -> None:
-        """Take in the gains of plain EM steps ``u`` of some fits, and the steps ``v`` that follow."""
-        # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
-        shrinking = squared_length(v) / np.maximum(squared_length(u), np.finfo(np.float64).tiny)
-        before = self._last_gain[rows]
-        by_gains = np.divide(gain, before, out=np.zeros(len(rows)), where=before > 0)
-        # Where there is too little to tell a rate from, what was seen before must serve.
-        served = np.where(self.rate[rows] >= 1, UNSEEN, self.rate[rows])
-        rate = np.where(gain > 100 * noise, np.maximum(shrinking, by_gains), served)
-        left = np.maximum(gain, noise) * rate
-        self.gap[rows] = np.divide(left, 1 - rate, out=np.full(len(rows), np.inf), where=rate < 1)
-        self.rate[rows] = rate
-        self.lost[rows] = gain <= noise
-        self.follows_plain[rows] = ~np.isnan(before)
-        self._last_gain[rows] = gain
+    def __init__(self) -> None:
+        self.gap, self.rate, self.lost, self.follows_plain = math.inf, UNSEEN, False, False
+        self._last_gain = math.nan
 
-    def break_off(self, rows: Rows) -> None:
-        """Hear that the next steps of some fits do not follow plain ones."""
-        self._last_gain[rows] = np.nan
+    def see(self, gain: float, step: float, next_step: float, noise: float) -> None:
+        """Take in the gain of a plain EM step, and squared lengths of this step and of that which follows."""
+        if gain > 100 * noise:
+            # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
+            shrinking = next_step / max(step, sys.float_info.min)
+            self.rate = max(shrinking, gain / self._last_gain if self._last_gain > 0 else 0.0)
+        elif self.rate >= 1:  # too little to tell a rate from: what was seen before must serve
+            self.rate = UNSEEN
+        self.gap = max(gain, noise) * self.rate / (1 - self.rate) if self.rate < 1 else math.inf
+        self.lost = gain <= noise
+        self.follows_plain = not math.isnan(self._last_gain)
+        self._last_gain = gain
+
+    def break_off(self) -> None:
+        """Hear that the next step does not follow a plain one."""
+        self._last_gain = math.nan
 
 
 class AitkenStop:
@@ -99,12 +90,12 @@ class AitkenStop:
 
     def __init__(self, tol: float):
         self._tol = tol
-        self._last_rate = np.nan
+        self._last_rate = math.nan
         self._hits = self._lost = 0
 
     def __call__(self, iterate: Iterate) -> bool:
         rising = 1 - iterate.rate < 0.9 * (1 - self._last_rate)
-        certain = iterate.gap < self._tol and not np.isnan(iterate.rate) and not rising
+        certain = iterate.gap < self._tol and not math.isnan(iterate.rate) and not rising
         self._hits = self._hits + 1 if certain else 0
         self._last_rate = iterate.rate
         if not iterate.extrapolated:

@@ -220,4 +220,4 @@ class Product(Composite, Emission):
 
 
 def _n_components(params: tuple[Any, ...]) -> int:
-    return len(next(leaves(params)))
+    return len(leaves(params)[0])

@@ -132,9 +132,9 @@ class StackedWeights(LatentStructure):
         counts = stats + (self.concentration - 1.0)
         return counts / counts.sum(axis=1, keepdims=True)
 
-    def log_prior(self, params: FloatArray) -> FloatArray | float:  # type: ignore[override]
+    def log_prior(self, params: FloatArray) -> FloatArray:  # type: ignore[override]
         if self.concentration == 1.0:
-            return 0.0
+            return np.zeros(len(params))
         with np.errstate(divide="ignore"):
             prior: FloatArray = (self.concentration - 1.0) * np.log(params).sum(axis=1)
         return prior
