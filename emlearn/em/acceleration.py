@@ -18,11 +18,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 N_SECANTS = 3  # that a guess is made from
 FIRST_SQUAREM = 4  # cycles far from the optimum, where a linear model of the map says little
@@ -118,12 +120,12 @@ def propose(
             lengths.append(length)
     guesses = []
     if by_squarem:
-        own_start, own_u, own_v = (some(part, by_squarem) for part in (start, u, v))
+        own_start, own_u, own_v = some(start, by_squarem), some(u, by_squarem), some(v, by_squarem)
         along = np.array(lengths)[:, None]
         guesses.append(own_start + 2 * along * own_u + along**2 * (own_v - own_u))
     if by_secants:
         pairs = [accelerators[row].pairs for row in by_secants]
-        guesses.append(_by_secants(pairs, *(some(part, by_secants) for part in (start, u))))
+        guesses.append(_by_secants(pairs, some(start, by_secants), some(u, by_secants)))
     if len(guesses) < 2:
         return by_squarem + by_secants, guesses[0] if guesses else start[:0]
     order = np.argsort(by_squarem + by_secants)
@@ -158,7 +160,7 @@ def squared_length(vectors: FloatArray) -> list[float]:
     return lengths
 
 
-def some(rows: FloatArray, which: list[int]) -> FloatArray:
+def some(rows: NDArray[Scalar], which: list[int]) -> NDArray[Scalar]:
     """Some rows of an array, in their order."""
     return rows if len(which) == len(rows) else rows[which]
 

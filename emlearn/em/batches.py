@@ -387,6 +387,10 @@ class Batches(Data):
 
     def sum(self, function: Callable[[Batch], Tree]) -> Tree:
         """Sum of ``function`` over all batches, of each piece of the data first, then of the pieces."""
+        if self._whole is not None and self._whole.n_batches == 1:
+            (batch,) = self._whole.batches(self._whole.blocks[0])
+            with intended_underflow():
+                return function(batch)
 
         def block_sum(array: _CutArray, block: range) -> Tree:
             with intended_underflow():
@@ -454,7 +458,7 @@ class _CutArray:
         n, d = len(self._X), self.n_features
         self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
         self.rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
-        n_batches = self._n_batches()
+        self.n_batches = n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
         # Numbers per row that may be kept; a piece is passed over once, and made again.
         self._room = 0.0 if once else cut.keep_bytes / (8 * max(n, 1))

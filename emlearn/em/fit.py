@@ -419,7 +419,8 @@ class Fits:
         A fit of which there is nothing to show was refused a guess, or shortens its step: it goes on. One that
         is over, or that failed, must not be asked again, nor one that is spent.
         """
-        fits, news = self._fits, [None] * len(self)
+        fits = self._fits
+        news: list[News] = [None] * len(fits)
         failed = {row: fit.failed for row, fit in enumerate(fits) if fit.failed is not None}
         if len(failed) == len(fits):
             return list(failed.values())
@@ -593,7 +594,8 @@ class Fits:
         rows = [seen.rows[i] for i in plain]
         fits = [self._fits[row] for row in rows]
         start = some(before.vector, rows)
-        vector, image_vector, movable = (some(part, plain) for part in points[3:])
+        vector, image_vector = some(points.vector, plain), some(points.image_vector, plain)
+        movable = some(points.movable, plain)
         with np.errstate(invalid="ignore"):  # -inf − -inf, masked
             u, v = vector - start, image_vector - vector
             moving = movable & np.isfinite(u + v)
@@ -611,11 +613,8 @@ class Fits:
                 going.append(i)
         if not going:
             return None
-        chosen, guesses = propose(
-            [fits[i].accelerator for i in going],
-            *(some(part, going) for part in (start, u, v)),
-            [step[i] for i in going],
-        )
+        start, u, v = (some(part, going) for part in (start, u, v))
+        chosen, guesses = propose([fits[i].accelerator for i in going], start, u, v, [step[i] for i in going])
         return ([rows[going[i]] for i in chosen], guesses) if chosen else None
 
     def _go_on_plainly(self, rows: list[int]) -> None:
@@ -657,7 +656,7 @@ class Fits:
             if len(legal) < len(rows):
                 params = stack.take(params, np.array(legal, dtype=np.intp))
             if legal and (resting := stack.resting(params)) is not None:
-                rests = (resting & movable[legal]).any(axis=1)
+                rests: BoolArray = np.any(resting & movable[legal], axis=1)
                 if rests.any():
                     params = stack.take(params, np.flatnonzero(~rests))
                     legal = [i for i, does in zip(legal, rests.tolist(), strict=True) if not does]
@@ -667,4 +666,4 @@ class Fits:
                 return [], None
         each = [self._legal([row], guesses[i : i + 1]) for i, row in enumerate(rows)]
         found = [params for own, params in each if own]
-        return sum((own for own, _ in each), []), stack.join(*found) if found else None
+        return [row for own, _ in each for row in own], stack.join(*found) if found else None

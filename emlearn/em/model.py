@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -229,7 +230,7 @@ class LatentModel(Composite, EMModel):
     def _parts(self) -> tuple[Any, ...]:
         return self.latent, self.family
 
-    @property
+    @cached_property
     def spaces(self) -> Any:
         return LatentPair(self.latent.spaces, self.family.spaces)
 

@@ -232,7 +232,8 @@ class SideBySide:
         return self._of(params).expectation(params)
 
     def log_prior(self, params: Tree) -> list[float]:
-        return self._latent.log_prior(params.latent).tolist()  # families that stack have none
+        prior: list[float] = np.asarray(self._latent.log_prior(params.latent)).tolist()
+        return prior  # families that stack have none
 
     def maximize(self, stats: Tree, params: Tree) -> Tree:
         return self._of(params).maximize(stats, params)

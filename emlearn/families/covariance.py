@@ -12,15 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtrtri
 
+from emlearn.em.matrices import are_above, inverse_roots, natural, products
 from emlearn.em.spaces import Positive, PositiveDefinite
 from emlearn.families import evidence
 from emlearn.families.patterns import Gaps, PatternGroup, Places
+
+if TYPE_CHECKING:
+    from emlearn.families.gaussian import GaussianForm
 
 FloatArray = NDArray[np.float64]
 
@@ -188,6 +191,11 @@ class Structure:
         """Σ⁻¹ μ for each row of means (K, d)."""
         raise NotImplementedError
 
+    def natural(self, form: GaussianForm) -> FloatArray:
+        """Coefficients (K, F) of log-densities on 1, x and, where matrices are not shared, its squares."""
+        own = [] if self.shared else [form.quadratic]
+        return np.concatenate([form.at_zero[:, None], form.linear, *own], axis=1)
+
     def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:
         """Squared Mahalanobis lengths (m,) of the columns of ``centred`` (d, m), for one matrix."""
         raise NotImplementedError
@@ -308,23 +316,6 @@ def _triangle(d: int) -> tuple[NDArray[np.int_], NDArray[np.int_], NDArray[np.in
     return rows, columns, where
 
 
-def _are_many(matrices: FloatArray) -> bool:
-    """Whether it costs more to call BLAS for each of some matrices (C, d, d) than what it would compute."""
-    return matrices.shape[-1] <= SWEPT and len(matrices) >= FEW * matrices.shape[-1]
-
-
-def _inverse_of_lower(roots: FloatArray) -> FloatArray:
-    """Inverses of lower triangular matrices (C, d, d), row by row, of all of them at once."""
-    inverses = np.zeros_like(roots)
-    for i in range(roots.shape[-1]):
-        pivot = 1.0 / roots[:, i, i]
-        inverses[:, i, i] = pivot
-        if i:
-            row = np.einsum("cj,cjk->ck", roots[:, i, :i], inverses[:, :i, :i])
-            inverses[:, i, :i] = -pivot[:, None] * row
-    return inverses
-
-
 @dataclass(frozen=True)
 class Full(Structure):
     """Any covariance matrix, (C, d, d). Of one feature it is a number, and no algebra is needed."""
@@ -352,13 +343,7 @@ class Full(Structure):
             start = stop
 
     def products(self, a: FloatArray, b: FloatArray) -> FloatArray:
-        if a.shape[1] == 1:
-            return a * b
-        rows, columns, _ = _triangle(a.shape[1])
-        products = a.take(rows, axis=1) * b.take(columns, axis=1)
-        products += a.take(columns, axis=1) * b.take(rows, axis=1)
-        products *= 0.5
-        return products
+        return products(a, b)
 
     def least_rows(self, d: int) -> int:
         return 1 if self.shared else d + 1
@@ -388,29 +373,19 @@ class Full(Structure):
         return 0.5 * (covariance + covariance.swapaxes(1, 2))
 
     def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
-        d = covariance.shape[-1]
-        if d == 1:
-            return (covariance[:, 0, 0] <= floor).astype(np.int_)
-        try:  # cheap where, as usual, no eigenvalue is that low
-            np.linalg.cholesky(covariance - floor * np.eye(d))
-            return np.zeros(len(covariance), dtype=np.int_)
-        except np.linalg.LinAlgError:
-            half = len(covariance) // 2
-            if half < d:
-                return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
-            # Of many it is mostly a few.
-            return np.concatenate(
-                [self.n_at_floor(some, floor) for some in (covariance[:half], covariance[half:])]
-            )
+        n = np.zeros(len(covariance), dtype=np.int_)
+        above = are_above(covariance, floor)  # cheap, and as usual true of all
+        if not above.all():
+            n[~above] = np.sum(np.linalg.eigvalsh(covariance[~above]) <= floor, axis=1)
+        return n
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
-        if covariance.shape[-1] == 1:
-            return 1.0 / np.sqrt(covariance)
-        roots: FloatArray = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
-        if _are_many(roots):
-            return _inverse_of_lower(roots).swapaxes(1, 2)
-        # dtrtri(A, lower=1) inverts A; the upper triangle of cholesky's result is zero already.
-        return np.array([dtrtri(L, lower=1)[0] for L in roots]).swapaxes(1, 2)
+        return inverse_roots(covariance)
+
+    def natural(self, form: GaussianForm) -> FloatArray:
+        coefficients = natural(form.whitener, form.means, quadratic=not self.shared)
+        coefficients[:, 0] += form.offset
+        return coefficients
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
         if d == 1:
@@ -420,18 +395,13 @@ class Full(Structure):
     def coefficients(self, whitener: FloatArray, d: int) -> FloatArray:
         if d == 1:
             return -0.5 * whitener[:, 0] ** 2
-        if _are_many(whitener):
-            precision = np.einsum("cij,ckj->cik", whitener, whitener)
-        else:
-            precision = whitener @ whitener.swapaxes(1, 2)
+        precision = whitener @ whitener.swapaxes(1, 2)
         rows, columns, _ = _triangle(d)
         return precision[:, rows, columns] * np.where(rows == columns, -0.5, -1.0)
 
     def apply_precision(self, whitener: FloatArray, means: FloatArray) -> FloatArray:
         if means.shape[1] == 1:
             return whitener[:, 0] ** 2 * means
-        if _are_many(whitener):
-            return np.einsum("cij,cj->ci", whitener, np.einsum("cij,ci->cj", whitener, means))
         return (whitener @ (whitener.swapaxes(1, 2) @ means[:, :, None]))[:, :, 0]
 
     def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:

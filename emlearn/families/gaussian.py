@@ -34,6 +34,7 @@ from emlearn.families.incomplete import Filled, available_moments, fill
 from emlearn.families.patterns import Gaps, find_gaps
 from emlearn.families.shared_forms import EqualForm, EqualShape, EqualVolume
 
+LOG_2_PI = float(np.log(2 * np.pi))
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
 CANCELLATION = 1e-10
 # From this many features on, d² more than so many times the components, roots cost less than products.
@@ -218,13 +219,14 @@ class Gaussian(ExponentialFamily):
         """A batch of which nothing is missing."""
         reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
         tight = form.cancel(reach)
-        if tight.all() or (tight.any() and self.structure.shared):
+        some = bool(tight.any())
+        if some and (self.structure.shared or tight.all()):
             return self._observe_whitened(params, form, batch)
         if self._takes_roots(*params.means.shape):
             seen = self._observe_by_roots(params, form, batch)
         else:
             seen = self._observe_quadratic(params, form, batch)
-        return self._observe_tight(params, form, batch, seen, tight) if tight.any() else seen
+        return self._observe_tight(params, form, batch, seen, tight) if some else seen
 
     def _observe_tight(
         self, params: GaussianParams, form: GaussianForm, batch: Batch, seen: Observed, tight: NDArray[np.bool_]
@@ -625,7 +627,7 @@ class GaussianForm:
     def constant(self) -> FloatArray:
         """Log-density at the mean, without the offset, (C,)."""
         d = self.means.shape[1]
-        return self.structure.log_det(self.whitener, d) - 0.5 * d * np.log(2 * np.pi)
+        return self.structure.log_det(self.whitener, d) - 0.5 * d * LOG_2_PI
 
     @cached_property
     def linear(self) -> FloatArray:
@@ -645,8 +647,7 @@ class GaussianForm:
     @cached_property
     def natural(self) -> FloatArray:
         """Coefficients on T(x), (K, F)."""
-        own = [] if self.structure.shared else [self.quadratic]
-        return np.hstack([self.at_zero[:, None], self.linear, *own])
+        return self.structure.natural(self)
 
     @cached_property
     def tightness(self) -> FloatArray:

@@ -371,25 +371,6 @@ def test_kmeans_of_rows_that_are_few():
         assert own[0] != own[-1]
 
 
-def test_many_small_matrices_are_inverted_as_each():
-    rng = np.random.RandomState(0)
-    A = rng.normal(size=(60, 4, 4))
-    covariances = A @ A.swapaxes(1, 2) + 0.1 * np.eye(4)
-    structure, means = COVARIANCE_SHAPES["full"], rng.normal(size=(60, 4))
-    whitener = structure.whitener(covariances)
-    each = np.concatenate([structure.whitener(one[None]) for one in covariances])
-    np.testing.assert_allclose(whitener, each, rtol=1e-10, atol=1e-12)
-    np.testing.assert_array_equal(np.tril(whitener, -1), 0.0)
-    for of_many, of_one in (
-        (structure.coefficients(whitener, 4), lambda i: structure.coefficients(whitener[i : i + 1], 4)),
-        (
-            structure.apply_precision(whitener, means),
-            lambda i: structure.apply_precision(whitener[i : i + 1], means[i : i + 1]),
-        ),
-    ):
-        np.testing.assert_allclose(of_many, np.concatenate([of_one(i) for i in range(60)]), rtol=1e-9)
-
-
 def test_an_annealed_model_stacks_too():
     model = replace(LatentModel(MixtureWeights(), gaussian("full")), beta=0.5)
     starts, data = starts_of(model, IRIS, np.ones(len(IRIS)), 3), Batches(IRIS)
