@@ -137,10 +137,18 @@ def _by_secants(
 ) -> FloatArray:
     """Quasi-Newton points (S, D) from the secant pairs of each fit, at most ``N_SECANTS``."""
     # Those that were not seen yet are 0, which does not change what the others tell.
-    U, V = np.zeros((2, len(pairs), N_SECANTS, u.shape[1]))
-    for row, of_fit in enumerate(pairs):
-        for i, (first, second) in enumerate(of_fit):
-            U[row, i], V[row, i] = first, second
+    unseen = np.zeros(u.shape[1])
+    lacking = [N_SECANTS - len(of_fit) for of_fit in pairs]
+    U, V = (
+        np.concatenate(
+            [
+                part
+                for of_fit, n in zip(pairs, lacking, strict=True)
+                for part in (*(pair[which] for pair in of_fit), *n * [unseen])
+            ]
+        ).reshape(len(pairs), N_SECANTS, -1)
+        for which in (0, 1)
+    )
     gram = U @ (U - V).swapaxes(1, 2)
     # Least squares of least norm: an inverse first would lose digits where secants are nearly the same.
     left, size, right = np.linalg.svd(gram)

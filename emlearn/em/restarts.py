@@ -20,7 +20,6 @@ import math
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -558,14 +557,14 @@ class _Run:
         the next, and promise more than there is.
         """
         gap = next(iterate.gap for iterate in reversed(self.history) if not iterate.extrapolated)
-        if not np.isfinite(gap) or (self.is_done and not self.stop.converged):
+        if not math.isfinite(gap) or (self.is_done and not self.stop.converged):
             return self.last.reached.objective
-        gains = [
-            here.objective - before.objective
-            for before, here in pairwise(self.history[-4:])
-            if not here.extrapolated
-        ]
-        return self.last.objective + min(gap, gains[-1] * SLOWEST / (1 - SLOWEST) if gains else 0.0)
+        recent = self.history[-4:]
+        for before, here in zip(reversed(recent[:-1]), reversed(recent[1:]), strict=True):
+            if not here.extrapolated:
+                gain = here.objective - before.objective
+                return self.last.objective + min(gap, gain * SLOWEST / (1 - SLOWEST))
+        return self.last.objective + min(gap, 0.0)
 
     @property
     def handicap(self) -> float:

@@ -415,7 +415,7 @@ class Full(Structure):
         return distance
 
     def rescale(self, covariance: FloatArray, scale: FloatArray) -> FloatArray:
-        return covariance * np.outer(scale, scale)
+        return covariance * (scale[:, None] * scale)
 
     def dense(self, covariance: FloatArray, d: int) -> FloatArray:
         return covariance

@@ -372,7 +372,7 @@ class Gaussian(ExponentialFamily):
         if grain is None:
             return GaussianParams(params.means + step, structure.maximize(within, weight, kept, d, self.floor))
         # Where every feature's own floor is the same.
-        within = within * structure.products(1 / grain[None, :], 1 / grain[None, :])
+        within = within * self._per_grain
         covariances = structure.maximize(within, weight, self._by_grain(kept), d, self.floor)
         return GaussianParams(params.means + step, structure.rescale(covariances, grain))
 
@@ -382,6 +382,13 @@ class Gaussian(ExponentialFamily):
         if self.hidden is None:
             return None
         return np.sqrt(np.maximum(self.hidden / self.floor, 1.0))
+
+    @cached_property
+    def _per_grain(self) -> FloatArray | float:
+        """What products are multiplied by in these units, (1, F2)."""
+        if self._grain is None:
+            return 1.0
+        return self.structure.products(1 / self._grain[None, :], 1 / self._grain[None, :])
 
     def _by_grain(self, covariances: FloatArray) -> FloatArray:
         """Covariances in units in which all features have the same floor."""

@@ -367,9 +367,9 @@ class GaussianStarts:
             "annealed": self._annealed,
             "kmeans": self._kmeans,
             "kmeans_sphered": self._kmeans_sphered,
+            "k-means++": self._kmeans_plusplus,
         }
         methods = {
-            "k-means++": self._kmeans_plusplus,
             "random": self._random,
             "random_from_data": self._random_from_data,
         }
@@ -439,11 +439,15 @@ class GaussianStarts:
         kept = values > 1e-6 * values[-1]
         return self._kmeans(generators, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
 
-    def _kmeans_plusplus(self, rng) -> LatentPair:
-        _, seeds = kmeans_plusplus(
-            self._sample.points, self._K, sample_weight=self._sample.weight, random_state=rng
-        )
-        return self.at(self._sample.points[seeds])
+    def _kmeans_plusplus(self, generators) -> list[LatentPair | Exception]:
+        points, weight = self._sample.points, self._sample.weight
+        if len(points) * self._K * len(generators) <= MANY_DISTANCES:
+            seeds = _seeds(points, weight, self._K, generators)
+        else:
+            seeds = [
+                kmeans_plusplus(points, self._K, sample_weight=weight, random_state=g)[1] for g in generators
+            ]
+        return [_or_error(self.at, points[of_start]) for of_start in seeds]
 
     def _random_from_data(self, rng) -> LatentPair:
         return self.at(self._sample.points[self._sample.draw(self._K, rng)])

@@ -17,6 +17,8 @@ from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, Bernoulli, Categorical, Gaussian, Poisson, Product
 from emlearn.families.base import Held
 from emlearn.families.missing_rows import MissingRows
+from emlearn.families.regression import Regression, RegressionParams
+from emlearn.families.responses import Normal
 from emlearn.latent import MarkovChain, MixtureWeights
 from emlearn.latent.variational import DirichletWeights
 from emlearn.mixture._starts import MANY_DISTANCES, kmeans_labels
@@ -56,6 +58,8 @@ def problems():
     mixed = np.hstack([IRIS[:80], counts(rng)])
     some["product"] = Product((((0, 1, 2, 3), gaussian("full")), ((4, 5), Poisson()))), mixed
     some["held"] = Held(gaussian("full"), ("covariances",)), IRIS
+    lines = np.column_stack([np.ones(len(IRIS)), IRIS[:, :2], IRIS[:, 3] + 0.1 * rng.normal(size=len(IRIS))])
+    some["regressions"] = Regression(Normal(), 3, least_ratio=0.05), lines
     some["missing rows"] = MissingRows(gaussian("full")), missing
     return some
 
@@ -115,6 +119,30 @@ def test_what_rests_on_the_floor_does_so_in_its_own_fit(shape):
         np.testing.assert_array_equal(rests[row], False if expected is None else expected)
 
 
+def test_ratios_of_noise_bind_the_regressions_of_a_fit():
+    family, X = PROBLEMS["regressions"]
+    model = LatentModel(MixtureWeights(), family)
+    coef = np.random.RandomState(0).normal(size=(4, K, 3))
+    noise = np.array([[1.0, 0.5, 0.2], [1.0, 0.05, 0.5], [0.01, 0.2, 0.1], [1.0, 1.0, 1.0]])
+    equal = np.full(K, 1 / K)
+    starts = [LatentPair(equal, RegressionParams(c, s)) for c, s in zip(coef, noise, strict=True)]
+    stack = stack_of(model)
+    rests = stack.resting(stack.of_sets(starts))
+    for row, own in enumerate(starts):
+        expected = model.resting(own)
+        assert (expected is not None) == (row in (1, 2))
+        np.testing.assert_array_equal(rests[row], False if expected is None else expected)
+    together = stack.of_sets(starts)
+    model = replace(model, family=replace(family, least_ratio=0.9))
+    stack = stack_of(model)
+    images = stack.maximize(Batches(X).sum(stack.expectation(together, 0)).stats, together)
+    bound = [stack.one(images, row).family.dispersion for row in range(4)]
+    for own, dispersion in zip(starts, bound, strict=True):
+        alone = model.maximize(Batches(X).sum(model.expectation(own)).stats, own)
+        np.testing.assert_allclose(dispersion, alone.family.dispersion, rtol=1e-9)
+    assert any(d.min() == pytest.approx(0.9 * d.max()) for d in bound)
+
+
 def test_sets_are_taken_put_and_joined():
     model = LatentModel(MixtureWeights(), gaussian("tied"))
     starts = starts_of(model, IRIS, np.ones(len(IRIS)), 5)
@@ -139,6 +167,7 @@ def test_sets_are_taken_put_and_joined():
         (MixtureWeights(), Gaussian(COVARIANCE_SHAPES["full"], ridge=1.0), {}),
         (DirichletWeights(1.0), gaussian("full"), {}),
         (MarkovChain(), gaussian("full"), {}),
+        (MixtureWeights(), Regression(Normal(), 2, shared_dispersion=True), {}),
         (MixtureWeights(), gaussian("full"), {"assignment": "hard"}),
         (MixtureWeights(), gaussian("full"), {"assignment": "sampled"}),
     ],
@@ -158,7 +187,7 @@ def test_few_rows_go_together_and_many_do_not():
 
 
 @pytest.mark.parametrize("acceleration", ["auto", "squarem", "secant", "none"])
-@pytest.mark.parametrize("name", ["full", "tied", "diag, gaps", "Poisson", "held"])
+@pytest.mark.parametrize("name", ["full", "tied", "diag, gaps", "Poisson", "held", "regressions"])
 def test_fits_side_by_side_are_those_of_each(name, acceleration):
     family, X = PROBLEMS[name]
     weight = np.random.RandomState(1).uniform(0.5, 2.0, size=len(X))
@@ -228,7 +257,7 @@ def raced(monkeypatch, size, model, starts, data, **settings):
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
 @pytest.mark.parametrize("size", [2, 7, 100])
-@pytest.mark.parametrize("name", ["full", "tied", "diag, gaps"])
+@pytest.mark.parametrize("name", ["full", "tied", "diag, gaps", "regressions"])
 def test_the_race_does_not_depend_on_the_stack(monkeypatch, name, size, n_jobs):
     family, X = PROBLEMS[name]
     weight = np.random.RandomState(1).uniform(0.5, 2.0, size=len(X))
