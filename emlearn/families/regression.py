@@ -96,7 +96,7 @@ class Regression(ExponentialFamily):
             return None
         return replace(self, n_fits=n_fits)
 
-    def _of_fits(self, of_components: FloatArray) -> FloatArray:
+    def _of_fits(self, of_components: NDArray[Any]) -> NDArray[Any]:
         """What is of components (K,) by fits, (components of each, n_fits)."""
         return of_components.reshape(-1, self.n_fits)
 
