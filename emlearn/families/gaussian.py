@@ -265,7 +265,13 @@ class Gaussian(ExponentialFamily):
     def _observe_quadratic(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
         d = params.means.shape[1]
-        T = batch.once((structure, "statistics"), lambda: self.statistics(batch))
+
+        def statistics() -> FloatArray:
+            T: FloatArray = batch.once((structure, "statistics"), lambda: self.statistics(batch))
+            return T
+
+        T = statistics()
+        held = None if batch.is_block else T
         shared: Any = 0.0
         if structure.shared:
             scatter = batch.once((structure, "scatter"), lambda: structure.moment(batch.x, batch.weight))
@@ -273,7 +279,7 @@ class Gaussian(ExponentialFamily):
             shared = shared if structure.n_fits > 1 else float(shared[0])
 
         def totals(resp: FloatArray) -> GaussianTotals:
-            raw = resp @ T.T
+            raw = resp @ (statistics() if held is None else held).T
             second = scatter if structure.shared else raw[:, d + 1 :]
             return self._about(params.means, raw[:, 0], raw[:, 1 : d + 1], second)
 

@@ -380,7 +380,7 @@ def test_ends_of_sequences_are_no_transitions(lists):
         ({"annealing": [0.5, 0.9]}, r"annealing=\[0.5, 0.9\] must end at 1"),
         ({"n_mixtures": 0, "emission": "gmm"}, "'n_mixtures' parameter"),
         ({"n_init": 0}, "'n_init' parameter"),
-        ({"tol": 0.0}, "'tol' parameter"),
+        ({"tol": -1.0}, "'tol' parameter"),
     ],
 )
 def test_bad_parameters(X, kwargs, message):
