@@ -623,7 +623,7 @@ class _CutSequences(_CutArray):
 
 def batch_rows(floats_per_row: int) -> int:
     """Rows per batch such that ``floats_per_row`` numbers for each stay in cache."""
-    return int(np.clip(CACHE_BYTES // (8 * floats_per_row), 512, 16384))
+    return min(max(CACHE_BYTES // (8 * floats_per_row), 512), 16384)
 
 
 def as_data(data: Any) -> Data:
