@@ -42,6 +42,9 @@ class Bernoulli(ExponentialFamily):
     def spaces(self) -> Any:
         return BernoulliParams(Probability())  # type: ignore[arg-type]
 
+    def side_by_side(self, n_fits: int) -> Bernoulli:
+        return self
+
     def statistics(self, batch: Batch) -> FloatArray:
         return np.vstack([np.ones(batch.x.shape[1]), batch.x])
 

@@ -73,6 +73,9 @@ class Categorical(ExponentialFamily):
     def spaces(self) -> Any:
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
 
+    def side_by_side(self, n_fits: int) -> Categorical:
+        return self
+
     def statistics(self, batch: Batch) -> FloatArray:
         codes = [x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)]
         T = np.vstack([np.ones((1, batch.x.shape[1]), dtype=bool), *codes])

@@ -42,6 +42,9 @@ class Poisson(ExponentialFamily):
     def spaces(self) -> Any:
         return PoissonParams(Positive())  # type: ignore[arg-type]
 
+    def side_by_side(self, n_fits: int) -> Poisson:
+        return self
+
     def statistics(self, batch: Batch) -> FloatArray:
         return np.vstack([np.ones(batch.x.shape[1]), batch.x])
 
