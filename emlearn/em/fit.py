@@ -651,7 +651,8 @@ class Fits:
         movable, vector = some(here.movable, rows), some(here.vector, rows)
         like = here.params if len(rows) == len(self) else stack.take(here.params, np.array(rows))
         try:
-            params = stack.unflatten(np.where(movable, guesses, vector), like)
+            with np.errstate(invalid="ignore", divide="ignore"):  # of guesses that are no numbers any more
+                params = stack.unflatten(np.where(movable, guesses, vector), like)
             legal = [i for i, is_finite in enumerate(stack.are_finite(params)) if is_finite]
             if len(legal) < len(rows):
                 params = stack.take(params, np.array(legal, dtype=np.intp))
