@@ -272,13 +272,20 @@ class _Race:
         """Run waves of starts, until enough is seen or none is left; then finish whatever may win."""
         while len(self.runs) < len(starts) and (wanted := self._n_wanted()):
             self._run_wave(self._next_runs(starts, wanted))
-        while not self._at_best():
+        while True:
             in_play = self._in_play()
             if not in_play:  # the best failed when all others had been left
                 best = self._ranked()[0]
                 in_play = self.runs[best.number : best.number + 1] = [self._new_run(best.start, best.number)]
-            equals = [run for run in in_play if len(in_play) == 1 or run.is_at(in_play[0], self._equal)]
-            _go([min(equals, key=lambda run: run.number)])
+            # The first of equals is to win, whichever of them came to its end by itself.
+            first = min((run for run in in_play if self._equals(run, in_play[0])), key=lambda run: run.number)
+            if first.is_done:
+                break
+            _go([first])
+
+    def _equals(self, run: _Run, best: _Run) -> bool:
+        """Whether two runs lead to the same height, but for rounding."""
+        return run is best or run.is_at(best, self._equal)
 
     def _next_runs(self, starts: Sequence[Start], wanted: int) -> list[_Run]:
         """So many runs more, after their first steps."""
