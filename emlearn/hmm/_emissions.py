@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from numbers import Integral, Real
+
 import numpy as np
 
+from emlearn._input.arrays import read_array
 from emlearn._input.columns import find_columns
 from emlearn.em import Affine
 from emlearn.em.trees import leaves, tree_map
 from emlearn.families import Bernoulli, Categorical, MissingRows, MixtureOf, Poisson, Product, gaussian_family
-from emlearn.families.base import keep
+from emlearn.families.base import keep, unwrapped
+from emlearn.families.variational import changed
 from emlearn.hmm._chain import held_names
 
 
@@ -20,10 +25,13 @@ def _gaussian(estimator):
 EMISSIONS = {
     "gaussian": _gaussian,
     "poisson": lambda _: Poisson(),
-    "categorical": lambda _: Categorical(),
+    "categorical": lambda _: Categorical(),  # with as many categories as `_with_categories` says
     "bernoulli": lambda _: Bernoulli(),
     "gmm": lambda estimator: MixtureOf(_gaussian(estimator), estimator.n_mixtures),
 }
+
+
+KINDS = {"poisson": "counts", "bernoulli": "counts", "categorical": "codes"}
 
 
 def emission_family(estimator, n_features, names):
@@ -46,11 +54,118 @@ def emission_family(estimator, n_features, names):
         (columns, what if not isinstance(what, str) else EMISSIONS[what](estimator))
         for columns, what in _parts(estimator.emission, n_features, names)
     ]
+    families = _with_categories(estimator, families)
     families = [
         (columns, family if isinstance(family, MissingRows) else MissingRows(family))
         for columns, family in families
     ]
     return families[0][1] if len(families) == 1 else Product(tuple(families))
+
+
+def _with_categories(estimator, parts):
+    """Columns and families with the numbers of categories that are said, or that go with names."""
+    said, labels = estimator.n_categories, getattr(estimator, "_labels", {})
+    places = [j for columns, family in parts if unwrapped(family).observes == "codes" for j in columns]
+    if said is None:
+        of_column = {}
+    elif isinstance(said, Integral):
+        of_column = dict.fromkeys(places, int(said))
+    else:
+        given = read_array(
+            "n_categories", said, shapes=[(len(places),)], advice="Give one for each such column."
+        )
+        if not ((given >= 1) & (given == np.floor(given))).all():
+            raise ValueError(f"n_categories={said!r} must hold integers of 1 or more.")
+        of_column = dict(zip(sorted(places), map(int, given), strict=True))
+    if said is not None and not places:
+        raise ValueError(
+            f"n_categories={said!r} is of categories, but emission={estimator.emission!r} has none: drop it."
+        )
+    for j, names in labels.items():
+        if of_column.get(j, len(names)) < len(names):
+            raise ValueError(
+                f"n_categories is {of_column[j]} for {estimator._column_name(j)}, but that has {len(names)}."
+            )
+        of_column.setdefault(j, len(names))
+
+    def known(family, columns):
+        if not isinstance(family, Categorical) or family.n_categories:
+            return family
+        n_categories = tuple(of_column.get(j, 0) for j in columns)
+        return replace(family, n_categories=n_categories) if any(n_categories) else family
+
+    return [
+        (columns, changed(family, lambda own, columns=columns: known(own, columns)))
+        for columns, family in parts
+    ]
+
+
+def with_priors(estimator, family):
+    """The family with the priors of `emission_prior`, for a fit of greatest posterior density."""
+    said = estimator.emission_prior
+    if said is None:
+        return family
+    if isinstance(said, Real):
+        return _with_prior(family, said, "emission_prior")
+    if not isinstance(family, Product):
+        return _with_prior(family, said, "emission_prior")
+    names = getattr(estimator, "feature_names_in_", None)
+    given = by_part(said, family, estimator.n_features_in_, names, "emission_prior")
+    return Product(
+        tuple(
+            (columns, part if own is None else _with_prior(part, own, f"emission_prior[{columns}]"))
+            for (columns, part), own in zip(family.parts, given, strict=True)
+        )
+    )
+
+
+def _with_prior(family, said, what):
+    if not _takes_number(family):
+        raise ValueError(
+            f"{what} is for inference='variational', but inference='em', by which probabilities alone have "
+            "priors: change one of them."
+        )
+    if isinstance(said, Real):
+        return changed(family, lambda own: _prior_of_all(own, said))
+    if not isinstance(said, dict):
+        raise ValueError(f"{what} must be a number or a dict of priors by name, but is {said!r}.")
+    return _prefixed(what, family.with_prior, said)
+
+
+def _takes_number(family):
+    if isinstance(family, Product):
+        return any(_takes_number(part) for part in family.families)
+    return bool(unwrapped(family).prior_names)
+
+
+def _prior_of_all(family, number):
+    """The family with this concentration of all that its prior counts."""
+    names = family.prior_names
+    return _prefixed("emission_prior", family.with_prior, dict.fromkeys(names, number)) if names else family
+
+
+def categorical_columns(emission, n_features, names):
+    """Columns of which an estimator's ``emission`` says that they hold categories."""
+    try:
+        parts = _parts(emission, n_features, names)
+    except ValueError:  # which is said where a fit begins
+        return []
+    return sorted(j for columns, what in parts if _is_of_codes(what) for j in columns)
+
+
+def _is_of_codes(what):
+    return what == "categorical" if isinstance(what, str) else getattr(what, "observes", None) == "codes"
+
+
+def observed_kinds(emission):
+    """What columns hold, as an estimator's ``emission`` says: a set of "numbers", "counts" and "codes"."""
+    every = list(emission.values()) if isinstance(emission, dict) else [emission]
+    if isinstance(emission, Product):
+        every = list(emission.families)
+    return {
+        KINDS.get(what, "numbers") if isinstance(what, str) else getattr(what, "observes", "numbers")
+        for what in every
+    }
 
 
 def parts_of(family, n_features, params=None):
@@ -292,13 +407,25 @@ def _refuse_unlike(given, known):
         if name not in known:
             raise ValueError(f"emission_init gives {name!r}, which is none of {', '.join(known)}.")
         one, like = value, known[name]
-        if isinstance(like, tuple) and len(like) == 1 and not isinstance(value, (tuple, list)):
+        if (
+            isinstance(like, tuple)
+            and len(like) == 1
+            and (not isinstance(value, (tuple, list)) or _shape(value) == np.shape(like[0]))
+        ):
             one = (value,)
         shapes = [np.shape(leaf) for leaf in leaves(like)]
         there = [np.shape(leaf) for leaf in (one if isinstance(like, tuple) else [one])]
         if there != shapes:
             expected, has = (s[0] if len(s) == 1 else s for s in (shapes, there))
             raise ValueError(f"emission_init['{name}'] has shape {has}; expected {expected}.")
+
+
+def _shape(value):
+    """Shape of nested lists; None where they are ragged."""
+    try:
+        return np.shape(value)
+    except ValueError:
+        return None
 
 
 def _prefixed(what, function, *args):
@@ -309,7 +436,7 @@ def _prefixed(what, function, *args):
         raise ValueError(f"{what}: {error}") from None
 
 
-def refuse_impossible(estimator, sequences, family, params=None, row_weight=None):
+def refuse_impossible(estimator, sequences, family, row_weight=None):
     """Refuse observations for which an emission has no density; those without weight are absent.
 
     Parameters
@@ -318,35 +445,70 @@ def refuse_impossible(estimator, sequences, family, params=None, row_weight=None
         For the names of columns.
     sequences : Sequences
     family : Emission
-    params : NamedTuple, default=None
-        Parameters of the family, under which observations must be possible too.
     row_weight : ndarray of shape (n,), default=None
     """
-    rows = sequences.rows
     absent = False if row_weight is None else row_weight == 0
+    _refuse(estimator, sequences, family, lambda part, x: part.is_possible(x), absent)
 
-    def place(row, column):
-        sequence, step = sequences.locate(row)
-        return f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
 
+def warn_of_impossible(estimator, sequences, family, params):
+    """Refuse what are no observations; warn, once, of such as have no density at parameters that were fitted.
+
+    Parameters
+    ----------
+    estimator : HMMEM
+    sequences : Sequences
+    family : Emission
+    params : NamedTuple
+        Parameters of the family.
+    """
+    rows = sequences.rows
+    _refuse(estimator, sequences, family, lambda part, x: part.is_observable(x), False)
+    impossible = np.zeros(rows.shape, dtype=bool)
     for columns, part, own in parts_of(family, rows.shape[1], params):
+        if part.observes != "numbers":
+            impossible[:, columns] = ~part.is_possible(rows[:, columns].T, own).T
+    if impossible.any():
+        row, column = np.argwhere(impossible)[0]
+        first = sequences.offsets[:-1]
+        n = np.count_nonzero(np.add.reduceat(impossible.any(axis=1), first))
+        which = "that sequence" if n == 1 else f"the {n} sequences with the like"
+        estimator._warn(
+            f"X is {sequences.shown(row, column)} in {_place(estimator, sequences, row, column)}: "
+            "never seen in fit, or impossible after it. Its log-density is -inf, and so is the log-likelihood "
+            f"of {which}. A prior, emission_prior, leaves no category impossible.",
+            UserWarning,
+        )
+
+
+def _place(estimator, sequences, row, column):
+    sequence, step = sequences.locate(row)
+    return f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
+
+
+def _refuse(estimator, sequences, family, is_legal, absent):
+    """Refuse steps of which a family takes all or nothing, and entries that are not legal."""
+    rows = sequences.rows
+    for columns, part, _ in parts_of(family, rows.shape[1]):
         x = rows[:, columns].T
         missing = np.isnan(x)
         if not part.marginalises and missing.any():
             partly = missing.any(axis=0) & ~(missing.all(axis=0) | absent)
             if partly.any():
                 row = int(np.argmax(partly))
-                where = place(row, columns[int(np.argmax(missing[:, row]))])
+                where = _place(estimator, sequences, row, columns[int(np.argmax(missing[:, row]))])
                 raise ValueError(
                     f"Input X contains NaN in {where}, beside entries that are there: with this emission a "
                     "step is missing as a whole or not at all. Columns that may be missing one by one need "
-                    "a family each, as in emission={0: Poisson(), 1: Poisson()}."
+                    "a family each, as in a dict by column."
                 )
-        possible = part.is_possible(x, own) | absent
-        if not possible.all():
-            row, j = np.argwhere(~possible.T)[0]
-            what = f"not one of {part.support}" + (", or never seen in fit" if params else "")
-            raise ValueError(f"X is {x[j, row]:g} in {place(row, columns[j])}: {what}.")
+        legal = is_legal(part, x) | absent
+        if not legal.all():
+            row, j = np.argwhere(~legal.T)[0]
+            raise ValueError(
+                f"X is {sequences.shown(row, columns[j])} in "
+                f"{_place(estimator, sequences, row, columns[j])}: not one of {part.support}."
+            )
 
 
 def _parts(emission, n_features, names):
@@ -357,15 +519,22 @@ def _parts(emission, n_features, names):
         return emission.parts
     if not isinstance(emission, dict):
         return [(tuple(range(n_features)), _known(emission))]
-    places = find_columns(list(emission), names, n_features, "emission").tolist() if emission else []
+    keys = [list(key) if isinstance(key, tuple) else [key] for key in emission]
+    flat = [key for some in keys for key in some]
+    places = iter(find_columns(flat, names, n_features, "emission").tolist() if flat else [])
     found, together = {}, {}
-    for place, what in zip(places, emission.values(), strict=True):
-        found[place] = _known(what)
-        together.setdefault(what if isinstance(what, str) else place, []).append(place)
+    for number, (some, what) in enumerate(zip(keys, emission.values(), strict=True)):
+        own = [next(places) for _ in some]
+        found |= dict.fromkeys(own, _known(what))
+        together.setdefault(what if isinstance(what, str) else number, []).extend(own)
     left = [j if names is None else str(names[j]) for j in range(n_features) if j not in found]
     if left:
         raise ValueError(f"emission says nothing of the columns {left}: give each column of X an emission.")
-    return [(tuple(sorted(columns)), found[columns[0]]) for columns in together.values()]
+    of_words = [isinstance(what, str) for what in together]
+    return [
+        (tuple(sorted(columns) if is_word else columns), found[columns[0]])
+        for columns, is_word in zip(together.values(), of_words, strict=True)
+    ]
 
 
 def _known(what):

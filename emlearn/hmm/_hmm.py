@@ -16,7 +16,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
-from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
+from emlearn._input.categories import decoded
+from emlearn._input.sequences import (
+    Coding,
+    Sequences,
+    check_sequence_weight,
+    check_state_labels,
+    name_states,
+    read_sequences,
+)
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import ground, near_spread, unit_of
@@ -35,7 +43,8 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import COVARIANCE_TYPES, Emission
+from emlearn.families import COVARIANCE_TYPES, Categorical, Emission
+from emlearn.families.base import HardlyImpossible, unwrapped
 from emlearn.hmm._chain import (
     bind_chain,
     check_allowed,
@@ -46,11 +55,14 @@ from emlearn.hmm._chain import (
 )
 from emlearn.hmm._emissions import (
     GivenEmission,
+    categorical_columns,
     emission_family,
     emission_of,
     n_columns_of,
+    observed_kinds,
     parts_of,
     refuse_impossible,
+    warn_of_impossible,
 )
 from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
@@ -96,6 +108,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         Number of factors, where `covariance_type` is "factor"; no more than there are features count.
     n_mixtures : int, default=2
         Number of Gaussians in each state, for "gmm".
+    n_categories : int or array-like of int, default=None
+        Number of categories of each categorical column, or of all of them. None: as the data have, those of a
+        column of a type for categories (of pandas, an Enum of polars) as that has.
     startprob : {"free", "stationary", "uniform"} or array-like of shape (K,), default="free"
         Distribution of the first state: estimated, that which the transition matrix keeps, equal, or as
         given and held fixed.
@@ -108,14 +123,17 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         worth one observation.
     stickiness : float, default=0.0
         Added to the concentration of every transition from a state to itself: favours states that last.
-    emission_prior : dict, default=None
-        For ``inference="variational"``: priors of what each state emits, by name; what is left out is weak and
-        from the data. Gaussians have `means` (d,) (the means of X), worth `beta` steps (1), and covariances
-        about `scale` / `dof`: `scale` of the form of one covariance matrix (that of X), worth `dof` steps (d).
-        Rates of counts have a Gamma distribution of `shape` (1) and `rate` (1 / mean of X), numbers or (d,).
-        Probabilities of a 1 have a Beta distribution of `ones` and `zeros` (1/2), those of categories Dirichlet
-        distributions of `concentration` (1 / number of categories), a number or for each column an array. For
-        a dict of emissions a dict of these by the columns of each.
+    emission_prior : dict or float, default=None
+        Priors of what each state emits, by name. In a fit of greatest likelihood those of probabilities make it
+        one of greatest posterior density: Dirichlet distributions of `concentration` over categories, a number
+        or for each column an array, and Beta distributions of `ones` and `zeros`; of at least 1. A category
+        that data or `n_categories` name is then impossible nowhere. A number alone is that of all of these.
+        With ``inference="variational"`` what is left out is weak and from the data. Gaussians have `means` (d,)
+        (the means of X), worth `beta` steps (1), and covariances about `scale` / `dof`: `scale` of the form of
+        one covariance matrix (that of X), worth `dof` steps (d). Rates of counts have a Gamma distribution of
+        `shape` (1) and `rate` (1 / mean of X), numbers or (d,). Probabilities of a 1 have a Beta distribution
+        of `ones` and `zeros` (1/2), those of categories Dirichlet distributions of `concentration` (1 / number
+        of categories). For a dict of emissions a dict of these by the columns of each.
     prior : HMMPosterior, default=None
         For ``inference="variational"``: `posterior_` of another fit, state by state, in place of all other
         priors. Fits of sequences one after another so become a fit of all of them.
@@ -342,12 +360,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "n_mixtures": [Interval(Integral, 1, None, closed="left")],
+        "n_categories": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "startprob": [StrOptions({"free", "stationary", "uniform"}), "array-like"],
         "transition": [StrOptions({"full", "left-right"}), "array-like"],
         "startprob_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "transmat_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "stickiness": [Interval(Real, 0, None, closed="left")],
-        "emission_prior": [dict, None],
+        "emission_prior": [dict, Interval(Real, 0, None, closed="neither"), None],
         "prior": [HMMPosterior, None],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="neither")],
@@ -380,12 +399,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         covariance_type: CovarianceType = "full",
         n_factors: int = 10,
         n_mixtures: int = 2,
+        n_categories: ArrayLike | None = None,
         startprob: ArrayLike = "free",
         transition: ArrayLike = "full",
         startprob_prior: ArrayLike | None = None,
         transmat_prior: ArrayLike | None = None,
         stickiness: float = 0.0,
-        emission_prior: dict[Any, Any] | None = None,
+        emission_prior: dict[Any, Any] | float | None = None,
         prior: HMMPosterior | None = None,
         reg_covar: float = 1e-9,
         tol: float = 1e-4,
@@ -414,6 +434,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         self.covariance_type = covariance_type
         self.n_factors = n_factors
         self.n_mixtures = n_mixtures
+        self.n_categories = n_categories
         self.startprob = startprob
         self.transition = transition
         self.startprob_prior = startprob_prior
@@ -488,8 +509,35 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         sequences = self._read(X, groups, lengths, reset=True)
         _check_ignored(y, sequences)
         weight = check_sequence_weight(sample_weight, sequences)
+        state_labels, self._state_names = name_states(state_labels, sequences, self.n_components)
         labels = check_state_labels(state_labels, sequences, self.n_components)
-        return self._fit(self._plan(sequences, weight, labels), X, y)
+        plan = self._plan(sequences, weight, labels)
+        try:
+            return self._fit(plan, X, y)
+        except ValueError as error:
+            self._refuse_start(plan, sequences, weight, labels, error)
+            raise
+
+    def _refuse_start(self, plan, sequences, weight, labels, error):
+        """Name the first sequence that is impossible where the fit was to start, if any is."""
+        params = plan.starts[0].make()
+        density = plan.model.family.density(params.family)
+        chain = params.latent
+        found = (sequences.n_sequences, 0)
+        if isinstance(plan.model.latent, MarkovChain):
+            chain = chain._replace(start=plan.model.latent.start_of(chain))
+        for batch in Batches(sequences.rows, lengths=sequences.lengths, labels=labels, units=plan.units):
+            passed = plan.model.latent.filter(chain, density(batch).log_prob, batch)
+            for lane, sequence in enumerate(batch.sequences):
+                impossible = passed.predictive[batch.lanes.columns(lane)] == -np.inf
+                if impossible.any() and (weight is None or weight[sequence] > 0):
+                    found = min(found, (int(sequence), int(np.argmax(impossible))))
+        if found[0] < sequences.n_sequences:
+            raise ValueError(
+                f"Sequence {found[0]} is impossible where the fit starts: no state that can be reached has a "
+                f"density at step {found[1]}. Starting values of 0 stay 0: give the probabilities (rates, "
+                "transitions) that it needs more than that."
+            ) from error
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -549,6 +597,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     def _batches_of(self, model, rows):
         cut = rows_of_batch(self._floats_per_row())
+        model = LatentModel(model.latent, HardlyImpossible(model.family))
         return model, Batches(rows.X, rows.weight, lengths=rows.lengths, units=self._units, rows=cut)
 
     def _refuse_rows(self, rows):
@@ -609,9 +658,15 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         return [name for name in ("means_init", "emission_init") if getattr(self, name) is not None]
 
     def _read(self, X, groups, lengths, *, reset):
-        return read_sequences(
-            self, X, groups=groups, lengths=lengths, sequence_id=self.sequence_id, reset=reset
+        coding = Coding(
+            partial(categorical_columns, self.emission), None if reset else vars(self).get("_labels", {})
         )
+        sequences = read_sequences(
+            self, X, groups=groups, lengths=lengths, sequence_id=self.sequence_id, reset=reset, coding=coding
+        )
+        if reset:
+            self._labels = coding.labels
+        return sequences
 
     def _sample_size(self):
         return max(SAMPLE_STEPS, 10 * self.n_components**2)
@@ -644,7 +699,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         units, _ = self._choose_units(moments, family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
         counted = rows if row_weight is None else rows[row_weight > 0]
-        family = self._bound(family, some, np.nanmax(counted, axis=0), len(counted), sample.size)
+        family = self._bound(
+            family, some, np.nanmax(counted, axis=0), len(counted), sample.size, lambda j: counted[:, j]
+        )
         refuse_impossible(self, sequences, family, row_weight=row_weight)
         return family, About(rows, row_weight, moments, units)
 
@@ -683,7 +740,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     @property
     def _floor_matters(self):
-        return self.prior is None and self.emission_prior is None
+        return self.inference == "em" or (self.prior is None and self.emission_prior is None)
 
     def _last(self, model, units, given, allowed, like):
         """The last fit's parameters in new units, of the form of ``like``, as the only start."""
@@ -732,7 +789,21 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         if self._views.is_distribution:
             fields["n_effective_components"] = int(np.sum(self._views.n_steps > COUNTS * self._unit))
         self._publish(fields | self._fields_of_emission(family, family.in_units(emitted, units)))
+        self._publish_names(family, emitted)
         self.n_parameters_ = model.latent.n_parameters(params.latent) + family.n_parameters(emitted)
+
+    def _publish_names(self, family, emitted):
+        """What codes of categories, and numbers of states, stand for."""
+        labels, names = vars(self).get("_labels", {}), vars(self).get("_state_names")
+        found = {}
+        for columns, part, own in parts_of(family, self.n_features_in_, emitted):
+            if isinstance(unwrapped(part), Categorical):
+                for j, p in zip(columns.tolist(), own.probabilities, strict=True):
+                    found[j] = labels.get(j, np.arange(p.shape[1]))
+        for name, value in (("categories", [found[j] for j in sorted(found)] or None), ("states", names)):
+            vars(self).pop(f"{name}_", None)
+            if value is not None:
+                vars(self)[f"{name}_"] = value
 
     def _publish_objective(self, plan, best):
         super()._publish_objective(plan, best)
@@ -753,6 +824,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     def reorder(self, order: ArrayLike) -> Self:
         check_is_fitted(self)
+        if vars(self).get("_state_names") is not None:
+            self._state_names = self._state_names[self._read_order(order)]
         if self._views.is_distribution:  # states may have priors of their own
             self._model = reordered(self._model, self._read_order(order))
         return super().reorder(order)
@@ -886,7 +959,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         check_is_fitted(self)
         sequences = self._read(X, groups, lengths, reset=False)
         chain, family, emitted = getattr(self._views, view)
-        refuse_impossible(self, sequences, family, emitted)
+        warn_of_impossible(self, sequences, family, emitted)
         density = family.density(emitted)
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 
@@ -956,7 +1029,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             return (self._path(chain, log_prob, batch),)
 
         sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
-        return sequences.restore(states)
+        return sequences.restore(self._named(states))
 
     def decode(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -989,7 +1062,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             steps = np.log(chain.transition)[np.r_[0, states[:-1]], states]
             steps[first] = np.log(chain.start)[states[first]]
         joint = steps + density_there - self._log_volume(sequences.rows, self._units)
-        return sequences.restore(states), np.add.reduceat(joint, first)
+        return sequences.restore(self._named(states)), np.add.reduceat(joint, first)
 
     def _path(self, chain, log_prob, batch):
         """States of a batch, as `algorithm` says."""
@@ -1040,7 +1113,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             return (RECURSIONS.draw_paths(chain, log_prob, batch, rng),)
 
         sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
-        return sequences.restore(states)
+        return sequences.restore(self._named(states))
 
     def filter_proba(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -1110,6 +1183,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         emitted = family.in_units(emitted, self._units)
         means, covariances = family.mean(emitted), family.covariance(emitted)
         mean = proba @ means
+        mean[~proba.any(axis=-1)] = np.nan  # after what is impossible there is no state
         centred = means - mean[..., None, :]
         between = np.einsum("...k,...ki,...kj->...ij", proba, centred, centred)
         shares = proba[..., None, None]
@@ -1296,15 +1370,39 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         for step, level in enumerate(levels):
             state = (cumulative[state] <= level).sum(axis=1)
             states[:, step] = state
-        X = family.sample(emitted, states.ravel(), rng) * self._units.scale + self._units.shift
+        states = states.ravel()
+        X = family.sample(emitted, states, rng) * self._units.scale + self._units.shift
+        X, states = self._with_labels(X), self._named(states)
         if n_sequences is None:
-            return X, states[0]
+            return X, states
         whole = Sequences(X, np.full(n, n_samples, dtype=np.intp), None, "list")
-        return whole.restore(X), whole.restore(states.ravel())
+        return whole.restore(X), whole.restore(states)
+
+    def _with_labels(self, X):
+        """Rows with names in the place of codes, where fit saw names; of any other columns numbers."""
+        labels = vars(self).get("_labels")
+        if not labels:
+            return X
+        columns = [decoded(x, labels[j]) if j in labels else x for j, x in enumerate(X.T)]
+        if len(labels) == len(columns) and len({column.dtype.kind for column in columns}) == 1:
+            return np.stack(columns, axis=1)
+        table = np.empty(X.shape, dtype=object)
+        for j, column in enumerate(columns):
+            table[:, j] = column
+        return table
+
+    def _named(self, states):
+        """States by name, where `state_labels` had names."""
+        names = vars(self).get("_state_names")
+        return states if names is None else names[states]
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        kinds = observed_kinds(self.emission)
+        tags.input_tags.categorical = "codes" in kinds
+        tags.input_tags.string = "codes" in kinds
+        tags.input_tags.positive_only = "numbers" not in kinds
         return tags
 
 
