@@ -671,6 +671,13 @@ def has_gaps(batch: Batch) -> bool:
     return found
 
 
+def counted(batch: Batch) -> FloatArray:
+    """1 for every observation (m,) of which anything is there, 0 for others."""
+    if not has_gaps(batch):
+        return np.ones(batch.x.shape[1])
+    return np.asarray(~np.isnan(batch.x).all(axis=0), dtype=np.float64)
+
+
 def filled(batch: Batch, value: FloatArray | float = 0.0) -> FloatArray:
     """The entries (d, m), a value or one for each feature (d, 1) in the place of those that are missing."""
     return np.where(np.isnan(batch.x), value, batch.x) if has_gaps(batch) else batch.x

@@ -16,6 +16,7 @@ from emlearn.families.base import (
     Emission,
     ExponentialFamily,
     FloatArray,
+    counted,
     diagonal,
     filled,
     has_gaps,
@@ -61,8 +62,8 @@ class Bernoulli(ExponentialFamily):
     def statistics(self, batch: Batch) -> FloatArray:
         x = batch.x
         if has_gaps(batch):
-            return np.vstack([np.ones(x.shape[1]), x == 1, x == 0])
-        return np.vstack([np.ones(x.shape[1]), x, 1.0 - x])
+            return np.vstack([counted(batch), x == 1, x == 0])
+        return np.vstack([counted(batch), x, 1.0 - x])
 
     def natural(self, params: BernoulliParams) -> FloatArray:
         p = params.probabilities

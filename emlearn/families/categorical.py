@@ -19,6 +19,7 @@ from emlearn.families.base import (
     FloatArray,
     Sketch,
     concentrations,
+    counted,
     has_gaps,
     one_concentration,
     read_prior,
@@ -98,7 +99,7 @@ class Categorical(ExponentialFamily):
 
     def statistics(self, batch: Batch) -> FloatArray:
         codes = [x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)]
-        T = np.vstack([np.ones((1, batch.x.shape[1]), dtype=bool), *codes])
+        T = np.vstack([counted(batch) > 0, *codes])
         return T.astype(np.float64)
 
     def beyond(self, batch: Batch) -> NDArray[np.bool_] | None:

@@ -16,6 +16,7 @@ from emlearn.families.base import (
     Emission,
     ExponentialFamily,
     FloatArray,
+    counted,
     diagonal,
     filled,
     has_gaps,
@@ -50,10 +51,9 @@ class Poisson(ExponentialFamily):
         return PoissonParams(Positive())  # type: ignore[arg-type]
 
     def statistics(self, batch: Batch) -> FloatArray:
-        ones = np.ones(batch.x.shape[1])
         if not has_gaps(batch):
-            return np.vstack([ones, batch.x])
-        return np.vstack([ones, filled(batch), ~np.isnan(batch.x)])
+            return np.vstack([counted(batch), batch.x])
+        return np.vstack([counted(batch), filled(batch), ~np.isnan(batch.x)])
 
     def base_measure(self, batch: Batch) -> FloatArray:
         return -gammaln(filled(batch) + 1.0).sum(axis=0)

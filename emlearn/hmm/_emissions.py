@@ -11,7 +11,19 @@ from emlearn._input.arrays import read_array
 from emlearn._input.columns import find_columns
 from emlearn.em import Affine
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import Bernoulli, Categorical, MissingRows, MixtureOf, Poisson, Product, gaussian_family
+from emlearn.families import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    MissingRows,
+    MixtureOf,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    Product,
+    ZeroInflatedPoisson,
+    gaussian_family,
+)
 from emlearn.families.base import keep, unwrapped
 from emlearn.families.variational import changed
 from emlearn.hmm._chain import held_names
@@ -27,11 +39,20 @@ EMISSIONS = {
     "poisson": lambda _: Poisson(),
     "categorical": lambda _: Categorical(),  # with as many categories as `_with_categories` says
     "bernoulli": lambda _: Bernoulli(),
+    "binomial": lambda _: Binomial(),
+    "multinomial": lambda _: Multinomial(),
+    "negative_binomial": lambda _: NegativeBinomial(),
+    "zero_inflated_poisson": lambda _: ZeroInflatedPoisson(),
     "gmm": lambda estimator: MixtureOf(_gaussian(estimator), estimator.n_mixtures),
 }
 
 
-KINDS = {"poisson": "counts", "bernoulli": "counts", "categorical": "codes"}
+# What the words say of columns; those that are left out are of numbers.
+KINDS = {
+    "categorical": "codes",
+    **dict.fromkeys(("poisson", "bernoulli", "binomial", "multinomial"), "counts"),
+    **dict.fromkeys(("negative_binomial", "zero_inflated_poisson"), "counts"),
+}
 
 
 def emission_family(estimator, n_features, names):

@@ -340,6 +340,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         for name in (
             *("startprob", "transmat", "stationary_distribution", "emission_params"),
             *("means", "covariances", "rates", "probabilities", "weights", "loadings", "noise"),
+            *("dispersions", "inflations"),
             *("covars", "lambdas", "emissionprob"),  # what hmmlearn calls them
         )
     )
