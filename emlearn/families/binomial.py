@@ -63,8 +63,8 @@ class Binomial(ExponentialFamily):
     >>> clicks = [2, 3, 3, 1, 4, 15, 9, 13, 14, 11]
     >>> model = HMMEM(2, emission=Binomial(), random_state=0).fit(np.column_stack([clicks, shown]))
     >>> model.probabilities_.round(2)
-    array([[0.1 ],
-           [0.5 ]])
+    array([[0.1],
+           [0.5]])
     """
 
     trials: int | tuple[int, ...] | None = None

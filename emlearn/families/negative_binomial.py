@@ -73,7 +73,7 @@ class NegativeBinomial(Emission):
     >>> counts = np.random.RandomState(0).negative_binomial(2, 0.2, size=(400, 1))  # μ = 8, α = 1/2
     >>> model = HMMEM(1, emission="negative_binomial").fit(counts)
     >>> print(f"{model.rates_[0, 0]:.2f} {model.dispersions_[0, 0]:.2f}")
-    7.53 0.52
+    8.28 0.52
     """
 
     support = "the counts 0, 1, 2, ..."
