@@ -209,7 +209,7 @@ class Library(NamedTuple):
         return min(seconds)
 
 
-def library(name, device=None):
+def arrays_of(name, device=None):
     """The library of this name, on this device; None if it is not installed, or does not load."""
     if find_spec(name) is None:
         return None
@@ -230,7 +230,7 @@ def library(name, device=None):
 def libraries(device):
     """Those that are there; with a device, torch alone."""
     names = LIBRARIES if device is None else ("torch",)
-    found = [library(name, device) for name in names]
+    found = [arrays_of(name, device) for name in names]
     return [lib for lib in found if lib is not None]
 
 
@@ -357,7 +357,7 @@ def times_of_engine(params, x):
     batches = engine_batches(params, x)
     e_step = em.expectation(start)
     stats = batches.sum(e_step).stats
-    numpy = library("numpy")
+    numpy = arrays_of("numpy")
     times = [numpy.seconds(lambda: batches.sum(e_step)), numpy.seconds(lambda: em.maximize(stats, start))]
     return ["emlearn", "", f"{1e3 * times[0]:.0f}", f"{1e3 * times[1]:.2f}"]
 
@@ -493,7 +493,7 @@ def part_floors(options):
             batches, e_step = engine_batches(params, x, n_threads), model().expectation(engine_params(params))
             ask = functools.partial(batches.sum, e_step)
             with threadpool_limits(1):
-                row.append(f"{1e3 * SHARE * library('numpy').seconds(ask, 3):,.0f}")
+                row.append(f"{1e3 * SHARE * arrays_of('numpy').seconds(ask, 3):,.0f}")
         rows.append(row)
     print(f"\n{rst_table(['rows', 'emlearn, one thread', 'two threads'], rows)}")
 

@@ -14,10 +14,10 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
 from emlearn.em.batches import intended_underflow
+from emlearn.em.model import by_blocks
 from emlearn.em.restarts import FAILURES
 from emlearn.families.evidence import luck
 from emlearn.latent import Grouped
@@ -114,11 +114,13 @@ class WorstExplained:
 
     def _gather(self, params: LatentPair, log_shares: np.ndarray) -> tuple[_Pieces, float]:
         """The pieces of all data that are explained worst, and the weight of all data."""
-        density = self.model.family.density(params.family)
+        density = by_blocks(self.model.family.density(params.family))
 
         def of_batch(batch: Batch) -> tuple[_Pieces, float]:
             seen = density(batch)
-            log_density = logsumexp(seen.log_prob + log_shares[:, None], axis=0) + seen.shared_log_prob()
+            log_joint = seen.log_prob
+            log_joint += log_shares[:, None]
+            log_density = np.logaddexp.reduce(log_joint, axis=0) + seen.shared_log_prob()
             return self._worst(_pieces_of(batch, log_density, self._piece)), batch.total_weight
 
         def joined(one: tuple[_Pieces, float], other: tuple[_Pieces, float]) -> tuple[_Pieces, float]:

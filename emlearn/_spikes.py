@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emlearn.em import one_blas_thread
+from emlearn.em.model import by_blocks
 from emlearn.em.trees import tree_map
 from emlearn.families.evidence import NOTHING
 
@@ -95,7 +96,7 @@ class _Contents(NamedTuple):
 def _contents(plan, params, which):
     """What some components hold, by their number."""
     family, latent = plan.model.family, plan.model.latent
-    density = family.density(params.family)
+    density = by_blocks(family.density(params.family))
 
     def of_batch(batch):
         resp = latent.posterior(params.latent, density(batch).log_prob, batch)[0]

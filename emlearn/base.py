@@ -21,6 +21,7 @@ from sklearn.utils import check_random_state
 from emlearn._by_hand import ByHand
 from emlearn._input.arrays import check_weight, read_array
 from emlearn._input.columns import column_name, find_columns
+from emlearn._input.pieces import gathered
 from emlearn._input.tables import read_rows
 from emlearn._pace import Pace
 from emlearn._sklearn_compat import CallbackSupportMixin
@@ -28,6 +29,7 @@ from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
 from emlearn.em import Affine, Data, EMModel, LatentPair, Restarts, Start, cool, one_blas_thread, race
+from emlearn.em.batches import intended_underflow
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
@@ -137,7 +139,8 @@ def all_or_nothing(fit: Method) -> Method:
             raise TypeError(f"{type(self).__name__}.{fit.__name__}() {error}") from None
         before = dict(self.__dict__)
         try:
-            return fit(self, *args, **kwargs)
+            with intended_underflow():
+                return fit(self, *args, **kwargs)
         except BaseException:
             callbacks = {k: v for k, v in self.__dict__.items() if "callback" in k}
             self.__dict__.clear()
@@ -272,8 +275,13 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 "Reduce n_components."
             )
 
+    def _rng(self, random_state):
+        """A source of draws: what a call was given, or that of the estimator."""
+        return check_random_state(self.random_state if random_state is None else random_state)
+
     def _check_counts(self, weight):
         """Warn where weights do not count rows, for what takes their sum for the sample size."""
+        weight = gathered(weight)
         if weight is not None and 0 < np.max(weight) < 1:
             self._warn(
                 f"The sample size of BIC is the sum of sample_weight, {np.sum(weight):.6g}, for {len(weight)} "
@@ -307,13 +315,27 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 self._print(f"start {number} ({kind}): objective {objective:.6f}{mark}{speed}")
             step = starts[number].subcontext(task_name="iteration")
             step.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            return step.call_on_fit_task_end(estimator=self, X=X, y=y)
+            return step.call_on_fit_task_end(
+                estimator=self,
+                X=X,
+                y=y,
+                reconstruction_attributes={"_taken": (plan.model, iterate.params, plan.units)},
+            )
 
         watched = self.verbose > 0 or bool(getattr(self, "_skl_callbacks", None))
         yield report if watched else None
         for start in starts.values():
             start.call_on_fit_task_end(estimator=self, X=X, y=y)
         context.call_on_fit_task_end(estimator=self, X=X, y=y)
+
+    @property
+    def _taken(self):
+        """Model, parameters and units that were taken: set where callbacks ask for a fit that ended earlier."""
+        return self._model, self._params, self._units
+
+    @_taken.setter
+    def _taken(self, fitted):
+        self._take(*fitted)
 
     def _print(self, line):
         print(f"[{time.perf_counter() - self._began:6.1f} s] {line}")

@@ -31,6 +31,12 @@ KEEP_BYTES = 16 * 2**20
 MAX_BLOCKS = 64
 
 
+# In standard deviations: squares of more overflow, and small variances need some room too.
+FARTHEST = 1e140
+# Lower than the log-density of any row that lies nearer, and higher than that of any that lies there.
+LOG_DENSITY_OF_FAR = -1e250
+
+
 class Affine(NamedTuple):
     """The map from the user's units to the engine's: (x − shift) / scale, per feature."""
 
@@ -38,9 +44,25 @@ class Affine(NamedTuple):
     scale: FloatArray  # (d,)
 
     @property
+    def bounded(self) -> Affine:
+        """The same for rows of any size: those that lie farther than numbers go have a source too."""
+        return Bounded(self.shift, self.scale)
+
+    @property
     def inverse(self) -> Affine:
         """The map back, from the engine's units to the user's."""
         return Affine(-self.shift / self.scale, 1 / self.scale)
+
+
+class Bounded(Affine):
+    """The same map, in which entries farther than ``FARTHEST`` from 0 count as lying there."""
+
+    __slots__ = ()
+
+
+def far_as_impossible(log_density: FloatArray) -> FloatArray:
+    """Log-densities, of data whose units are `Affine.bounded`; -inf where no number would hold them."""
+    return np.where(log_density < LOG_DENSITY_OF_FAR, -np.inf, log_density)
 
 
 class SideBySide:
@@ -121,9 +143,12 @@ class Batch:
         Which sequence of the data each lane is.
     labels : ndarray of int of shape (m,) or None
         What is known of the hidden states, -1 where nothing is; None means nothing anywhere.
+    is_block : bool
+        Whether this is a part of a batch that is too large for cache: what a family makes of it is better made
+        twice than held.
     """
 
-    __slots__ = ("_memo", "_room", "labels", "lanes", "rows", "sequences", "weight", "x")
+    __slots__ = ("_memo", "_room", "is_block", "labels", "lanes", "rows", "sequences", "weight", "x")
 
     def __init__(
         self,
@@ -143,6 +168,7 @@ class Batch:
         self.rows = rows
         self.sequences = sequences
         self.labels = labels
+        self.is_block = False
         self._memo = {} if memo is None else memo
         self._room = room
 
@@ -169,6 +195,26 @@ class Batch:
         """
         return self._remembered((Batch, key), lambda: self._cut(columns, features))
 
+    def blocks(self) -> list[tuple[slice, Batch]] | None:
+        """Columns of a batch that one long sequence makes much too large, in runs; None of any other.
+
+        Where second moments of all the data may be remembered there is nothing to save.
+        """
+        d, m = self.x.shape
+        second = d * (d + 3) // 2
+        size = batch_rows(4 * d + second)
+        if self.lanes is None or m < 2 * size or second < self._room:
+            return None
+        runs = [slice(start, min(start + size, m)) for start in range(0, m, size)]
+        memos = self.once("memos of blocks", lambda: [{} for _ in runs])
+        blocks = []
+        for run, memo in zip(runs, memos, strict=True):
+            weight = None if self.weight is None else self.weight[run]
+            block = Batch(self.x[:, run], weight, memo, self._room)
+            block.is_block = True
+            blocks.append((run, block))
+        return blocks
+
     def _remembered(self, key: Any, compute: Callable[[], Any]) -> Any:
         if key in self._memo:
             return self._memo[key]
@@ -182,7 +228,9 @@ class Batch:
         both = not (isinstance(features, slice) or isinstance(columns, slice))
         x = self.x[np.ix_(features, columns)] if both else self.x[features][:, columns]
         weight = None if self.weight is None else self.weight[columns]
-        return Batch(np.ascontiguousarray(x), weight, {}, self._room)
+        part = Batch(np.ascontiguousarray(x), weight, {}, self._room)
+        part.is_block = self.is_block
+        return part
 
     def sum(self, values: FloatArray | float) -> float:
         """Weighted sum of one value per observation (m,), or of a constant."""
@@ -497,8 +545,11 @@ class _CutArray:
         if self._units is None:
             x[...] = rows.T
             return x
-        np.subtract(rows.T, self._units.shift[:, None], out=x)
+        with np.errstate(over="ignore"):
+            np.subtract(rows.T, self._units.shift[:, None], out=x)
         x /= self._units.scale[:, None]
+        if isinstance(self._units, Bounded):
+            np.clip(x, -FARTHEST, FARTHEST, out=x)
         return x
 
 
@@ -578,8 +629,11 @@ def _threadpools() -> Any:
 
 
 def intended_underflow() -> np.errstate:
-    """What a user may have made an error of is meant here: posterior probabilities of 0."""
-    return np.errstate(under="ignore")
+    """What a user may have made an error of is meant here: posterior probabilities of 0, and no finite value.
+
+    What overflows is refused where it matters, in words: units, starts, steps too far.
+    """
+    return np.errstate(under="ignore", over="ignore")
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:

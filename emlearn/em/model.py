@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Batch
 from emlearn.em.parametric import Composite, Parametric
 from emlearn.em.spaces import Real, flatten, unflatten
-from emlearn.em.trees import Tree, tree_map
+from emlearn.em.trees import Tree, add, tree_map
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -214,7 +215,7 @@ class LatentModel(Composite, EMModel):
         return LatentPair(self.latent.spaces, self.family.spaces)
 
     def expectation(self, params: LatentPair) -> Callable[[Batch], EStep]:
-        density = self.family.density(params.family)
+        density = by_blocks(self.family.density(params.family))
 
         def e_step(batch: Batch) -> EStep:
             seen = density(batch)
@@ -252,6 +253,38 @@ class LatentModel(Composite, EMModel):
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> LatentPair:
         """Starting parameters from weighted responsibilities (K, m); ``rng`` as in `Family.start`."""
         return LatentPair(self.latent.start(batch, resp), self.family.start(batch, resp, rng))
+
+
+def by_blocks(density: Callable[[Batch], Observed]) -> Callable[[Batch], Observed]:
+    """The same densities, of which a batch that is one long sequence is shown some columns at a time.
+
+    What a family works on is then in cache, and need not be held for the whole sequence.
+    """
+
+    def observe(batch: Batch) -> Observed:
+        blocks = batch.blocks()
+        if blocks is None:
+            return density(batch)
+        log_prob, seen = None, []
+        for columns, block in blocks:
+            of_block = density(block)
+            if log_prob is None:
+                log_prob = np.empty((len(of_block.log_prob), batch.x.shape[1]))
+            log_prob[:, columns] = of_block.log_prob
+            seen.append((columns, of_block._replace(log_prob=None)))  # type: ignore[arg-type]
+
+        def totals(resp: FloatArray) -> Tree:
+            return reduce(add, (of_block.totals(resp[:, columns]) for columns, of_block in seen))
+
+        def shared_log_prob() -> FloatArray:
+            terms = np.empty(batch.x.shape[1])
+            for columns, of_block in seen:
+                terms[columns] = of_block.shared_log_prob()
+            return terms
+
+        return Observed(log_prob, sum(of_block.shared for _, of_block in seen), totals, shared_log_prob)  # type: ignore[arg-type]
+
+    return observe
 
 
 def uniform_of(batch: Batch, seed: int, iteration: int) -> FloatArray:

@@ -235,14 +235,20 @@ class Gaussian(ExponentialFamily):
     def _observe_quadratic(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
         d = params.means.shape[1]
-        T = batch.once((structure, "statistics"), lambda: self.statistics(batch))
+
+        def statistics() -> FloatArray:
+            T: FloatArray = batch.once((structure, "statistics"), lambda: self.statistics(batch))
+            return T
+
+        T = statistics()
+        held = None if batch.is_block else T
         shared = 0.0
         if structure.shared:
             scatter = batch.once((structure, "scatter"), lambda: structure.moment(batch.x, batch.weight))
             shared = float(form.quadratic[0] @ scatter)
 
         def totals(resp: FloatArray) -> GaussianTotals:
-            raw = resp @ T.T
+            raw = resp @ (statistics() if held is None else held).T
             second = scatter if structure.shared else raw[:, d + 1 :]
             return self._about(params.means, raw[:, 0], raw[:, 1 : d + 1], second)
 

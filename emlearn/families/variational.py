@@ -53,6 +53,8 @@ from emlearn.families.product import Product
 
 # A posterior's scatter is at least the prior's, up to this share.
 NOT_LESS = 0.999
+# Squared lengths above which a predictive density takes its volume from elsewhere.
+FAR = 1e6
 
 
 class NormalWishart(NamedTuple):
@@ -286,17 +288,25 @@ class VariationalGaussian(Emission):
         # The density of a Gaussian of two volumes tells lengths from determinants, whatever is missing.
         narrow = self._alone.density(spread)
         wide = self._alone.density(spread._replace(covariances=2 * spread.covariances))
-        dof = dof[:, None]
+        dof, centre = dof[:, None], params.means.mean(axis=0)
 
-        def predict(batch: Batch) -> FloatArray:
-            gaps = find_gaps(batch)
-            p = np.array(len(batch.x)) if gaps is None else gaps.n_observed
+        def measured(batch: Batch, p: NDArray[Any]) -> tuple[FloatArray, FloatArray]:
+            """Squared lengths, and −½ log |Σ|, both (K, m)."""
             seen = narrow(batch)
             log_narrow = seen.log_prob + seen.shared_log_prob()
             seen = wide(batch)
             lengths = 4 * (seen.log_prob + seen.shared_log_prob() - log_narrow) + 2 * p * np.log(2)
             lengths = np.maximum(lengths, 0.0)
-            normal = log_narrow + 0.5 * lengths + 0.5 * p * np.log(2 * np.pi)  # −½ log |Σ|
+            return lengths, log_narrow + 0.5 * lengths + 0.5 * p * np.log(2 * np.pi)
+
+        def predict(batch: Batch) -> FloatArray:
+            gaps = find_gaps(batch)
+            p = np.full(batch.x.shape[1], len(batch.x)) if gaps is None else gaps.n_observed
+            lengths, normal = measured(batch, p)
+            far = np.flatnonzero((lengths > FAR).any(axis=0))
+            if len(far):  # their lengths leave no digits for a volume: it is that of like rows at the centre
+                here = np.where(np.isnan(batch.x[:, far]), np.nan, centre[:, None])
+                normal[:, far] = measured(Batch(here), p[far])[1]
             return np.asarray(
                 normal
                 + gammaln(0.5 * (dof + p))

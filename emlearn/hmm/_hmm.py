@@ -42,6 +42,7 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
+from emlearn.em.model import by_blocks
 from emlearn.em.trees import leaves, tree_map
 from emlearn.families import COVARIANCE_TYPES, Categorical, Emission
 from emlearn.families.base import HardlyImpossible, unwrapped
@@ -64,6 +65,7 @@ from emlearn.hmm._emissions import (
     refuse_impossible,
     warn_of_impossible,
 )
+from emlearn.hmm._filter import HMMFilter
 from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
@@ -370,7 +372,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         "emission_prior": [dict, Interval(Real, 0, None, closed="neither"), None],
         "prior": [HMMPosterior, None],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "ranking": [StrOptions(set(RANKINGS))],
@@ -539,6 +541,30 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
                 f"density at step {found[1]}. Starting values of 0 stay 0: give the probabilities (rates, "
                 "transitions) that it needs more than that."
             ) from error
+
+    def fit_predict(
+        self,
+        X: Any,
+        y: Any = None,
+        sample_weight: ArrayLike | None = None,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        state_labels: Any = None,
+    ) -> NDArray[Any]:
+        """Fit the model, and return the states as `predict` gives them.
+
+        Parameters
+        ----------
+        X, y, sample_weight, groups, lengths, state_labels
+            As of `fit`.
+
+        Returns
+        -------
+        states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
+        """
+        self.fit(X, y, sample_weight, groups=groups, lengths=lengths, state_labels=state_labels)
+        return self.predict(X, groups=groups, lengths=lengths)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -961,7 +987,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         sequences = self._read(X, groups, lengths, reset=False)
         chain, family, emitted = getattr(self._views, view)
         warn_of_impossible(self, sequences, family, emitted)
-        density = family.density(emitted)
+        density = by_blocks(family.density(emitted))
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 
         def of_batch(batch):
@@ -973,7 +999,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         batches = Batches(
             sequences.rows,
             lengths=sequences.lengths,
-            units=self._units,
+            units=self._units.bounded,
             floats_per_row=self._floats_per_row(),
             n_threads=effective_n_jobs(self.n_jobs),
         )
@@ -1006,7 +1032,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     def _log_volume(self, rows, units):
         """Log of the volume of a unit of the engine in units of X, for the observed entries of each row."""
         log_scale = np.log(units.scale)
-        if not np.isnan(rows.sum(dtype=np.float64)):
+        with np.errstate(over="ignore", invalid="ignore"):  # a cheap first look
+            complete = not np.isnan(rows.sum(dtype=np.float64))
+        if complete:
             return np.full(len(rows), log_scale.sum())
         return ~np.isnan(rows) @ log_scale
 
@@ -1091,7 +1119,12 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         return sequences.restore(proba)
 
     def sample_states(
-        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+        self,
+        X: Any,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        random_state: RandomState = None,
     ) -> NDArray[Any]:
         """Draw the states of X from their posterior distribution, whole paths at a time.
 
@@ -1100,13 +1133,14 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
+        random_state : int, RandomState instance or None, default=None
+            None: that of the estimator, of which an int makes the same draws at each call.
 
         Returns
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
-            Determined by `random_state`; a RandomState instance there gives another draw at each call.
         """
-        seed = check_random_state(self.random_state).randint(np.iinfo(np.int32).max)
+        seed = self._rng(random_state).randint(np.iinfo(np.int32).max)
 
         def function(chain, log_prob, batch, seen):
             # A generator for each batch, so that threads change nothing.
@@ -1160,20 +1194,44 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             The density of a value x as the next step is the last of ``score_samples`` of the sequence with x at
             its end.
         """
-        if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
-            raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
+        _check_n_steps(n_steps)
         sequences, filtered, _ = self._filter(X, groups, lengths)
-        chain = self._views.ahead.chain
         last = filtered[sequences.offsets[1:] - 1]
-        proba = np.empty((len(last), n_steps, len(chain.start)))
-        for step in range(n_steps):
-            last = last @ chain.transition
-            proba[:, step] = last
-        mean, covariance = self._moments_of(proba)
         one = sequences.form == "rows" and sequences.n_sequences == 1 and groups is None and lengths is None
-        if one and self.sequence_id is None:
-            return Forecast(proba[0], mean[0], covariance[0])
-        return Forecast(proba, mean, covariance)
+        return self._ahead(last[0] if one and self.sequence_id is None else last, n_steps)
+
+    def _ahead(self, state, n_steps, begins=False):
+        """Forecast from probabilities of the states (..., K): of the last step, or of the first that comes."""
+        _check_n_steps(n_steps)
+        transition = self._views.ahead.chain.transition
+        proba = np.empty((*state.shape[:-1], n_steps, len(transition)))
+        for step in range(n_steps):
+            state = state if begins and step == 0 else state @ transition
+            proba[..., step, :] = state
+        return Forecast(proba, *self._moments_of(proba))
+
+    def filter(self) -> HMMFilter:
+        """A filter that follows a sequence on line, step by step, and can forecast after each.
+
+        Returns
+        -------
+        following : HMMFilter
+            With ``update(x)``, ``state_proba``, ``log_likelihood`` and ``predict_next()``.
+
+        Examples
+        --------
+        >>> from emlearn import HMMEM
+        >>> from emlearn.datasets import load_earthquakes
+        >>> X = load_earthquakes().data
+        >>> following = HMMEM(2, emission="poisson", random_state=0).fit(X).filter()
+        >>> for x in X[-3:]:
+        ...     print(following.update(x).state_proba.round(2))
+        [1. 0.]
+        [1. 0.]
+        [1. 0.]
+        """
+        check_is_fitted(self)
+        return HMMFilter(self)
 
     def _moments_of(self, proba):
         """Mean (..., d) and covariance (..., d, d) of mixtures of the states, in units of X."""
@@ -1341,42 +1399,61 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(n_steps)
 
-    def sample(self, n_samples: int = 1, n_sequences: int | None = None) -> tuple[NDArray[Any], NDArray[Any]]:
+    def sample(
+        self,
+        n_samples: int | ArrayLike = 1,
+        n_sequences: int | None = None,
+        *,
+        currstate: int | ArrayLike | None = None,
+        random_state: RandomState = None,
+    ) -> tuple[NDArray[Any], NDArray[Any]]:
         """Draw sequences from the model.
 
         Parameters
         ----------
-        n_samples : int, default=1
-            Length of each sequence.
+        n_samples : int, or array-like of int of shape (n_sequences,), default=1
+            Length of each sequence, or lengths, one for each.
         n_sequences : int, default=None
-            Number of sequences; None for one, as an array.
+            Number of sequences; None for one, as an array, or for as many as there are lengths.
+        currstate : int, or array-like of int of shape (n_sequences,), default=None
+            State at the first step; None draws it.
+        random_state : int, RandomState instance or None, default=None
+            None: that of the estimator, of which an int makes the same draws at each call.
 
         Returns
         -------
         X : ndarray of shape (n_samples, d), or object array of n_sequences of them
         states : ndarray of int of shape (n_samples,), or object array of n_sequences of them
+
+        Examples
+        --------
+        >>> from emlearn import HMMEM
+        >>> transmat = [[0.9, 0.1], [0.2, 0.8]]
+        >>> shops = HMMEM.from_parameters([0.5, 0.5], transmat, emission="poisson", rates=[[1], [9]])
+        >>> X, states = shops.sample([2, 3], currstate=1, random_state=0)
+        >>> [len(counts) for counts in X], [path[0].item() for path in states]
+        ([2, 3], [1, 1])
         """
         check_is_fitted(self)
-        n = 1 if n_sequences is None else n_sequences
-        if not all(isinstance(size, Integral) and size >= 1 for size in (n_samples, n)):
-            raise ValueError(
-                f"n_samples={n_samples}, n_sequences={n_sequences}: ask for at least one step of one sequence."
-            )
-        rng = check_random_state(self.random_state)
+        lengths = _lengths_to_draw(n_samples, n_sequences)
+        rng = self._rng(random_state)
         chain, family, emitted = self._views.ahead
-        states = np.empty((n, n_samples), dtype=np.intp)
-        levels = rng.uniform(size=(n_samples, n, 1))
+        n, K = len(lengths), len(chain.start)
+        states = np.empty((n, lengths.max()), dtype=np.intp)
+        levels = rng.uniform(size=(lengths.max(), n, 1))
         cumulative = np.vstack([chain.transition, chain.start]).cumsum(axis=1)[:, :-1]
-        state = np.full(n, len(chain.start))  # the last row: before the first step
+        state = np.full(n, K)  # the last row: before the first step
         for step, level in enumerate(levels):
             state = (cumulative[state] <= level).sum(axis=1)
+            if step == 0 and currstate is not None:
+                state = np.broadcast_to(_read_states("currstate", currstate, n, K), n)
             states[:, step] = state
-        states = states.ravel()
+        states = states[np.arange(lengths.max()) < lengths[:, None]]
         X = family.sample(emitted, states, rng) * self._units.scale + self._units.shift
         X, states = self._with_labels(X), self._named(states)
-        if n_sequences is None:
+        if n_sequences is None and np.ndim(n_samples) == 0:
             return X, states
-        whole = Sequences(X, np.full(n, n_samples, dtype=np.intp), None, "list")
+        whole = Sequences(X, lengths, None, "list")
         return whole.restore(X), whole.restore(states)
 
     def _with_labels(self, X):
@@ -1397,6 +1474,20 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         names = vars(self).get("_state_names")
         return states if names is None else names[states]
 
+    def __getstate__(self):
+        state = super().__getstate__()
+        if isinstance(
+            state.get("emission_params_"), dict
+        ):  # tuples of columns are no keys of JSON, as of skops
+            state["emission_params_"] = list(state["emission_params_"].items())
+        return state
+
+    def __setstate__(self, state):
+        by_column = state.get("emission_params_")
+        super().__setstate__(
+            state | {"emission_params_": dict(by_column)} if isinstance(by_column, list) else state
+        )
+
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
@@ -1410,6 +1501,33 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 def _sequences_of(rows):
     """Sequences that were read before."""
     return Sequences(rows.X, rows.lengths, None, "rows")
+
+
+def _check_n_steps(n_steps):
+    if not (isinstance(n_steps, Integral) and n_steps >= 1) or isinstance(n_steps, bool):
+        raise ValueError(f"n_steps={n_steps}: forecast at least one step.")
+
+
+def _lengths_to_draw(n_samples, n_sequences):
+    """Length of each sequence that is asked for."""
+    lengths = np.atleast_1d(np.asarray(n_samples))
+    n = len(lengths) if n_sequences is None or lengths.size > 1 else n_sequences
+    whole = lengths.ndim == 1 and lengths.dtype.kind in "iu" and isinstance(n, Integral)
+    if not (whole and lengths.size and n >= 1 and lengths.min() >= 1):
+        raise ValueError(
+            f"n_samples={n_samples}, n_sequences={n_sequences}: ask for at least one step of one sequence."
+        )
+    if n_sequences not in (None, n):
+        raise ValueError(f"n_samples has {n} lengths, but n_sequences={n_sequences}: give one of them.")
+    return np.broadcast_to(lengths, n).astype(np.intp)
+
+
+def _read_states(name, states, n, n_states):
+    """States that a user gave, one or (n,)."""
+    given = read_array(name, np.asarray(states), shapes=[(), (n,)], finite=True)
+    if not ((given >= 0) & (given < n_states) & (given == np.floor(given))).all():
+        raise ValueError(f"{name}={states!r}: states are whole numbers from 0 to {n_states - 1}.")
+    return given.astype(np.intp)
 
 
 def _check_ignored(y, sequences):

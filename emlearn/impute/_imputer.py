@@ -49,6 +49,7 @@ from emlearn.em import (
     em_rate,
     one_blas_thread,
 )
+from emlearn.em.batches import far_as_impossible
 from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import read_shares
 from emlearn.impute._draws import draw, redrawn
@@ -226,7 +227,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "ridge": [Interval(Real, 0.0, None, closed="left")],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "ranking": [StrOptions(set(RANKINGS))],
@@ -924,7 +925,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             return batch.sum(log_density), batch.sum(np.count_nonzero(there, axis=0))
 
         with one_blas_thread():
-            modelled = self._cut(data.recut(columns=self._features), self._model, self._units)
+            modelled = self._cut(data.recut(columns=self._features), self._model, self._units.bounded)
             total, n_entries = modelled.sum(of_batch)
         if not n_entries:
             raise ValueError("Every entry of X is missing: there is nothing to score.")
@@ -939,6 +940,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         X_fit: Any = None,
         sample_weight: ArrayLike | None = None,
         lazy: Literal[False] = False,
+        random_state: RandomState = None,
     ) -> list[Any]: ...
 
     @overload
@@ -950,6 +952,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         X_fit: Any = None,
         sample_weight: ArrayLike | None = None,
         lazy: Literal[True],
+        random_state: RandomState = None,
     ) -> Iterator[Any]: ...
 
     def sample(
@@ -960,6 +963,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         X_fit: Any = None,
         sample_weight: ArrayLike | None = None,
         lazy: bool = False,
+        random_state: RandomState = None,
     ) -> list[Any] | Iterator[Any]:
         """Complete X many times, with the uncertainty of the fit and of the missing entries.
 
@@ -980,6 +984,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             Their weights at fit.
         lazy : bool, default=False
             Whether to return an iterator that makes one at a time.
+        random_state : int, RandomState instance or None, default=None
+            None: that of the estimator, of which an int makes the same draws at each call.
 
         Returns
         -------
@@ -1019,7 +1025,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
                 "X is not these, and their sample_weight where they had any."
             )
         Z = self._modelled(rows)
-        seeds = check_random_state(self.random_state).randint(np.iinfo(np.int32).max, size=n_imputations)
+        seeds = self._rng(random_state).randint(np.iinfo(np.int32).max, size=n_imputations)
 
         fitted = copy.copy(self)  # which a lazy draw finds as it is now
 
@@ -1080,7 +1086,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             return function(done, resp, log_density, np.ascontiguousarray(np.isnan(batch.x).T))
 
         with one_blas_thread():
-            return list(self._cut(Batches(Z), self._model, self._units).map(of_batch))
+            return list(self._cut(Batches(Z), self._model, self._units.bounded).map(of_batch))
 
     def _of_cells(self, X, reduce, shape=()):
         """``reduce(weights, means, variances)`` of the missing entries, row by row, (cells, *shape).
@@ -1112,7 +1118,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         log_scale = np.log(self._units.scale)
 
         def of_batch(done, resp, log_density, missing):
-            return log_density - ~missing @ log_scale
+            return far_as_impossible(log_density - ~missing @ log_scale)
 
         return np.concatenate(self._complete(Z, of_batch))
 

@@ -37,13 +37,13 @@ cdef extern from "chain_steps.h" nogil:
         const double *column, ptrdiff_t stride, const double *power, int K, int W, double *u, double *e)
     int far_forward(
         const double *before, ptrdiff_t before_stride, const double *before_power, const double *a,
-        const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density, double *filtered,
+        const double *a_power, const int *range, const double *log_prob, ptrdiff_t log_stride, double *density, double *filtered,
         ptrdiff_t stride, double *power, double *mixed_power, double *scale, double *shift, unsigned char *far,
         int K, int W, int tiny, int steps, double flush, int keep, double *work, int *beyond)
     int far_backward(
         const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
         const double *mixed_power, const unsigned char *far, const double *a, const double *a_power,
-        double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
+        const int *range, double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
         double weight, double *pairs, int K, int W, int tiny, int steps, double flush,
         double *work)
     void viterbi_step(
@@ -58,6 +58,7 @@ cdef double FLUSH = _chain_numpy.FLUSH
 cdef double LEAST = _chain_numpy.LEAST
 cdef double LOG_NEGLIGIBLE = _chain_numpy.LOG_NEGLIGIBLE
 cdef double LEAST_ALIVE = _chain_numpy.LEAST_ALIVE
+cdef Py_ssize_t SCREENED_STEPS = 256  # after which a lane alone may turn out to need more
 cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
 
 
@@ -91,11 +92,14 @@ def forward(
     cdef unsigned char[::1] needs_powers = np.zeros(n_active[0], dtype=np.uint8)
     cdef unsigned char[::1] is_excused = np.zeros(n_active[0], dtype=np.uint8)
     cdef Py_ssize_t[::1] flushed_at = np.full(n_active[0], -1, dtype=np.intp)
-    cdef double log_most = log(FLUSH * K), log_growth = log(max(1.0, np.asarray(transition).sum(axis=1).max()))
+    cdef double[::1] debt = np.full(n_active[0], log(FLUSH * K)), product = np.ones(n_active[0])
+    cdef Py_ssize_t n_failed = 0, column
+    cdef double log_growth = log(max(1.0, np.asarray(transition).sum(axis=1).max()))
     far = None
     cdef unsigned char[::1] columns = None
     cdef double[:, ::1] power = None, mixed_power = None
     cdef const double[:, ::1] a = None, a_power = None
+    cdef const int[:, ::1] range_ = None
     with nogil:
         while t < T:
             n, closer, beyond = n_active[t], 0, t >= alone and n_beyond > 0
@@ -103,19 +107,22 @@ def forward(
                 closer = first_step(
                     &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], &low[0], K, <int>n, FLUSH, notice,
                     LEAST, 0.0)
-            elif t < alone:
+            elif t < alone and n_beyond < n:
                 closer = forward_step(
                     &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
                     &scale[here], &low[0], K, <int>n, FLUSH, notice, LEAST, alive)
-            elif not beyond:
+            elif t >= alone and not beyond:
                 if is_excused[0] or flushed_at[0] >= 0:
                     notice = 0.0
                 for k in range(K):
                     before[k] = filtered[k, last]
                 k = forward_alone(
                     &before[0], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], K, <int>min(T - t, MOST_STEPS), FLUSH, notice, LEAST, alive, &work[0],
-                    &closer) - 1
+                    &scale[here], K, <int>min(T - t, SCREENED_STEPS if screening else MOST_STEPS), FLUSH, notice, LEAST,
+                    alive, &work[0], &closer) - 1
+                if screening and flushed_at[0] >= 0:
+                    for column in range(here, here + k):
+                        _owe(&debt[0], &product[0], scale[column], log_growth)
                 t += k
                 here += k
                 last = here - 1 if k > 0 else last
@@ -139,13 +146,14 @@ def forward(
                         with gil:
                             far = _chain_numpy.Far.of(np.asarray(transition), len(scale))
                             columns, power, mixed_power, a, a_power = far
+                            range_ = _ranges(far.mantissa)
                     steps = min(T - t, MOST_STEPS) if t >= alone and t > 0 else 1
                     begin = &start[0]
                     if t > 0:
                         begin = &filtered[0, last + lane]
                     steps = far_forward(
                         begin, stride if t > 0 else 1, &power[last + lane, 0] if is_beyond[lane] else NULL,
-                        &a[0, 0] if t > 0 else NULL, &a_power[0, 0], &log_prob[0, here + lane], _stride(log_prob),
+                        &a[0, 0] if t > 0 else NULL, &a_power[0, 0], &range_[0, 0], &log_prob[0, here + lane], _stride(log_prob),
                         &density[0, here + lane], &filtered[0, here + lane], stride, &power[here + lane, 0],
                         &mixed_power[here + lane, 0], &scale[here + lane], &shift[here + lane],
                         &columns[here + lane], K, W, zeros > 1, <int>steps, FLUSH, keep, &work[0], &beyond)
@@ -154,52 +162,49 @@ def forward(
             if t + 1 < T and n_beyond > 0:  # a sequence that ends here no longer counts
                 for lane in range(n_active[t + 1], n):
                     n_beyond -= is_beyond[lane]
+            if screening:
+                n_failed = 0
+                for lane in range(n):
+                    if 0 <= flushed_at[lane] < t:
+                        _owe(&debt[lane], &product[lane], scale[here + lane], log_growth)
+                        needs_powers[lane] |= debt[lane] > LOG_NEGLIGIBLE
+                    n_failed += needs_powers[lane]
             last = here + steps - 1
             here = last + n
             t += steps
-            if screening and (t >= T or needs_powers[0] and t >= alone):
-                screening = False
-                if _excuse(n_active, scale, flushed_at, needs_powers, log_growth, log_most, is_excused):
+            if screening and (t >= T or n_failed == n):
+                screening, n_failed = False, 0
+                for lane in range(n_active[0]):
+                    is_excused[lane] = not needs_powers[lane] and not debt[lane] - log(product[lane]) > LOG_NEGLIGIBLE
+                    n_failed += not is_excused[lane]
+                    flushed_at[lane] = -1
+                if n_failed == 0:
                     break
                 t, here, last, notice = 0, 0, 0, FLUSH
-                for lane in range(n_active[0]):
-                    flushed_at[lane] = -1
     return far
 
 
-cdef bint _excuse(
-    const Py_ssize_t[::1] n_active, const double[::1] scale, const Py_ssize_t[::1] flushed_at,
-    const unsigned char[::1] needs_powers, double log_growth, double log_most, unsigned char[::1] is_excused,
-) noexcept nogil:
-    """Sequences in which all that was flushed weighs next to nothing at the end; whether that is all of them.
+def _ranges(mantissa):
+    """For each row where its first and its last number other than 0 stand, as multiples of four; (W, 2)."""
+    possible = mantissa > 0
+    first, last = possible.argmax(axis=1), possible.shape[1] - possible[:, ::-1].argmax(axis=1)
+    ranges = np.stack([first // 4 * 4, -(-last // 4) * 4], axis=1)
+    return np.where(possible.any(axis=1)[:, None], ranges, 0).astype(np.intc)
+
+
+cdef inline void _owe(double *debt, double *product, double scale, double log_growth) noexcept nogil:
+    """What was flushed weighs at most exp(debt) / product, relative to what was kept.
 
     Write joint probabilities in units of what is kept as a + e: what is kept, summing to 1, and all that
     descends from what was flushed. A step takes both to (a A) * d and (e A) * d and divides them by the scale
     c = sum (a A) * d. As d <= 1 and rows of A sum to g at most, sum e grows by a factor of g / c at most. It
-    never shrinks (c <= g), so that what was flushed first weighs most at the end, and n of them n times that.
+    never shrinks (c <= g), so that what was flushed first weighs most, and n of them n times that.
     """
-    cdef Py_ssize_t t, lane, here = 0
-    cdef double debt, product
-    cdef bint all_excused = True
-    for lane in range(n_active[0]):
-        debt, product, here = log_most, 1.0, 0
-        if not needs_powers[lane] and flushed_at[lane] >= 0:
-            for t in range(n_active.shape[0]):
-                if n_active[t] <= lane:
-                    break
-                if t > flushed_at[lane]:
-                    debt += log_growth
-                    product *= scale[here + lane]
-                    if product < LEAST:
-                        debt -= log(product)
-                        product = 1.0
-                        if debt > LOG_NEGLIGIBLE:
-                            break
-                here += n_active[t]
-            debt -= log(product)
-        is_excused[lane] = not needs_powers[lane] and not debt > LOG_NEGLIGIBLE
-        all_excused = all_excused and is_excused[lane]
-    return all_excused
+    debt[0] += log_growth
+    product[0] *= scale
+    if product[0] < LEAST:
+        debt[0] -= log(product[0])
+        product[0] = 1.0
 
 
 cdef inline bint _loses(
@@ -238,7 +243,7 @@ def backward(
 ):
     cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, steps
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t, k, lane, n, after = 0
-    cdef Py_ssize_t here = filtered.shape[1], following
+    cdef Py_ssize_t here = filtered.shape[1], following, n_far
     cdef ptrdiff_t stride = _stride(density)
     cdef const double[:, ::1] transposed = np.ascontiguousarray(np.asarray(transition).T)
     cdef double[::1] last = np.ones(K), mixed = np.empty(3 * W)
@@ -249,9 +254,11 @@ def backward(
     cdef double[:, ::1] pairs = None, posterior = None, seen = None
     cdef unsigned char[::1] known = None  # whether `posterior` stands for `beta`
     cdef double[::1] lane_weight = None
+    cdef const int[:, ::1] range_ = None
     if any_far:
         columns, power, mixed_power, a, a_power = far
         a, a_power = np.ascontiguousarray(far.mantissa.T), np.ascontiguousarray(far.exponent.T)
+        range_ = _ranges(far.mantissa.T)
         pairs, posterior, seen = np.zeros((W, W)), np.zeros((n_active[0], W)), np.empty((n_active[0], W))
         known = np.zeros(n_active[0], dtype=np.uint8)
         lane_weight = np.ones(n_active[0]) if weight is None else np.ascontiguousarray(weight[: n_active[0]])
@@ -272,7 +279,7 @@ def backward(
                     far_backward(
                         &filtered[0, here - 1], stride, &power[here - 1, 0], &density[0, here],
                         &mixed_power[here, 0], &columns[here - 1], &a[0, 0], &a_power[0, 0],
-                        &posterior[0, 0], &density[0, here], stride, &ahead[0, here - 1], _stride(ahead),
+                        &range_[0, 0], &posterior[0, 0], &density[0, here], stride, &ahead[0, here - 1], _stride(ahead),
                         lane_weight[0], &pairs[0, 0], K, W, tiny, steps, FLUSH, &mixed[0])
                     t -= steps
                     here -= steps
@@ -294,8 +301,10 @@ def backward(
             following = here
             here -= n
             if after > 0:
+                n_far = 0
                 if any_far:
                     for lane in range(after):
+                        n_far += columns[following + lane]
                         if columns[following + lane]:
                             for k in range(K):
                                 if not known[lane]:
@@ -306,7 +315,7 @@ def backward(
                             far_backward(
                                 &filtered[0, here + lane], stride, &power[here + lane, 0],
                                 &density[0, following + lane], &mixed_power[following + lane, 0],
-                                &columns[here + lane], &a[0, 0], &a_power[0, 0], &posterior[lane, 0], &seen[lane, 0],
+                                &columns[here + lane], &a[0, 0], &a_power[0, 0], &range_[0, 0], &posterior[lane, 0], &seen[lane, 0],
                                 1, &ahead[0, here + lane], _stride(ahead), lane_weight[lane], &pairs[0, 0], K, W, tiny, 1,
                                 FLUSH, &mixed[0])
                         elif known[lane]:
@@ -314,9 +323,10 @@ def backward(
                                 beta[k, lane] = (
                                     posterior[lane, k] / filtered[k, following + lane]
                                     if filtered[k, following + lane] > 0 else 0.0)
-                backward_step(
-                    &transposed[0, 0], &density[0, following], &filtered[0, following], &scale[following],
-                    stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after)
+                if n_far < after:
+                    backward_step(
+                        &transposed[0, 0], &density[0, following], &filtered[0, following], &scale[following],
+                        stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after)
                 if any_far:
                     for lane in range(after):
                         known[lane] = columns[following + lane]

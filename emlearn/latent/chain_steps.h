@@ -375,10 +375,11 @@ INLINE void load_column(const double *from, ptrdiff_t stride, const double *powe
     tidy(u, e, W);
 }
 
-/* m[k] = sum_j u[j] * a[j, k]. */
+/* m[k] = sum_j u[j] * a[j, k]. Row j of a has no other than zeros outside of range[2j] to range[2j + 1], which are
+ * multiples of four. */
 INLINE void far_combine(const double *RESTRICT u, const double *RESTRICT e, const double *RESTRICT a,
-                        const double *RESTRICT a_power, int K, int W, int tiny, double *RESTRICT m,
-                        double *RESTRICT m_power)
+                        const double *RESTRICT a_power, const int *RESTRICT range, int K, int W, int tiny,
+                        double *RESTRICT m, double *RESTRICT m_power)
 {
     for (int k = 0; k < W; k++) {
         m[k] = 0.0;
@@ -386,13 +387,13 @@ INLINE void far_combine(const double *RESTRICT u, const double *RESTRICT e, cons
     }
     for (int j = 0; j < K; j++)
         if (u[j] > 0.0)
-            for (int k = 0; k < W; k++) {
+            for (int k = range[2 * j]; k < range[2 * j + 1]; k++) {
                 const double power = e[j] + a_power[(ptrdiff_t)j * W + k];
                 m_power[k] = power > m_power[k] ? power : m_power[k];
             }
     for (int j = 0; j < K; j++)
         if (u[j] > 0.0)
-            for (int k = 0; k < W; k++) {
+            for (int k = range[2 * j]; k < range[2 * j + 1]; k++) {
                 const double power = e[j] + a_power[(ptrdiff_t)j * W + k] - m_power[k];
                 m[k] += far_product(u[j], a[(ptrdiff_t)j * W + k], power, tiny);
             }
@@ -417,7 +418,7 @@ INLINE void far_density(const double *RESTRICT x, double *RESTRICT d, double *RE
  * state. Leaves off after a step at whose end all is in range of ordinary numbers, as it always is unless `keep`;
  * *beyond then is 0. Mixed probabilities take the place of densities. Returns the number of steps done. */
 INLINE int far_forward_w(const double *from, ptrdiff_t from_stride, const double *from_power, const double *a,
-                         const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density,
+                         const double *a_power, const int *range, const double *log_prob, ptrdiff_t log_stride, double *density,
                          double *filtered, ptrdiff_t stride, double *power, double *mixed_power, double *scale,
                          double *shift, unsigned char *far, int K, int W, int tiny, int steps, double flush, int keep,
                          double *RESTRICT work, int *beyond)
@@ -430,7 +431,7 @@ INLINE int far_forward_w(const double *from, ptrdiff_t from_stride, const double
     for (int t = 0; t < steps; t++, power += W, mixed_power += W) {
         double least = 1.0;
         if (a)
-            far_combine(u, e, a, a_power, K, W, tiny, m, m_power);
+            far_combine(u, e, a, a_power, range, K, W, tiny, m, m_power);
         else
             for (int k = 0; k < W; k++) {
                 m[k] = u[k];
@@ -489,15 +490,15 @@ INLINE int far_forward_w(const double *from, ptrdiff_t from_stride, const double
 
 WIDE
 static int far_forward(const double *from, ptrdiff_t from_stride, const double *from_power, const double *a,
-                       const double *a_power, const double *log_prob, ptrdiff_t log_stride, double *density,
+                       const double *a_power, const int *range, const double *log_prob, ptrdiff_t log_stride, double *density,
                        double *filtered, ptrdiff_t stride, double *power, double *mixed_power, double *scale,
                        double *shift, unsigned char *far, int K, int W, int tiny, int steps, double flush, int keep,
                        double *work, int *beyond)
 {
     if (tiny)
-        return far_forward_w(from, from_stride, from_power, a, a_power, log_prob, log_stride, density, filtered, stride,
+        return far_forward_w(from, from_stride, from_power, a, a_power, range, log_prob, log_stride, density, filtered, stride,
                              power, mixed_power, scale, shift, far, K, W, 1, steps, flush, keep, work, beyond);
-    return far_forward_w(from, from_stride, from_power, a, a_power, log_prob, log_stride, density, filtered, stride,
+    return far_forward_w(from, from_stride, from_power, a, a_power, range, log_prob, log_stride, density, filtered, stride,
                          power, mixed_power, scale, shift, far, K, W, 0, steps, flush, keep, work, beyond);
 }
 
@@ -507,7 +508,7 @@ static int far_forward(const double *from, ptrdiff_t from_stride, const double *
  * transposed. */
 INLINE int far_backward_w(const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
                           const double *mixed_power, const unsigned char *far, const double *RESTRICT a,
-                          const double *RESTRICT a_power, double *RESTRICT posterior, double *seen,
+                          const double *RESTRICT a_power, const int *RESTRICT range, double *RESTRICT posterior, double *seen,
                           ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride, double weight,
                           double *RESTRICT pairs, int K, int W, int tiny, int steps, double flush,
                           double *RESTRICT work)
@@ -523,7 +524,7 @@ INLINE int far_backward_w(const double *before, ptrdiff_t stride, const double *
             ahead[k * ahead_stride + t] = 0.0;
             if (after > 0.0 && m > 0.0) {
                 const double odds = after / m;
-                for (int j = 0; j < W; j++) {
+                for (int j = range[2 * k]; j < range[2 * k + 1]; j++) {
                     const double power = e[j] + a_power[(ptrdiff_t)k * W + j] - m_power;
                     const double pair = far_product(u[j], a[(ptrdiff_t)k * W + j], power, tiny) * odds;
                     pairs[(ptrdiff_t)k * W + j] += weight * pair;
@@ -540,13 +541,13 @@ INLINE int far_backward_w(const double *before, ptrdiff_t stride, const double *
 WIDE
 static int far_backward(const double *before, ptrdiff_t stride, const double *before_power, const double *mixed,
                         const double *mixed_power, const unsigned char *far, const double *a, const double *a_power,
-                        double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
+                        const int *range, double *posterior, double *seen, ptrdiff_t seen_stride, double *ahead, ptrdiff_t ahead_stride,
                         double weight, double *pairs, int K, int W, int tiny, int steps, double flush, double *work)
 {
     if (tiny)
-        return far_backward_w(before, stride, before_power, mixed, mixed_power, far, a, a_power, posterior, seen,
+        return far_backward_w(before, stride, before_power, mixed, mixed_power, far, a, a_power, range, posterior, seen,
                               seen_stride, ahead, ahead_stride, weight, pairs, K, W, 1, steps, flush, work);
-    return far_backward_w(before, stride, before_power, mixed, mixed_power, far, a, a_power, posterior, seen,
+    return far_backward_w(before, stride, before_power, mixed, mixed_power, far, a, a_power, range, posterior, seen,
                           seen_stride, ahead, ahead_stride, weight, pairs, K, W, 0, steps, flush, work);
 }
 

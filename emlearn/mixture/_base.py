@@ -19,6 +19,7 @@ from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread,
 from emlearn._sklearn_compat import _fit_context, with_callbacks
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, one_blas_thread
+from emlearn.em.batches import far_as_impossible
 from emlearn.latent import MixtureWeights
 
 
@@ -234,7 +235,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """Data in the engine's units, cut as the model likes them."""
         return data.recut(
             floats_per_row=self._model.family.floats_per_row(self._n_fitted, data.n_features),
-            units=self._units,
+            units=self._units.bounded,
             n_threads=effective_n_jobs(self.n_jobs),
         )
 
@@ -281,7 +282,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         log_density : ndarray of shape (n,), or an iterable of such
             In nats, with respect to the units of X. Of pieces those of each, made when they are asked for.
         """
-        return self._map_rows(X, self._log_density_in_units)
+        return far_as_impossible(self._map_rows(X, self._log_density_in_units))
 
     def _log_density_in_units(self, params):
         """Function of a batch that gives log-densities, (m,), in the user's units."""
@@ -336,3 +337,10 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+def in_precision(values, dtype):
+    """Values as of this type, or of doubles where they are out of its range."""
+    largest = np.abs(values).max(initial=0.0)
+    within = largest <= np.finfo(dtype).max and not 0 < largest < np.finfo(dtype).tiny
+    return values.astype(dtype if within else np.float64)

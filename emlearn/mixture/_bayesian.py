@@ -11,7 +11,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import logsumexp
 from sklearn.base import clone
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.arrays import check_count, read_array
@@ -26,7 +25,7 @@ from emlearn.families import Gaussian, NormalWishart, VariationalGaussian
 from emlearn.families.covariance_types import STRUCTURES
 from emlearn.families.gaussian import LEAST_FLOOR
 from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
-from emlearn.mixture._base import MixtureOfRows
+from emlearn.mixture._base import MixtureOfRows, in_precision
 from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
 
 DISTRIBUTION = "dirichlet_distribution"
@@ -259,7 +258,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(CONJUGATE_TYPES))],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -568,7 +567,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         fields["mean_prior"] = prior.means[0] if common else prior.means
         fields["degrees_of_freedom_prior"] = prior.dof[0] if matrix else prior.dof
         fields["covariance_prior"] = prior.scatter[0] if matrix else prior.scatter
-        fields = {name: np.asarray(value).astype(self._dtype) for name, value in fields.items()}
+        fields = {name: in_precision(np.asarray(value), self._dtype) for name, value in fields.items()}
         fields = {name: value[()] if value.ndim == 0 else value for name, value in fields.items()}
         if self._is_process:
             fields["weight_concentration"] = tuple(fields["weight_concentration"])
@@ -598,7 +597,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         check_is_fitted(self)
         family = self._model.family
         own = family.plug_in(family.in_units(self._params.family, self._units))
-        return family.gaussian.precisions(own).astype(self._dtype)
+        return in_precision(family.gaussian.precisions(own), self._dtype)
 
     @property
     def posterior_(self) -> MixturePosterior:
@@ -632,12 +631,16 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
 
         return log_density
 
-    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    def sample(
+        self, n_samples: int = 1, random_state: RandomState = None
+    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw new rows from the posterior predictive distribution, that of `score_samples`.
 
         Parameters
         ----------
         n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+            None: that of the estimator, of which an int makes the same draws at each call.
 
         Returns
         -------
@@ -648,7 +651,7 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples)
-        rng = check_random_state(self.random_state)
+        rng = self._rng(random_state)
         latent, family = self._model.latent, self._model.family
         weights = np.append(latent.mean(self._params.latent), latent.unseen(self._params.latent))
         counts = rng.multinomial(n_samples, weights / weights.sum())

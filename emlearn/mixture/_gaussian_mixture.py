@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from sklearn.base import clone
-from sklearn.utils import check_array, check_random_state
+from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
@@ -32,7 +32,7 @@ from emlearn.em import (
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import conditional_moments, read_shares
 from emlearn.latent import MixtureWeights
-from emlearn.mixture._base import MixtureOfRows
+from emlearn.mixture._base import MixtureOfRows, in_precision
 from emlearn.mixture._starts import START_KINDS, choose_starts, gives_order
 
 
@@ -41,7 +41,9 @@ class ConditionalMixture(NamedTuple):
 
     weights: NDArray[np.float64]  # (n, K)
     means: NDArray[np.float64]  # (n, K, q)
-    covariances: NDArray[np.float64]  # (K, q, q), the same for every row
+    covariances: NDArray[
+        np.float64
+    ]  # (K, q, q), the same for every row; (n, K, q, q) where entries are missing
 
     def mean(self) -> NDArray[np.float64]:
         """Mean of the mixture for each row, of shape (n, q): the regression of the features on the others."""
@@ -236,7 +238,7 @@ class GaussianMixtureEM(MixtureOfRows):
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -326,7 +328,7 @@ class GaussianMixtureEM(MixtureOfRows):
         own, K = model.family.in_units(params.family, units), len(params.latent)
         fields = {"weights": params.latent, **model.family.fields(own, (K,))}
         fields["precisions_cholesky"] = model.family.precisions_cholesky(own)
-        self._publish({name: value.astype(self._dtype) for name, value in fields.items()})
+        self._publish({name: in_precision(value, self._dtype) for name, value in fields.items()})
         self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
 
     @classmethod
@@ -402,7 +404,7 @@ class GaussianMixtureEM(MixtureOfRows):
         """Precisions (inverse covariances), of the shape of `covariances_`."""
         check_is_fitted(self)
         family = self._model.family
-        return family.precisions(family.in_units(self._params.family, self._units)).astype(self._dtype)
+        return in_precision(family.precisions(family.in_units(self._params.family, self._units)), self._dtype)
 
     def _complaints(self, plan, best):
         # With so few rows every full matrix is singular, and the data's own warning has said so.
@@ -467,12 +469,16 @@ class GaussianMixtureEM(MixtureOfRows):
 
         return self.bic(X, sample_weight) + 2 * self._total(X, sample_weight, entropy_of)[0]
 
-    def sample(self, n_samples: int = 1) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    def sample(
+        self, n_samples: int = 1, random_state: RandomState = None
+    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw from the mixture.
 
         Parameters
         ----------
         n_samples : int, default=1
+        random_state : int, RandomState instance or None, default=None
+            None: that of the estimator, of which an int makes the same draws at each call.
 
         Returns
         -------
@@ -483,7 +489,7 @@ class GaussianMixtureEM(MixtureOfRows):
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples)
-        rng = check_random_state(self.random_state)
+        rng = self._rng(random_state)
         weights, params = self._params
         y = np.repeat(np.arange(len(weights)), rng.multinomial(n_samples, weights))
         X = self._model.family.sample(params, y, rng) * self._units.scale + self._units.shift
@@ -525,7 +531,7 @@ class GaussianMixtureEM(MixtureOfRows):
         Parameters
         ----------
         X_known : array-like of shape (n, len(columns))
-            Values of the known features, in the order of ``columns``.
+            Values of the known features, in the order of ``columns``; NaN where one is not known of a row.
         columns : array-like of int or str
             Which features they are, by number or name.
 
@@ -533,7 +539,8 @@ class GaussianMixtureEM(MixtureOfRows):
         -------
         mixture : ConditionalMixture
             ``weights`` (n, K), ``means`` (n, K, q) and ``covariances`` (K, q, q) of the q remaining
-            features in their order; ``mixture.mean()`` is their expectation, (n, q).
+            features in their order; ``mixture.mean()`` is their expectation, (n, q). Where entries of X_known
+            are missing each row has covariances of its own, (n, K, q, q).
 
         Raises
         ------
@@ -553,7 +560,12 @@ class GaussianMixtureEM(MixtureOfRows):
         """
         check_is_fitted(self)
         known = self._column_numbers(columns)
-        X_known = check_array(read_table(X_known, "X_known"), dtype=np.float64, input_name="X_known")
+        X_known = check_array(
+            read_table(X_known, "X_known"),
+            dtype=np.float64,
+            input_name="X_known",
+            ensure_all_finite="allow-nan",
+        )
         if X_known.shape[1] != len(known):
             raise ValueError(f"X_known has {X_known.shape[1]} columns, but columns names {len(known)}.")
         others = np.setdiff1d(np.arange(self.n_features_in_), known)
@@ -564,9 +576,28 @@ class GaussianMixtureEM(MixtureOfRows):
         z = (X_known - centre[known]) / scale[known]
         seen = family.density(family.marginal(params, known))(Batch(np.ascontiguousarray(z.T)))
         resp, _ = self._model.latent.resp(weights, seen.log_prob)
-        means, covariances = conditional_moments(family.mean(params), family.covariance(params), known, z)
+        means, covariances = _given(family.mean(params), family.covariance(params), known, z)
         return ConditionalMixture(
             resp.T,
             means * scale[others] + centre[others],
             covariances * np.outer(scale[others], scale[others]),
         )
+
+
+def _given(means, covariances, known, z):
+    """Moments as of `conditional_moments`, the covariances for each row where entries of z are missing."""
+    missing = np.isnan(z)
+    if not missing.any():
+        return conditional_moments(means, covariances, known, z)
+    others = np.setdiff1d(np.arange(means.shape[1]), known)
+    K, n, q = len(means), len(z), len(others)
+    of_rows = np.empty((n, K, q)), np.empty((n, K, q, q))
+    patterns, which = np.unique(missing, axis=0, return_inverse=True)
+    for number, lacks in enumerate(patterns):
+        rows, there = which.ravel() == number, known[~lacks]
+        kept = np.sort(np.append(there, others))
+        part = means[:, kept], covariances[:, kept[:, None], kept]
+        found = conditional_moments(*part, np.searchsorted(kept, there), z[rows][:, ~lacks])
+        for whole, values in zip(of_rows, found, strict=True):
+            whole[rows] = values
+    return of_rows

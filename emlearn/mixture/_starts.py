@@ -114,16 +114,22 @@ def gives_order(estimator):
 
 
 def resp_of(answer, n_components, n_rows):
-    """Responsibilities (K, n) from a user's labels (n,) or responsibilities (n, K)."""
+    """Responsibilities (K, n) from a user's labels (n,) or responsibilities (n, K).
+
+    Components follow the order of the labels, as sorted.
+    """
     answer = np.asarray(answer)
     if answer.shape == (n_rows,):
+        answer = answer.astype(str) if answer.dtype == object else answer
         labels = np.unique(answer)
-        if not np.array_equal(labels, np.arange(n_components)):
+        if len(labels) != n_components:
             raise ValueError(
-                f"init_params as labels must use each of 0 ... {n_components - 1} "
-                f"(n_components={n_components}), but holds {labels[:10].tolist()}."
+                f"init_params as labels must hold n_components={n_components} different ones, but holds "
+                f"{len(labels)}: {labels[:10].tolist()}."
             )
-        return (answer == np.arange(n_components)[:, None]).astype(np.float64)
+        if answer.dtype.kind == "f" and np.isnan(answer).any():
+            raise ValueError("init_params as labels holds NaN: each row needs a label.")
+        return (answer == labels[:, None]).astype(np.float64)
     if answer.shape != (n_rows, n_components):
         raise ValueError(
             f"init_params gives an array of shape {answer.shape}; expected one label per row, ({n_rows},), or "

@@ -23,6 +23,7 @@ from emlearn._input.sequences import read_groups
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
+from emlearn._typing import RandomState
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
@@ -35,6 +36,7 @@ from emlearn.em import (
     Start,
     one_blas_thread,
 )
+from emlearn.em.batches import far_as_impossible
 from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression, RegressionParams
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
@@ -76,7 +78,7 @@ class _RegressionMixture(EMMixin):
         "shared_coef": ["array-like", str, Integral, None],
         "shared_variance": ["boolean"],
         "min_variance_ratio": [Interval(Real, 0.0, 1.0, closed="left")],
-        "tol": [Interval(Real, 0.0, None, closed="neither")],
+        "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "ranking": [StrOptions(set(RANKINGS))],
@@ -486,10 +488,11 @@ class _RegressionMixture(EMMixin):
             y = np.zeros((len(X), 1))
         family = replace(self._model.family, has_offset=offset is not None)
         table = self._table(X, y, offset, None, family.n_columns > X.shape[1])
+        units = self._affine(self._units, table.shape[1])
         batches = Batches(
             table,
             floats_per_row=floats_per_row + family.floats_per_row(len(self.coef_), table.shape[1]),
-            units=self._affine(self._units, table.shape[1]),
+            units=units if y is None and not hasattr(self, "gate_features_") else units.bounded,
             n_threads=effective_n_jobs(self.n_jobs),
         )
         with one_blas_thread():
@@ -621,7 +624,7 @@ class _RegressionMixture(EMMixin):
         log_density : ndarray of shape (n,), or (n_groups,) in the order in which groups appear
             In nats, with respect to the unit of y.
         """
-        return self._posterior(X, y, None, groups, offset)[1]
+        return far_as_impossible(self._posterior(X, y, None, groups, offset)[1])
 
     def aic(
         self,
@@ -723,13 +726,17 @@ class _RegressionMixture(EMMixin):
         counts = np.ones(len(evidence)) if weight is None or groups is not None else weight
         return float(evidence @ counts), size, float(entropy @ counts)
 
-    def sample(self, X: Any, *, offset: ArrayLike | None = None) -> tuple[NDArray[Any], NDArray[np.intp]]:
+    def sample(
+        self, X: Any, *, offset: ArrayLike | None = None, random_state: RandomState = None
+    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw a response for each row.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
+        random_state : int, RandomState instance or None, default=None
+            None: that of the estimator, of which an int makes the same draws at each call.
 
         Returns
         -------
@@ -746,7 +753,7 @@ class _RegressionMixture(EMMixin):
             ),
             offset=offset,
         )
-        rng = check_random_state(self.random_state)
+        rng = self._rng(random_state)
         cumulative = prior.cumsum(axis=1)[:, :-1]
         components = (rng.uniform(size=(len(prior), 1)) > cumulative).sum(axis=1)
         rows = np.arange(len(prior))

@@ -657,6 +657,23 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         return np.column_stack([1.0 - second, second])
 
     @piece_by_piece("offset")
+    def predict_log_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Logarithm of `predict_proba`; -inf where that is 0.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        log_proba : ndarray of shape (n, 2)
+            In the order of ``classes_``.
+        """
+        with np.errstate(divide="ignore"):
+            return np.log(self.predict_proba(X, offset=offset))
+
+    @piece_by_piece("offset")
     def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
         """The more probable class.
 

@@ -397,7 +397,7 @@ def test_ends_of_sequences_are_no_transitions(lists):
         ({"annealing": [0.5, 0.9]}, r"annealing=\[0.5, 0.9\] must end at 1"),
         ({"n_mixtures": 0, "emission": "gmm"}, "'n_mixtures' parameter"),
         ({"n_init": 0}, "'n_init' parameter"),
-        ({"tol": 0.0}, "'tol' parameter"),
+        ({"tol": -1.0}, "'tol' parameter"),
     ],
 )
 def test_bad_parameters(X, kwargs, message):
@@ -408,7 +408,10 @@ def test_bad_parameters(X, kwargs, message):
 @pytest.mark.parametrize(
     ("emission", "message"),
     [
-        ("gauss", "emission='gauss' is none of gaussian, poisson, categorical, bernoulli, gmm"),
+        (
+            "gauss",
+            "emission='gauss' is none of gaussian, poisson, categorical, bernoulli, binomial, multinomial, ",
+        ),
         (3, "emission=3 is neither one of gaussian, .*, nor a dict .*, nor a family from emlearn.families"),
         (None, "emission=None is neither one of"),
         (Poisson, r"emission=Poisson is a class: give an instance, Poisson\(\)"),

@@ -1163,7 +1163,7 @@ def test_limits_are_checked(X, limits, message):
         ("ridge", -1.0),
         ("ridge", nan),
         ("ridge", np.inf),
-        ("tol", 0.0),
+        ("tol", -1.0),
         ("max_iter", -1),
         ("n_init", 0),
         ("sample_posterior", "yes"),

@@ -1,6 +1,7 @@
 """Rows in pieces: the same fit as of the whole, whatever gives the pieces, and what is refused."""
 
 import copy
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -145,6 +146,19 @@ def test_what_stands_beside_rows_comes_in_pieces_too(X, y, make):
     np.testing.assert_allclose(np.vstack(list(lazy)), fit.predict_interval(X, 0.5), rtol=1e-12)
     assert fit.score(pieces, of_y, of_weight) == pytest.approx(fit.score(X, y, weight), rel=1e-12)
     assert fit.bic(pieces, of_y, weight) == pytest.approx(fit.bic(X, y, weight), rel=1e-12)
+
+
+@pytest.mark.parametrize("give", [list, lambda pieces: lambda: iter(pieces)])
+def test_weights_in_pieces_are_told_to_count_no_rows(X, give):
+    pieces, shares = np.array_split(X, N_PIECES), np.array_split(np.full(len(X), 0.5), N_PIECES)
+    fitted = GaussianMixtureEM(2, n_init=1, max_iter=5, random_state=0, init_params="random")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        fitted.fit(X)
+    with pytest.warns(UserWarning, match="700 weights of which none reaches 1"):
+        found = fitted.bic(give(pieces), give(shares))
+    with pytest.warns(UserWarning, match="700 weights of which none reaches 1"):
+        assert found == pytest.approx(fitted.bic(X, np.full(len(X), 0.5)), rel=1e-12)
 
 
 def test_offsets_come_in_pieces(X):

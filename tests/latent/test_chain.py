@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from emlearn.em import ACCELERATIONS, Batches, LatentModel, LatentPair, Observed, fit_em
-from emlearn.families import MissingRows, Poisson, PoissonParams
+from emlearn.em import ACCELERATIONS, Batches, LatentModel, LatentPair, Observed, batches, fit_em
+from emlearn.em.model import by_blocks
+from emlearn.families import COVARIANCE_SHAPES, Gaussian, MissingRows, Poisson, PoissonParams
 from emlearn.latent import _chain_numpy, markov_chain
 from emlearn.latent.markov_chain import (
     ChainParams,
@@ -722,6 +723,47 @@ def test_memory_has_no_room_for_all_pairs(kernel):
     finally:
         tracemalloc.stop()
     assert peak < 8 * T * lanes * K * 8
+
+
+@pytest.mark.parametrize("name", EMISSIONS)
+def test_densities_by_blocks_of_a_long_sequence_are_those_of_the_whole(name, monkeypatch):
+    seen, lengths = EMISSIONS[name], [60, 3]
+    X = emitted(name, lengths, missing=0.1)
+    weight = np.array([0.5, 2.0])
+    model = LatentModel(MarkovChain(), seen.family)
+    params = LatentPair(CHAIN, seen.params)
+    whole = Batches(X, weight, lengths=lengths).sum(model.expectation(params))
+    (batch,) = Batches(X, weight, lengths=lengths, rows=10**6)
+    plain = seen.family.density(seen.params)(batch)
+    monkeypatch.setattr(batches, "batch_rows", lambda floats: 7)
+    (batch,) = Batches(X, weight, lengths=lengths, rows=10**6, keep_bytes=0)
+    assert len(batch.blocks()) == 9
+    by_block = by_blocks(seen.family.density(seen.params))(batch)
+    np.testing.assert_allclose(
+        by_block.log_prob + by_block.shared_log_prob(),
+        plain.log_prob + plain.shared_log_prob(),
+        rtol=1e-10,
+        atol=1e-10,
+    )
+    found = Batches(X, weight, lengths=lengths, rows=10**6, keep_bytes=0).sum(model.expectation(params))
+    assert_same(found, whole, rtol=1e-10)
+
+
+def test_a_long_sequence_is_never_held_with_its_second_moments():
+    n, d = 60_000, 10
+    family = Gaussian(COVARIANCE_SHAPES["full"])
+    params = family.start(
+        next(iter(Batches(np.random.RandomState(0).normal(size=(500, d))))), np.full((2, 500), 0.5)
+    )
+    data = Batches(np.random.RandomState(0).normal(size=(n, d)), lengths=[n])
+    e_step = LatentModel(MarkovChain(), family).expectation(LatentPair(CHAIN, params))
+    tracemalloc.start()
+    try:
+        data.sum(e_step)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * n * (d + 12 * 2)
 
 
 def test_results_stay_and_their_memory_serves_again(kernel):

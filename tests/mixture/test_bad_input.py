@@ -280,7 +280,7 @@ def test_before_fit_and_on_other_columns(X):
         ("n_components", 0),
         ("n_components", 2.5),
         ("covariance_type", "round"),
-        ("tol", 0.0),
+        ("tol", -1.0),
         ("max_iter", -1),
         ("reg_covar", -1.0),
         ("n_init", 0),

@@ -487,7 +487,7 @@ def test_many_rows_race_on_a_part():
         ({"covariance_type": "VEE"}, "covariance_type"),
         ({"covariance_type": "factor"}, "covariance_type"),
         ({"n_components": 300}, "n_components=300 needs at least as many distinct rows"),
-        ({"init_params": np.zeros(272)}, "init_params as labels must use each of 0"),
+        ({"init_params": np.zeros(272)}, "init_params as labels must hold n_components=2"),
         ({"prior": 3}, "prior"),
     ],
 )

@@ -25,7 +25,7 @@ def prototype():
 @pytest.fixture(params=["numpy", "array_api_strict"])
 def library(request, prototype):
     pytest.importorskip(request.param)
-    return prototype.library(request.param)
+    return prototype.arrays_of(request.param)
 
 
 @pytest.mark.parametrize("e_step", ["by_products", "by_roots", "expectation"])
@@ -66,4 +66,4 @@ def test_batches_add_up(prototype, library):
 
 
 def test_a_library_that_is_not_there_is_skipped(prototype):
-    assert prototype.library("no_such_arrays") is None
+    assert prototype.arrays_of("no_such_arrays") is None
