@@ -24,8 +24,8 @@ class HMMFilter:
     """A fitted hidden Markov model that follows one sequence, step by step.
 
     Made by `HMMEM.filter`. A step costs O(K²) beside the densities, however long the sequence is; what is
-    known after it is that of `HMMEM.filter_proba` of the whole. It is of the model as it was when the filter was
-    made.
+    known after it is that of `HMMEM.filter_proba` of the whole. It is of the model as it was when the filter
+    was made.
 
     Parameters
     ----------

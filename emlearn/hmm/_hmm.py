@@ -93,11 +93,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     n_components : int, default=2
         Number of states, K.
     emission : str, dict or family object, default="gaussian"
-        What states emit: "gaussian", "poisson" (counts), "categorical" (codes 0 … n − 1, independent
-        columns), "bernoulli" (0 or 1), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family
-        from `emlearn.families`. A dict gives each column, by name or number, its own; columns with the same
-        word belong together, and parts are independent given the state. A family object brings its own
-        covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
+        What states emit: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary more),
+        "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
+        trials), "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names,
+        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family from
+        `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
+        with the same word belong together, and parts are independent given the state. A family object brings
+        its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     inference : {"em", "variational"}, default="em"
         What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
         of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
@@ -214,6 +216,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
         of a 1, or for categories a tuple with an array (K, n_categories) for each column. With "gmm" means
         and covariances have the shape (K, M, …), and weights (K, M).
+    dispersions_, inflations_
+        Of "negative_binomial" and "zero_inflated_poisson", (K, d).
+    categories_ : list of ndarray
+        Categories of each categorical column, in the order of `probabilities_`: codes, or names. Only where
+        there are such columns.
+    states_ : ndarray of shape (K,)
+        Names of the states. Only where `state_labels` had names.
     emission_params_ : NamedTuple, or dict of tuple of int -> NamedTuple
         The same for every emission; for a dict of emissions by the columns of each part.
     converged_ : bool
@@ -273,8 +282,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     array padded with rows of NaN counts as a list, and rows alone as one sequence. What is returned mirrors
     what came in: an object array of arrays for a list, rows for rows.
 
-    Missing entries, NaN, are integrated out of Gaussian emissions. A row of NaN is a step at which nothing was
-    observed, for every emission.
+    Missing entries, NaN, are integrated out. A row of NaN is a step at which nothing was observed. What is
+    impossible has log-density -inf, and so has after the fit, with a warning, a category that fit never saw:
+    what goes through it has posterior probabilities of 0, and log-likelihood -inf.
 
     States are sorted by their first mean, or, where there are only categories, by how often they are visited.
     They keep their order where something tells them apart: fixed or forbidden transitions, known states,
@@ -497,7 +507,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         lengths : array-like of int of shape (n_sequences,), default=None
             With rows: lengths of the sequences, one after the other.
         state_labels : list of array-likes of shape (T_i,), or array-like of shape (n,), default=None
-            States that are known, -1 where they are not.
+            States that are known, -1 where they are not; or their names, None where they are not.
 
         Returns
         -------
