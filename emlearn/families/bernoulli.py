@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
+from emlearn.em.model import Observed
 from emlearn.em.spaces import Probability
 from emlearn.families.base import (
     LEAST_OVERLAP,
@@ -39,7 +40,8 @@ class BernoulliParams(NamedTuple):
 class Bernoulli(ExponentialFamily):
     r"""Variables that are 0 or 1, independent given the component.
 
-    T(x) = (1, x, 1 − x), natural parameters 0, log p and log(1 − p). Missing entries, NaN, are left out.
+    T(x) = (1, x, which entries are there), natural parameters 0, the log-odds and log(1 − p). Missing entries,
+    NaN, are left out.
 
     Parameters
     ----------
@@ -54,26 +56,44 @@ class Bernoulli(ExponentialFamily):
     marginalises = True
     observes = "counts"
     prior_names = ("ones", "zeros")
+    counts_entries = True
 
     @property
     def spaces(self) -> Any:
         return BernoulliParams(Probability())  # type: ignore[arg-type]
 
     def statistics(self, batch: Batch) -> FloatArray:
-        x = batch.x
-        if has_gaps(batch):
-            return np.vstack([counted(batch), x == 1, x == 0])
-        return np.vstack([counted(batch), x, 1.0 - x])
+        if not has_gaps(batch):
+            return np.vstack([counted(batch), batch.x])
+        return np.vstack([counted(batch), filled(batch), ~np.isnan(batch.x)])
 
     def natural(self, params: BernoulliParams) -> FloatArray:
         p = params.probabilities
-        with np.errstate(divide="ignore"):  # what is certain leaves no other value
-            return np.hstack([np.zeros((len(p), 1)), np.log(p), np.log1p(-p)])
+        # What is certain has the logarithm 0, and what is impossible then is left to `density`.
+        log_p = np.log(np.where(p > 0, p, 1.0))
+        log_q = np.log1p(-np.where(p < 1, p, 0.0))
+        return np.hstack([np.zeros((len(p), 1)), log_p - log_q, log_q])
+
+    def density(self, params: BernoulliParams) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
+        inner, p = super().density(params), params.probabilities
+        if ((p > 0) & (p < 1)).all():
+            return inner
+
+        def observe(batch: Batch) -> Observed:
+            seen = inner(batch)
+            never, always = (p == 0).astype(np.float64), (p == 1).astype(np.float64)
+            against = never @ (batch.x == 1) + always @ (batch.x == 0)
+            np.putmask(seen.log_prob, against > 0, -np.inf)
+            return seen
+
+        return observe
 
     def maximize(self, totals: FloatArray, params: BernoulliParams | None = None) -> BernoulliParams:
         d = totals.shape[1] // 2
+        ones, entries = totals[:, 1 : 1 + d], totals[:, 1 + d :]
         kept = None if params is None else params.probabilities
-        return BernoulliParams(share_of(totals[:, 1 : 1 + d], totals[:, 1 + d :], self.ones, self.zeros, kept))
+        return BernoulliParams(share_of(ones, np.maximum(entries - ones, 0.0), self.ones, self.zeros, kept))
 
     def log_prior(self, params: BernoulliParams) -> float:
         return log_beta(params.probabilities, self.ones, self.zeros)

@@ -53,8 +53,8 @@ class Categorical(ExponentialFamily):
         Concentrations of a Dirichlet prior of the probabilities, at least 1, which is maximum likelihood: one
         for all, or for each variable those of its categories.
     absent : tuple of tuples of int, default=()
-        Codes of each variable that do not occur, of which a prior says nothing. Bound to data, where
-        ``n_categories`` is left open, those that no observation has.
+        Codes of each variable that do not occur: they have no share in a prior, and are no parameters. Bound to
+        data, where ``n_categories`` is left open, those that no observation has.
     """
 
     n_categories: tuple[int, ...] = ()
@@ -226,9 +226,10 @@ class Categorical(ExponentialFamily):
         return total
 
     def n_parameters(self, params: CategoricalParams) -> int:
-        """Number of free parameters; categories that no component ever has are none."""
-        n_possible = [int(np.count_nonzero(p.max(axis=0))) for p in params.probabilities]
-        return sum(len(p) * max(n - 1, 0) for p, n in zip(params.probabilities, n_possible, strict=True))
+        """Number of free parameters; those of codes that do not occur are none."""
+        absent = list(map(len, self.absent)) if self.absent else [0] * len(params.probabilities)
+        pairs = zip(params.probabilities, absent, strict=True)
+        return sum(len(p) * max(p.shape[1] - n - 1, 0) for p, n in pairs)
 
     def sample(
         self, params: CategoricalParams, labels: NDArray[np.int_], rng: np.random.RandomState

@@ -676,11 +676,12 @@ class VariationalBernoulli(_Conjugate):
 
     def natural(self, params: BetaProbabilities) -> FloatArray:
         log_p, log_q, both = digamma(params.ones), digamma(params.zeros), digamma(params.ones + params.zeros)
-        return np.hstack([np.zeros((len(both), 1)), log_p - both, log_q - both])
+        return np.hstack([np.zeros((len(both), 1)), log_p - log_q, log_q - both])
 
     def _counted(self, totals: FloatArray) -> BetaProbabilities:
         d = totals.shape[1] // 2
-        return BetaProbabilities(totals[:, 1 : 1 + d], totals[:, 1 + d :])
+        ones, entries = totals[:, 1 : 1 + d], totals[:, 1 + d :]
+        return BetaProbabilities(ones, np.maximum(entries - ones, 0.0))
 
     def plug_in(self, params: BetaProbabilities) -> BernoulliParams:
         return BernoulliParams(self.mean(params))

@@ -61,7 +61,7 @@ class HMMFilter:
     array([[0.2, 0.8]])
     """
 
-    def __init__(self, model: HMMEM):
+    def __init__(self, model: HMMEM) -> None:
         self._model = copy.copy(model)
         self._chain, self._family, self._emitted = model._views.ahead
         self._density = self._family.density(self._emitted)
