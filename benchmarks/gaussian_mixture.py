@@ -9,6 +9,8 @@ iteration
     Time of one EM iteration: same data, same start, same number of iterations, same log-likelihood.
 quality
     Time to a good fit: `GaussianMixtureEM` as it comes against ten thorough starts of `GaussianMixture`.
+few
+    Time of a fit of fewer rows than columns.
 memory
     Peak memory of a fit, on an array and on a memory-mapped file.
 import
@@ -30,6 +32,7 @@ import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
@@ -578,6 +581,56 @@ def run_memory(args):
     )
 
 
+# -- few rows --------------------------------------------------------------------------------------------
+
+FEW_ROWS = ((60, 100), (60, 200), (40, 500))
+FEW_TARGET = 3.0  # times scikit-learn's n_init=10
+
+
+def few_rows(n, d, seed):
+    rng = np.random.RandomState(seed)
+    mixing = np.eye(d) + 0.5 * rng.normal(size=(d, d)) / np.sqrt(d)
+    return rng.normal(size=(n, d)) @ mixing + rng.normal(size=(3, d))[rng.randint(3, size=n)]
+
+
+def processor_time(function):
+    begin = time.process_time()
+    function()
+    return time.process_time() - begin
+
+
+def run_few(args):
+    title("Fewer rows than columns: default fits, full covariances, processor time on one thread")
+    ratios, rows = [], []
+    for n, d in FEW_ROWS[: 1 if args.quick else None]:
+        X = few_rows(n, d, args.seed)
+        for K in (2, 3):
+            theirs, ours = [], []
+            with without_convergence_warnings():
+                for _ in range(args.repeats or (1 if args.quick else 3)):
+                    other = GaussianMixture(K, n_init=10, random_state=args.seed)
+                    mixture = GaussianMixtureEM(K, random_state=args.seed)
+                    theirs.append(processor_time(partial(other.fit, X)))
+                    ours.append(processor_time(partial(mixture.fit, X)))
+            ratios.append(np.median(ours) / np.median(theirs))
+            rows.append(
+                [f"{n} × {d}", str(K), f"{np.median(theirs):.2f}", f"{np.median(ours):.2f}",
+                 f"{ratios[-1]:.1f}", f"{other.lower_bound_ * n:.0f}", f"{mixture.log_likelihood_:.0f}"]
+            )  # fmt: skip
+    columns = [
+        "data",
+        "K",
+        "scikit-learn n_init=10, s",
+        "emlearn, s",
+        "times",
+        "log-likelihood",
+        "log-likelihood",
+    ]
+    print(rst_table(columns, rows))
+    mean = geometric_mean(ratios)
+    print(f"\nGeometric mean {mean:.1f}, target {FEW_TARGET:g}: {verdict(mean <= FEW_TARGET)}", flush=True)
+
+
 # -- import ----------------------------------------------------------------------------------------------
 
 IMPORT_TARGET = 0.1  # seconds
@@ -612,7 +665,13 @@ def run_import(args):
 
 # -- command line ----------------------------------------------------------------------------------------
 
-PARTS = {"iteration": run_iteration, "quality": run_quality, "memory": run_memory, "import": run_import}
+PARTS = {
+    "iteration": run_iteration,
+    "quality": run_quality,
+    "memory": run_memory,
+    "few": run_few,
+    "import": run_import,
+}
 
 
 def main():

@@ -13,6 +13,8 @@ quality
     How often a fit finds the best maximum, and how long it takes.
 zeros
     Time of an E-step, and of `filter_proba`, where transitions are 0 or tiny, beside the same without.
+twin
+    Time of an E-step on one long sequence where nothing was compiled.
 memory
     Peak memory of a fit to a million steps.
 
@@ -759,6 +761,42 @@ def run_zeros(args):
     print(f"\nHighest ratio: {max(worst):.2f}: {verdict(max(worst) <= ZEROS_TARGET)}", flush=True)
 
 
+# -- without a compiler ----------------------------------------------------------------------------------
+
+TWIN_TARGET = 30.0
+
+
+def run_twin(args):
+    title("Without a compiler: one long sequence")
+    T = 5_000 if args.quick else 200_000
+    repeats = args.repeats or 3
+    rng = np.random.default_rng(args.seed)
+    kinds = {
+        "dense, K = 3": rng.dirichlet(np.ones(3), size=3),
+        "dense, K = 8": rng.dirichlet(np.ones(8), size=8),
+        "cycle, K = 3": 0.9 * np.eye(3) + 0.1 * cycle(3),
+        "left to right, K = 4": left_right(4),
+        "learnt, 1e-120, K = 4": learnt(4, 1e-120),
+    }
+    rows, worst = [], []
+    for name, transition in kinds.items():
+        K = len(transition)
+        (batch,) = Batches(1.5 * rng.normal(size=(T, K)), lengths=[T], rows=T)
+        params = ChainParams(np.full(K, 1.0 / K), transition)
+
+        def e_step(params=params, batch=batch):
+            return MarkovChain().posterior(params, batch.x.copy(), batch)
+
+        compiled = min(timed(e_step)[0] for _ in range(1 + repeats))
+        with without_compiled_kernel():
+            twin = min(timed(e_step)[0] for _ in range(repeats))
+        worst.append(twin / compiled)
+        rows.append([name, f"{1e9 * compiled / T:.0f}", f"{1e9 * twin / T:.0f}", f"{worst[-1]:.0f}"])
+    print(f"Nanoseconds a step of an E-step without densities of emissions, one sequence of {T:,} steps:\n")
+    print(rst_table(["transitions", "compiled", "NumPy", "times"], rows))
+    print(f"\nMost: {max(worst):.0f}, target {TWIN_TARGET:g}: {verdict(max(worst) <= TWIN_TARGET)}", flush=True)
+
+
 # -- memory ----------------------------------------------------------------------------------------------
 
 
@@ -809,6 +847,7 @@ PARTS = {
     "decode": run_decode,
     "quality": run_quality,
     "zeros": run_zeros,
+    "twin": run_twin,
     "memory": run_memory,
 }
 

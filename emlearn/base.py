@@ -28,7 +28,18 @@ from emlearn._sklearn_compat import CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
-from emlearn.em import Affine, Data, EMModel, LatentPair, Restarts, Start, cool, one_blas_thread, race
+from emlearn.em import (
+    Affine,
+    Data,
+    EMModel,
+    LatentPair,
+    RaceResult,
+    Restarts,
+    Start,
+    cool,
+    one_blas_thread,
+    race,
+)
 from emlearn.em.batches import intended_underflow
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
@@ -75,7 +86,7 @@ class Moments(NamedTuple):
         )
 
 
-def _moments_of(batch):
+def moments_of(batch):
     """Moments of a batch."""
     x, w = batch.x, np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
     present = ~np.isnan(x)
@@ -121,6 +132,8 @@ class Plan(NamedTuple):
     raised: Callable[[float], Plan] | None = None  # the plan with another ridge
 
     cooling: tuple[float, ...] = ()  # inverse temperatures below 1 that each start goes through first
+    # The plan and the result in all features, where the race is in the coordinates of fewer.
+    lifted: Callable[[RaceResult], tuple[Plan, RaceResult]] | None = None
 
     def volume(self, on_part: bool) -> float:
         """Log volume of the user's unit, of the part or of all data."""
@@ -198,7 +211,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         Missing entries are left out. A feature without any entry has mean and variance 0.
         """
         moments = None
-        for of_batch in data.map(_moments_of):
+        for of_batch in data.map(moments_of):
             moments = of_batch if moments is None else moments.joined(of_batch)
         if moments is None or not moments.weight:
             raise ValueError("sample_weight is zero for every row: nothing is left to fit.")
@@ -223,7 +236,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         has_unit = ~np.isnan(scale)
         # Through the family as well: what has one unit for all features has one for all of them here too.
         scale = np.where(has_unit, np.where(scale > 0, scale, family.units(size**2)), 1.0)
-        beyond = ~((scale > 1e-150) & (scale < 1e150))
+        beyond = ~((scale > 1e-140) & (scale < 1e140) & np.isfinite(moments.mean))
         if beyond.any():
             column = int(np.argmax(beyond))
             raise ValueError(
@@ -418,6 +431,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
             plan, result = instead, self._race(instead, X, y)
+        if plan.lifted is not None:
+            plan, result = plan.lifted(result)
         params, mean, order = result.best.params, result.best.mean, None
         if plan.model.is_random and mean is None:
             mean = params

@@ -140,10 +140,10 @@ def _labels_of(parts: list[Any], entries: list[list[Any]]) -> np.ndarray | None:
         every = dict.fromkeys(label for own in typed for label in own.tolist())
         same = all(len(own) == len(every) for own in typed)
         return _array(list(every) if same else sorted(every))
-    found = {entry for part in entries for entry in part if entry is not None}
+    found = [entry for part in entries for entry in part if entry is not None]
     if not found or not all(isinstance(entry, TEXT) for entry in found):
         return None
-    return _array(sorted(found))
+    return _array(sorted(set(found)))
 
 
 def _array(labels: list[Any]) -> np.ndarray:

@@ -11,7 +11,9 @@ import numpy as np
 
 from emlearn._input.tables import Named, is_frame
 from emlearn._typing import Method
-from emlearn.dask import computed, each_block, is_dask, lazily, read_on_dask
+from emlearn.dask._collections import computed, is_dask
+from emlearn.dask._data import read_on_dask
+from emlearn.dask._lazy import each_block, lazily
 from emlearn.em import Batches, Data
 
 NO_PIECES = (str, bytes, dict, set, frozenset)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
@@ -14,7 +16,15 @@ from emlearn._input.categories import encode, names_of
 from emlearn._input.columns import list_names
 from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
-from emlearn.dask import is_dask
+
+SETS = (set, frozenset)  # of states
+
+
+class Part(NamedTuple):
+    """Some of the sequences of X, which are numbered as they are there."""
+
+    sequences: list[Any]
+    first: int = 0  # number of the first one
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +41,15 @@ class Sequences:
         Position of each row in the user's X; None if they are as they came.
     form : {"list", "rows"}
         Whether X was a list of sequences (or a 3-D array) or the rows of all of them.
+    first : int
+        Number of the first sequence, where they are a part of X.
     """
 
     rows: np.ndarray
     lengths: np.ndarray
     order: np.ndarray | None
     form: str
+    first: int = 0
     # Where columns held categories by name: by column what their codes stand for, of those of a fit first.
     labels: dict = field(default_factory=dict)
 
@@ -51,9 +64,9 @@ class Sequences:
         return np.concatenate([[0], np.cumsum(self.lengths)])
 
     def locate(self, row):
-        """Sequence, and step within it, of a row of `rows`."""
-        sequence = int(np.searchsorted(np.cumsum(self.lengths), row, side="right"))
-        return sequence, int(row - self.lengths[:sequence].sum())
+        """Number of the sequence, and step within it, of a row of `rows`."""
+        sequence, step = locate(row, self.lengths)
+        return self.first + sequence, step
 
     def shown(self, row, column):
         """An entry, for messages."""
@@ -77,6 +90,12 @@ class Sequences:
         restored = np.empty_like(values)
         restored[self.order] = values
         return restored
+
+
+def locate(row, lengths):
+    """Sequence, and step within it, of a row of sequences of these lengths."""
+    sequence = int(np.searchsorted(np.cumsum(lengths), row, side="right"))
+    return sequence, int(row - lengths[:sequence].sum())
 
 
 # -- reading -----------------------------------------------------------------------------------------------
@@ -125,7 +144,7 @@ def read_sequences(
     ----------
     estimator : estimator instance
         Where scikit-learn keeps `n_features_in_` and `feature_names_in_`, and who errors speak of.
-    X : list of array-likes, or array-like
+    X : list of array-likes, array-like, or Part
         - a list, tuple or 1-D object array of 2-D arrays or DataFrames, one for each sequence;
         - a 3-D array (n_sequences, T, d), where rows of NaN at the end of a sequence are padding;
         - the rows of all sequences, (n, d), with `groups`, `lengths` or `sequence_id`;
@@ -151,13 +170,14 @@ def read_sequences(
     -------
     sequences : Sequences
     """
-    if is_dask(X):
-        raise ValueError(
-            f"X is of Dask, but {type(estimator).__name__} takes sequences that are in memory: give a list of "
-            "them, as compute() makes it."
-        )
     marks = [name for name, mark in (("groups", groups), ("lengths", lengths)) if mark is not None]
-    gathered = _gather(X, sequence_id)
+    part, first = isinstance(X, Part), 0
+    if part:
+        X, first = X
+        known = None if reset else _known_columns(estimator)
+        gathered = _check_items(X, sequence_id, first, known)
+    else:
+        gathered = _gather(X, sequence_id)
     if gathered is not None and marks:
         raise ValueError(
             f"X holds one sequence per entry, which says already where each begins: drop {' and '.join(marks)}."
@@ -179,33 +199,40 @@ def read_sequences(
             lengths, order = read_groups(groups, len(rows))
             rows = rows if order is None else rows[order]
         else:
-            lengths = np.array([len(rows)]) if lengths is None else _read_lengths(lengths, len(rows))
+            lengths = np.array([len(rows)]) if lengths is None else read_lengths(lengths, len(rows))
     elif is_frame(gathered[0][0]):
         # Names are checked on one frame: joining arrays is much cheaper than joining frames.
-        parts, lengths = _numbers_of(gathered, coding)
+        parts, lengths = _numbers_of(gathered, first, coding)
         validate_data(estimator, parts[0], reset=reset, skip_check_array=True)
         rows = check_array(
             np.concatenate([_frame_values(part) for part in parts]),
             dtype=FLOATS, ensure_all_finite=False, estimator=estimator, input_name="X",
         )  # fmt: skip
     else:
-        parts, lengths = _numbers_of(gathered, coding)
+        parts, lengths = _numbers_of(gathered, first, coding)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         rows = validate_data(estimator, rows, reset=reset, dtype=FLOATS, ensure_all_finite=False)
     form = "rows" if gathered is None else "list"
     labels = {} if coding is None else coding.shown
-    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form, labels)
-    _check_entries(estimator, sequences, allow_nan)
+    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form, first, labels)
+    _check_entries(estimator, sequences, allow_nan, is_all=not part)
     return sequences
 
 
-def _numbers_of(gathered, coding=None):
-    """Parts as tables of numbers, and lengths."""
+def _known_columns(estimator):
+    """Number of columns, or their names, that sequences must have, and who says so."""
+    names = getattr(estimator, "feature_names_in_", None)
+    return estimator.n_features_in_, None if names is None else list(names), type(estimator).__name__
+
+
+def _numbers_of(gathered, first, coding=None):
+    """Parts as tables of numbers, and lengths; the first sequence has the number ``first``."""
     parts, lengths = gathered
     whole = len(parts) < len(lengths)  # all sequences in one
     if coding is not None and not whole:
-        parts = coding.encode(parts, lambda sequence, step: f"sequence {sequence}, step {step}")
-    return [read_table(part, "X" if whole else f"Sequence {i}") for i, part in enumerate(parts)], lengths
+        parts = coding.encode(parts, lambda sequence, step: f"sequence {first + sequence}, step {step}")
+    named = enumerate(parts, first)
+    return [read_table(part, "X" if whole else f"Sequence {i}") for i, part in named], lengths
 
 
 def _place_in_rows(row, n_rows, groups, lengths):
@@ -213,7 +240,7 @@ def _place_in_rows(row, n_rows, groups, lengths):
     order = None
     if groups is not None:
         lengths, order = read_groups(groups, n_rows)
-    lengths = np.array([n_rows]) if lengths is None else _read_lengths(lengths, n_rows)
+    lengths = np.array([n_rows]) if lengths is None else read_lengths(lengths, n_rows)
     row = row if order is None else int(np.flatnonzero(order == row)[0])
     sequence, step = Sequences(np.empty((n_rows, 0)), lengths, None, "rows").locate(row)
     return f"sequence {sequence}, step {step}"
@@ -229,26 +256,33 @@ def _gather(X, sequence_id=None):
         return None
     if len(X) == 0:
         raise ValueError("X is an empty list: give at least one sequence.")
-    n_dim = _n_dim(X[0])
+    n_dim = n_dim_of(X[0])
     if n_dim == 0:
         return None
     if n_dim == 1 and not in_array:  # rows, as in scikit-learn, if they can be
-        shapes = {(_n_dim(item), len(item)) if _n_dim(item) else (0, 0) for item in X}
+        shapes = {(n_dim_of(item), len(item)) if n_dim_of(item) else (0, 0) for item in X}
         if len(shapes) == 1:
             return None
     return _check_items(X, sequence_id)
 
 
-def _check_items(items, sequence_id):
-    """Each sequence as a 2-D array or as a frame, all with the same features; and their lengths."""
-    items = [as_numpy(item, f"Sequence {i}") for i, item in enumerate(items)]
+def _check_items(items, sequence_id, number=0, known=None):
+    """Each sequence as a 2-D array or as a frame, all with the same features; and their lengths.
+
+    The first one has a ``number``. Where columns are ``known`` they must be these.
+    """
+    items = [as_numpy(item, f"Sequence {i}") for i, item in enumerate(items, number)]
     framed = is_frame(items[0])
-    first, parts, lengths = None, [], np.empty(len(items), dtype=np.intp)
-    for i, item in enumerate(items):
+    expected, has, parts, lengths = None, f"sequence {number} has", [], np.empty(len(items), dtype=np.intp)
+    if known is not None:
+        width, names, who = known
+        expected = names if framed else width
+        has = has if expected is None else f"{who} is expecting"
+    for i, item in enumerate(items, number):
         if is_frame(item) != framed:
             raise ValueError(
-                f"Sequence {i} is a {type(item).__name__}, but sequence 0 is a {type(items[0]).__name__}: "
-                "give all as DataFrames or none."
+                f"Sequence {i} is a {type(item).__name__}, but sequence {number} is a "
+                f"{type(items[0]).__name__}: give all as DataFrames or none."
             )
         if framed:
             if sequence_id is not None and sequence_id in list(item.columns):
@@ -261,17 +295,17 @@ def _check_items(items, sequence_id):
             if item.ndim != 2:
                 _refuse_dimensions(i, item)
             columns = item.shape[1]
-        first = columns if first is None else first
-        if columns != first:
+        expected = columns if expected is None else expected
+        if columns != expected:
             if framed:
                 raise ValueError(
-                    f"Sequence {i} has columns {list_names(columns)}, but sequence 0 has {list_names(first)}."
+                    f"Sequence {i} has columns {list_names(columns)}, but {has} {list_names(expected)}."
                 )
-            raise ValueError(f"Sequence {i} has {columns} features, but sequence 0 has {first}.")
+            raise ValueError(f"Sequence {i} has {columns} features, but {has} {expected}.")
         if len(item) == 0:
             raise ValueError(f"Sequence {i} is empty: leave it out, or give it at least one row.")
         parts.append(item)
-        lengths[i] = len(item)
+        lengths[i - number] = len(item)
     return parts, lengths
 
 
@@ -360,7 +394,7 @@ def is_missing(value):
         return True
 
 
-def _read_lengths(lengths, n_rows):
+def read_lengths(lengths, n_rows):
     given = np.asarray(lengths)
     if given.ndim != 1 or given.dtype.kind not in "iuf":
         raise ValueError(f"lengths={lengths!r}: give a list of integers, one for each sequence.")
@@ -378,13 +412,13 @@ def _read_lengths(lengths, n_rows):
     return given.astype(np.intp)
 
 
-def _check_entries(estimator, sequences, allow_nan):
-    """Refuse infinity, and NaN unless it is allowed, naming the place."""
+def _check_entries(estimator, sequences, allow_nan, is_all):
+    """Refuse infinity, and NaN unless it is allowed, naming the place; of a part of X with the sequence."""
     names = getattr(estimator, "feature_names_in_", None)
 
     def place(row):
         sequence, step = sequences.locate(row)
-        if sequences.n_sequences == 1:
+        if sequences.n_sequences == 1 and is_all:
             return f"row {step}"
         at = f"sequence {sequence}, row {step}"
         if sequences.form == "list":
@@ -437,13 +471,13 @@ def check_sequence_weight(sample_weight, sequences):
 
 
 def check_state_labels(state_labels, sequences, n_states):
-    """Labels of states, where they are known.
+    """What is known of states.
 
     Parameters
     ----------
-    state_labels : array-like of shape (n,), list of array-likes, or None
-        States 0 to `n_states` - 1; -1 or NaN where they are not known. A list of sequences has a list of
-        labels, (T_i,) each; rows have one label each.
+    state_labels : array-like of shape (n,) or (n, K), list of such for each sequence, or None
+        States 0 to `n_states` - 1; -1, NaN or None where they are not known. In place of one state there may be
+        a set of those that are possible; an array of booleans says it of each state.
     sequences : Sequences
         What the labels belong to.
     n_states : int
@@ -451,8 +485,8 @@ def check_state_labels(state_labels, sequences, n_states):
 
     Returns
     -------
-    labels : ndarray of shape (n,), intp, or None
-        In the order of ``sequences.rows``, -1 where they are not known.
+    labels : ndarray of int of shape (n,), of bool of shape (n, K), or None
+        In the order of ``sequences.rows``: states, -1 where they are not known, or which are possible.
     """
     if state_labels is None:
         return None
@@ -464,32 +498,37 @@ def check_state_labels(state_labels, sequences, n_states):
                 f"state_labels has {n_given} entries, but X has {sequences.n_sequences} sequences: "
                 "give one array of labels per sequence."
             )
-        parts = [_label_values(part) for part in state_labels]
+        parts = [_label_values(part, n_states) for part in state_labels]
         for i, (part, length) in enumerate(zip(parts, sequences.lengths, strict=True)):
-            if part.shape != (length,):
+            if part.shape not in ((length,), (length, n_states)):
                 raise ValueError(
                     f"state_labels[{i}] has shape {part.shape}, but sequence {i} has {length} rows: "
-                    "give one label per row."
+                    f"give one label per row, or booleans of shape ({length}, {n_states})."
                 )
+        if any(part.ndim == 2 for part in parts):
+            parts = [part if part.ndim == 2 else _as_sets(part, n_states) for part in parts]
         labels = np.concatenate(parts)
     else:
-        labels = _label_values(state_labels)
-        if labels.shape != (n_rows,):
+        labels = _label_values(state_labels, n_states)
+        if labels.shape not in ((n_rows,), (n_rows, n_states)):
             raise ValueError(
-                f"state_labels has shape {labels.shape}, but X has {n_rows} rows: give one label per row."
+                f"state_labels has shape {labels.shape}, but X has {n_rows} rows: give one label per row, or "
+                f"booleans of shape ({n_rows}, {n_states})."
             )
         labels = labels if sequences.order is None else labels[sequences.order]
-    if labels.dtype.kind == "f":
-        labels = np.where(np.isnan(labels), -1.0, labels)
-    bad = (labels < -1) | (labels >= n_states) | (labels != np.floor(labels))
+    if labels.ndim == 2:
+        bad, which = ~(labels > 0).any(axis=1), "no state at all"
+    else:
+        labels = np.where(np.isnan(labels), -1.0, labels) if labels.dtype.kind == "f" else labels
+        bad = (labels < -1) | (labels >= n_states) | (labels != np.floor(labels))
+        which = labels[np.argmax(bad)]
     if bad.any():
-        row = int(np.argmax(bad))
-        sequence, step = sequences.locate(row)
+        sequence, step = sequences.locate(int(np.argmax(bad)))
         raise ValueError(
-            f"state_labels is {labels[row]} in sequence {sequence}, row {step}: a label is one of the states "
-            f"0 to {n_states - 1}, or -1 where the state is not known."
+            f"state_labels is {which} in sequence {sequence}, row {step}: a label is one of the states "
+            f"0 to {n_states - 1}, or -1 where the state is not known, or a set of those that are possible."
         )
-    return labels.astype(np.intp)
+    return labels.astype(np.bool_ if labels.ndim == 2 else np.intp)
 
 
 def name_states(state_labels, sequences, n_states):
@@ -523,11 +562,41 @@ def name_states(state_labels, sequences, n_states):
     return codes if of_list else codes[0], names
 
 
-def _label_values(labels):
-    values = np.asarray(labels)
+def _label_values(labels, n_states):
+    """Labels of rows (n,), or which states are possible (n, K)."""
+    if isinstance(labels, (list, tuple)) and any(isinstance(label, SETS) for label in labels):
+        return np.array([_possible(label, row, n_states) for row, label in enumerate(labels)])
+    values = as_numpy(labels, "state_labels")
+    values = np.asarray(values)
+    if values.dtype == object and any(isinstance(label, SETS) for label in values.flat):
+        return _label_values(values.tolist(), n_states)
+    if values.ndim == 2 and (values.dtype.kind == "b" or (values.shape[1] == n_states > 1)):
+        if not ((values == 0) | (values == 1)).all():
+            raise ValueError(
+                "state_labels with a column for each state says of each whether it is possible: 0 or 1."
+            )
+        return values.astype(np.bool_)
     if values.dtype.kind in "iuf" or values.ndim == 0:
         return values
     return read_array("state_labels", labels)
+
+
+def _as_sets(labels, n_states):
+    return np.array([_possible(label, row, n_states) for row, label in enumerate(labels.tolist())])
+
+
+def _possible(label, row, n_states):
+    """Which states a label leaves possible, (K,)."""
+    if is_missing(label) or (not isinstance(label, SETS) and label == -1):
+        return np.ones(n_states, dtype=bool)
+    possible = np.zeros(n_states, dtype=bool)
+    for state in label if isinstance(label, SETS) else [label]:
+        if not isinstance(state, Real) or not 0 <= state < n_states or state != int(state):
+            raise ValueError(
+                f"state_labels has {label!r} in row {row}: states are whole numbers from 0 to {n_states - 1}."
+            )
+        possible[int(state)] = True
+    return possible
 
 
 # -- helpers -----------------------------------------------------------------------------------------------
@@ -537,10 +606,10 @@ def _is_pandas(frame):
     return hasattr(frame, "iloc")
 
 
-def _n_dim(item):
+def n_dim_of(item):
     """Number of dimensions, without making an array of nested lists."""
     if isinstance(item, (list, tuple)):
-        return 1 + (_n_dim(item[0]) if len(item) else 0)
+        return 1 + (n_dim_of(item[0]) if len(item) else 0)
     return len(getattr(item, "shape", ()))
 
 

@@ -23,7 +23,8 @@ def spectrum(gram: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Eigenvalues, eigenvectors and sizes: of matrices (..., p, p) scaled to a diagonal of 1 by their sizes."""
     size = np.sqrt(np.einsum("...ii->...i", gram))
     size = np.where(size > 0, size, 1.0)
-    values, vectors = np.linalg.eigh(gram / (size[..., :, None] * size[..., None, :]))
+    # Sizes one by one: their product may be out of range where the quotient is not.
+    values, vectors = np.linalg.eigh(gram / size[..., :, None] / size[..., None, :])
     return values, vectors, size
 
 

@@ -141,7 +141,7 @@ class Batch:
         Which row of the data each column is; None where that is not known.
     sequences : ndarray of int of shape (n_lanes,) or None
         Which sequence of the data each lane is.
-    labels : ndarray of int of shape (m,) or None
+    labels : ndarray of int of shape (m,), of bool of shape (m, K), or None
         What is known of the hidden states, -1 where nothing is; None means nothing anywhere.
     is_block : bool
         Whether this is a part of a batch that is too large for cache: what a family makes of it is better made
@@ -247,14 +247,15 @@ class Batches(Data):
     source : array-like of shape (n, d), or iterable of such arrays
         An array (memory-mapped arrays are read batch by batch and never held whole), arrays `SideBySide`,
         or anything that gives a fresh iterator over arrays of rows each time it is iterated, or a function
-        without arguments that returns such an iterator. Items may be pairs (rows, weights).
+        without arguments that returns such an iterator. Items may be pairs (rows, weights), or of whole
+        sequences (rows, weights, lengths); weights may be None.
     weight : array-like of shape (n,), default=None
         Weight of each row, with an array as ``source``. With ``lengths`` one for each sequence will do,
         shape (n_sequences,).
     lengths : array-like of int of shape (n_sequences,), default=None
         The rows are sequences of these lengths, one after the other. Sequences are never cut: a batch holds
         some of them as `Lanes`, the longest first.
-    labels : array-like of int of shape (n,), default=None
+    labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
         What is known of the hidden states of sequences, -1 where nothing is.
     rows : int, default=None
         Rows per batch. None: as many as keep ``floats_per_row`` numbers each within 4 MB, at least 512.
@@ -266,8 +267,8 @@ class Batches(Data):
         The features that are meant, of those that there are. None: all.
     n_threads : int, default=1
         Threads that share the batches of an array.
-    first_row : int, default=0
-        Which row the first one is, of an array that is a part of the data.
+    first_row, first_sequence : int, default=0
+        Which row, and which sequence, the first one is, of an array that is a part of the data.
     keep_bytes : float, default=16 MB
         What may be kept between passes: ready batches, and what depends on the data alone.
     """
@@ -285,12 +286,13 @@ class Batches(Data):
         columns: IntArray | None = None,
         n_threads: int = 1,
         first_row: int = 0,
+        first_sequence: int = 0,
         keep_bytes: float = KEEP_BYTES,
     ):
         self._given = source, weight, lengths, labels
         self._columns = columns
         self._cut_settings = _Cut(rows, floats_per_row, units, columns, keep_bytes)
-        self._first_row = first_row
+        self._first = first_row, first_sequence
         self._n_threads = n_threads
         self._pool: ThreadPoolExecutor | None = None
         self._source = _FromFunction(source) if callable(source) else source
@@ -300,30 +302,39 @@ class Batches(Data):
                 "that returns a new iterator, or an object whose __iter__ starts afresh."
             )
         self._whole: _CutArray | None = None
+        self._lengths = None if lengths is None else np.asarray(lengths, dtype=np.intp)
         if isinstance(getattr(source, "n_rows", None), int):
             self._shape = source.n_rows, source.n_features if columns is None else len(columns)
         if not _comes_in_pieces(self._source):
-            self._whole = self._cut(source, weight, lengths, labels)
+            self._whole = self._cut(source, weight, lengths, labels, self._first)
         elif weight is not None:
             raise ValueError("With an iterable of arrays, give weights as pairs (rows, weights).")
         elif lengths is not None:
-            raise ValueError("Sequences must be the rows of one array.")
+            raise ValueError("With an iterable of sequences, give lengths in tuples (rows, weights, lengths).")
 
-    def _cut(self, X: Any, weight: Any, lengths: Any = None, labels: Any = None) -> _CutArray:
+    def _cut(
+        self, X: Any, weight: Any, lengths: Any, labels: Any, first: tuple[int, int], *, once: bool = False
+    ) -> _CutArray:
         if lengths is None:
-            return _CutArray(X, weight, self._cut_settings, self._first_row)
-        return _CutSequences(X, weight, lengths, labels, self._cut_settings)
+            return _CutArray(X, weight, self._cut_settings, first[0], once=once)
+        return _CutSequences(X, weight, lengths, labels, self._cut_settings, first, once=once)
 
     def _items(self) -> Generator[_CutArray, None, None]:
         if self._whole is not None:
             yield self._whole
             return
-        first_row = d = 0
+        first_row = first_sequence = d = 0
+        found: list[IntArray] = []
         for item in self._source:
-            X, weight = item if isinstance(item, tuple) else (item, None)
-            piece = _CutArray(X, weight, self._cut_settings, first_row, once=True)
+            X, weight, *rest = item if isinstance(item, tuple) else (item, None)
+            first = first_row, first_sequence
+            piece = self._cut(X, weight, rest[0] if rest else None, None, first, once=True)
             first_row, d = first_row + piece.n_rows, piece.n_features
+            if isinstance(piece, _CutSequences):
+                first_sequence += len(piece.lengths)
+                found.append(piece.lengths)
             yield piece
+        self._lengths = np.concatenate(found) if found else None
         known = vars(self).setdefault("_shape", (first_row, d))
         if first_row != known[0]:
             raise ValueError(
@@ -351,12 +362,12 @@ class Batches(Data):
     @property
     def lengths(self) -> IntArray | None:
         """Lengths of the sequences that rows make up, one after the other, (n_sequences,); None of none."""
-        lengths = self._given[2]
-        return None if lengths is None else np.asarray(lengths, dtype=np.intp)
+        _ = self._shape  # of pieces both are known once they were passed over
+        return self._lengths
 
     def weights(self) -> FloatArray | None:
         """Weight of each row, (n_rows,); None where all are 1."""
-        return super().weights() if self._whole is None else self._whole.weight
+        return super().weights() if self._whole is None else self._whole.row_weight
 
     def take(self, positions: IntArray) -> NDArray[Any]:
         """The rows at these positions, which do not decrease, (m, n_features), not in any units.
@@ -399,6 +410,7 @@ class Batches(Data):
         if self._whole is None and "_shape" in vars(self):  # do not count again
             n, d = self._shape
             again._shape = n, d if columns is None else len(columns)
+            again._lengths = self._lengths
         return again
 
     def __iter__(self) -> Iterator[Batch]:
@@ -511,6 +523,10 @@ class _CutArray:
     def n_features(self) -> int:
         return int(self._X.shape[1]) if self._columns is None else len(self._columns)
 
+    @property
+    def row_weight(self) -> FloatArray | None:
+        return self.weight
+
     def take(self, positions: IntArray) -> NDArray[Any]:
         rows = self._X[positions]
         return rows if self._columns is None else rows[:, self._columns]
@@ -556,20 +572,37 @@ class _CutArray:
 class _CutSequences(_CutArray):
     """Sequences, the longest first, batch by batch side by side."""
 
-    def __init__(self, X: Any, weight: Any, lengths: Any, labels: Any, cut: _Cut):
-        self._lengths = np.asarray(lengths, dtype=np.intp)
-        self._labels = None if labels is None else np.asarray(labels, dtype=np.intp)
-        super().__init__(X, weight, cut)
+    def __init__(
+        self,
+        X: Any,
+        weight: Any,
+        lengths: Any,
+        labels: Any,
+        cut: _Cut,
+        first: tuple[int, int] = (0, 0),
+        *,
+        once: bool = False,
+    ):
+        self.lengths = np.asarray(lengths, dtype=np.intp)
+        self._labels = None if labels is None else np.asarray(labels)
+        self._first_sequence = first[1]
+        super().__init__(X, weight, cut, first[0], once=once)
+
+    @property
+    def row_weight(self) -> FloatArray | None:
+        if self.weight is None or self.weight.shape != self.lengths.shape:
+            return self.weight
+        return np.repeat(self.weight, self.lengths)
 
     def _n_batches(self) -> int:
-        lengths, n = self._lengths, len(self._X)
+        lengths, n = self.lengths, len(self._X)
         if len(lengths) and (lengths.min() < 1 or lengths.sum() != n):
             raise ValueError(f"Lengths of sequences must be positive and sum to {n}, the number of rows.")
         if self.weight is not None and self.weight.shape not in (lengths.shape, (n,)):
             raise ValueError(
                 f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self.weight.shape}."
             )
-        if self._labels is not None and self._labels.shape != (n,):
+        if self._labels is not None and len(self._labels) != n:
             raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
         self._order = np.argsort(-lengths, kind="stable")
         self._first = np.cumsum(lengths) - lengths  # row at which each sequence begins
@@ -584,7 +617,7 @@ class _CutSequences(_CutArray):
 
     def _batch(self, i: int) -> Batch:
         chosen = self._order[self._bounds[i] : self._bounds[i + 1]]
-        lanes = Lanes.of(self._lengths[chosen])
+        lanes = Lanes.of(self.lengths[chosen])
         first = self._first[chosen]
         rows: IntArray | slice
         if len(chosen) == 1:  # as they stand, without a copy
@@ -594,16 +627,18 @@ class _CutSequences(_CutArray):
             rows = first[lane] + steps
         weight = self.weight
         if weight is not None:
-            weight = weight[chosen][lane] if weight.shape == self._lengths.shape else weight[rows]
+            weight = weight[chosen][lane] if weight.shape == self.lengths.shape else weight[rows]
+        begin = self._first_row
+        shifted = slice(begin + rows.start, begin + rows.stop) if isinstance(rows, slice) else begin + rows
         return Batch(
             self._features_first(self._X[rows]),
             weight,
             self._memos[i],
             self._room,
             lanes=lanes,
-            rows=rows,
+            rows=shifted,
             labels=None if self._labels is None else self._labels[rows],
-            sequences=chosen,
+            sequences=self._first_sequence + chosen,
         )
 
 

@@ -80,9 +80,14 @@ class Data:
     def weights(self) -> NDArray[np.float64] | None:
         """Weight of each row, (n_rows,); None where all are 1."""
         parts = list(self.map(_weights_of))
-        if all(weight is None for weight, _ in parts):
+        if all(weight is None for weight, _, _ in parts):
             return None
-        return np.concatenate([np.ones(m) if weight is None else weight for weight, m in parts])
+        weights, first = np.ones(self.n_rows), 0
+        for weight, places, m in parts:
+            if weight is not None:
+                weights[slice(first, first + m) if places is None else places] = weight
+            first += m
+        return weights
 
 
 def sum_of(parts: Iterator[Tree]) -> Tree:
@@ -101,5 +106,5 @@ def sum_of(parts: Iterator[Tree]) -> Tree:
     return total
 
 
-def _weights_of(batch: Batch) -> tuple[NDArray[np.float64] | None, int]:
-    return batch.weight, batch.x.shape[1]
+def _weights_of(batch: Batch) -> tuple[NDArray[np.float64] | None, Any, int]:
+    return batch.weight, batch.rows, batch.x.shape[1]

@@ -286,13 +286,20 @@ class _Race:
             alive = [
                 run
                 for run in alive
-                if not (run.has_arrived or run.is_done) and run.may_beat(ranked[0], 30 * self._same)
+                if not (run.has_arrived or run.is_done or self._is_luck(run, ranked))
+                and run.may_beat(ranked[0], 30 * self._same)
             ]
             steps *= 2
         kept = self._different(ranked) if self._on_part else []
         for run in ranked:
-            if not (run.may_beat(ranked[0], self._same) or run in kept):
+            may_win = run.may_beat(ranked[0], self._same) and not self._is_luck(run, ranked)
+            if not (may_win or run in kept):
                 run.leave()
+
+    @staticmethod
+    def _is_luck(run: _Run, ranked: list[_Run]) -> bool:
+        """Whether a run is under way to nothing but luck, which one run is enough for: the best of them."""
+        return run.is_spurious and run is not ranked[0] and not (run.has_arrived or run.is_done)
 
     def _ranked(self) -> list[_Run]:
         """Runs that did not fail, the best first; of equals that which started first."""

@@ -29,6 +29,8 @@ TRIANGLE_BLOCK = 25  # narrower blocks skip more zeros, wider ones make better u
 # times their size, one by one.
 SWEPT = 12
 FEW = 4
+# With no more numbers than this in the matrices of all components, theirs are inverted side by side too.
+SIDE_BY_SIDE = 2**14
 # With this many observations a pattern, its matrix multiplies them all at once.
 SHARED = 8
 
@@ -158,6 +160,10 @@ class Structure:
         """How many eigenvalues of each matrix rest on the floor or lie below, (C,)."""
         raise NotImplementedError
 
+    def reaches_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.bool_]:
+        """Whether an eigenvalue of each matrix rests on the floor or lies below, (C,)."""
+        return self.n_at_floor(covariance, floor) > 0
+
     def low_directions(self, covariance: FloatArray, d: int, floor: float) -> FloatArray:
         """Orthonormal directions (d, f) in which the first matrix is no larger than ``floor``."""
         values, vectors = np.linalg.eigh(self.dense(covariance[:1], d)[0])
@@ -206,6 +212,10 @@ class Structure:
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
         """What one matrix, by its whitener, says of missing entries given the others."""
         raise NotImplementedError
+
+    def all_given(self, whiteners: FloatArray, gaps: Gaps, places: Places) -> list[Given]:
+        """The same of each matrix of a stack."""
+        return [self.given(whitener, gaps, places) for whitener in whiteners]
 
     def identity(self, n_components: int, d: int) -> FloatArray:
         """Identity matrices for so many components."""
@@ -347,7 +357,9 @@ class Full(Structure):
         return np.asarray(mean_products[:, _triangle(d)[2]])
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
-        if not self.n_at_floor(covariance, floor).any():
+        if covariance.shape[-1] == 1:
+            return np.maximum(covariance, floor)
+        if _all_above(covariance, floor):
             return covariance
         values, vectors = np.linalg.eigh(covariance)
         raised = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(1, 2)
@@ -362,14 +374,19 @@ class Full(Structure):
         d = covariance.shape[-1]
         if d == 1:
             return (covariance[:, 0, 0] <= floor).astype(np.int_)
-        try:  # cheap where, as usual, no eigenvalue is that low
-            np.linalg.cholesky(covariance - floor * np.eye(d))
+        if _all_above(covariance, floor):
             return np.zeros(len(covariance), dtype=np.int_)
-        except np.linalg.LinAlgError:
-            return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
+        return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
+
+    def reaches_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.bool_]:
+        if covariance.shape[-1] == 1:
+            return covariance[:, 0, 0] <= floor
+        if _all_above(covariance, floor):
+            return np.zeros(len(covariance), dtype=bool)
+        return np.array([not _all_above(own, floor) for own in covariance])
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
-        if covariance.shape[-1] == 1:
+        if covariance.shape[-1] <= 1:  # LAPACK complains of no columns
             return 1.0 / np.sqrt(covariance)
         # dtrtri(A, lower=1) inverts A; the upper triangle of cholesky's result is zero already.
         inverses = [dtrtri(L, lower=1)[0] for L in np.linalg.cholesky(covariance)]
@@ -419,7 +436,12 @@ class Full(Structure):
         return covariance[:, columns[:, None], columns]
 
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:
-        return _GivenCorrelated(whitener, gaps, places)
+        return _given_correlated(whitener[None], gaps, places)[0]
+
+    def all_given(self, whiteners: FloatArray, gaps: Gaps, places: Places) -> list[Given]:
+        if len(whiteners) * places.pairs.size > SIDE_BY_SIDE:
+            return super().all_given(whiteners, gaps, places)
+        return list(_given_correlated(whiteners, gaps, places))
 
     def identity(self, n_components: int, d: int) -> FloatArray:
         return np.tile(np.eye(d), (1 if self.shared else n_components, 1, 1))
@@ -438,6 +460,15 @@ class Full(Structure):
         return np.asarray(np.einsum("kij,kij->k", white, white))
 
 
+def _all_above(covariance: FloatArray, floor: float) -> bool:
+    """Whether all eigenvalues are above the floor, as they usually are: for the price of a Cholesky factor."""
+    try:
+        np.linalg.cholesky(covariance - floor * np.eye(covariance.shape[-1]))
+    except np.linalg.LinAlgError:
+        return False
+    return True
+
+
 class _GivenCorrelated:
     r"""Missing entries given the others, from the precision matrix P.
 
@@ -446,16 +477,21 @@ class _GivenCorrelated:
     with P serves all observations, and patterns that lack the same number of entries are factored together.
     """
 
-    def __init__(self, whitener: FloatArray, gaps: Gaps, places: Places):
+    def __init__(
+        self,
+        whitener: FloatArray,
+        precision: FloatArray,
+        inverses: FloatArray,
+        log_det: FloatArray,
+        gaps: Gaps,
+        places: Places,
+    ):
         self._whitener = whitener
+        self._precision = precision
+        self._inverses = inverses
+        self.log_det = log_det
         self._gaps = gaps
         self._places = places
-        self._precision = whitener @ whitener.T
-        self._inverses = self._precision.take(places.pairs)
-        self.log_det = np.full(gaps.missing.shape[1], np.log(np.diagonal(whitener)).sum())
-        for group, matrices in self._of_groups():
-            self.log_det[group.columns] -= 0.5 * _invert(matrices)[group.pattern]
-        self.log_det[gaps.empty] = 0.0
 
     def _of_groups(self) -> Iterator[tuple[PatternGroup, FloatArray]]:
         """Each group with its matrices (c, c, p)."""
@@ -509,6 +545,30 @@ class _GivenCorrelated:
         if self._gaps.empty.size:
             variance[:, self._gaps.empty] = np.diagonal(np.linalg.inv(self._precision))[:, None]
         return variance
+
+
+def _given_correlated(whiteners: FloatArray, gaps: Gaps, places: Places) -> list[_GivenCorrelated]:
+    """Of each matrix of a stack (C, d, d); the small ones of all of them are inverted side by side."""
+    C, d, _ = whiteners.shape
+    precision = whiteners @ whiteners.swapaxes(1, 2)
+    inverses = precision.reshape(C, d * d).take(places.pairs, axis=1)
+    log_det = np.empty((C, gaps.missing.shape[1]))
+    log_det[...] = np.log(np.diagonal(whiteners, axis1=1, axis2=2)).sum(axis=1)[:, None]
+    start = 0
+    for group in gaps.groups:
+        c, p = group.missing.shape
+        part = inverses[:, start : start + c * c * p].reshape(C, c, c, p)
+        matrices = part.transpose(1, 2, 0, 3).reshape(c, c, C * p)  # in place where C is 1
+        log_pivots = _invert(matrices).reshape(C, p)
+        if C > 1:
+            part[...] = matrices.reshape(c, c, C, p).transpose(2, 0, 1, 3)
+        log_det[:, group.columns] -= 0.5 * log_pivots[:, group.pattern]
+        start += c * c * p
+    log_det[:, gaps.empty] = 0.0
+    return [
+        _GivenCorrelated(*own, gaps, places)
+        for own in zip(whiteners, precision, inverses, log_det, strict=True)
+    ]
 
 
 def _invert(matrices: FloatArray) -> FloatArray:

@@ -377,13 +377,16 @@ class Gaussian(ExponentialFamily):
         return float(self.ridge * (structure.log_det(whitener, d).sum() - 0.5 * np.sum(traces)))
 
     def resting(self, params: GaussianParams) -> NDArray[np.bool_] | None:
-        at_floor = self._n_at_floor(params)
+        own = self._by_grain(params.covariances)
+        at_floor = self.structure.reaches_floor(own, self.floor * (1 + FLOOR_SLACK))
         if not at_floor.any():
             return None
-        beyond = self._n_at(params.covariances, self.floor * (1 - FLOOR_SLACK)) > 0
-        resting = (at_floor > self.n_forced) | beyond
-        if not resting.any():
-            return None
+        resting = at_floor
+        if self.n_forced:
+            beyond = self.structure.reaches_floor(own, self.floor * (1 - FLOOR_SLACK))
+            resting = (self._n_at_floor(params) > self.n_forced) | beyond
+            if not resting.any():
+                return None
         K, d = params.means.shape
         n_coordinates = self.spaces.covariances.n_coordinates(params.covariances)
         of_covariances = self.structure.coordinates_of(resting, n_coordinates)

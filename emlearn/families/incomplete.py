@@ -46,7 +46,7 @@ def fill(
     """Fill the missing entries of a batch; ``precise`` as in `Given.fill`."""
     places = batch.once("places", gaps.places)
     zeroed = batch.once("zeroed", lambda: np.where(gaps.missing, 0.0, batch.x))
-    given = [structure.given(whitener, gaps, places) for whitener in whiteners]
+    given = structure.all_given(whiteners, gaps, places)
     log_prob = np.empty((len(means), batch.x.shape[1]))
     volume = -0.5 * np.log(2 * np.pi) * gaps.n_observed
     filled = []

@@ -267,7 +267,7 @@ class Regression(ExponentialFamily):
     def _cut(self, step: FloatArray, totals: RegressionTotals) -> FloatArray:
         """Factors (K, 1) for steps that change linear predictors too much for any curvature to hold."""
         squares = np.einsum("ki,ij,kj->k", step, totals.design, step) / totals.weight.sum()
-        factors = LONGEST / np.maximum(np.sqrt(squares), LONGEST)
+        factors = LONGEST / np.sqrt(np.maximum(squares, LONGEST**2))
         if self.shared:
             factors[:] = factors.min()
         return factors[:, None]

@@ -246,6 +246,9 @@ class EqualForm(_SharedForm, Full):
             form = (scatter / volume[:, None, None]).sum(axis=0, keepdims=True) / weight.sum()
             form = self.raise_to(form, floor / volume.min())
             values, vectors = np.linalg.eigh(form[0])
+            values = np.maximum(
+                values, np.finfo(np.float64).eps * values[-1]
+            )  # rounding may make them negative
             traces = np.einsum("id,kij,jd->kd", vectors, scatter, vectors) @ (1.0 / values)
             before = volume
             volume = np.maximum(traces / (d * weight[some]), floor / values[0])

@@ -55,6 +55,8 @@ from emlearn.families.product import Product
 NOT_LESS = 0.999
 # Squared lengths above which a predictive density takes its volume from elsewhere.
 FAR = 1e6
+# Least eigenvalue of a predictive covariance matrix, as a share of its largest entry.
+LEAST_SHARE = 1e-14
 
 
 class NormalWishart(NamedTuple):
@@ -335,6 +337,9 @@ class VariationalGaussian(Emission):
         dof, scatter = (part[self._structure.which(K)] for part in (params.dof, params.scatter))
         weight = dof - self._structure.least_dof(d)
         covariances = _times((1 + 1 / params.precision) / weight, scatter)
+        # Rounding may leave nothing of what is small beside an outlier.
+        each = [self._structure.raise_to(part[None], LEAST_SHARE * np.max(part)) for part in covariances]
+        covariances = np.concatenate(each)
         return GaussianParams(params.means, covariances), weight * self._structure.n_pooled(d)
 
     def predictive_covariance(self, params: NormalWishart) -> FloatArray:

@@ -6,9 +6,11 @@ import numpy as np
 from scipy.sparse.csgraph import connected_components
 
 from emlearn._input.arrays import read_array
+from emlearn._input.sequences import locate
 from emlearn._input.tables import as_numpy
 from emlearn.em import Batches
 from emlearn.latent import ChainParams, MarkovChain
+from emlearn.latent.markov_chain import possible_states
 
 SUM_TOLERANCE = 1e-6  # probabilities given by the user sum to 1 up to this
 
@@ -114,44 +116,43 @@ def check_allowed(name, transition, allowed):
     )
 
 
-def check_labels(labels, sequences, n_states, chain, given):
-    """Refuse known states that no path can pass through.
+def check_labels(labels, lengths, n_states, chain, given):
+    """Refuse what is known of states if no path can pass through it.
 
     Parameters
     ----------
-    labels : ndarray of int of shape (n,)
-    sequences : Sequences
+    labels : ndarray of int of shape (n,), or of bool of shape (n, K)
+    lengths : ndarray of int of shape (n_sequences,)
     n_states : int
     chain : MarkovChain
     given : ChainParams
         As `bind_chain` returns them.
     """
-    first = sequences.offsets[:-1]
+    K, first = n_states, np.cumsum(lengths) - lengths
+    possible = possible_states(labels, K).T
     if chain.fixed_start and given.start is not None:
-        forbidden = (labels[first] >= 0) & (given.start[labels[first]] == 0)
+        forbidden = ~(possible[first] & (given.start > 0)).any(axis=1)
         if forbidden.any():
             sequence = int(np.argmax(forbidden))
             raise ValueError(
-                f"state_labels begins sequence {sequence} in state {labels[first][sequence]}, but startprob "
-                "gives that state probability 0."
+                f"state_labels begins sequence {sequence} in {_states(possible[first[sequence]])}, but "
+                "startprob gives that probability 0."
             )
     if chain.allowed is not None:
-        before, after = labels[:-1], labels[1:]
-        forbidden = (before >= 0) & (after >= 0) & ~chain.allowed[before, after]
+        forbidden = ~((possible[:-1] @ chain.allowed) & possible[1:]).any(axis=1)
         forbidden[first[1:] - 1] = False
         if forbidden.any():
             row = int(np.argmax(forbidden))
-            sequence, step = sequences.locate(row)
+            sequence, step = locate(row, lengths)
             raise ValueError(
-                f"state_labels goes from state {before[row]} to state {after[row]} after step {step} of "
-                f"sequence {sequence}, but transition forbids that."
+                f"state_labels goes from {_states(possible[row])} to {_states(possible[row + 1])} after step "
+                f"{step} of sequence {sequence}, but transition forbids that."
             )
-    # Between labels there may be steps without: what is left is whether a path passes through all of them.
-    K = n_states
+    # What is left is whether a path passes through all of them.
     allowed = np.ones((K, K)) if chain.allowed is None else chain.allowed
     even = ChainParams(np.full(K, 1.0 / K), allowed / allowed.sum(axis=1, keepdims=True))
     structure = ChainParams(*(e if part is None else part for e, part in zip(even, given, strict=True)))
-    for batch in Batches(np.zeros((len(labels), 1)), lengths=sequences.lengths, labels=labels):
+    for batch in Batches(np.zeros((len(labels), 1)), lengths=lengths, labels=labels):
         no_news = np.zeros((K, batch.x.shape[1]))
         _, log_joint = MarkovChain().viterbi(structure, no_news, batch)
         if not np.isfinite(log_joint).all():
@@ -159,6 +160,12 @@ def check_labels(labels, sequences, n_states, chain, given):
             raise ValueError(
                 f"state_labels of sequence {sequence} are impossible: no allowed path passes through them."
             )
+
+
+def _states(possible):
+    """Which states are possible, in words."""
+    states = np.flatnonzero(possible).tolist()
+    return f"state {states[0]}" if len(states) == 1 else f"states {', '.join(map(str, states))}"
 
 
 def _read_transition(transition, K):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from numbers import Integral, Real
 
 import numpy as np
@@ -457,79 +458,124 @@ def _prefixed(what, function, *args):
         raise ValueError(f"{what}: {error}") from None
 
 
-def refuse_impossible(estimator, sequences, family, row_weight=None):
+def refuse_impossible(estimator, data, family):
     """Refuse observations for which an emission has no density; those without weight are absent.
 
     Parameters
     ----------
     estimator : HMMEM
         For the names of columns.
-    sequences : Sequences
+    data : Data
+        Sequences in the user's units.
     family : Emission
-    row_weight : ndarray of shape (n,), default=None
     """
-    absent = False if row_weight is None else row_weight == 0
-    _refuse(estimator, sequences, family, lambda part, x: part.is_possible(x), absent)
+    _refuse(estimator, data, family, "is_possible", {})
 
 
-def warn_of_impossible(estimator, sequences, family, params):
+def warn_of_impossible(estimator, data, family, params, labels):
     """Refuse what are no observations; warn, once, of such as have no density at parameters that were fitted.
 
     Parameters
     ----------
     estimator : HMMEM
-    sequences : Sequences
+    data : Data
+        Sequences in the user's units.
     family : Emission
     params : NamedTuple
         Parameters of the family.
+    labels : dict of int -> list
+        By column what codes stand for.
     """
-    rows = sequences.rows
-    _refuse(estimator, sequences, family, lambda part, x: part.is_observable(x), False)
-    impossible = np.zeros(rows.shape, dtype=bool)
-    for columns, part, own in parts_of(family, rows.shape[1], params):
-        if part.observes != "numbers":
-            impossible[:, columns] = ~part.is_possible(rows[:, columns].T, own).T
-    if impossible.any():
-        row, column = np.argwhere(impossible)[0]
-        first = sequences.offsets[:-1]
-        n = np.count_nonzero(np.add.reduceat(impossible.any(axis=1), first))
+    _refuse(estimator, data, family, "is_observable", labels)
+    parts = [part for part in parts_of(family, data.n_features, params) if part[1].observes != "numbers"]
+    if not parts:
+        return
+    first, n = data.fold(partial(_impossible, parts), _first_and_sum)
+    if n:
+        sequence, step, column, value = first
         which = "that sequence" if n == 1 else f"the {n} sequences with the like"
         estimator._warn(
-            f"X is {sequences.shown(row, column)} in {_place(estimator, sequences, row, column)}: "
-            "never seen in fit, or impossible after it. Its log-density is -inf, and so is the log-likelihood "
-            f"of {which}. A prior, emission_prior, leaves no category impossible.",
+            f"X is {_shown(value, column, labels)} in {estimator._column_name(column)}, sequence {sequence}, "
+            f"step {step}: never seen in fit, or impossible after it. Its log-density is -inf, and so is the "
+            f"log-likelihood of {which}. A prior, emission_prior, leaves no category impossible.",
             UserWarning,
         )
 
 
-def _place(estimator, sequences, row, column):
-    sequence, step = sequences.locate(row)
-    return f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
+def _shown(value, column, labels):
+    """An entry, for messages."""
+    return repr(labels[column][int(value)]) if column in labels else f"{value:g}"
 
 
-def _refuse(estimator, sequences, family, is_legal, absent):
-    """Refuse steps of which a family takes all or nothing, and entries that are not legal."""
-    rows = sequences.rows
-    for columns, part, _ in parts_of(family, rows.shape[1]):
-        x = rows[:, columns].T
+def _refuse(estimator, data, family, way, labels):
+    """Refuse steps of which a family takes all or nothing, and entries that by a method of it are not legal."""
+    parts = parts_of(family, data.n_features)
+    found = data.fold(partial(_first_refused, parts, way), min)
+    if found == NONE_REFUSED:
+        return
+    part, is_value, sequence, step, column, value = found
+    where = f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
+    if not is_value:
+        raise ValueError(
+            f"Input X contains NaN in {where}, beside entries that are there: with this emission a "
+            "step is missing as a whole or not at all. Columns that may be missing one by one need "
+            "a family each, as in a dict by column."
+        )
+    raise ValueError(f"X is {_shown(value, column, labels)} in {where}: not one of {parts[part][1].support}.")
+
+
+NONE_REFUSED = (np.inf,)
+
+
+def _first_refused(parts, way, batch):
+    """What to say of the first entry that is refused; where there is none, what comes after all of them.
+
+    Number of the part of the emissions, whether it is refused for its value and not as missing, sequence,
+    step, column, value.
+    """
+    absent = np.zeros(batch.x.shape[1], dtype=bool) if batch.weight is None else batch.weight == 0
+    for number, (columns, part, _) in enumerate(parts):
+        x = batch.x[columns]
         missing = np.isnan(x)
+        partly = np.zeros_like(absent)
         if not part.marginalises and missing.any():
             partly = missing.any(axis=0) & ~(missing.all(axis=0) | absent)
-            if partly.any():
-                row = int(np.argmax(partly))
-                where = _place(estimator, sequences, row, columns[int(np.argmax(missing[:, row]))])
-                raise ValueError(
-                    f"Input X contains NaN in {where}, beside entries that are there: with this emission a "
-                    "step is missing as a whole or not at all. Columns that may be missing one by one need "
-                    "a family each, as in a dict by column."
-                )
-        legal = is_legal(part, x) | absent
-        if not legal.all():
-            row, j = np.argwhere(~legal.T)[0]
-            raise ValueError(
-                f"X is {sequences.shown(row, columns[j])} in "
-                f"{_place(estimator, sequences, row, columns[j])}: not one of {part.support}."
-            )
+        bad = missing & partly if partly.any() else ~(getattr(part, way)(x) | absent)
+        if bad.any():
+            return number, int(not partly.any()), *_first_place(bad, columns, batch)
+    return NONE_REFUSED
+
+
+def _first_place(bad, columns, batch):
+    """Sequence, step, column and value of the first entry of a part that is ``bad`` (d, m)."""
+    places = np.flatnonzero(bad.any(axis=0))
+    steps, lane = (place[places] for place in batch.lanes.places())
+    sequences = batch.sequences[lane]
+    first = np.lexsort([steps, sequences])[0]
+    j = int(np.argmax(bad[:, places[first]]))
+    return int(sequences[first]), int(steps[first]), int(columns[j]), float(batch.x[columns[j], places[first]])
+
+
+def _impossible(parts, batch):
+    """The first entry that has no density, as `_first_place` says it, and in how many sequences."""
+    first, anywhere = NONE_REFUSED, np.zeros(batch.x.shape[1], dtype=bool)
+    for columns, part, own in parts:
+        bad = ~part.is_possible(batch.x[columns], own)
+        if bad.any():
+            first = min(first, _first_place(bad, columns, batch))
+            anywhere |= bad.any(axis=0)
+    n = len(np.unique(batch.lanes.places()[1][anywhere])) if anywhere.any() else 0
+    return first, n
+
+
+def _first_and_sum(one, other):
+    return min(one[0], other[0]), one[1] + other[1]
+
+
+def entries_of(column, batch):
+    """What is observed of a column in a batch, of rows with weight, each value once."""
+    x = batch.x[column] if batch.weight is None else batch.x[column][batch.weight > 0]
+    return np.unique(x[~np.isnan(x)])
 
 
 def _parts(emission, n_features, names):

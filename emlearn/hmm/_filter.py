@@ -23,9 +23,8 @@ if TYPE_CHECKING:
 class HMMFilter:
     """A fitted hidden Markov model that follows one sequence, step by step.
 
-    Made by `HMMEM.filter`. A step costs O(K²) beside the densities, however long the sequence is; what is
-    known after it is that of `HMMEM.filter_proba` of the whole. It is of the model as it was when the filter
-    was made.
+    Made by `HMMEM.filter`, of the model as it is then. A step costs O(K²) beside the densities, however long
+    the sequence is; what is known after it is what `HMMEM.filter_proba` says of the whole.
 
     Parameters
     ----------

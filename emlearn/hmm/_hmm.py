@@ -17,6 +17,12 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
 from emlearn._input.categories import decoded
+from emlearn._input.sequence_pieces import (
+    come_in_pieces,
+    read_sequence_data,
+    refuse_pieces,
+    sequence_by_sequence,
+)
 from emlearn._input.sequences import (
     Coding,
     Sequences,
@@ -31,7 +37,7 @@ from emlearn._sample import ground, near_spread, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._spikes import spikes
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
-from emlearn.base import EMMixin, Plan, all_or_nothing
+from emlearn.base import EMMixin, Moments, Plan, all_or_nothing, moments_of
 from emlearn.em import (
     ACCELERATIONS,
     ASSIGNMENTS,
@@ -59,6 +65,7 @@ from emlearn.hmm._emissions import (
     categorical_columns,
     emission_family,
     emission_of,
+    entries_of,
     n_columns_of,
     observed_kinds,
     parts_of,
@@ -70,11 +77,39 @@ from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
+from emlearn.latent.markov_chain import possible_states
 
 INFERENCES = {"em": MaximumLikelihood, "variational": Variational}
 # A state counts where it holds more than this share of a step.
 COUNTS = 0.5
 RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
+
+
+class Seen(NamedTuple):
+    """What the first pass over sequences tells of them."""
+
+    moments: Moments
+    most: NDArray[np.float64]  # (d,) largest value of each feature, of steps with weight
+    n_steps: float  # weight of the steps at which something is observed
+    n_counted: int  # number of those with weight
+
+    def joined(self, other):
+        """Of these sequences and others."""
+        return Seen(
+            self.moments.joined(other.moments),
+            np.fmax(self.most, other.most),
+            self.n_steps + other.n_steps,
+            self.n_counted + other.n_counted,
+        )
+
+
+def see(batch):
+    """The first look at a batch."""
+    x, observed = batch.x, ~np.isnan(batch.x).all(axis=0)
+    if batch.weight is not None:
+        x, observed = x[:, batch.weight > 0], observed & (batch.weight > 0)
+    most = np.fmax.reduce(x, axis=1, initial=-np.inf)
+    return Seen(moments_of(batch), most, batch.sum(observed), int(np.count_nonzero(observed)))
 
 
 class Forecast(NamedTuple):
@@ -280,7 +315,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     Sequences come in four ways, with the same result: a list (or object array) of arrays or DataFrames, one
     for each sequence; rows with ``groups=``; a DataFrame with ``sequence_id``; rows with ``lengths=``. A 3-D
     array padded with rows of NaN counts as a list, and rows alone as one sequence. What is returned mirrors
-    what came in: an object array of arrays for a list, rows for rows.
+    what came in: an object array of arrays for a list, rows for rows. Sequences that do not fit into memory
+    come in pieces that are read again at each pass, or lie on a cluster of Dask: see `fit`.
 
     Missing entries, NaN, are integrated out. A row of NaN is a step at which nothing was observed. What is
     impossible has log-density -inf, and so has after the fit, with a warning, a category that fit never saw:
@@ -495,8 +531,11 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
-            Sequences, or the rows of them.
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
+            Sequences, or the rows of them. Pieces are sequences, or lists of them, of what can be read again
+            and again: a list of lists, an object whose ``__iter__`` starts afresh, or a function that returns a
+            new iterator. On a cluster of Dask a bag of sequences, a list of delayed ones (or of futures, or of
+            dask arrays), or a dask array (n, d) with `lengths`: they are fitted where they lie.
         y : Ignored
             Present for pipelines.
         sample_weight : array-like of shape (n_sequences,), default=None
@@ -507,7 +546,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         lengths : array-like of int of shape (n_sequences,), default=None
             With rows: lengths of the sequences, one after the other.
         state_labels : list of array-likes of shape (T_i,), or array-like of shape (n,), default=None
-            States that are known, -1 where they are not; or their names, None where they are not.
+            States that are known, -1 where they are not; or their names, None where they are not. In place of a
+            state there may be a set of those that are possible; arrays of booleans, with a column for each
+            state, say it of each.
 
         Returns
         -------
@@ -516,41 +557,55 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         Raises
         ------
         ValueError
-            If X, a weight, a label or a parameter is not a legal one; the message names the place.
+            If X, a weight, a label or a parameter is not a legal one, or pieces cannot be read again; the
+            message names the place.
         """
         self._check_ways()
-        sequences = self._read(X, groups, lengths, reset=True)
-        _check_ignored(y, sequences)
-        weight = check_sequence_weight(sample_weight, sequences)
-        state_labels, self._state_names = name_states(state_labels, sequences, self.n_components)
-        labels = check_state_labels(state_labels, sequences, self.n_components)
-        plan = self._plan(sequences, weight, labels)
+        if come_in_pieces(X):
+            if state_labels is not None:
+                raise ValueError(
+                    "state_labels stand beside sequences in memory, but X comes in pieces: give a list of all "
+                    "sequences."
+                )
+            data, labels = self._data_in_pieces(X, sample_weight, groups, lengths, fit=True), None
+            self._state_names = None
+        else:
+            sequences = self._read(X, groups, lengths, reset=True)
+            _check_ignored(y, sequences)
+            weight = check_sequence_weight(sample_weight, sequences)
+            state_labels, self._state_names = name_states(state_labels, sequences, self.n_components)
+            labels = check_state_labels(state_labels, sequences, self.n_components)
+            if labels is not None and possible_states(labels, self.n_components).all():
+                labels = None
+            data = Batches(sequences.rows, weight, lengths=sequences.lengths, labels=labels)
+        plan = self._plan(data, labels)
         try:
             return self._fit(plan, X, y)
         except ValueError as error:
-            self._refuse_start(plan, sequences, weight, labels, error)
+            self._refuse_start(plan, data, error)
             raise
 
-    def _refuse_start(self, plan, sequences, weight, labels, error):
+    def _refuse_start(self, plan, data, error):
         """Name the first sequence that is impossible where the fit was to start, if any is."""
         params = plan.starts[0].make()
-        density = plan.model.family.density(params.family)
         chain = params.latent
-        found = (sequences.n_sequences, 0)
         if isinstance(plan.model.latent, MarkovChain):
             chain = chain._replace(start=plan.model.latent.start_of(chain))
-        for batch in Batches(sequences.rows, lengths=sequences.lengths, labels=labels, units=plan.units):
-            passed = plan.model.latent.filter(chain, density(batch).log_prob, batch)
-            for lane, sequence in enumerate(batch.sequences):
-                impossible = passed.predictive[batch.lanes.columns(lane)] == -np.inf
-                if impossible.any() and (weight is None or weight[sequence] > 0):
-                    found = min(found, (int(sequence), int(np.argmax(impossible))))
-        if found[0] < sequences.n_sequences:
+        find = partial(_first_impossible, plan.model, params._replace(latent=chain))
+        sequence, step = data.recut(units=plan.units).fold(find, min)
+        if sequence < np.inf:
             raise ValueError(
-                f"Sequence {found[0]} is impossible where the fit starts: no state that can be reached has a "
-                f"density at step {found[1]}. Starting values of 0 stay 0: give the probabilities (rates, "
+                f"Sequence {sequence} is impossible where the fit starts: no state that can be reached has a "
+                f"density at step {step}. Starting values of 0 stay 0: give the probabilities (rates, "
                 "transitions) that it needs more than that."
             ) from error
+
+    def _data_in_pieces(self, X, sample_weight, groups, lengths, *, fit):
+        def read(part, weight, first):
+            sequences = self._read(part, None, None, reset=fit and first)
+            return sequences.rows, weight, sequences.lengths
+
+        return read_sequence_data(read, X, sample_weight, groups=groups, lengths=lengths)
 
     def fit_predict(
         self,
@@ -630,63 +685,58 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         return self._take_in(Rows(sequences.rows, weight=weight, lengths=sequences.lengths))
 
     def _fit_to(self, rows):
-        self._fit(self._plan(_sequences_of(rows), rows.weight, None), rows.X, None)
+        self._fit(self._plan(_data_of(rows), None), rows.X, None)
 
     def _batches_of(self, model, rows):
         cut = rows_of_batch(self._floats_per_row())
         model = LatentModel(model.latent, HardlyImpossible(model.family))
-        return model, Batches(rows.X, rows.weight, lengths=rows.lengths, units=self._units, rows=cut)
+        return model, _data_of(rows).recut(units=self._units, rows=cut)
 
     def _refuse_rows(self, rows):
-        refuse_impossible(self, _sequences_of(rows), self._model.family, row_weight=rows.row_weight)
+        refuse_impossible(self, _data_of(rows), self._model.family)
 
     def _after_rows(self, rows):
         self.n_sequences_ += len(rows.lengths)
 
-    def _plan(self, sequences, weight, labels):
-        if labels is not None and (labels < 0).all():
-            labels = None
-        row_weight = None if weight is None else sequences.per_row(weight)
+    def _plan(self, data, labels):
         way = INFERENCES[self.inference](self)
         chain, given = way.chain()
         if labels is not None:
-            check_labels(labels, sequences, self.n_components, chain, given)
+            check_labels(labels, data.lengths, self.n_components, chain, given)
         emission = emission_family(self, self.n_features_in_, getattr(self, "feature_names_in_", None))
         emission = way.emission(emission)
-        n_steps, n_counted = self._n_steps(sequences.rows, row_weight, way.least_steps)
+        seen = data.fold(see, Seen.joined)
+        self._check_steps(seen, way.least_steps)
         rng = check_random_state(self.random_state)
-        rows, of_all = sequences.rows, sequences.lengths
-        total = len(rows) if weight is None else row_weight.sum()
-        sample = SequenceSample.of(rows, of_all, weight, labels, self._sample_size(), rng)
+        total = seen.moments.weight
+        sample = SequenceSample.of(data, labels, self._sample_size(), rng)
         sample = way.part_of(sample, total)
-        family, about = self._bind_family(emission, sequences, row_weight, sample)
+        family, about = self._bind_family(emission, data, seen, sample)
         units, exchangeable = about.units, is_exchangeable(self, labels)
         free = LatentModel(chain, family)
         model, starts, put = self._starts(way, free, sample, about, given, exchangeable, rng)
-        n_threads = effective_n_jobs(self.n_jobs)
-        self._unit = unit = unit_of(n_steps, n_counted)
-        everything = partial(Batches, rows, weight, lengths=of_all, labels=labels, n_threads=n_threads)
+        self._unit = unit = unit_of(seen.n_steps, seen.n_counted)
+        everything = partial(data.recut, n_threads=effective_n_jobs(self.n_jobs))
         cut = {"units": units, "floats_per_row": self._floats_per_row()}
-        data, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
+        whole, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
         (some,) = sample.batches(units, rows=len(sample.rows))
-        volume = _total(self._log_volume(rows, units), row_weight)
         self._made_with = self._making()
-        self.n_sequences_ = sequences.n_sequences
+        self.n_sequences_ = len(data.lengths)
         return Plan(
             model,
             units,
             starts,
-            data,
+            whole,
             part,
-            size=n_steps,
-            log_volume=volume,
-            n_rows=len(rows),
-            n_observed=n_steps,
+            size=seen.n_steps,
+            log_volume=seen.moments.entries @ np.log(units.scale),
+            n_rows=data.n_rows,
+            n_observed=seen.n_steps,
             exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,
             part_share=sample.weight @ sample.lengths / total,
-            again=worst_explained(model, some, data, part, unit, rng, put),
+            again=worst_explained(model, some, whole, part, unit, rng, put),
         )
 
     def _places_given(self):
@@ -695,6 +745,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         return [name for name in ("means_init", "emission_init") if getattr(self, name) is not None]
 
     def _read(self, X, groups, lengths, *, reset):
+        refuse_pieces(X, f"this method of {type(self).__name__}")
         coding = Coding(
             partial(categorical_columns, self.emission), None if reset else vars(self).get("_labels", {})
         )
@@ -712,35 +763,30 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         d = self.n_features_in_
         return 5 * self.n_components + d * (d + 3) // 2
 
-    def _n_steps(self, rows, row_weight, least):
-        """Weighted number of steps at which something was observed, and number of those with weight."""
-        missing = np.isnan(rows)
-        unseen = (missing if row_weight is None else missing[row_weight > 0]).all(axis=0)
-        seen = ~missing.all(axis=1)
+    def _check_steps(self, seen, least):
+        """Refuse columns of nothing but NaN, and fewer observed steps with weight than are needed."""
+        unseen = seen.moments.entries == 0
         if unseen.any():
             column = self._column_name(int(np.argmax(unseen)))
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
-        n_steps = int(np.count_nonzero(seen if row_weight is None else seen & (row_weight > 0)))
-        if n_steps < least:
+        if seen.n_counted < least:
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many observed steps, but X has "
-                f"n_samples={n_steps}. Reduce n_components."
+                f"n_samples={seen.n_counted}. Reduce n_components."
             )
-        return float(_total(seen, row_weight)), n_steps
 
-    def _bind_family(self, family, sequences, row_weight, sample):
+    def _bind_family(self, family, data, seen, sample):
         """The family of the emissions, bound to the data, and what there is to know of them."""
-        rows = sequences.rows
         near = near_spread(sample.rows, np.repeat(sample.weight, sample.lengths))
-        moments = self._moments(Batches(rows, row_weight))
-        units, _ = self._choose_units(moments, family, near)
+        units, _ = self._choose_units(seen.moments, family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
-        counted = rows if row_weight is None else rows[row_weight > 0]
-        family = self._bound(
-            family, some, np.nanmax(counted, axis=0), len(counted), sample.size, lambda j: counted[:, j]
-        )
-        refuse_impossible(self, sequences, family, row_weight=row_weight)
-        return family, About(rows, row_weight, moments, units)
+
+        def entries(j):
+            return data.fold(partial(entries_of, j), np.union1d)
+
+        family = self._bound(family, some, seen.most, seen.moments.n_rows, sample.size, entries)
+        refuse_impossible(self, data, family)
+        return family, About(data, seen.moments, units)
 
     def _starts(self, way, plain, sample, about, given, exchangeable, rng):
         shape = self.n_components, self.n_features_in_
@@ -996,7 +1042,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         check_is_fitted(self)
         sequences = self._read(X, groups, lengths, reset=False)
         chain, family, emitted = getattr(self._views, view)
-        warn_of_impossible(self, sequences, family, emitted)
+        data = Batches(sequences.rows, lengths=sequences.lengths, first_sequence=sequences.first)
+        warn_of_impossible(self, data, family, emitted, sequences.labels)
         density = by_blocks(family.density(emitted))
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 
@@ -1006,17 +1053,18 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             for array, value in zip(arrays, values, strict=True):
                 array[batch.rows] = value
 
-        batches = Batches(
-            sequences.rows,
-            lengths=sequences.lengths,
+        with one_blas_thread():
+            for _ in self._cut(data).map(of_batch):
+                pass
+        return sequences, *arrays
+
+    def _cut(self, data):
+        """Sequences in the user's units as data for the engine."""
+        return data.recut(
             units=self._units.bounded,
             floats_per_row=self._floats_per_row(),
             n_threads=effective_n_jobs(self.n_jobs),
         )
-        with one_blas_thread():
-            for _ in batches.map(of_batch):
-                pass
-        return sequences, *arrays
 
     def _smooth(self, X, groups, lengths):
         def function(chain, log_prob, batch, seen):
@@ -1048,6 +1096,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             return np.full(len(rows), log_scale.sum())
         return ~np.isnan(rows) @ log_scale
 
+    @sequence_by_sequence(np.intp)
     def predict(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
     ) -> NDArray[Any]:
@@ -1055,13 +1104,17 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
+            As `fit` takes them.
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
         Returns
         -------
         states : object array of ndarrays of int of shape (T_i,), or ndarray of int of shape (n,)
+            Of pieces an iterable of what is made of each, when asked for. On Dask lazy, and like in kind: a bag
+            of a bag; of a list one of delayed objects, or of dask arrays where these were; of a dask array one
+            in blocks of whole sequences.
         """
 
         def function(chain, log_prob, batch, seen):
@@ -1109,6 +1162,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             return RECURSIONS.viterbi(chain, log_prob, batch)[0]
         return RECURSIONS.posterior(chain, log_prob, batch)[0].argmax(axis=0)
 
+    @sequence_by_sequence(by_state=True)
     def predict_proba(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
     ) -> NDArray[Any]:
@@ -1116,7 +1170,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
@@ -1124,6 +1178,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         -------
         proba : object array of ndarrays of shape (T_i, K), or ndarray of shape (n, K)
             Rows sum to 1; where a sequence is impossible they are 0.
+            Of pieces, and lazily on Dask, as of `predict`.
         """
         sequences, proba = self._smooth(X, groups, lengths)
         return sequences.restore(proba)
@@ -1160,6 +1215,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
         return sequences.restore(self._named(states))
 
+    @sequence_by_sequence(by_state=True)
     def filter_proba(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
     ) -> NDArray[Any]:
@@ -1167,7 +1223,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
@@ -1175,6 +1231,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         -------
         proba : object array of ndarrays of shape (T_i, K), or ndarray of shape (n, K)
             Rows sum to 1.
+            Of pieces, and lazily on Dask, as of `predict`.
         """
         sequences, proba, _ = self._filter(X, groups, lengths)
         return sequences.restore(proba)
@@ -1260,6 +1317,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             within = np.where(shares > 0, shares * covariances, 0.0).sum(axis=-3)
         return mean, between + within
 
+    @sequence_by_sequence()
     def score_samples(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
     ) -> NDArray[Any]:
@@ -1267,7 +1325,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
@@ -1276,10 +1334,12 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         log_density : object array of ndarrays of shape (T_i,), or ndarray of shape (n,)
             In nats, with respect to the units of X. They sum to the log-likelihood; a missing step has 0. With
             ``inference="variational"`` parameters are integrated out, step by step.
+            Of pieces, and lazily on Dask, as of `predict`.
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return sequences.restore(predictive)
 
+    @sequence_by_sequence(by_step=False)
     def log_likelihood(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
     ) -> NDArray[np.float64]:
@@ -1287,14 +1347,15 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
 
         Returns
         -------
         log_likelihood : ndarray of shape (n_sequences,)
-            In nats.
+            In nats. Of pieces, and lazily on Dask, as of `predict`: with a number for each sequence, and of a
+            dask array as one (n_sequences,).
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return np.add.reduceat(predictive, sequences.offsets[:-1])
@@ -1312,7 +1373,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         y : Ignored
         sample_weight : array-like of shape (n_sequences,), default=None
             How often each sequence counts.
@@ -1328,28 +1389,43 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         return log_likelihood / n_steps
 
     def _total_score(self, X, sample_weight, groups, lengths, y=None):
-        sequences, _, predictive = self._filter(X, groups, lengths)
-        _check_ignored(y, sequences)
+        """Weighted sums of the log-densities of steps, and of the steps at which something is observed."""
+        check_is_fitted(self)
+        if come_in_pieces(X):
+            data, names = self._data_in_pieces(X, sample_weight, groups, lengths, fit=False), {}
+        else:
+            sequences = self._read(X, groups, lengths, reset=False)
+            _check_ignored(y, sequences)
+            if groups is None and lengths is None and self.sequence_id is None:
+                self._unless_alone(sequences)
+            weight = check_sequence_weight(sample_weight, sequences)
+            data, names = Batches(sequences.rows, weight, lengths=sequences.lengths), sequences.labels
+        chain, family, emitted = self._views.ahead
+        warn_of_impossible(self, data, family, emitted, names)
+        density, log_scale = by_blocks(family.density(emitted)), np.log(self._units.scale)
+
+        def of_batch(batch):
+            seen, present = density(batch), ~np.isnan(batch.x)
+            passed = RECURSIONS.filter(chain, seen.log_prob, batch)
+            log_density = passed.predictive + seen.shared_log_prob() - log_scale @ present
+            return _total(log_density, batch.weight), _total(present.any(axis=0), batch.weight)
+
+        with one_blas_thread():
+            total, n_steps = self._cut(data).sum(of_batch)
+        if not n_steps > 0:
+            raise ValueError("X holds no observed step with weight: there is nothing to score.")
+        return float(total), float(n_steps)
+
+    def _unless_alone(self, sequences):
+        """Warn of rows of which nothing says that they are one sequence, where a fit was of several."""
         alone = sequences.form == "rows" and sequences.n_sequences == 1
-        if (
-            alone
-            and getattr(self, "n_sequences_", 1) > 1
-            and groups is None
-            and lengths is None
-            and self.sequence_id is None
-        ):
+        if alone and getattr(self, "n_sequences_", 1) > 1:
             self._warn(
                 f"These {len(sequences.rows)} rows count as one sequence, but the model was fitted on "
                 f"{self.n_sequences_}. If they are several, pass a list of sequences, groups, lengths or "
                 "sequence_id.",
                 UserWarning,
             )
-        weight = check_sequence_weight(sample_weight, sequences)
-        row_weight = None if weight is None else sequences.per_row(weight)
-        seen = ~np.isnan(sequences.rows).all(axis=1)
-        if not _total(seen, row_weight) > 0:
-            raise ValueError("X holds no observed step with weight: there is nothing to score.")
-        return float(_total(predictive, row_weight)), float(_total(seen, row_weight))
 
     def aic(
         self,
@@ -1363,7 +1439,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         sample_weight : array-like of shape (n_sequences,), default=None
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
@@ -1395,7 +1471,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         Parameters
         ----------
-        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         sample_weight : array-like of shape (n_sequences,), default=None
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
@@ -1508,9 +1584,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         return tags
 
 
-def _sequences_of(rows):
+def _data_of(rows):
     """Sequences that were read before."""
-    return Sequences(rows.X, rows.lengths, None, "rows")
+    return Batches(rows.X, rows.weight, lengths=rows.lengths)
 
 
 def _check_n_steps(n_steps):
@@ -1538,6 +1614,20 @@ def _read_states(name, states, n, n_states):
     if not ((given >= 0) & (given < n_states) & (given == np.floor(given))).all():
         raise ValueError(f"{name}={states!r}: states are whole numbers from 0 to {n_states - 1}.")
     return given.astype(np.intp)
+
+
+def _first_impossible(model, params, batch):
+    """Number of the first sequence of a batch that is impossible, and the step at which it becomes so."""
+    passed = model.latent.filter(params.latent, model.family.density(params.family)(batch).log_prob, batch)
+    impossible = passed.predictive == -np.inf
+    if batch.weight is not None:
+        impossible &= batch.weight > 0
+    if not impossible.any():
+        return np.inf, 0
+    steps, lane = (place[impossible] for place in batch.lanes.places())
+    sequences = batch.sequences[lane]
+    first = np.lexsort([steps, sequences])[0]
+    return int(sequences[first]), int(steps[first])
 
 
 def _check_ignored(y, sequences):

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from emlearn._sample import portfolio
+from emlearn.em import Data
 from emlearn.families import Emission
 from emlearn.families.variational import Predictive, changed, expectation_of
 from emlearn.hmm._chain import bind_chain
@@ -58,8 +59,7 @@ def views_of(model, params):
 class About(NamedTuple):
     """What priors may want to know of the data."""
 
-    rows: np.ndarray  # (n, d), in the user's units
-    row_weight: np.ndarray | None  # (n,)
+    data: Data  # in the user's units
     moments: Any  # Moments
     units: Any  # Affine
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from scipy.ndimage import uniform_filter1d
@@ -22,6 +22,7 @@ from emlearn._sample import unit_of
 from emlearn.em import Batches, LatentModel, Start, cool, fit_em, one_thread
 from emlearn.families.base import widths_apart
 from emlearn.latent import MixtureWeights
+from emlearn.latent.markov_chain import possible_states
 
 # Steps that a race looks at.
 SAMPLE_STEPS = 20_000
@@ -51,33 +52,40 @@ class SequenceSample:
     rows: np.ndarray  # (m, d), in the user's units
     weight: np.ndarray  # (n_sequences,)
     lengths: np.ndarray  # (n_sequences,)
-    labels: np.ndarray | None  # (m,)
+    labels: np.ndarray | None  # (m,), or (m, K) whether a state is possible
     is_whole: bool  # whether nothing of the data is left out
 
     @classmethod
-    def of(cls, rows, lengths, weight, labels, size, rng):
+    def of(cls, data, labels, size, rng):
         """All sequences if they have no more than ``size`` steps, else an even part of their pieces."""
+        lengths = data.lengths
         offsets = np.cumsum(lengths) - lengths
-        is_whole = len(rows) <= size
+        is_whole = data.n_rows <= size
+        most = lengths.max() if is_whole else PIECE_STEPS
+        n_pieces = -(-lengths // most)
+        weight, n_seen = _look_at_pieces(data, n_pieces, most)
         if not is_whole:
-            seen = np.append(0, np.cumsum(~np.isnan(rows).all(axis=1)))
-            offsets, lengths, weight = _draw_pieces(offsets, lengths, weight, seen, size, rng)
-        weight = np.ones(len(lengths)) if weight is None else weight
-        known = [np.ascontiguousarray(part) for part in (rows, labels) if part is not None]
+            offsets, lengths, weight = _draw_pieces(offsets, lengths, weight, n_pieces, n_seen, size, rng)
+        counted = np.flatnonzero(weight)
+        offsets, lengths, weight = offsets[counted], lengths[counted], weight[counted]
+        ends = np.cumsum(lengths)
+        begins = ends - lengths
+        positions = np.arange(ends[-1]) + np.repeat(offsets - begins, lengths)
+        known = [np.ascontiguousarray(data.take(positions))]
+        if labels is not None:
+            known.append(labels[positions])
         contents, merged = {}, {}
-        for offset, length, w in zip(offsets, lengths, weight, strict=True):
-            if w == 0:
-                continue
-            key = (-length, *(part[offset : offset + length].tobytes() for part in known))
-            contents.setdefault(key, offset)
+        for begin, end, w in zip(begins.tolist(), ends.tolist(), weight, strict=True):
+            key = (begin - end, *(part[begin:end].tobytes() for part in known))
+            contents.setdefault(key, begin)
             merged[key] = merged.get(key, 0.0) + w
         keys = sorted(contents)
-        positions = np.concatenate([contents[key] + np.arange(-key[0]) for key in keys])
+        order = np.concatenate([contents[key] + np.arange(-key[0]) for key in keys])
         return cls(
-            np.asarray(rows[positions], dtype=np.float64),
+            np.asarray(known[0][order], dtype=np.float64),
             np.array([merged[key] for key in keys]),
             np.array([-key[0] for key in keys], dtype=np.intp),
-            None if labels is None else labels[positions],
+            None if labels is None else known[1][order],
             is_whole,
         )
 
@@ -97,24 +105,48 @@ class SequenceSample:
         return Batches(self.rows, weight, lengths=self.lengths, labels=self.labels, units=units, **settings)
 
 
-def _draw_pieces(offsets, lengths, weight, seen, size, rng):
+def _look_at_pieces(data, n_pieces, most):
+    """Weight of each sequence, and of each of its pieces the number of steps at which something is observed.
+
+    Pieces have at ``most`` so many steps.
+    """
+    weight, first = np.ones(len(n_pieces)), np.cumsum(n_pieces) - n_pieces
+    n_seen = np.empty(n_pieces.sum())
+    for sequences, own, of_pieces in data.map(partial(_of_sequences, most)):
+        n = n_pieces[sequences]
+        within = np.arange(n.sum()) - np.repeat(np.cumsum(n) - n, n)
+        n_seen[np.repeat(first[sequences], n) + within] = of_pieces
+        if own is not None:
+            weight[sequences] = own
+    return weight, n_seen
+
+
+def _of_sequences(most, batch):
+    """Numbers of the sequences of a batch, their weights, and what `_look_at_pieces` gives of their pieces."""
+    lanes = batch.lanes
+    n = -(-lanes.lengths // most)
+    steps, lane = lanes.places()
+    length = lanes.lengths[lane]
+    piece = (np.cumsum(n) - n)[lane] + ((steps + 1) * n[lane] + length - 1) // length - 1
+    seen = ~np.isnan(batch.x).all(axis=0)
+    weight = None if batch.weight is None else batch.weight[: len(n)]  # at their first steps
+    return batch.sequences, weight, np.bincount(piece, seen, n.sum())
+
+
+def _draw_pieces(offsets, lengths, weight, n_pieces, n_seen, size, rng):
     """Offsets, lengths and weights of pieces with about ``size`` steps in all, drawn evenly along the data.
 
-    ``seen`` counts the observed steps before each row: pieces are drawn in proportion to those they have.
+    Pieces are drawn in proportion to their weight and to the observed steps that they have, ``n_seen``.
     """
-    n_pieces = -(-lengths // PIECE_STEPS)
     number = np.arange(n_pieces.sum()) - np.repeat(np.cumsum(n_pieces) - n_pieces, n_pieces)
     parent = np.repeat(np.arange(len(lengths)), n_pieces)
-    bounds = [number + i for i in (0, 1)]
-    begin, end = (bound * lengths[parent] // n_pieces[parent] for bound in bounds)
-    begin, end, of_piece = offsets[parent] + begin, offsets[parent] + end, 1.0
-    if weight is not None:
-        of_piece = weight[parent]
-    mass = (seen[end] - seen[begin]) * of_piece
+    begin, end = ((number + i) * lengths[parent] // n_pieces[parent] for i in (0, 1))
+    begin, end, of_piece = offsets[parent] + begin, offsets[parent] + end, weight[parent]
+    mass = n_seen * of_piece
     some = np.flatnonzero(mass)
     n_drawn = max(1, int(size / (end - begin)[some].mean()))
     if len(some) <= n_drawn:
-        return begin[some], (end - begin)[some], np.broadcast_to(of_piece, mass.shape)[some]
+        return begin[some], (end - begin)[some], of_piece[some]
     levels = (np.arange(n_drawn) + rng.uniform(size=n_drawn)) / n_drawn * mass.sum()
     drawn = np.minimum(np.searchsorted(np.cumsum(mass), levels, side="right"), np.flatnonzero(mass)[-1])
     drawn, times = np.unique(drawn, return_counts=True)
@@ -305,10 +337,11 @@ class ChainStarts:
 
     def _named(self, resp, rng):
         """Responsibilities with the clusters given to states: by known labels, by time, or by chance."""
-        K, labels = self._K, self._batch.labels
-        if labels is not None and (labels >= 0).any():
-            known = labels >= 0
-            agreement = (resp[:, known] * self._weight[known]) @ (labels[known, None] == np.arange(K))
+        K, possible = self._K, self._possible
+        if not possible.all():
+            known = ~possible.all(axis=0)
+            shares = possible[:, known] / possible[:, known].sum(axis=0)
+            agreement = (resp[:, known] * self._weight[known]) @ shares.T
             clusters, states = linear_sum_assignment(-agreement)
             resp = resp[clusters[np.argsort(states)]]
         elif self._ordered:
@@ -319,10 +352,19 @@ class ChainStarts:
         return self._known(resp)
 
     def _known(self, resp):
-        if self._batch.labels is None:
+        """Responsibilities without those of states that are not possible."""
+        if self._possible.all():
             return resp
-        labels = self._batch.labels
-        return np.where(labels >= 0, labels == np.arange(self._K)[:, None], resp)
+        left = np.where(self._possible, resp, 0.0)
+        total = left.sum(axis=0)
+        even = self._possible / self._possible.sum(axis=0)
+        return np.where(total > 0, left / np.where(total > 0, total, 1.0), even)
+
+    @cached_property
+    def _possible(self):
+        """Which states what is known leaves possible, (K, m)."""
+        labels, K = self._batch.labels, self._K
+        return np.ones((K, 1), dtype=bool) if labels is None else possible_states(labels, K)
 
     def _from_resp(self, resp, rng):
         return self._model.start(self._batch, resp * self._weight, rng)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emlearn._input.arrays import read_array
 from emlearn._priors import covariance_of
 from emlearn._sample import portfolio
-from emlearn.em import Affine, Batches, LatentModel, LatentPair, Start
+from emlearn.em import Affine, LatentModel, LatentPair, Start
 from emlearn.em.trees import leaves, tree_map
 from emlearn.families import (
     Bernoulli,
@@ -393,8 +393,7 @@ class _PartOf:
         return VariationalGaussian(family, prior)
 
     def _batches(self):
-        rows, weight, _, _ = self._about
-        return Batches(rows[:, self._columns], weight, units=self._units)
+        return self._about.data.recut(columns=self._columns, units=self._units)
 
     def _poisson(self, family):
         self._names("shape", "rate")

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg import helmert
 
+from emlearn._sample import in_units
 from emlearn.families.patterns import group_columns
 
 CHUNK_ROWS = 65_536
@@ -47,15 +48,29 @@ def sigma_points(data, units):
         if n_left > WORTH_OF_ALL * n_seen:
             return None
         parts.append(points)
+    for i, part in enumerate(parts):
+        if isinstance(part, _LeftThere):  # of the few that others make up for
+            rows = in_units(data.take(np.arange(part.places.start, part.places.stop)), units)
+            parts[i] = _Patterns.of(rows, part.weight).sum_up()
     rows, weight = (np.concatenate(part) for part in zip(*parts, strict=True))
     return _Patterns.of(rows, weight).sum_up() if len(parts) > 1 else (rows, weight)
+
+
+class _LeftThere(NamedTuple):
+    """Rows that stay where they are, since summing them up would leave most."""
+
+    places: slice  # in the data
+    weight: np.ndarray | None  # (m,)
 
 
 def _summed_up(batch):
     """About how many rows and points a batch comes to, how many rows it has, and the rows and points."""
     rows = np.ascontiguousarray(batch.x.T)
-    patterns = _Patterns.of(rows, np.ones(len(rows)) if batch.weight is None else batch.weight)
-    return patterns.n_left, len(rows), patterns.sum_up()
+    patterns = _Patterns.of(rows, batch.weight)
+    n_left = patterns.n_left
+    if n_left > WORTH_OF_ALL * len(rows) and isinstance(batch.rows, slice):
+        return n_left, len(rows), _LeftThere(batch.rows, batch.weight)
+    return n_left, len(rows), patterns.sum_up()
 
 
 class _Patterns(NamedTuple):
@@ -68,6 +83,7 @@ class _Patterns(NamedTuple):
 
     @classmethod
     def of(cls, rows, weight):
+        weight = np.ones(len(rows)) if weight is None else weight
         rows, weight = rows[weight > 0], weight[weight > 0]
         missing = np.isnan(rows)
         order, bounds = group_columns(missing.T)

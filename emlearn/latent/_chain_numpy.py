@@ -6,9 +6,10 @@ takes all sequences at once.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,10 @@ LOG_RADIX = 354.891357421875, -9.751830015783778e-07
 LEAST_TRANSITION = LEAST_MANTISSA
 # Where all transitions but zeros are above that, the products of what was not flushed are above this.
 LEAST_ALIVE = 1e-290
+# Once there are no more lanes than this, and they have so many steps or more to go, their steps are taken in
+# blocks side by side, of so many steps at least and at most; with zeros fewer, in which less gets out of range.
+FEW_LANES, LONG = 3, 256
+SHORTEST_BLOCK, BLOCK, BLOCK_OF_ZEROS = 16, 256, 128
 
 
 class Zeros(IntEnum):
@@ -154,12 +159,43 @@ def forward(
     far : Far or None
         Steps that were done again, if any.
     """
+    keep = zeros != Zeros.NONE
+    arrays = log_prob, density, filtered, scale, shift
+    first = _steps_of_many(n_active)
+    far = _forward_steps(arrays, transition, n_active[:first], keep, start=start)
+    for lane in range(n_active[first] if first < len(n_active) else 0):
+        far = _forward_long(arrays, transition, _columns_of(lane, first - 1, n_active), keep, far)
+    return far
+
+
+def _forward_steps(
+    arrays: tuple[FloatArray, ...],
+    transition: FloatArray,
+    n_active: IntArray,
+    keep: bool,
+    *,
+    start: FloatArray | None = None,
+    entering: tuple[FloatArray, FloatArray] | None = None,
+) -> Far | None:
+    """Filter step by step, lanes side by side.
+
+    They begin from the distribution of the first state or, ``entering``, from mantissas and powers, (K, n)
+    each, of what was filtered before.
+    """
+    log_prob, density, filtered, scale, shift = arrays
     far, here = None, 0
     beyond = np.zeros(n_active[0], dtype=bool)
-    keep = zeros != Zeros.NONE
     for t, n in enumerate(n_active):
-        before = np.arange(here - n_active[t - 1], here)[:n] if t > 0 else None
-        mixed = np.repeat(start[:, None], n, axis=1) if t == 0 else transition.T @ filtered[:, before]
+        before = np.arange(here - n_active[t - 1], here)[:n] if t > 0 else np.empty(0, dtype=np.intp)
+        if t > 0:
+            alive = filtered[:, before]
+            mixed = transition.T @ alive
+        elif entering is not None:
+            alive, beyond = entering[0], np.logical_or.reduce(entering[1] < 0, axis=0)
+            mixed = transition.T @ alive
+        else:
+            assert start is not None
+            mixed = np.repeat(start[:, None], n, axis=1)
         columns = slice(here, here + n)
         with np.errstate(over="ignore", invalid="ignore"):  # of lanes whose columns hold mantissas
             filtered[:, columns] = mixed * density[:, columns]
@@ -168,23 +204,170 @@ def forward(
         filtered[:, columns][filtered[:, columns] < FLUSH] = 0.0
         again = beyond[:n] | ~(scale[columns] >= LEAST)
         if keep:
-            if t > 0:  # products with tiny probabilities may have underflowed
-                mixed = (transition > 0).T.astype(float) @ (filtered[:, before] > 0)
-            lost = (filtered[:, columns] == 0) & (log_prob[:, columns] > -np.inf) & (mixed > 0)
+            possible = mixed
+            if t > 0 or start is None:  # products with tiny probabilities may have underflowed
+                possible = (transition > 0).T.astype(float) @ (alive > 0)
+            lost = (filtered[:, columns] == 0) & (log_prob[:, columns] > -np.inf) & (possible > 0)
             again |= lost.any(axis=0)
         if again.any():
-            far = Far.of(transition, len(scale)) if far is None else far
+            far = Far.of(transition, filtered.shape[1]) if far is None else far
             lanes = np.flatnonzero(again)
-            if before is None:
-                m, m_power = _tidy(mixed[:, lanes], 0.0)
+            if t > 0:
+                m, m_power = _far_combine(*_column(filtered, far, before[lanes]), far)
+            elif entering is not None:
+                m, m_power = _far_combine(*_tidy(entering[0][:, lanes], entering[1][:, lanes]), far)
             else:
-                u, power = _column(filtered, far, before[lanes])
-                m, m_power = _far_combine(u, power, far)
+                m, m_power = _tidy(mixed[:, lanes], 0.0)
             beyond[lanes] = _far_observe(
                 m, m_power, log_prob, density, filtered, scale, shift, far, here + lanes, keep
             )
         here += n
     return far
+
+
+def _steps_of_many(n_active: IntArray) -> int:
+    """The first step from which on few sequences are left, and long; the number of steps where they are not."""
+    T = len(n_active)
+    first = max(int(np.searchsorted(-n_active, -FEW_LANES)), 1)
+    return first if T - first >= LONG else T
+
+
+def _columns_of(lane: int, first: int, n_active: IntArray) -> IntArray:
+    """Columns of a lane from a step on."""
+    n = int(np.count_nonzero(n_active > lane))
+    return np.concatenate([[0], np.cumsum(n_active[: n - 1])])[first:].astype(np.intp) + lane
+
+
+def _in_blocks(n: int, longest: int) -> IntArray:
+    """So many steps in blocks side by side, (L, B); -1 where the last block has none."""
+    length = int(np.clip(np.sqrt(2 * n), SHORTEST_BLOCK, longest))
+    n_blocks = -(-n // length)
+    steps = np.arange(length)[:, None] + length * np.arange(n_blocks)
+    return np.where(steps < n, steps, -1)
+
+
+def _forward_long(
+    arrays: tuple[FloatArray, ...], transition: FloatArray, columns: IntArray, keep: bool, far: Far | None
+) -> Far | None:
+    """Filter a sequence from its second column on, a block of steps beside the next.
+
+    What a block makes of each state that it may begin in tells, block after block, what they do begin with;
+    from there all of them go side by side. Blocks in which a state gets out of range go alone.
+    """
+    log_prob, density, filtered, scale, shift = arrays
+    K = len(transition)
+    steps = _in_blocks(len(columns) - 1, BLOCK_OF_ZEROS if keep else BLOCK)
+    places = columns[1:]
+
+    def run(blocks: IntArray, u: FloatArray, power: FloatArray, far: Far | None) -> Far | None:
+        """The steps of some blocks, the last of all the last one, from what was filtered before."""
+        own = steps[:, blocks]
+        there = own >= 0
+        at = places[own[there]]
+        part = log_prob[:, at], density[:, at], np.empty((K, len(at))), np.empty(len(at)), shift[at]
+        n_there = np.count_nonzero(there, axis=1)
+        found = _forward_steps(part, transition, n_there[n_there > 0], keep, entering=(u, power))
+        filtered[:, at], scale[at] = part[2], part[3]
+        if found is None:
+            return far
+        density[:, at], shift[at] = part[1], part[4]
+        far = Far.of(transition, filtered.shape[1]) if far is None else far
+        far.columns[at], far.power[at], far.mixed_power[at] = found.columns, found.power, found.mixed_power
+        return far
+
+    maps, log_size, is_alone = _forward_maps(density, log_prob, transition, steps, places, keep)
+    mantissa, exponent = _tidy(maps, 0.0) if keep else (maps, maps)
+    u, power = filtered[:, columns[:1]], np.zeros((K, 1))
+    if keep:
+        u, power = _column(filtered, far, columns[:1])
+    n_blocks = steps.shape[1]
+    enter_u, enter_power = np.empty((K, n_blocks)), np.zeros((K, n_blocks))
+    for b in range(n_blocks):
+        enter_u[:, b], enter_power[:, b] = u[:, 0], np.where(u[:, 0] > 0, power[:, 0], 0.0)
+        if is_alone[b]:
+            far = run(np.array([b]), enter_u[:, [b]], enter_power[:, [b]], far)
+            last = places[steps[:, b].max()]
+            u, power = _column(filtered, far, np.array([last]))
+        elif keep:
+            u, power = _mapped(u, power, log_size[b], mantissa[b], exponent[b])
+        else:
+            weight = np.where(u[:, 0] > 0, log_size[b], -np.inf)
+            weight = u[:, 0] * np.exp(weight - weight.max()) if u.any() else u[:, 0]
+            u = (weight @ maps[b])[:, None]
+            u /= max(u.sum(), np.finfo(np.float64).tiny)
+            u[u < FLUSH] = 0.0
+    others = np.flatnonzero(~is_alone)
+    if others.size:
+        far = run(others, enter_u[:, others], enter_power[:, others], far)
+    return far
+
+
+def _forward_maps(
+    density: FloatArray,
+    log_prob: FloatArray,
+    transition: FloatArray,
+    steps: IntArray,
+    places: IntArray,
+    keep: bool,
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """What blocks make of each state before them.
+
+    Probabilities of the states after them (B, K, K), logarithms of factors that these lack (B, K), and in which
+    blocks something that is possible got out of range (B,).
+    """
+    K, n_blocks = len(transition), steps.shape[1]
+    maps, log_size = np.tile(np.eye(K), (n_blocks, 1, 1)), np.zeros((n_blocks, K))
+    lost = np.zeros(n_blocks, dtype=bool)
+    possible, edges = maps.copy(), (transition > 0).astype(float)
+    for own in steps:
+        n = int(np.count_nonzero(own >= 0))
+        at = places[own[:n]]
+        seen = np.where(log_prob[:, at] > -np.inf, density[:, at], 0.0)
+        mapped = (maps[:n].reshape(-1, K) @ transition).reshape(n, K, K) * seen.T[:, None, :]
+        size = mapped.sum(axis=2)
+        if keep:
+            reached = (possible[:n].reshape(-1, K) @ edges).reshape(n, K, K) > 0
+            possible[:n] = reached & (log_prob[:, at].T[:, None, :] > -np.inf)
+            small = mapped < (LEAST_ALIVE * np.maximum(size, 1e-10))[:, :, None]
+            lost[:n] |= (small & (possible[:n] > 0)).any(axis=(1, 2))
+        mapped /= np.where(size > 0, size, 1.0)[:, :, None]
+        if not keep:
+            mapped[mapped < FLUSH] = 0.0
+        maps[:n] = mapped
+        with np.errstate(divide="ignore"):
+            log_size[:n] += np.log(size)
+    return maps, log_size, lost
+
+
+def _mapped(
+    u: FloatArray, power: FloatArray, log_size: FloatArray, mantissa: FloatArray, exponent: FloatArray
+) -> tuple[FloatArray, FloatArray]:
+    """What a block makes of mantissas and powers (K, 1), normalised, as `_far_observe` does."""
+    sized = log_size > -np.inf
+    size = np.where(sized, log_size, 0.0)
+    size -= size.max()
+    if (power == 0).all() and not exponent.any() and size.min() > -100:  # all in range of ordinary numbers
+        numbers = (u[:, 0] * np.exp(size) * sized) @ mantissa
+        total = numbers.sum()
+        if total > LEAST and numbers[numbers > 0].min() > 1e-100 * total:
+            return (numbers / total)[:, None], power
+    whole = np.rint(size / LOG_RADIX[0])
+    rest = np.exp(size - whole * LOG_RADIX[0] - whole * LOG_RADIX[1])
+    u, power = _tidy(u[:, 0] * np.where(sized, rest, 0.0), power[:, 0] + whole)
+    powers = power[:, None] + exponent
+    top = powers.max(axis=0)
+    with np.errstate(invalid="ignore"):  # what is impossible from everywhere
+        m = (u[:, None] * _unit(powers - top) * mantissa).sum(axis=0)
+    m, power = _tidy(m, top)
+    highest = power.max()
+    if highest == -np.inf:
+        return np.zeros((len(m), 1)), np.zeros((len(m), 1))
+    total = (m * _unit(power - highest)).sum()
+    m, power = _tidy(m / total, power - highest)
+    numbers = m * _unit(power)
+    if ((m > 0) & (numbers < FLUSH)).any():
+        return m[:, None], power[:, None]
+    return _tidy(numbers[:, None], 0.0)
 
 
 def _far_combine(u: FloatArray, power: FloatArray, far: Far) -> tuple[FloatArray, FloatArray]:
@@ -279,43 +462,161 @@ def backward(
         Weighted expected transitions at the steps of ``far``.
     """
     K = len(transition)
-    beta = np.ones((K, n_active[0]))
+    weight = np.ones(n_active[0]) if weight is None else weight
     # Where the step to a column was far, beta is not known, but the posterior is.
-    posterior, known = np.empty((K, n_active[0])), np.zeros(n_active[0], dtype=bool)
-    pairs = None if far is None else np.zeros((K, K))
-    here, after = filtered.shape[1], 0
-    for n in n_active[::-1]:
+    back = _Back(
+        density,
+        transition,
+        filtered,
+        scale,
+        ahead,
+        far,
+        weight,
+        beta=np.ones((K, n_active[0])),
+        posterior=np.empty((K, n_active[0])),
+        known=np.zeros(n_active[0], dtype=bool),
+        pairs=None if far is None else np.zeros((K, K)),
+    )
+    first = _steps_of_many(n_active)
+    taken = 0  # lanes whose step to the ones that follow was taken already
+    for lane in range(n_active[first] if first < len(n_active) else 0):
+        back.long(lane, _columns_of(lane, first - 1, n_active))
+        taken += 1
+    here, after = int(n_active[:first].sum()), taken
+    for n in n_active[:first][::-1]:
         following, here = here, here - n
-        if after:
-            columns = np.arange(following, following + after)
-            seen = _posterior(filtered, beta, posterior, known, far, columns)
-            alpha = filtered[:, columns]
-            positive = alpha > 0
-            was_far = np.zeros(after, dtype=bool) if far is None else far.columns[columns] > 0
-            back = np.where(known[:after], seen / np.where(positive, alpha, 1.0), beta[:, :after])
-            total = np.where(scale[columns] > 0, scale[columns], np.inf)
-            with np.errstate(over="ignore", invalid="ignore"):  # of far lanes
-                odds = np.where(positive & ~was_far, density[:, columns] / total * back, 0.0)
-            ahead[:, here : here + after] = odds
-            beta[:, :after] = transition @ odds
-            if far is not None and pairs is not None and was_far.any():
-                lanes = np.flatnonzero(was_far)
-                u, power = _column(filtered, far, here + lanes)
-                m, m_power = density[:, columns[lanes]], far.mixed_power[columns[lanes], :K].T
-                share = np.where(m > 0, seen[:, lanes] / np.where(m > 0, m, 1.0), 0.0)
-                with np.errstate(invalid="ignore"):  # what is impossible from everywhere
-                    units = _unit(power[:, None] + far.exponent[:K, :K, None] - m_power)
-                chances = u[:, None] * units * far.mantissa[:K, :K, None] * share
-                before = chances.sum(axis=1)
-                posterior[:, lanes] = np.where(before < FLUSH, 0.0, before)
-                pairs += chances.sum(axis=2) if weight is None else chances @ weight[lanes]
-            known[:after] = was_far
-            density[:, columns] = seen
+        if after and not taken:
+            back.step(np.arange(following, following + after), np.arange(here, here + after))
         ahead[:, here + after : here + n] = 0.0
-        after = n
+        after, taken = n, 0
     columns = np.arange(after)
-    density[:, columns] = _posterior(filtered, beta, posterior, known, far, columns)
-    return pairs
+    density[:, columns] = _posterior(filtered, back.beta, back.posterior, back.known, far, columns)
+    return back.pairs
+
+
+@dataclass(frozen=True)
+class _Back:
+    """The way back. What is known at the columns that it has come to is changed in place, lane by lane."""
+
+    density: FloatArray  # (K, m)
+    transition: FloatArray
+    filtered: FloatArray
+    scale: FloatArray
+    ahead: FloatArray
+    far: Far | None
+    weight: FloatArray  # of lanes
+    beta: FloatArray  # (K, n_lanes) backward variables
+    posterior: FloatArray  # (K, n_lanes), which takes their place ...
+    known: NDArray[np.bool_]  # (n_lanes,) ... here
+    pairs: FloatArray | None
+
+    def step(self, columns: IntArray, before: IntArray) -> None:
+        """Take the steps of the first lanes back that lead from the columns before to these."""
+        far, filtered, density = self.far, self.filtered, self.density
+        K, n = len(self.transition), len(columns)
+        seen = _posterior(filtered, self.beta, self.posterior, self.known, far, columns)
+        alpha = filtered[:, columns]
+        positive = alpha > 0
+        was_far = np.zeros(n, dtype=bool) if far is None else far.columns[columns] > 0
+        back = np.where(self.known[:n], seen / np.where(positive, alpha, 1.0), self.beta[:, :n])
+        total = np.where(self.scale[columns] > 0, self.scale[columns], np.inf)
+        with np.errstate(over="ignore", invalid="ignore"):  # of far lanes
+            odds = np.where(positive & ~was_far, density[:, columns] / total * back, 0.0)
+        self.ahead[:, before] = odds
+        self.beta[:, :n] = self.transition @ odds
+        if far is not None and self.pairs is not None and was_far.any():
+            lanes = np.flatnonzero(was_far)
+            u, power = _column(filtered, far, before[lanes])
+            m, m_power = density[:, columns[lanes]], far.mixed_power[columns[lanes], :K].T
+            share = np.where(m > 0, seen[:, lanes] / np.where(m > 0, m, 1.0), 0.0)
+            with np.errstate(invalid="ignore"):  # what is impossible from everywhere
+                units = _unit(power[:, None] + far.exponent[:K, :K, None] - m_power)
+            chances = u[:, None] * units * far.mantissa[:K, :K, None] * share
+            smoothed = chances.sum(axis=1)
+            self.posterior[:, lanes] = np.where(smoothed < FLUSH, 0.0, smoothed)
+            self.pairs[...] += chances @ self.weight[lanes]
+        self.known[:n] = was_far
+        density[:, columns] = seen
+
+    def long(self, lane: int, columns: IntArray) -> None:
+        """Take all steps of one lane back to the first of these columns, a block of them beside the next.
+
+        What a block makes of each state at its end tells, block after block, what is known there. Where steps
+        are out of range it is the posterior that goes back, as always with factors that are at most 1.
+        """
+        steps = _in_blocks(len(columns) - 1, BLOCK)
+        places, before = columns[1:], columns[:-1]
+        self.ahead[:, columns[-1]] = 0.0
+        by_posterior = np.zeros(steps.shape[1], dtype=bool)
+        if self.far is not None:
+            is_far = self.far.columns[places] > 0
+            by_posterior |= np.logical_or.reduce((steps >= 0) & is_far[steps], axis=0)
+        maps = self._maps(steps, places)
+        by_posterior |= ~np.isfinite(maps).all(axis=(1, 2))
+        others = np.flatnonzero(by_posterior)
+        if others.size:
+            maps[others] = self._maps_of_posteriors(steps[:, others], places, before)
+        blocks = self._of_lanes(np.full(steps.shape[1], lane))
+        blocks.known[...] = by_posterior
+        one = self._of_lanes([lane])
+        for b in range(steps.shape[1] - 1, -1, -1):
+            end = places[[steps[:, b].max()]]
+            if by_posterior[b]:
+                at_end = _posterior(self.filtered, one.beta, one.posterior, one.known, self.far, end)[:, 0]
+                blocks.posterior[:, b] = at_end
+                one.posterior[:, 0] = at_end @ maps[b]
+            else:
+                if one.known[0]:
+                    alpha = self.filtered[:, end[0]]
+                    quotient = one.posterior[:, 0] / np.where(alpha > 0, alpha, 1.0)
+                    one.beta[:, 0] = np.where(alpha > 0, quotient, 0.0)
+                blocks.beta[:, b] = one.beta[:, 0]
+                one.beta[:, 0] = blocks.beta[:, b] @ maps[b]
+            one.known[0] = by_posterior[b]
+        for own in steps[::-1]:
+            own = own[own >= 0]
+            blocks.step(places[own], before[own])
+        self.beta[:, lane], self.posterior[:, lane] = one.beta[:, 0], one.posterior[:, 0]
+        self.known[lane] = one.known[0]
+
+    def _of_lanes(self, lanes: Any) -> _Back:
+        """The same way with lanes of their own, as they stand."""
+        return replace(
+            self,
+            weight=self.weight[lanes],
+            beta=self.beta[:, lanes],
+            posterior=self.posterior[:, lanes],
+            known=self.known[lanes],
+        )
+
+    def _maps(self, steps: IntArray, places: IntArray) -> FloatArray:
+        """Backward variables before blocks for each unit of them at the end, (B, K, K)."""
+        K, n_blocks = len(self.transition), steps.shape[1]
+        maps = np.tile(np.eye(K), (n_blocks, 1, 1))
+        for own in steps[::-1]:
+            at = places[own[own >= 0]]
+            total = np.where(self.scale[at] > 0, self.scale[at], np.inf)
+            with np.errstate(over="ignore", invalid="ignore"):  # of far columns
+                factor = np.where(self.filtered[:, at] > 0, self.density[:, at] / total, 0.0).T
+                odds = (maps[: len(at)] * factor[:, None, :]).reshape(-1, K)
+                maps[: len(at)] = (odds @ self.transition.T).reshape(len(at), K, K)
+        return maps
+
+    def _maps_of_posteriors(self, steps: IntArray, places: IntArray, before: IntArray) -> FloatArray:
+        """Posteriors before blocks for each state at the end, (B, K, K)."""
+        K, n_blocks = len(self.transition), steps.shape[1]
+        far = Far.of(self.transition, 0) if self.far is None else self.far
+        maps = np.tile(np.eye(K), (n_blocks, 1, 1))
+        for own in steps[::-1]:
+            own = own[own >= 0]
+            u, power = _column(self.filtered, self.far, before[own])
+            m, m_power = _far_combine(u, power, far)
+            with np.errstate(invalid="ignore", divide="ignore"):  # what is impossible from everywhere
+                units = _unit(power[:, None] + far.exponent[:K, :K, None] - m_power)
+                shares = u[:, None] * units * far.mantissa[:K, :K, None] / m
+            shares = np.where(m > 0, shares, 0.0)  # of the state before each state, (K, K, n)
+            maps[: len(own)] = np.matmul(maps[: len(own)], shares.transpose(2, 1, 0))
+        return maps
 
 
 def _posterior(

@@ -194,10 +194,10 @@ class MarkovChain(LatentStructure):
         return start, transition
 
     def _exclude(self, log_prob: FloatArray, batch: Batch) -> None:
-        """Known states leave no other possible."""
-        if batch.labels is not None:
-            labels, states = batch.labels, np.arange(len(log_prob))[:, None]
-            others = batch.once(("excluded", len(log_prob)), lambda: (labels >= 0) & (labels != states))
+        """What is known of states leaves no others possible."""
+        if (labels := batch.labels) is not None:
+            K = len(log_prob)
+            others = batch.once(("excluded", K), lambda: ~possible_states(labels, K))
             np.putmask(log_prob, others, -np.inf)
 
     # -- M-step ------------------------------------------------------------------------------------------
@@ -248,6 +248,14 @@ class MarkovChain(LatentStructure):
             return free_start
         n_allowed = K * K if self.allowed is None else int(np.count_nonzero(self.allowed))
         return free_start + n_allowed - K
+
+
+def possible_states(labels: NDArray[Any], n_states: int) -> NDArray[np.bool_]:
+    """Which states are possible, (K, m), by labels (m,), negative where nothing is known, or by (m, K)."""
+    if labels.ndim == 2:
+        return np.ascontiguousarray(labels.T, dtype=np.bool_)
+    possible: NDArray[np.bool_] = (labels < 0) | (labels == np.arange(n_states)[:, None])
+    return possible
 
 
 def counts_of(batch: Batch, resp: FloatArray) -> ChainStats:

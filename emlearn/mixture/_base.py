@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from typing import Any, Self
 
@@ -21,6 +22,9 @@ from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.em.batches import far_as_impossible
 from emlearn.latent import MixtureWeights
+
+# Starts of a race that none can win by evidence: one of each kind.
+ENOUGH_OF_LUCK = 10
 
 
 class MixtureOfRows(Streaming, DensityMixin, EMMixin):
@@ -149,14 +153,20 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         everything = partial(data.recut, units=units, n_threads=effective_n_jobs(self.n_jobs))
         cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
         model = self._model_of(family, moments, units, partial(everything, **cut))
+        few = None if self._continues else self._few_rows(family, sample)
         if self._continues:
             starts = self._warm_start(model, units, self._fits_last(model, d))
-        else:
+        elif few is None:
             starts = self._starts(model, sample, data, units, rng)
+        else:
+            of_few, coordinates = replace(model, family=few.family), replace(sample, rows=few.rows(sample.rows))
+            starts = self._starts(of_few, coordinates, data, units, rng)
+            if self.ranking == "evidence" and few.is_all_luck(self.n_components):
+                starts = starts[:ENOUGH_OF_LUCK]
         whole, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
         log_volume = moments.entries @ np.log(units.scale)
         unit = unit_of(moments.weight, moments.n_rows)
-        return Plan(
+        plan = Plan(
             model,
             units,
             starts,
@@ -172,6 +182,24 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             again=worst_explained(model, sample.batch, whole, part, unit, rng) if self._is_alike else None,
             exchangeable=self._is_alike and not (self._continues or self._gives_order),
         )
+        if few is None:
+            return plan
+
+        def lifted(result):
+            params = result.best.params
+            params = params._replace(family=few.params(params.family))
+            with one_blas_thread():
+                seen = whole.sum(model.expectation(params))
+            best = result.best._replace(params=params, stats=seen.stats)
+            return plan._replace(log_volume=of_rows), result._replace(best=best)
+
+        of_rows = log_volume + few.log_volume * moments.weight
+        cut = {"floats_per_row": few.family.floats_per_row(self.n_components, few.basis.shape[1])}
+        return plan._replace(model=of_few, data=coordinates.batches(**cut), log_volume=of_rows, lifted=lifted)
+
+    def _few_rows(self, family, sample):
+        """What rows fewer than features span, where the fit may be in its coordinates."""
+        return None
 
     _form = "covariance_type"
     _needs_distinct_rows = True

@@ -33,6 +33,7 @@ KINDS_OF_WEIGHTS = ("dirichlet_process", DISTRIBUTION, "pitman_yor")
 CONJUGATE_TYPES = frozenset(name for name, structure in STRUCTURES.items() if structure.conjugate)
 # A component counts where it holds more than this share of a row.
 COUNTS = 0.5
+MOST_ROWS = 1e100  # by weight, that priors stand beside
 # Priors beyond these leave nothing of the data but rounding: worth so many times as many rows, with a mean at
 # so many standard deviations (where matrices have off-diagonals, or none), or with variances so many times
 # those of the data, or the inverse.
@@ -577,6 +578,11 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
 
     def _plan(self, data):
         plan = super()._plan(data)
+        if plan.size > MOST_ROWS:
+            raise ValueError(
+                f"sample_weight adds up to {plan.size:.3g}: weights count rows beside what the priors are "
+                f"worth, and more than {MOST_ROWS:g} leave nothing of these. Scale them down."
+            )
         self._unit = plan.unit
         return plan
 

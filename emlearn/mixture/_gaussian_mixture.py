@@ -31,6 +31,8 @@ from emlearn.em import (
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import conditional_moments, read_shares
+from emlearn.families.few_rows import FewRows
+from emlearn.families.gaussian import Gaussian
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._base import MixtureOfRows, in_precision
 from emlearn.mixture._starts import START_KINDS, choose_starts, gives_order
@@ -176,6 +178,9 @@ class GaussianMixtureEM(MixtureOfRows):
 
     Notes
     -----
+    Of fewer rows than columns, fitted with full covariances each their own, no start can have evidence: ten are
+    tried, some of each kind.
+
     Missing entries, NaN, are integrated out: the density of a row is that of the entries it has, and the fit is
     maximum likelihood from incomplete rows, where what is missing does not depend on its value, given what is
     there. A row of NaN says nothing of the components: its responsibilities are the weights.
@@ -322,6 +327,13 @@ class GaussianMixtureEM(MixtureOfRows):
 
     def _starts(self, model, sample, data, units, rng):
         return choose_starts(self, model, sample, data, units, rng)
+
+    def _few_rows(self, family, sample):
+        given = not isinstance(self.init_params, str) or self._places_given()
+        plain = self.assignment == "soft" and not self._schedule()
+        if given or not plain or not sample.is_whole or not isinstance(family, Gaussian):
+            return None
+        return FewRows.of(family, sample.batch, sample.size)
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units

@@ -46,6 +46,7 @@ from emlearn.regression._starts import PORTFOLIO, GroupedSample, RegressionStart
 # Features are freed of their units one by one.
 EACH_ALONE = Gaussian(COVARIANCE_SHAPES["diag"])
 BISECTIONS = 200
+MOST_PENALTY = 1e300  # no coefficient is left by far less
 
 
 def _of_rows(latent):
@@ -343,7 +344,7 @@ class _RegressionMixture(EMMixin):
 
     def _choose_family(self, shared, units, has_offset):
         first = int(self.fit_intercept)
-        penalty = self.alpha / units.scale[:-1] ** 2
+        penalty = np.minimum(self.alpha / units.scale[:-1] ** 2, MOST_PENALTY)
         penalty[:first] = 0.0
         penalty[shared + first] /= self.n_components  # each of the copies bears its share
         return Regression(

@@ -653,7 +653,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         proba : ndarray of shape (n, 2)
             In the order of ``classes_``.
         """
-        second = self._mixture_mean(X, offset)
+        second = np.clip(self._mixture_mean(X, offset), 0.0, 1.0)  # which rounding may overstep
         return np.column_stack([1.0 - second, second])
 
     @piece_by_piece("offset")

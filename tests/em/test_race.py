@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from emlearn.em import EMModel, EStep, Fixed, Real, Start, fit_em, race
-from emlearn.em.restarts import N_FINALISTS, UNSEEN, Restart, Restarts
+from emlearn.em.restarts import FIRST_STEPS, N_FINALISTS, UNSEEN, Restart, Restarts
 
 N = 50  # rows of data
 ROWS = np.ones((N, 1))
@@ -72,6 +72,19 @@ def statuses(restarts):
 
 
 # -- waves -------------------------------------------------------------------------------------------------
+
+
+def test_of_runs_without_evidence_one_goes_on():
+    hills = Hills([5.0, 6.0, 7.0], handicaps=[np.inf] * 3, rate=0.95)
+    result = race(hills, starts_at([0, 1, 2, 1]), ROWS, acceleration="none")
+    assert won(result) == 2
+    assert result.best.converged
+    n_iter = [start.n_iter for start in result.restarts.starts]
+    assert n_iter[2] > 2 * FIRST_STEPS
+    assert max(n_iter[:2] + n_iter[3:]) <= FIRST_STEPS
+    # By likelihood they all have something to win.
+    by_height = race(hills, starts_at([0, 1, 2, 2]), ROWS, acceleration="none", ranking="likelihood")
+    assert min(start.n_iter for start in by_height.restarts.starts[2:]) > FIRST_STEPS
 
 
 def test_seven_starts_that_agree_are_enough():

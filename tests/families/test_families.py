@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 from scipy.special import logsumexp
 
-from emlearn.em import Affine, Batches, LatentModel, fit_em
+from emlearn.em import Affine, Batch, Batches, LatentModel, fit_em
 from emlearn.em.spaces import flatten
 from emlearn.em.trees import leaves
 from emlearn.families import (
@@ -27,6 +27,8 @@ from emlearn.families import (
     Product,
     gaussian,
 )
+from emlearn.families.covariance import Full
+from emlearn.families.patterns import find_gaps
 from emlearn.latent import MixtureWeights
 from tests.helpers.data import read_table
 from tests.helpers.families import (
@@ -446,3 +448,23 @@ def test_units_reach_the_parts():
     in_units = family.in_units(p, units)
     there = log_density(family, in_units, X * units.scale + units.shift)
     assert_same(there + np.log(units.scale).sum(), log_density(family, p, X))
+
+
+def test_missing_entries_given_others_are_those_of_each_component_alone():
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(5, 30))
+    x[rng.uniform(size=x.shape) < 0.5] = np.nan
+    batch, structure = Batch(x), Full()
+    gaps = find_gaps(batch)
+    roots = rng.normal(size=(3, 5, 9))
+    whiteners = structure.whitener(roots @ roots.swapaxes(1, 2))
+    side_by_side = structure.all_given(whiteners, gaps, gaps.places())
+    one_by_one = [structure.given(whitener, gaps, gaps.places()) for whitener in whiteners]
+    share = rng.uniform(size=30)
+    for ours, theirs in zip(side_by_side, one_by_one, strict=True):
+        np.testing.assert_allclose(ours.log_det, theirs.log_det, rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(ours.noise(share), theirs.noise(share), rtol=1e-12)
+        np.testing.assert_allclose(ours.variance(), theirs.variance(), rtol=1e-12)
+        filled, expected = np.nan_to_num(x), np.nan_to_num(x)
+        np.testing.assert_allclose(ours.fill(filled, False), theirs.fill(expected, False), rtol=1e-10)
+        np.testing.assert_allclose(filled, expected, rtol=1e-10, atol=1e-12)

@@ -299,6 +299,21 @@ def steps(*known):
             {},
             "has 3 names, .*'high', 'low', 'mid'.*, but there are n_components=2",
         ),
+        ([{0, 2}] + [-1] * 59, {}, r"state_labels has {0, 2} in row 0: states are whole numbers from 0 to 1"),
+        ([-1] * 59 + [{"a"}], {}, "has {'a'} in row 59"),
+        ([-1] * 25 + [set()] + [None] * 34, {}, "is no state at all in sequence 1, row 5"),
+        (
+            np.eye(2, dtype=bool)[np.zeros(60, dtype=int)] & (np.arange(60) != 7)[:, None],
+            {},
+            "sequence 0, row 7",
+        ),
+        (np.full((60, 2), 0.5), {}, "of each whether it is possible: 0 or 1"),
+        ([{0, 1}] * 20 + [{1}] + [{0, 1}] * 39, {"startprob": [1.0, 0.0]}, "begins sequence 1 in state 1"),
+        (
+            [{0, 1}] * 25 + [{1}, {0}] + [None] * 33,
+            {"transition": "left-right"},
+            "goes from state 1 to state 0 after step 5 of sequence 1",
+        ),
         (
             steps((25, 1), (26, 0)),
             {"transition": "left-right"},

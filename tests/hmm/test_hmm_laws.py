@@ -95,7 +95,8 @@ def test_one_set_of_batches_serves_models_of_any_size():
 @pytest.mark.parametrize("ordered", [False, True])
 def test_no_two_starts_are_the_same(ordered):
     X = data_for("gaussian")
-    sample = SequenceSample.of(X, np.array([70, 50]), None, None, 1000, np.random.RandomState(0))
+    data = Batches(X, lengths=[70, 50])
+    sample = SequenceSample.of(data, None, 1000, np.random.RandomState(0))
     model = LatentModel(MarkovChain(), MissingRows(Gaussian(DIAG)))
     make = ChainStarts(model, 3, sample, None, ordered=ordered, exchangeable=True, floats_per_row=20)
     kinds = 2 * make.kinds
@@ -241,8 +242,39 @@ def test_warm_start_refuses_other_categories():
 
 def test_labels_that_know_nothing_are_none():
     X = data_for("gaussian")
-    plain, labelled = hmm().fit(X), hmm().fit(X, state_labels=np.full(len(X), -1))
-    np.testing.assert_array_equal(plain.means_, labelled.means_)
+    plain = hmm().fit(X)
+    for labels in (np.full(len(X), -1), np.ones((len(X), 2), dtype=bool), [{0, 1}, None, -1] * (len(X) // 3)):
+        np.testing.assert_array_equal(hmm().fit(X, state_labels=labels).means_, plain.means_)
+
+
+def test_sets_of_one_state_are_labels():
+    X = data_for("gaussian")
+    labels = np.where(np.arange(len(X)) % 4 == 0, np.arange(len(X)) // 60, -1)
+    expected = hmm().fit(X, state_labels=labels)
+    sets = [{label} if label >= 0 else None for label in labels.tolist()]
+    booleans = (labels < 0)[:, None] | (labels[:, None] == np.arange(2))
+    lists = [sets[:50], labels[50:]]
+    for given in (sets, np.array(sets, dtype=object), booleans, booleans.astype(int)):
+        np.testing.assert_array_equal(hmm().fit(X, state_labels=given).means_, expected.means_)
+    by_sequence = hmm().fit([X[:50], X[50:]], state_labels=lists)
+    expected = hmm().fit([X[:50], X[50:]], state_labels=[labels[:50], labels[50:]])
+    np.testing.assert_array_equal(by_sequence.means_, expected.means_)
+
+
+def test_states_that_are_not_possible_take_no_part():
+    """Each of three states is ruled out somewhere: the fit is that of a chain without them there."""
+    rng = np.random.RandomState(0)
+    states = np.repeat([0, 1, 2, 1, 0, 2], 30)
+    X = np.array([0.0, 1.5, 3.0])[states, None] + rng.normal(size=(180, 1))
+    possible = rng.uniform(size=(180, 3)) < 0.7
+    possible[np.arange(180), states] = True
+    model = HMMEM(3, random_state=0).fit(X, state_labels=possible)
+    batch = next(iter(Batches(X, lengths=[180], labels=possible, units=model._units)))
+    log_prob = model._model.family.density(model._params.family)(batch).log_prob
+    resp = model._model.latent.posterior(model._params.latent, log_prob, batch)[0].T
+    assert not resp[~possible].any()
+    np.testing.assert_allclose(model.means_, resp.T @ X / resp.sum(axis=0)[:, None], atol=1e-3)
+    assert (model.means_.ravel().argsort() == np.arange(3)).all()  # the labels say which state is which
 
 
 def test_states_drawn_from_the_posterior():

@@ -79,3 +79,21 @@ def test_a_fit_to_points_is_the_fit_to_rows(X, covariance_type, monkeypatch):
     monkeypatch.setattr(module, "WORTH_OF_ALL", -1.0)
     np.testing.assert_allclose(imputer.fit(X).transform(X), points, rtol=1e-5)
     assert (imputer.log_likelihood_, imputer.score(X)) == pytest.approx(reported, abs=1e-6)
+
+
+def test_a_chunk_without_patterns_among_others_that_have_some(monkeypatch):
+    """Its rows are taken at the end, and not at all where all chunks are like that."""
+    monkeypatch.setattr(module, "CHUNK_ROWS", 100)
+    rng = np.random.RandomState(4)
+    wide = rng.normal(size=(450, 8))
+    wide[100:200][rng.uniform(size=(100, 8)) < 0.5] = np.nan
+    data, taken, take = Batches(wide, np.ones(450)), [], Batches.take
+    monkeypatch.setattr(Batches, "take", lambda self, rows: taken.extend(rows) or take(self, rows))
+    rows, weight = sigma_points(data, Affine(np.zeros(8), np.ones(8)))
+    assert taken == list(range(100, 200))
+    some = ~np.isnan(wide).all(axis=1)
+    assert weight.sum() == pytest.approx(some.sum())
+    assert len(rows) < 120
+    np.testing.assert_allclose(weight @ np.nan_to_num(rows), np.nan_to_num(wide).sum(axis=0), atol=1e-9)
+    assert sigma_points(Batches(wide[100:200]), Affine(np.zeros(8), np.ones(8))) is None
+    assert len(taken) == 100

@@ -20,6 +20,7 @@ from emlearn.latent.markov_chain import (
     ChainStats,
     MarkovChain,
     _fit_stationary,
+    possible_states,
     stationary_distribution,
 )
 from emlearn.testing import check_model
@@ -71,9 +72,7 @@ class Problem:
             start, transition = np.log(self.params.start), np.log(self.params.transition)
         log_prob = np.array(self.log_prob, dtype=float)
         if self.labels is not None:
-            known = np.flatnonzero(self.labels >= 0)
-            others = np.arange(len(start)) != self.labels[known, None]
-            log_prob[known] = np.where(others, -INF, log_prob[known])
+            log_prob[~possible_states(self.labels, len(start)).T] = -INF
         beta = self.beta
         return beta * start, beta * transition, np.split(beta * log_prob, np.cumsum(self.lengths)[:-1])
 
@@ -210,11 +209,23 @@ def in_logs(problem):
 
 
 def random_problem(
-    seed, K, n_sequences, longest, *, spread=1.0, holes=0.0, zeros="", known=0.0, weighted=False, beta=1.0
+    seed,
+    K,
+    n_sequences,
+    longest,
+    *,
+    spread=1.0,
+    holes=0.0,
+    zeros="",
+    known=0.0,
+    sets=0.0,
+    weighted=False,
+    beta=1.0,
 ):
     """Random chain and log-densities.
 
-    ``spread`` scales log-densities, ``holes`` is the share of them that is -inf, ``known`` that of labels.
+    ``spread`` scales log-densities, ``holes`` is the share of them that is -inf, ``known`` that of labels,
+    ``sets`` that of steps at which some states are not possible.
     """
     rng = np.random.RandomState(seed)
     start, transition = rng.dirichlet(np.ones(K)), rng.dirichlet(np.ones(K), size=K)
@@ -229,13 +240,17 @@ def random_problem(
     n = lengths.sum()
     log_prob = spread * rng.normal(size=(n, K))
     log_prob[rng.uniform(size=(n, K)) < holes] = -INF
+    labels = np.where(rng.uniform(size=n) < known, rng.randint(K, size=n), -1) if known else None
+    if sets:
+        labels = (rng.uniform(size=(n, K)) < 0.5) | (np.arange(K) == rng.randint(K, size=(n, 1)))
+        labels |= rng.uniform(size=(n, 1)) > sets
     return Problem(
         start / start.sum(),
         transition / transition.sum(axis=1, keepdims=True),
         log_prob,
         lengths,
         rng.uniform(0.5, 2.0, size=n_sequences) if weighted else None,
-        np.where(rng.uniform(size=n) < known, rng.randint(K, size=n), -1) if known else None,
+        labels,
         beta,
     )
 
@@ -244,6 +259,8 @@ SCENARIOS = {
     "plain": {},
     "weights": {"weighted": True},
     "labels": {"known": 0.4},
+    "sets": {"sets": 0.6},
+    "sets and zeros": {"sets": 0.3, "zeros": "mask", "spread": 1e3},
     "left-right": {"zeros": "left-right"},
     "mask": {"zeros": "mask"},
     "start zeros": {"zeros": "start"},
@@ -624,6 +641,42 @@ def test_what_cannot_have_mattered_is_forgotten(kernel):
     assert passed.filtered.min() < 1e-200
     assert (passed.far is None) == (kernel is not _chain_numpy)
     assert_exact(problem)
+
+
+def in_blocks(monkeypatch, shortest, longest):
+    """The twin with steps of all sequences that are left in blocks side by side, whatever their number."""
+    monkeypatch.setattr(markov_chain, "kernel", _chain_numpy)
+    monkeypatch.setattr(_chain_numpy, "FEW_LANES", 1000)
+    monkeypatch.setattr(_chain_numpy, "LONG", 2)
+    monkeypatch.setattr(_chain_numpy, "SHORTEST_BLOCK", shortest)
+    monkeypatch.setattr(_chain_numpy, "BLOCK", longest)
+    monkeypatch.setattr(_chain_numpy, "BLOCK_OF_ZEROS", longest)
+
+
+@pytest.mark.parametrize(("K", "length"), [(2, 2), (2, 3), (3, 2)])
+@pytest.mark.parametrize("name", [name for name, how in SCENARIOS.items() if "beta" not in how])
+def test_steps_in_blocks_are_the_sum_over_all_paths(name, K, length, monkeypatch):
+    in_blocks(monkeypatch, length, length)
+    problem, expected = scenario(name, K)
+    assert_inferred(infer(problem), expected)
+
+
+@pytest.mark.parametrize("spread", [2.0, pytest.param(60.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", ["none", "left-right", "cycle", "banded", "1e-120", "1e-300"])
+def test_steps_in_blocks_are_steps_one_by_one(name, spread, monkeypatch):
+    lengths, K = [700, 40, 333], 4
+    rng = np.random.RandomState(0)
+    zeros = "left-right" if name == "none" else name
+    problem = with_zeros(zeros, lengths)
+    if name == "none":
+        problem = replace(problem, transition=rng.dirichlet(np.ones(K), size=K), start=np.full(K, 1 / K))
+    log_prob = spread * rng.normal(size=(sum(lengths), len(problem.start)))
+    problem = replace(problem, log_prob=log_prob, weight=np.array([1.0, 2.0, 0.5]))
+    monkeypatch.setattr(markov_chain, "kernel", _chain_numpy)
+    monkeypatch.setattr(_chain_numpy, "LONG", 10**9)
+    one_by_one = infer(problem)
+    in_blocks(monkeypatch, 16, 256)
+    assert_inferred(infer(problem), one_by_one, tol=1e-9)
 
 
 @pytest.mark.slow

@@ -11,7 +11,10 @@ import pandas as pd
 import pytest
 from dask import delayed
 
-from emlearn.dask import JOINED_ROWS, OnDask, is_dask, read_on_dask
+from emlearn.dask import OnDask
+from emlearn.dask._blocks import JOINED_ROWS, read_plainly
+from emlearn.dask._collections import is_dask
+from emlearn.dask._data import read_on_dask
 from emlearn.em import Affine, Batch, Batches, LatentModel, fit_em
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, IncompleteGaussian
@@ -252,13 +255,11 @@ def test_what_is_wrong_is_named(client, name, where):
     make, message = bad_blocks()[name]
     scheduler = dask.config.set(scheduler=client if where == "cluster" else "synchronous")
     with scheduler, pytest.raises(ValueError, match=message):
-        read_plainly(*make()).n_rows  # noqa: B018 - counts them
+        read(*make()).n_rows  # noqa: B018 - counts them
 
 
-def read_plainly(*given):
-    from emlearn.dask import _read_plainly
-
-    return read_on_dask(_read_plainly, *given)
+def read(*given):
+    return read_on_dask(read_plainly, *given)
 
 
 def test_without_a_cluster_blocks_are_computed_as_they_are_read(rows):
@@ -271,7 +272,7 @@ def test_without_a_cluster_blocks_are_computed_as_they_are_read(rows):
 
     with dask.config.set(scheduler="synchronous"):
         blocks = [delayed(load)(part) for part in pieces(X)]
-        data = read_plainly(blocks, da.from_array(weight, chunks=(LENGTHS,)).to_delayed().tolist())
+        data = read(blocks, da.from_array(weight, chunks=(LENGTHS,)).to_delayed().tolist())
         del computed[:]
         batches = data.map(_itself)
         next(batches)

@@ -5,7 +5,6 @@ from itertools import product
 
 import dask
 import dask.array as da
-import dask.bag
 import dask.dataframe as dd
 import numpy as np
 import pandas as pd
@@ -14,7 +13,6 @@ from dask import delayed
 from sklearn.model_selection import GridSearchCV
 
 from emlearn import (
-    HMMEM,
     BayesianGaussianMixtureEM,
     EMImputer,
     GaussianMixtureEM,
@@ -23,6 +21,11 @@ from emlearn import (
     MixtureOfLinearRegressions,
 )
 from emlearn._sample import SAMPLE_ROWS
+from emlearn.dask import OnDask
+from emlearn.dask._blocks import JOINED_ROWS
+from emlearn.dask._held import Held
+from emlearn.em import Affine
+from emlearn.impute._sigma_points import sigma_points
 from tests.helpers.pace import some_slow
 
 LENGTHS = (SAMPLE_ROWS // 2 + 1, SAMPLE_ROWS // 2 + 300)  # so that the race is on a part, and the fit on all
@@ -167,6 +170,24 @@ def test_an_imputer_that_makes_frames_makes_them_of_frames(client):
     pd.testing.assert_frame_equal(imputed.compute(), imputer.transform(frame))
 
 
+def test_rows_without_patterns_stay_on_their_workers(client, monkeypatch):
+    """Of which a fit of one component would make points, if points were fewer."""
+    rng = np.random.default_rng(2)
+    X = rng.standard_normal((2 * JOINED_ROWS, 20))
+    X[rng.random(X.shape) < 0.5] = np.nan
+    sent, in_order = [], Held.in_order
+
+    def spied(*args):
+        sent.extend(results := in_order(*args))
+        return results
+
+    data = OnDask(da.from_array(X, chunks=(JOINED_ROWS, 20)))
+    monkeypatch.setattr(Held, "in_order", spied)
+    assert sigma_points(data, Affine(np.zeros(20), np.ones(20))) is None
+    assert len(sent) == 2
+    assert len(pickle.dumps(sent)) < 1000
+
+
 def test_predictions_stay_lazy(client):
     X, _, _ = rows()
     fitted = GaussianMixtureEM(2, **SHORT).fit(X[:500])
@@ -261,15 +282,3 @@ def test_grid_search_and_restarts_on_the_backend_of_joblib(client):
     np.testing.assert_allclose(found.cv_results_["mean_test_score"], expected, rtol=1e-12)
     assert found.best_params_ == {"n_components": 2}
     assert_same(there, here)
-
-
-@pytest.mark.parametrize("make", ["bag", "delayed", "array"])
-def test_sequences_on_a_cluster_are_refused_by_name(make):
-    X = rows()[0][:100]
-    sequences = {
-        "bag": lambda: dask.bag.from_sequence([X, X]),
-        "delayed": lambda: [delayed(X), delayed(X)],
-        "array": lambda: da.from_array(X),
-    }[make]()
-    with pytest.raises(ValueError, match="HMMEM takes sequences that are in memory"):
-        HMMEM(2).fit(sequences)

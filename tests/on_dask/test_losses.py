@@ -9,12 +9,13 @@ import threading
 import time
 
 import dask.array as da
+import dask.bag
 import numpy as np
 import pytest
 from dask import delayed
 from distributed import Client, LocalCluster
 
-from emlearn import GaussianMixtureEM
+from emlearn import HMMEM, GaussianMixtureEM
 from emlearn.dask import OnDask
 from emlearn.em import Batches
 
@@ -69,6 +70,36 @@ def test_a_worker_that_dies_in_mid_fit_changes_nothing(monkeypatch):
     assert there.lower_bounds_ == here.lower_bounds_
     np.testing.assert_array_equal(there.means_, here.means_)
     np.testing.assert_array_equal(there.covariances_, here.covariances_)
+
+
+def chain(seed):
+    rng = np.random.default_rng(seed)
+    state = np.cumsum(rng.random(400) < 0.05) % 2
+    return rng.standard_normal((400, 2)) + 3.0 * state[:, None]
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_in_mid_fit_of_sequences_changes_nothing(monkeypatch):
+    """Neither of a bag, whose partitions are blocks, nor of a list, whose sequences were joined."""
+    settings = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": ":0"}
+    monkeypatch.setattr("emlearn.dask._sequences.JOINED_STEPS", 4000)
+    given = {
+        "bag": lambda: dask.bag.from_delayed([delayed(map)(chain, range(i, i + 11)) for i in range(0, 66, 11)]),
+        "list": lambda: [delayed(chain)(i) for i in range(66)],
+    }
+    made, there = {}, {}
+    with LocalCluster(processes=True, **settings) as cluster, Client(cluster) as client:
+        for kind, make in given.items():
+            with monkeypatch.context() as patch:
+                made[kind] = at_sum(patch, 3, lambda: kill_a_worker(client))
+                there[kind] = HMMEM(2, **SETTINGS).fit(make())
+    chains = [chain(i) for i in range(66)]
+    for kind, size in (("bag", 11), ("list", 10)):
+        here = HMMEM(2, **SETTINGS).fit([chains[i : i + size] for i in range(0, 66, size)])
+        assert len(made[kind]) > 4
+        assert there[kind].lower_bounds_ == here.lower_bounds_
+        np.testing.assert_array_equal(there[kind].means_, here.means_)
+        np.testing.assert_array_equal(there[kind].transmat_, here.transmat_)
 
 
 @pytest.mark.slow
@@ -135,7 +166,7 @@ def test_who_interrupts_a_fit_need_not_wait(client):
         data.sum(long)
     assert time.perf_counter() - began < 1.5
     left = client.run_on_scheduler(lambda dask_scheduler: [str(key) for key in dask_scheduler.tasks])
-    assert not any(key.startswith("_sum") for key in left)
+    assert not any(key.startswith("sum_blocks") for key in left)
     assert data.sum(_rows_of) == Batches(np.ones((10_000, 2))).sum(_rows_of)  # and all is where it was
 
 
