@@ -416,7 +416,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 def make():
                     return cool(on_part, start.make(), ground, cooling, COOLING_STEPS, seed)
 
-                return start._replace(make=make)
+                return start._replace(make=make, make_each=None)
 
             plan = plan._replace(starts=list(map(cooled, plan.starts, seeds)))
         if self.assignment == "soft":

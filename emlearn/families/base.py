@@ -300,6 +300,10 @@ class WrappedFamily(Wrapper, Emission):
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return self.family.is_unimodal
 
+    def side_by_side(self, n_fits: int) -> Emission | None:
+        family = cast("Emission | None", self.family.side_by_side(n_fits))
+        return None if family is None else replace(self, family=family)
+
     @property
     def has_moments(self) -> bool:
         return self.family.has_moments

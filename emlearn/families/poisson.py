@@ -50,6 +50,9 @@ class Poisson(ExponentialFamily):
     def spaces(self) -> Any:
         return PoissonParams(Positive())  # type: ignore[arg-type]
 
+    def side_by_side(self, n_fits: int) -> Poisson:
+        return self
+
     def statistics(self, batch: Batch) -> FloatArray:
         if not has_gaps(batch):
             return np.vstack([counted(batch), batch.x])

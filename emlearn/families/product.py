@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -100,6 +100,13 @@ class Product(Composite, Emission):
     @property
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return all(family.is_unimodal for family in self.families)
+
+    def side_by_side(self, n_fits: int) -> Product | None:
+        families = [family.side_by_side(n_fits) for family in self.families]
+        if any(family is None for family in families):
+            return None
+        columns = [columns for columns, _ in self.parts]
+        return Product(tuple(zip(columns, cast(list[Emission], families), strict=True)))
 
     @property
     def spaces(self) -> Any:
@@ -226,4 +233,4 @@ class Product(Composite, Emission):
 
 
 def _n_components(params: tuple[Any, ...]) -> int:
-    return len(next(leaves(params)))
+    return len(leaves(params)[0])

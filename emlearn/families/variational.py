@@ -503,12 +503,12 @@ class _Conjugate(ExponentialFamily):
 
     def unseen(self, n_components: int) -> Any:
         """The prior, for so many components."""
-        times = n_components if len(next(leaves(self.prior))) == 1 else 1
+        times = n_components if len(leaves(self.prior)[0]) == 1 else 1
         return tree_map(lambda leaf: np.repeat(leaf, times, axis=0), self.prior)
 
     def reordered(self, order: NDArray[np.int_]) -> Any:
         """The same prior, of components in another order."""
-        of_all = len(next(leaves(self.prior))) == 1
+        of_all = len(leaves(self.prior)[0]) == 1
         return self if of_all else replace(self, prior=self.reorder(self.prior, order))
 
     def predictive_covariance(self, params: Any) -> FloatArray:
