@@ -62,8 +62,8 @@ class Bernoulli(ExponentialFamily):
     def spaces(self) -> Any:
         return BernoulliParams(Probability())  # type: ignore[arg-type]
 
-    def side_by_side(self, n_fits: int) -> Bernoulli:
-        return self
+    def side_by_side(self, n_fits: int) -> Bernoulli | None:
+        return self if self.ones == self.zeros == 1 else None  # a prior is one of each fit
 
     def statistics(self, batch: Batch) -> FloatArray:
         if not has_gaps(batch):

@@ -97,8 +97,8 @@ class Categorical(ExponentialFamily):
     def spaces(self) -> Any:
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
 
-    def side_by_side(self, n_fits: int) -> Categorical:
-        return self
+    def side_by_side(self, n_fits: int) -> Categorical | None:
+        return self if self.concentration == 1.0 else None  # a prior is one of each fit
 
     def statistics(self, batch: Batch) -> FloatArray:
         codes = [x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)]
