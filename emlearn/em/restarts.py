@@ -643,6 +643,10 @@ class _Run:
     def goes_on(self) -> bool:
         """Whether it is to take a further E-step, if need be from where lost components are placed anew."""
         try:
+            if self._place is not None:  # it may have paused at its last iteration
+                fits, row = self._place
+                if fits.is_spent(row):
+                    self.spend()
             while not self.is_moving:
                 if self.message or not self._begin_anew():
                     return False

@@ -1,11 +1,13 @@
 """The race of starts: waves until few maxima can be left, and the best evidence wins."""
 
 import math
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
+from emlearn import GaussianMixtureEM
 from emlearn.em import EMModel, EStep, Fixed, Real, Start, fit_em, race
 from emlearn.em.restarts import FIRST_STEPS, N_FINALISTS, UNSEEN, Restart, Restarts
 
@@ -507,3 +509,16 @@ def test_in_other_units():
         assert all(getattr(after, name) == getattr(before, name) for name in same)
     assert FINISHED.less(3.0).history == (-33.0, -23.0, -13.0)
     assert FINISHED.less(0.0) == FINISHED
+
+
+@pytest.mark.parametrize("max_iter", [1, 2, 3, 5, 8, 13])
+def test_no_start_takes_more_iterations_than_are_allowed(max_iter):
+    """Not those either that paused at their last one."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(150, 2)) + 2.0 * rng.randint(3, size=(150, 1))
+    for seed in range(5):
+        model = GaussianMixtureEM(3, max_iter=max_iter, acceleration="none", random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model.fit(X)
+        assert max(start.n_iter for start in model.restarts_.starts) <= max_iter

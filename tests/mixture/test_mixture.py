@@ -416,7 +416,7 @@ def test_init_params_labels_responsibilities_and_callable(X):
 @pytest.mark.parametrize(
     ("init", "message"),
     [
-        (np.zeros(272, int), r"must use each of 0 \.\.\. 1"),
+        (np.zeros(272, int), r"must hold n_components=2 different"),
         (np.zeros(5, int), r"shape \(5,\); expected one label per row, \(272,\)"),
         (np.full((272, 3), 1 / 3), r"shape \(272, 3\)"),
         (np.full((272, 2), 0.7), "sum 1"),
