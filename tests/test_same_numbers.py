@@ -28,7 +28,8 @@ of factors raced other starts than all others ("imputer two factor components").
 the order in which they were given ("mixture means given", "all given", "labels"; numbers are the same), and
 means that are given begin with the covariance of the rows about them, and take another way to the same place.
 Since components are compared with one another, a race that is stopped early takes another start ("mixture
-stopped"). Since starts race side by side, of equal ones the first wins ("hmm none": another start at the same maximum).
+stopped"). Since starts race side by side, the first
+of equals wins ("hmm none": another start at the same maximum).
 """
 
 import argparse
