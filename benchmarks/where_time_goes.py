@@ -18,14 +18,13 @@ regression
 Stacks are looked at every millisecond from a second thread, and weighed with the processor time that the fit
 took since the last look: what else the machine does makes pictures coarser, not different. E-steps are timed in
 fits of their own, without the second thread; those of the same size count as the fastest tenth of them.
-Bandwidth is that of STREAM's triad, the rate that of a product of two matrices, both by one thread, both the best
-of some. Tables are reStructuredText. Needs matplotlib.
+Bandwidth is that of STREAM's triad, the rate that of a product of two matrices, both by one thread, both the
+best of some. Tables are reStructuredText. Needs matplotlib.
 """
 
 import argparse
 import linecache
 import sys
-import sysconfig
 import threading
 import time
 from collections import Counter
@@ -48,7 +47,6 @@ from emlearn.em.batches import Batches
 
 IMAGES = Path(__file__).resolve().parents[1] / "doc" / "images"
 PACKAGE = Path(emlearn.__file__).parent
-STANDARD_LIBRARY = sysconfig.get_path("stdlib")
 EVERY = 1e-3  # seconds between two looks
 LEAST_SHARE = 0.004  # of what is drawn
 HANDS_ON = 0.97  # share of a call's time in another, from which both are one box
@@ -257,7 +255,7 @@ def colour_key(place):
 
 
 def fitted_text(text, inches):
-    """As much of a text as there is room for, of joined names the innermost; nothing rather than few letters."""
+    """As much of a text as there is room for, of joined names the innermost; rather nothing than a letter."""
     room = int((inches - 0.05) / LETTER)
     if len(text) <= room:
         return text
@@ -267,7 +265,7 @@ def fitted_text(text, inches):
         if len(shorter) <= room:
             return shorter
     last = names[-1]
-    if len(last) > room and " " not in last:  # a name says more without its class
+    if len(last) > room and last.replace(".", "").isidentifier():  # a name says more without its class
         last = last.split(".")[-1]
     if len(last) <= room:
         return last
