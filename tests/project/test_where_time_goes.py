@@ -127,7 +127,7 @@ def test_work_of_e_steps_is_counted(script):
 
 def test_limits_of_the_machine(script):
     assert 1e8 < script.triad_bandwidth(n=2**18, repeats=2) < 1e13
-    assert 1e7 < script.product_rate(n=64, repeats=2) < 1e13
+    assert 1e7 < script.product_rate(8, 16, 64, repeats=2) < 1e13
 
 
 @pytest.mark.parametrize(
