@@ -40,10 +40,10 @@ from emlearn.em import (
     EMResult,
     EStep,
     MonotonicityWarning,
-    fit_em,
     one_blas_thread,
 )
 from emlearn.em.batches import as_data
+from emlearn.em.fit import climb
 from emlearn.em.trees import leaves
 
 __all__ = [
@@ -364,7 +364,7 @@ def _fit(law: str, model: EMModel, params: Any, data: Any, tol: float, accelerat
     with warnings.catch_warnings():
         warnings.simplefilter("error", MonotonicityWarning)
         try:
-            return fit_em(model, params, data, tol=tol, max_iter=20_000, acceleration=acceleration)
+            return climb(model, params, data, tol=tol, max_iter=20_000, acceleration=acceleration)
         except MonotonicityWarning as fell:
             message = f"with acceleration={acceleration!r}, {fell}"
             raise AssertionError(f"Law {'monotone'!r}: {message} (while checking {law!r}).") from None
