@@ -66,7 +66,7 @@ class EMModel(Parametric):
         return self
 
     def sample(self, params: Any, rows: FloatArray, rng: np.random.RandomState) -> FloatArray | None:
-        """Rows drawn anew, (n, d): as many as ``rows`` (n, d), with what is given beforehand as it stands there.
+        """Rows drawn anew, (n, d): as many as ``rows``, (n, d), with what is given as it stands there.
 
         `emlearn.testing.check_model` compares the likelihood with it. None where a model does not draw.
         """

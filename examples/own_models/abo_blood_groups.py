@@ -1,9 +1,10 @@
 """Frequencies of the genes A, B and O from blood groups.
 
 Hidden is the genotype: who is of group A has AA or AO. The E-step shares them out by their probabilities, and
-the M-step counts genes. Gene counting is EM from before it had the name: Ceppellini, Siniscalco & Smith (1955),
-The estimation of gene frequencies in a random-mating population, Ann. Hum. Genet. 20. The data are 521 patients
-with ulcers (Clarke et al., 1959); Lange, Numerical Analysis for Statisticians, has .2136, .0501 and .7363.
+the M-step counts genes. Gene counting is EM from before it had the name: Ceppellini, Siniscalco & Smith
+(1955), The estimation of gene frequencies in a random-mating population, Ann. Hum. Genet. 20. The data are
+521 patients with ulcers (Clarke et al., 1959); Lange, Numerical Analysis for Statisticians, has .2136, .0501
+and .7363.
 """
 
 from typing import NamedTuple

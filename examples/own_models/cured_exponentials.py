@@ -1,8 +1,8 @@
 """Survival times where some are cured: an exponential distribution, and a share that never fails.
 
-Hidden is who of those that did not fail is cured. The E-step finds the probability that they are not,
-q = (1 − c) S(t) / (c + (1 − c) S(t)); the M-step counts: c is the share of the cured, and the rate is failures
-by the time under risk of those who are not. Source: Boag (1949), Maximum likelihood estimates of the proportion
+Hidden is who of those that did not fail is cured. The E-step finds the probability that they are not, q = (1
+− c) S(t) / (c + (1 − c) S(t)); the M-step counts: c is the share of the cured, and the rate is failures by
+the time under risk of those who are not. Source: Boag (1949), Maximum likelihood estimates of the proportion
 of patients cured by cancer therapy, J. R. Stat. Soc. B 11; in EM's terms Sy & Taylor (2000), Biometrics 56.
 """
 

@@ -1,16 +1,17 @@
 """Probit regression, as a linear regression of which only the sign is seen.
 
-Hidden is the response itself, z = β · x + a standard normal: y says whether it is positive. The E-step finds the
-mean of z, of a normal that is cut at 0, and the M-step is least squares. Source: Albert & Chib (1993), Bayesian
-analysis of binary and polychotomous response data, J. Am. Stat. Assoc. 88, for the hidden normals; as EM McCulloch
-(1994), Maximum likelihood variance components estimation for binary data. The data are beetles killed by doses of
-carbon disulphide (Bliss, 1935), for which Dobson (An Introduction to Generalized Linear Models) has −34.94 and 19.73.
+Hidden is the response itself, z = β · x + a standard normal: y says whether it is positive. The E-step finds
+the mean of z, of a normal that is cut at 0, and the M-step is least squares. Source: Albert & Chib (1993),
+Bayesian analysis of binary and polychotomous response data, J. Am. Stat. Assoc. 88, for the hidden normals;
+as EM McCulloch (1994), Maximum likelihood variance components estimation for binary data. The data are
+beetles killed by doses of carbon disulphide (Bliss, 1935), for which Dobson (An Introduction to Generalized
+Linear Models) has −34.94 and 19.73.
 """
 
 from typing import NamedTuple
 
 import numpy as np
-from scipy.stats import norm
+from scipy.special import log_ndtr
 
 from emlearn.em import EMModel, EStep, Real, fit_em
 from emlearn.testing import check_model
@@ -34,8 +35,8 @@ class Probit(EMModel):
         def e_step(batch):
             y, X = batch.x[0], batch.x[1:]
             sign, linear = 2 * y - 1, params.coef @ X
-            log_density = norm.logcdf(sign * linear)
-            response = linear + sign * np.exp(norm.logpdf(linear) - log_density)
+            log_density = log_ndtr(sign * linear)
+            response = linear + sign * np.exp(-0.5 * linear**2 - log_density) / np.sqrt(2 * np.pi)
             weighted = X if batch.weight is None else X * batch.weight
             return EStep(Stats(weighted @ X.T, weighted @ response), batch.sum(log_density), batch.total_weight)
 

@@ -1,10 +1,10 @@
-"""Where data lie and how wide they spread, whatever a few outliers say: Student's t with known degrees of freedom.
+"""Location and scale, whatever a few outliers say: Student's t with known degrees of freedom.
 
-Hidden is the precision of each observation, a Gamma variable: the t is a normal distribution of unknown scale.
-Given the data its mean is u = (ν + 1) / (ν + z²), little for outliers; the M-step takes weighted moments.
-Source: Dempster, Laird & Rubin (1980), Iteratively reweighted least squares for linear regression when errors are
-normal/independent distributed; Lange, Little & Taylor (1989), J. Am. Stat. Assoc. 84. The data are Newcomb's
-measurements of the speed of light (Stigler, 1977), two of which went wrong.
+Hidden is the precision of each observation, a Gamma variable: the t is a normal distribution of unknown
+scale. Given the data its mean is u = (ν + 1) / (ν + z²), little for outliers; the M-step takes weighted
+moments. Source: Dempster, Laird & Rubin (1980), Iteratively reweighted least squares for linear regression
+when errors are normal/independent distributed; Lange, Little & Taylor (1989), J. Am. Stat. Assoc. 84. The
+data are Newcomb's measurements of the speed of light (Stigler, 1977), two of which went wrong.
 """
 
 from typing import NamedTuple
@@ -42,6 +42,9 @@ class StudentT(EMModel):
         n, precision, first, second = sums
         location = first / precision
         return Params(location, np.sqrt((second - location * first) / n))
+
+    def sample(self, params, rows, rng):
+        return params.location + params.scale * rng.standard_t(self.freedom, size=rows.shape)
 
 
 # Billionths of a second above 24,800, for 7,442 metres.

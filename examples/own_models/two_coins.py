@@ -1,8 +1,8 @@
 """Two coins of unknown bias, one of which is taken at random for ten tosses at a time.
 
-Hidden is which coin it was. The E-step finds the probability of each, and the M-step is heads by tosses. Source:
-Do & Batzoglou (2008), What is the expectation maximization algorithm?, Nat. Biotechnol. 26, whose five sets of
-tosses lead from biases of .6 and .5 to .80 and .52.
+Hidden is which coin it was. The E-step finds the probability of each, and the M-step is heads by tosses.
+Source: Do & Batzoglou (2008), What is the expectation maximization algorithm?, Nat. Biotechnol. 26, whose
+five sets of tosses lead from biases of .6 and .5 to .80 and .52.
 """
 
 from typing import NamedTuple

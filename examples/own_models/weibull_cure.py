@@ -1,10 +1,10 @@
 """Survival times where some are cured, and the risk of the others changes with time: a Weibull distribution.
 
 Hidden is who of those that did not fail is cured, as in ``cured_exponentials.py``. Survival of the others is
-exp(−rate · t^shape), whose shape has no closed form: the M-step is one Newton step in the logarithms of both, with
-a curvature that is positive wherever it is taken, so that a step which `shortened` makes short enough climbs.
-Source: Farewell (1982), The use of mixture models for the analysis of survival data with long-term survivors,
-Biometrics 38.
+exp(−rate · t^shape), whose shape has no closed form: the M-step is one Newton step in the logarithms of both,
+with a curvature that is positive wherever it is taken, so that a step which `shortened` makes short enough
+climbs. Source: Farewell (1982), The use of mixture models for the analysis of survival data with long-term
+survivors, Biometrics 38.
 """
 
 from typing import NamedTuple

@@ -1,9 +1,10 @@
 """Poisson regression of counts with too many zeros.
 
-Hidden is which zeros are of those that never count, and which happen to be 0. The E-step finds the probability
-that a row counts. Of the M-step the share has a closed form, the coefficients have not: one Newton step for them
-is enough (generalised EM), and where it goes too far `shortened` halves it. Source: Lambert (1992), Zero-inflated
-Poisson regression, with an application to defects in manufacturing, Technometrics 34.
+Hidden is which zeros are of those that never count, and which happen to be 0. The E-step finds the
+probability that a row counts. Of the M-step the share has a closed form, the coefficients have not: one
+Newton step for them is enough (generalised EM), and where it goes too far `shortened` halves it. Source:
+Lambert (1992), Zero-inflated Poisson regression, with an application to defects in manufacturing,
+Technometrics 34.
 """
 
 from typing import NamedTuple
