@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from emlearn._input.arrays import read_array, read_weights, refuse_weights
+from emlearn._input.categories import encode, names_of
 from emlearn._input.columns import list_names
 from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
@@ -49,6 +50,8 @@ class Sequences:
     order: np.ndarray | None
     form: str
     first: int = 0
+    # Where columns held categories by name: by column what their codes stand for, of those of a fit first.
+    labels: dict = field(default_factory=dict)
 
     @property
     def n_sequences(self):
@@ -64,6 +67,11 @@ class Sequences:
         """Number of the sequence, and step within it, of a row of `rows`."""
         sequence, step = locate(row, self.lengths)
         return self.first + sequence, step
+
+    def shown(self, row, column):
+        """An entry, for messages."""
+        value = self.rows[row, column]
+        return repr(self.labels[column][int(value)]) if column in self.labels else f"{value:g}"
 
     def per_row(self, values):
         """Repeat what there is one of for each sequence, so that there is one for each row of `rows`."""
@@ -93,7 +101,52 @@ def locate(row, lengths):
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None, reset, allow_nan=True):
+class Coding:
+    """Which columns may hold categories by name, and what is known of these.
+
+    Parameters
+    ----------
+    columns : callable
+        ``columns(d, names)``: numbers of such columns.
+    known : dict of int -> ndarray, or None
+        By column what codes stand for, as a fit has learnt it. None is to learn it.
+
+    Attributes
+    ----------
+    labels : dict of int -> ndarray
+        The same after sequences were read.
+    """
+
+    def __init__(self, columns, known):
+        self._columns, self._known = columns, known
+        self.labels = {} if known is None else known
+        self.shown = {}
+
+    def encode(self, tables, place):
+        """Tables (n, d) with codes for names; ``place(table, row)`` says where a row is."""
+        if any(len(getattr(table, "shape", ())) != 2 or sparse.issparse(table) for table in tables):
+            return tables  # what is wrong with them is said elsewhere
+        if not is_frame(tables[0]) and all(table.dtype.kind in "biuf" for table in tables) and not self._known:
+            return tables
+        names = list(tables[0].columns) if is_frame(tables[0]) else None
+        coded = encode(tables, self._columns(tables[0].shape[1], names), self._known, place)
+        self.labels = coded.labels
+        self.shown = {j: [*labels.tolist(), *coded.strange[j]] for j, labels in coded.labels.items()}
+        return coded.tables
+
+
+def read_sequences(
+    estimator,
+    X,
+    *,
+    groups=None,
+    lengths=None,
+    sequence_id=None,
+    max_gap=None,
+    reset,
+    allow_nan=True,
+    coding=None,
+):
     """Bring sequences, in whichever way they are given, into normal form.
 
     Parameters
@@ -104,8 +157,9 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
         - a list, tuple or 1-D object array of 2-D arrays or DataFrames, one for each sequence;
         - a 3-D array (n_sequences, T, d), where rows of NaN at the end of a sequence are padding;
         - the rows of all sequences, (n, d), with `groups`, `lengths` or `sequence_id`;
-        - rows alone: one sequence. A list of lists, or of 1-D arrays, of the same length is rows, as it is
-          in scikit-learn.
+        - rows alone: one sequence. A list of lists of the same length is rows, as it is in scikit-learn;
+          one of 1-D arrays, which may be either, is refused;
+        - a dict of sequences, or a frame's groupby: a list of them in that order.
     groups : array-like of shape (n,), default=None
         Rows of the same group form a sequence, in the order in which they come. Sequences are in order of
         first appearance.
@@ -115,10 +169,15 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
         Column, or index level, of a DataFrame that holds the groups; it is not a feature. A list or a 3-D
         array has no need of it: there it is left out of frames that have such a column, and is ignored
         otherwise.
+    max_gap : number or time span, default=None
+        `sequence_id` holds times, and a sequence ends where the next row of it is later by more than this, or
+        earlier; without a `sequence_id` the index of the frame holds the times. None: nothing is cut.
     reset : bool
         Whether to set the estimator's feature names and number of features (fit), or to check them.
     allow_nan : bool, default=True
         Whether entries may be NaN. Infinity never passes.
+    coding : Coding, default=None
+        Of categories by name.
 
     Returns
     -------
@@ -132,6 +191,10 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
         gathered = _check_items(X, sequence_id, first, known)
     else:
         gathered = _gather(X, sequence_id)
+    if gathered is not None and max_gap is not None:
+        raise ValueError(
+            "max_gap cuts rows into sequences, but X holds one sequence per entry already: set max_gap=None."
+        )
     if gathered is not None and marks:
         raise ValueError(
             f"X holds one sequence per entry, which says already where each begins: drop {' and '.join(marks)}."
@@ -141,9 +204,15 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
 
     order = None
     if gathered is None:
-        if sequence_id is not None:
+        if max_gap is not None:
+            X, groups = _cut_at_gaps(X, sequence_id, groups, lengths, max_gap)
+            lengths = None
+        elif sequence_id is not None:
             X, groups = _take_id(X, sequence_id, groups, marks)
         advice = " If one says to which sequence a row belongs, set sequence_id." if is_frame(X) else ""
+        if coding is not None:
+            X = as_numpy(X)
+            (X,) = coding.encode([X], lambda _, row: _place_in_rows(row, len(X), groups, lengths))
         X = read_table(X, advice=advice)
         rows = validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite=False)
         if groups is not None:
@@ -153,18 +222,19 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
             lengths = np.array([len(rows)]) if lengths is None else read_lengths(lengths, len(rows))
     elif is_frame(gathered[0][0]):
         # Names are checked on one frame: joining arrays is much cheaper than joining frames.
-        parts, lengths = _numbers_of(gathered, first)
+        parts, lengths = _numbers_of(gathered, first, coding)
         validate_data(estimator, parts[0], reset=reset, skip_check_array=True)
         rows = check_array(
             np.concatenate([_frame_values(part) for part in parts]),
             dtype=FLOATS, ensure_all_finite=False, estimator=estimator, input_name="X",
         )  # fmt: skip
     else:
-        parts, lengths = _numbers_of(gathered, first)
+        parts, lengths = _numbers_of(gathered, first, coding)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         rows = validate_data(estimator, rows, reset=reset, dtype=FLOATS, ensure_all_finite=False)
     form = "rows" if gathered is None else "list"
-    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form, first)
+    labels = {} if coding is None else coding.shown
+    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form, first, labels)
     _check_entries(estimator, sequences, allow_nan, is_all=not part)
     return sequences
 
@@ -175,16 +245,33 @@ def _known_columns(estimator):
     return estimator.n_features_in_, None if names is None else list(names), type(estimator).__name__
 
 
-def _numbers_of(gathered, first):
+def _numbers_of(gathered, first, coding=None):
     """Parts as tables of numbers, and lengths; the first sequence has the number ``first``."""
     parts, lengths = gathered
     whole = len(parts) < len(lengths)  # all sequences in one
+    if coding is not None and not whole:
+        parts = coding.encode(parts, lambda sequence, step: f"sequence {first + sequence}, step {step}")
     named = enumerate(parts, first)
     return [read_table(part, "X" if whole else f"Sequence {i}") for i, part in named], lengths
 
 
+def _place_in_rows(row, n_rows, groups, lengths):
+    """Sequence and step of a row, in words."""
+    order = None
+    if groups is not None:
+        lengths, order = read_groups(groups, n_rows)
+    lengths = np.array([n_rows]) if lengths is None else read_lengths(lengths, n_rows)
+    row = row if order is None else int(np.flatnonzero(order == row)[0])
+    sequence, step = Sequences(np.empty((n_rows, 0)), lengths, None, "rows").locate(row)
+    return f"sequence {sequence}, step {step}"
+
+
 def _gather(X, sequence_id=None):
     """Parts of X (2-D arrays or frames, each of one or more whole sequences) and lengths; None for rows."""
+    if isinstance(X, dict):
+        return _gather_dict(X, sequence_id)
+    if is_grouped(X):
+        return _gather(_ungroup(X), sequence_id)
     if getattr(X, "ndim", None) == 3 and not sparse.issparse(X):
         rows, lengths = _cut_padding(as_numpy(X))
         return [rows], lengths
@@ -198,9 +285,53 @@ def _gather(X, sequence_id=None):
         return None
     if n_dim == 1 and not in_array:  # rows, as in scikit-learn, if they can be
         shapes = {(n_dim_of(item), len(item)) if n_dim_of(item) else (0, 0) for item in X}
+        if len(shapes) == 1 and all(len(getattr(item, "shape", ())) == 1 for item in X):
+            raise ValueError(
+                f"X is a list of {len(X)} one-dimensional arrays, which may be the rows of one sequence or a "
+                "sequence each. Give np.vstack(X) for rows, and [x.reshape(-1, 1) for x in X] for sequences of "
+                "one feature."
+            )
         if len(shapes) == 1:
             return None
     return _check_items(X, sequence_id)
+
+
+def _gather_dict(X, sequence_id):
+    items = list(X.values())
+    if not items:
+        raise ValueError("X is an empty dict: give at least one sequence.")
+    try:
+        return _check_items(items, sequence_id)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Sequences of a dict have numbers in its order: {list_names(list(X))}."
+        ) from error
+
+
+def is_grouped(X):
+    """Whether X is a frame's groupby, of pandas or polars."""
+    kind = type(X)
+    package = kind.__module__.partition(".")[0]
+    return package in ("pandas", "polars") and "GroupBy" in kind.__name__ and hasattr(kind, "__iter__")
+
+
+def _ungroup(X):
+    """The frame of each group, without the columns that say which it is."""
+    keys = getattr(X, "keys", None)  # of pandas
+    keys = keys if isinstance(keys, list) else [keys]
+    parts = []
+    for key, part in X:
+        if not is_frame(part):  # the groupby of a column
+            parts.append(part.to_frame())
+            continue
+        named = [name for name in keys if isinstance(name, str) and name in list(part.columns)]
+        if not _is_pandas(part):  # polars has no names of what it grouped by, but these are constant
+            key = key if isinstance(key, tuple) else (key,)
+            named = [name for name in part.columns if part[name].n_unique() == 1 and part[name][0] in key]
+        for name in named:
+            part = _drop_column(part, name)
+        parts.append(part)
+    return parts
 
 
 def _check_items(items, sequence_id, number=0, known=None):
@@ -298,6 +429,59 @@ def _take_id(X, sequence_id, groups, marks):
     if sequence_id in columns:
         return _drop_column(X, sequence_id), X[sequence_id]
     return X, X.index.get_level_values(sequence_id)
+
+
+def _cut_at_gaps(X, sequence_id, groups, lengths, max_gap):
+    """Take times out of a frame: what is left, and groups that end where a row is later by more than a gap."""
+    if sequence_id is not None:
+        X, times = _take_id(X, sequence_id, None, ())
+    elif hasattr(X, "index") and hasattr(X, "iloc"):
+        times = X.index
+    else:
+        raise ValueError(
+            f"max_gap={max_gap!r} needs times: name their column in sequence_id, or give a DataFrame whose "
+            "index holds them."
+        )
+    times, n = np.asarray(times), len(X)
+    gap = _read_gap(max_gap, times)
+    if (times != times).any():
+        raise ValueError(
+            f"The time of row {int(np.argmax(times != times))} is missing: give it, or drop the row."
+        )
+    if groups is not None and lengths is not None:
+        raise ValueError("groups and lengths both say where sequences begin: drop lengths.")
+    if groups is None:
+        lengths = np.array([n]) if lengths is None else read_lengths(lengths, n)
+        order = np.arange(n)
+    else:
+        lengths, order = read_groups(groups, n)
+        order = np.arange(n) if order is None else order
+    steps = np.diff(times[order])
+    begins = np.r_[True, (steps > gap) | (steps < 0 * gap)]
+    begins[np.cumsum(lengths)[:-1]] = True
+    numbers = np.empty(n, dtype=np.intp)
+    numbers[order] = np.cumsum(begins)
+    return X, numbers
+
+
+def _read_gap(max_gap, times):
+    """A gap that differences of times can be compared with."""
+    if times.dtype.kind not in "iufM":
+        raise ValueError(f"Times must be numbers or datetimes for max_gap, but are of type {times.dtype}.")
+    try:
+        if times.dtype.kind == "M":
+            pandas = sys.modules.get("pandas")
+            gap = np.timedelta64(max_gap) if pandas is None else pandas.Timedelta(max_gap).to_timedelta64()
+            is_positive = gap > np.timedelta64(0)
+        else:
+            gap = float(max_gap)
+            is_positive = gap > 0
+    except (TypeError, ValueError):
+        is_positive = False
+    if not is_positive:
+        kind = "a span of time, as pandas reads it" if times.dtype.kind == "M" else "a number"
+        raise ValueError(f"max_gap={max_gap!r} must be {kind}, and positive.")
+    return gap
 
 
 def read_groups(groups, n_rows):
@@ -466,6 +650,37 @@ def check_state_labels(state_labels, sequences, n_states):
             f"0 to {n_states - 1}, or -1 where the state is not known, or a set of those that are possible."
         )
     return labels.astype(np.bool_ if labels.ndim == 2 else np.intp)
+
+
+def name_states(state_labels, sequences, n_states):
+    """Labels as numbers, where they are texts or of a type for categories, and the names of all states.
+
+    Parameters
+    ----------
+    state_labels : array-like of shape (n,), list of array-likes, or None
+        As of `check_state_labels`, or with names; None or NaN where a state is not known.
+    sequences : Sequences
+    n_states : int
+    """
+    if state_labels is None:
+        return None, None
+    of_list = sequences.form == "list"
+    parts = [state_labels]
+    if of_list:
+        parts = list(state_labels) if hasattr(state_labels, "__len__") else []
+    found = names_of(parts)
+    if found is None:
+        return state_labels, None
+    codes, names = found
+    if len(names) > n_states:
+        raise ValueError(
+            f"state_labels has {len(names)} names, {list_names(names.tolist())}, but there are "
+            f"n_components={n_states} states."
+        )
+    if len(names) < n_states:  # those that no label names
+        others = (name for name in map("state {}".format, range(2 * n_states)) if name not in names.tolist())
+        names = np.array([*names.tolist(), *(next(others) for _ in range(n_states - len(names)))], dtype=object)
+    return codes if of_list else codes[0], names
 
 
 def _label_values(labels, n_states):

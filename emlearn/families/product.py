@@ -92,6 +92,12 @@ class Product(Composite, Emission):
         return all(family.marginalises for family in self.families)
 
     @property
+    def observes(self) -> str:  # type: ignore[override]
+        """Whether observations are "numbers", where some are, "codes", where others are, or "counts" alone."""
+        found = {family.observes for family in self.families}
+        return next(kind for kind in ("numbers", "codes", "counts") if kind in found)
+
+    @property
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return all(family.is_unimodal for family in self.families)
 
@@ -165,6 +171,13 @@ class Product(Composite, Emission):
                 x[list(columns)], None if params is None else params[i]
             )
         return possible
+
+    def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are of the kind that the families observe; NaN counts as such."""
+        observable = np.empty(x.shape, dtype=bool)
+        for columns, family in self.parts:
+            observable[list(columns)] = family.is_observable(x[list(columns)])
+        return observable
 
     def reorder(self, params: tuple[Any, ...], order: NDArray[np.int_]) -> tuple[Any, ...]:
         """Parameters with the components in another order."""

@@ -157,7 +157,7 @@ def posterior_of(
         log_weights = np.zeros(K)
     if K == 1:
         log_evidence = log_prob[0] + log_weights
-        log_prob[...] = 1.0
+        log_prob[...] = log_evidence > -np.inf
         return log_prob, log_evidence
     if beta != 1.0:
         log_prob *= beta
