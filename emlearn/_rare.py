@@ -15,8 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, fit_em
+from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start
 from emlearn.em.batches import intended_underflow
+from emlearn.em.fit import climb
 from emlearn.em.model import by_blocks
 from emlearn.em.restarts import FAILURES
 from emlearn.families.evidence import luck
@@ -99,7 +100,7 @@ class WorstExplained:
         fits, errors = [], []
         for start in self._instead_of_each(params, next(iter(enriched)), chosen):
             try:
-                fits.append(fit_em(self.model, start.make(), enriched, max_iter=SHORT))
+                fits.append(climb(self.model, start.make(), enriched, max_iter=SHORT))
             except FAILURES as error:
                 errors.append(error)
         if not fits:

@@ -9,11 +9,14 @@ models of sequences too.
 Law           What it says                                      What it catches
 ============= ================================================= ===========================================
 flatten       coordinates of parameters lead back to them       spaces that do not fit the parameters
+spaces        other coordinates lead to other parameters        spaces that are missing, or too wide
 union         the E-step of A ∪ B is that of A plus that of B   statistics that are not sums, constants
                                                                 counted per batch, rows that see each other
 batches       neither size of batches nor threads matter        the same, and state kept between batches
 weights       weight 2 is the row twice, weight 0 is no row     terms that forget the weights
 row_order     the order of rows does not matter                 rows that see their neighbours
+density       the density of what is seen integrates to 1, or   a log-likelihood that is counted twice, or
+              draws from it bend it as much as they vary        lacks what depends on the parameters
 monotone      the objective never falls                         wrong M-steps, a wrong E-step of most kinds,
                                                                 an extrapolation that is not guarded
 reported      a fit reports the objective of its parameters     a log prior or evidence of an iterate before
@@ -26,36 +29,42 @@ gradient      the gradient vanishes where a fit ends            M-steps that cli
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import integrate
 
 from emlearn.em import (
     ACCELERATIONS,
+    Batch,
     Batches,
     EMModel,
     EMResult,
     EStep,
     MonotonicityWarning,
-    fit_em,
+    Real,
     one_blas_thread,
 )
-from emlearn.em.batches import as_data
-from emlearn.em.trees import leaves
+from emlearn.em.batches import as_data, intended_underflow
+from emlearn.em.fit import NO_PARAMETERS, climb
+from emlearn.em.trees import leaves, tree_map
 
 __all__ = [
     "LAWS",
     "check_acceleration",
     "check_batches",
+    "check_density",
     "check_flatten",
     "check_gradient",
     "check_model",
     "check_monotone",
     "check_reported",
     "check_row_order",
+    "check_spaces",
     "check_union",
     "check_weights",
 ]
@@ -64,6 +73,15 @@ FloatArray = NDArray[np.float64]
 
 SUM_TOLERANCE = 1e-10  # relative: what the order of summation may change
 SPLIT_ROWS = 7  # rows per batch, where laws cut the data finely
+MOST_MOVED = 20  # coordinates that are moved to see where they lead, about
+# Draws from a model, in how many groups, and in how many directions their log-likelihood is looked at.
+N_DRAWN, N_GROUPS, N_DIRECTIONS = 4000, 400, 2
+STEP = 1e-3  # for their slopes and curvature, relative to coordinates
+FLAT = 1e-9  # slopes of groups whose square is no more are rounding
+# Variance by curvature of 400 groups is 1 within .07, one standard error: 2 or 1/2 is something else.
+MOST_APART = 1.45
+INTEGRAL_TOLERANCE = 2e-3
+ASIDE = 0.1  # how far the second place is at which a density is integrated, relative to coordinates
 
 
 def check_model(
@@ -71,7 +89,9 @@ def check_model(
 ) -> None:
     """Check a model against the laws of EM.
 
-    One thing they cannot see is a density that does not integrate to 1: check that beside them.
+    Only law "density" sees a log-likelihood that is a multiple of what it should be. Where a model draws rows
+    (`EMModel.sample`) it works on draws, else by integration, of data that have one column. What it cannot see
+    are other models of several columns: there check that the density integrates to 1, or state ``sample``.
 
     Parameters
     ----------
@@ -114,8 +134,8 @@ def check_model(
         ...
     AssertionError: Law 'monotone': ...
     >>> list(LAWS)  # doctest: +NORMALIZE_WHITESPACE
-    ['flatten', 'union', 'batches', 'weights', 'row_order', 'monotone', 'reported', 'acceleration',
-     'gradient']
+    ['flatten', 'spaces', 'union', 'batches', 'weights', 'row_order', 'density', 'monotone', 'reported',
+     'acceleration', 'gradient']
     """
     if laws is None:
         laws = [name for name in LAWS if not (isinstance(data, Batches) and name in OF_ROWS)]
@@ -136,6 +156,53 @@ def check_flatten(model: EMModel, params: Any, data: Any = None) -> None:
     vector = model.flatten(params)
     _require("flatten", np.ndim(vector) == 1, f"flatten gives an array of {np.ndim(vector)} dimensions, not 1")
     _compare("flatten", "unflatten(flatten(params))", model.unflatten(vector, params), "params", params)
+
+
+def check_spaces(model: EMModel, params: Any, data: Any) -> None:
+    """Check that unconstrained coordinates are: that there is a log-likelihood wherever they lead.
+
+    Each coordinate, or some of many, is moved both ways by once and three times its size, and at least 1 and 3.
+    A rate of which nothing says that it is positive is then one below 0.
+
+    Parameters
+    ----------
+    model : EMModel
+    params : NamedTuple
+    data : array-like of shape (n, d), pair (rows, weights), or Batches
+    """
+    vector = model.flatten(params)
+    free = np.flatnonzero(np.isfinite(vector))
+    for i in free[:: max(len(free) // MOST_MOVED, 1)]:
+        for times in (-3.0, -1.0, 1.0, 3.0):
+            there = vector.copy()
+            there[i] += times * max(1.0, abs(vector[i]))
+            what = _likelihood_or_failure(model, there, params, data)
+            _require(
+                "spaces",
+                what is None,
+                f"with coordinate {i} of the flat parameters{_name_of(model, params, i)} at {there[i]:.4g}, "
+                f"from {vector[i]:.4g}, {what}: say in which space it lives, by ``spaces`` of the model "
+                "(Positive(), Probability(), Simplex(), ...)",
+            )
+
+
+def _likelihood_or_failure(model: EMModel, vector: FloatArray, like: Any, data: Any) -> str | None:
+    """What is wrong with the log-likelihood at some coordinates; None if nothing is."""
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        try:
+            found = _at(model, model.unflatten(vector, like), data).log_likelihood
+        except NO_PARAMETERS as error:
+            return f"the E-step raises {type(error).__name__}: {error}"
+    return "the log-likelihood is NaN" if np.isnan(found) else None
+
+
+def _name_of(model: EMModel, params: Any, coordinate: int) -> str:
+    """The parameter that a coordinate is of, in brackets; empty where only the model knows."""
+    spaces = model.spaces if model.spaces is not None else tree_map(lambda _: Real(), params)
+    sizes = [space.n_coordinates(value) for space, value in zip(leaves(spaces), leaves(params), strict=True)]
+    which = int(np.searchsorted(np.cumsum(sizes), coordinate, side="right"))
+    return f" ({list(_paths(params))[which]})" if which < len(sizes) else ""
 
 
 def check_union(model: EMModel, params: Any, data: Any) -> None:
@@ -202,6 +269,148 @@ def check_row_order(model: EMModel, params: Any, data: Any) -> None:
     there = _e_step(model, params, rows, weights, rows=SPLIT_ROWS)
     back = _e_step(model, params, rows[order], weights[order], rows=SPLIT_ROWS)
     _compare("row_order", "the E-step of shuffled rows", back, "that of the rows", there, there.weight)
+
+
+def check_density(model: EMModel, params: Any, data: Any) -> None:
+    """Check that the log-likelihood is that of a density.
+
+    Where the model draws rows, each of many draws says how the log-likelihood changes with the parameters: in
+    mean not at all, and its variance is the curvature (the two identities of Bartlett, 1953). Else, and if the
+    data have one column, the density is integrated: over the line, what is positive, the unit interval, counts,
+    whole numbers or the values that are in the data, of which one must give 1. Of other models nothing is
+    checked.
+
+    Parameters
+    ----------
+    model : EMModel
+    params : NamedTuple
+    data : array-like of shape (n, d) or pair (rows, weights)
+    """
+    if not model.is_density:
+        return
+    rows, _ = _split(data)
+    rows = np.asarray(rows, dtype=np.float64)
+    rows = rows[:, None] if rows.ndim == 1 else rows
+    rng = np.random.RandomState(0)
+    drawn = model.sample(params, rows[rng.randint(len(rows), size=N_DRAWN)], rng)
+    if drawn is not None:
+        _check_draws(model, params, np.asarray(drawn, dtype=np.float64), rng)
+    elif rows.shape[1] == 1:
+        _check_integral(model, params, rows[np.isfinite(rows)])
+
+
+def _check_draws(model: EMModel, params: Any, drawn: FloatArray, rng: np.random.RandomState) -> None:
+    batches = [Batch(np.ascontiguousarray(part.T)) for part in np.array_split(drawn, N_GROUPS)]
+    vector = model.flatten(params)
+    size = np.where(np.isfinite(vector), np.maximum(1.0, np.abs(vector)), 0.0)
+
+    def of_groups(at: FloatArray) -> FloatArray:
+        e_step = model.expectation(model.unflatten(at, params))
+        return np.array([e_step(batch).log_likelihood for batch in batches])
+
+    with one_blas_thread(), intended_underflow():
+        here = of_groups(vector)
+        for _ in range(N_DIRECTIONS):
+            step = STEP * size * rng.choice([-1.0, 1.0], size=len(vector))
+            ahead, behind = of_groups(vector + step), of_groups(vector - step)
+            slopes, curvature = (ahead - behind) / 2, -np.mean(ahead - 2 * here + behind)
+            variance, error = np.var(slopes), np.std(slopes) / np.sqrt(N_GROUPS)
+            if max(variance, abs(curvature)) < FLAT * STEP**2:
+                continue
+            _require(
+                "density",
+                abs(np.mean(slopes)) <= 6 * error,
+                "over draws from the model the log-likelihood has a slope at the parameters that they are "
+                f"drawn with: {np.mean(slopes) / error:.3g} standard errors. A term that depends on the "
+                "parameters is missing, or the model draws something else",
+            )
+            ratio = variance / curvature if curvature > 0 else np.inf
+            _require(
+                "density",
+                1 / MOST_APART <= ratio <= MOST_APART,
+                "over draws from the model the slope of the log-likelihood varies "
+                f"{ratio:.3g} times as much as it is curved, where it should be 1: it is a multiple of what it "
+                "should be, or the model draws something else",
+            )
+
+
+def _check_integral(model: EMModel, params: Any, x: FloatArray) -> None:
+    # At two places, or a width that happens to be the right one would hide a power of the density.
+    vector = model.flatten(params)
+    aside = model.unflatten(
+        vector + ASIDE * np.where(np.isfinite(vector), np.maximum(1.0, np.abs(vector)), 0.0), params
+    )
+    totals = {}
+    with one_blas_thread(), intended_underflow(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        warnings.simplefilter("ignore", integrate.IntegrationWarning)
+        for name, total in _totals(_density_of(model, params), x):
+            totals[name] = total
+            if abs(total - 1) <= INTEGRAL_TOLERANCE:
+                again = next(total for other, total in _totals(_density_of(model, aside), x) if other == name)
+                if abs(again - 1) <= INTEGRAL_TOLERANCE:
+                    return
+                totals[name] = again
+    listed = ", ".join(f"{total:.6g} over {name}" for name, total in totals.items())
+    _require(
+        "density",
+        False,
+        f"the density of a row sums up to {listed}: one should be 1. If rows are not all that is drawn, or can "
+        "be something else, state ``sample`` or leave this law out",
+    )
+
+
+def _density_of(model: EMModel, params: Any) -> Callable[[float], float]:
+    e_step = model.expectation(params)
+
+    def density(value: float) -> float:
+        with np.errstate(all="ignore"):
+            try:
+                return float(np.exp(e_step(Batch(np.array([[value]]))).log_likelihood))
+            except (*NO_PARAMETERS, LookupError):  # no value that there can be
+                return math.nan
+
+    return density
+
+
+def _totals(density: Callable[[float], float], x: FloatArray) -> Iterator[tuple[str, float]]:
+    """Sums and integrals of a density of one column over what may be all of its values."""
+    middle, width = np.median(x), max(np.std(x), 1e-8)
+    if len(values := np.unique(x)) <= max(20, len(x) // 4):
+        yield "the values that are in the data", sum(map(density, values))
+    if np.array_equal(x, np.round(x)):
+        top = int(x.max() + 100 * width + 100)
+        counts = [density(value) for value in range(min(top, 20_000) + 1)]
+        yield "counts from 0", sum(counts)
+        yield "counts from 1", sum(counts[1:])
+        bottom = max(int(x.min() - 100 * width - 100), -20_000)
+        yield "whole numbers", sum(map(density, range(bottom, 0))) + sum(counts)
+    inner = np.quantile(x, np.linspace(0.05, 0.95, 10))
+
+    def integral(
+        at: Callable[[float], float], slope: Callable[[float], float], ends: Any, points: Any
+    ) -> float:
+        found = integrate.quad(
+            lambda t: density(at(t)) * slope(t), *ends, points=points, limit=200, epsabs=1e-5, epsrel=1e-4
+        )
+        return float(found[0])
+
+    if x.min() >= 0:
+        if x.max() <= 1:
+            yield "the unit interval", integral(float, lambda t: 1.0, (0.0, 1.0), inner)
+        own = inner[inner > 0]
+        positive = integral(math.exp, math.exp, (math.log(width) - 30, math.log(width) + 12), np.log(own))
+        yield "what is positive", positive
+        yield "what is positive, and 0", positive + density(0.0)
+    yield (
+        "the line",
+        integral(
+            lambda t: middle + width * math.sinh(t),
+            lambda t: width * math.cosh(t),
+            (-14.0, 14.0),
+            np.arcsinh((inner - middle) / width),
+        ),
+    )
 
 
 def check_monotone(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4) -> None:
@@ -320,14 +529,16 @@ def check_gradient(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4)
         )
 
 
-OF_ROWS = ("union", "batches", "weights", "row_order")
+OF_ROWS = ("union", "batches", "weights", "row_order", "density")
 FITTED = ("monotone", "reported", "acceleration", "gradient")
 LAWS: dict[str, Callable[..., None]] = {
     "flatten": check_flatten,
+    "spaces": check_spaces,
     "union": check_union,
     "batches": check_batches,
     "weights": check_weights,
     "row_order": check_row_order,
+    "density": check_density,
     "monotone": check_monotone,
     "reported": check_reported,
     "acceleration": check_acceleration,
@@ -364,7 +575,7 @@ def _fit(law: str, model: EMModel, params: Any, data: Any, tol: float, accelerat
     with warnings.catch_warnings():
         warnings.simplefilter("error", MonotonicityWarning)
         try:
-            return fit_em(model, params, data, tol=tol, max_iter=20_000, acceleration=acceleration)
+            return climb(model, params, data, tol=tol, max_iter=20_000, acceleration=acceleration)
         except MonotonicityWarning as fell:
             message = f"with acceleration={acceleration!r}, {fell}"
             raise AssertionError(f"Law {'monotone'!r}: {message} (while checking {law!r}).") from None

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.stats import poisson
 
-from emlearn.em import EMModel, EStep, Positive, Probability, Start, race
+from emlearn.em import EMModel, EStep, Positive, Probability, race
 
 
 class Params(NamedTuple):
@@ -34,6 +34,6 @@ class ZeroInflatedPoisson(EMModel):
 rng = np.random.default_rng(0)
 orders = np.where(rng.uniform(size=5000) < 0.3, 0, rng.poisson(2.5, size=5000))
 guesses = [Params(*rng.uniform([0, 0.1], [1, 5])) for _ in range(10)]
-best, restarts = race(ZeroInflatedPoisson(), [Start("random", lambda p=p: p) for p in guesses], orders)
+best, restarts = race(ZeroInflatedPoisson(), guesses, orders)
 print(f"left: {best.params.left:.3f}, rate: {best.params.rate:.3f}, {best.n_iter} iterations")
 print(f"{restarts.n_best} of {len(guesses)} starts agree; {best.gap:.1g} nats still to be gained")

@@ -3,6 +3,7 @@
 from emlearn.em.acceleration import ACCELERATIONS
 from emlearn.em.annealing import cool
 from emlearn.em.batches import Affine, Batch, Batches, Lanes, SideBySide, one_blas_thread, one_thread
+from emlearn.em.components import random_starts, responsibilities
 from emlearn.em.data import Data
 from emlearn.em.fit import EMResult, MonotonicityWarning, em_iterates, fit_em
 from emlearn.em.model import (
@@ -71,5 +72,7 @@ __all__ = [
     "one_blas_thread",
     "one_thread",
     "race",
+    "random_starts",
+    "responsibilities",
     "to_parquet",
 ]

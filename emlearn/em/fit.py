@@ -5,19 +5,22 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
 
 from emlearn.em.acceleration import ACCELERATIONS, Accelerator, propose, some, squared_length
-from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
-from emlearn.em.model import EMModel
+from emlearn.em.batches import Batch, as_data, intended_underflow, one_blas_thread
+from emlearn.em.forms import IGNORED, check_leaves, checked, quiet
+from emlearn.em.model import EMModel, EStep
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
-from emlearn.em.stack import Stack, n_together, stack_of
+from emlearn.em.stack import Alone, Stack, n_together, stack_of
 from emlearn.em.stopping import NOISE, AitkenStop, Iterate, Projection
 from emlearn.em.trees import Tree, tree_map
 
@@ -29,8 +32,9 @@ MAX_SHORTENED = 30
 # An extrapolated point that gains more than this many times what plain steps are projected to gain, or than the
 # objective itself is large, has left what the objective can be computed for.
 ABSURD, ABSURDLY_LARGE = 1e6, 100.0
-# What a model may raise at parameters that are none.
-NO_PARAMETERS = (np.linalg.LinAlgError, FloatingPointError, ValueError)
+# What a model may raise at parameters that are none: LinAlgError is a ValueError, and what overflows, divides
+# by zero or was made an error by np.errstate is an ArithmeticError.
+NO_PARAMETERS = (ValueError, ArithmeticError)
 
 
 class MonotonicityWarning(RuntimeWarning):
@@ -113,7 +117,15 @@ def fit_em(
     Raises
     ------
     ValueError
-        If the objective is not finite at the start.
+        If the objective is not finite at the start, or if parameters or statistics are made of anything but
+        arrays, numbers, and tuples of these.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If ``max_iter`` iterations do not reach ``tol``; not where they are 0, for parameters to be evaluated.
+    MonotonicityWarning
+        If the objective falls, or is no number any more, and `EMModel.shortened` has nothing shorter to offer.
 
     Examples
     --------
@@ -127,6 +139,31 @@ def fit_em(
     >>> print(f"{result.log_likelihood:.4f}", result.converged)
     -1989.9459 True
     """
+    result = climb(
+        model, params, data, tol=tol, max_iter=max_iter, acceleration=acceleration, callback=callback
+    )
+    if result.reason == "max_iter" and max_iter and not model.is_random:  # draws never come to an end
+        gap = f"a projected {result.gap:.3g}" if math.isfinite(result.gap) else "an unknown number of"
+        warnings.warn(
+            f"EM stopped short of tol={tol}, at max_iter={max_iter}, with {gap} nats still to be gained. "
+            "Increase max_iter, or start elsewhere.",
+            ConvergenceWarning,
+            stacklevel=2,
+        )
+    return result
+
+
+def climb(
+    model: EMModel,
+    params: Any,
+    data: Any,
+    *,
+    tol: float = 1e-4,
+    max_iter: int = 1000,
+    acceleration: str = "auto",
+    callback: Callable[[Iterate], bool | None] | None = None,
+) -> EMResult:
+    """`fit_em` for callers that judge themselves whether it converged: without a warning if it did not."""
     history: list[Iterate] = []
     stop, end = AitkenStop(tol), "callback"
 
@@ -225,9 +262,15 @@ def em_iterates(
     return "max_iter"
 
 
-def _warn_of_fall(fall: float, n_iter: int) -> None:
+def _size(objective: float, weight: float) -> float:
+    """Nats that rounding is relative to, of an objective and Σ weight; it does not explain a fall to -inf."""
+    return (abs(objective) if math.isfinite(objective) else 0.0) + weight
+
+
+def _warn_of_fall(before: float, here: float, n_iter: int) -> None:
+    fell = f"fell by {before - here:.3g} nats" if math.isfinite(here) else f"went from {before:.6g} to {here}"
     warnings.warn(
-        f"EM stopped: the objective fell by {fall:.3g} nats in iteration {n_iter}. The M-step does not "
+        f"EM stopped: the objective {fell} in iteration {n_iter}. The M-step does not "
         "maximise what the E-step sums up, or the data are so large that the objective loses its digits.",
         MonotonicityWarning,
         stacklevel=3,
@@ -359,6 +402,9 @@ class Fits:
         self._stack, self._data = stack, as_data(data)
         self._tol, self._max_iter = tol, max_iter
         self._model = stack.model
+        if isinstance(stack, Alone):
+            for one in params:
+                check_leaves("parameters", one)
         self._is_random = self._model.is_random
         self._fits = [
             _Fit(ACCELERATIONS[acceleration](), _Chain(burn_in=max_iter // 2) if self._is_random else None)
@@ -433,7 +479,7 @@ class Fits:
         for row, params in seen.lower.items():
             if params is None:
                 if not self._is_random:
-                    _warn_of_fall(fits[row].objective - seen.objective[row], fits[row].n_iter)
+                    _warn_of_fall(fits[row].objective, seen.objective[row], fits[row].n_iter)
                 news[row] = "fall"
             else:
                 fits[row].n_shortened += 1
@@ -461,7 +507,8 @@ class Fits:
     def _look(self) -> _Seen:
         """What there is where E-steps are asked for. Nothing of the fits is changed."""
         try:
-            return self._look_at_all()
+            with np.errstate(**IGNORED) if any(fit.asks == LEAP for fit in self._fits) else nullcontext():
+                return self._look_at_all()
         except NO_PARAMETERS as error:
             if len(self) == 1:
                 return _Seen([math.nan], [math.nan], errors={0: error})
@@ -479,9 +526,17 @@ class Fits:
         together.points = points[0].join(points[1:], self._stack) if points else None
         return together
 
+    def _expectation(self) -> Callable[[Batch], EStep]:
+        """The E-step of all fits where they want it."""
+        fits = self._fits
+        e_step = self._stack.expectation(self._wanted, fits[0].n_iter + (fits[0].asks != START))
+        if self._here is None and isinstance(self._stack, Alone):  # a model of one's own: once for all
+            return checked(e_step)
+        return quiet(e_step) if any(fit.asks == LEAP for fit in fits) else e_step
+
     def _look_at_all(self) -> _Seen:
         stack, params, fits = self._stack, self._wanted, self._fits
-        e_step = self._data.sum(stack.expectation(params, fits[0].n_iter + (fits[0].asks != START)))
+        e_step = self._data.sum(self._expectation())
         log_likelihood: list[float] = np.ravel(e_step.log_likelihood).tolist()
         prior = stack.log_prior(params)
         objective = [likelihood + own for likelihood, own in zip(log_likelihood, prior, strict=True)]
@@ -513,7 +568,7 @@ class Fits:
     def _is_risen(self, row: int, fit: _Fit, seen: _Seen) -> bool:
         """Whether a fit rose as it should; if not, what becomes of it is told in ``seen``."""
         objective = seen.objective[row]
-        size = abs(objective) + seen.weight
+        size = _size(objective, seen.weight)
         if fit.is_risen(objective, size):
             return True
         if fit.asks == START:

@@ -65,6 +65,13 @@ class EMModel(Parametric):
         """The model of an iteration, 0 at the start: what draws must draw anew in each."""
         return self
 
+    def sample(self, params: Any, rows: FloatArray, rng: np.random.RandomState) -> FloatArray | None:
+        """Rows drawn anew, (n, d): as many as ``rows``, (n, d), with what is given as it stands there.
+
+        `emlearn.testing.check_model` compares the likelihood with it. None where a model does not draw.
+        """
+        return None
+
     def maximize(self, stats: Any, params: Any) -> Any:
         """M-step: new parameters from summed statistics.
 
@@ -164,6 +171,10 @@ class LatentStructure(Parametric):
         """
         raise NotImplementedError
 
+    def sample_labels(self, params: Any, n: int, rng: np.random.RandomState) -> IntArray | None:
+        """Components of so many observations, drawn at random, (n,); None where it takes more to draw them."""
+        return None
+
     def start(self, batch: Batch, resp: FloatArray) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         raise NotImplementedError
@@ -229,6 +240,21 @@ class LatentModel(Composite, EMModel):
     @property
     def _parts(self) -> tuple[Any, ...]:
         return self.latent, self.family
+
+    @property
+    def is_density(self) -> bool:  # type: ignore[override]
+        return super().is_density and self.beta == 1 and self.assignment == "soft"
+
+    def sample(self, params: LatentPair, rows: FloatArray, rng: np.random.RandomState) -> FloatArray | None:
+        draw = getattr(self.family, "sample", None)
+        labels = self.latent.sample_labels(params.latent, len(rows), rng)
+        if draw is None or labels is None:
+            return None
+        try:
+            drawn: FloatArray = draw(params.family, labels, rng)
+        except NotImplementedError:
+            return None
+        return drawn
 
     @cached_property
     def spaces(self) -> Any:

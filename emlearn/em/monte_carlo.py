@@ -40,6 +40,7 @@ from sklearn.utils import check_random_state
 from emlearn.em.batches import Batch, as_data, one_blas_thread
 from emlearn.em.data import Data
 from emlearn.em.fit import MAX_SHORTENED, MonotonicityWarning
+from emlearn.em.forms import check_leaves
 from emlearn.em.model import EMModel
 from emlearn.em.stopping import NOISE
 from emlearn.em.trees import Tree, add, leaves, tree_map
@@ -247,6 +248,7 @@ def fit_mcem(
     if not isinstance(model, MonteCarloModel):
         raise ValueError(f"model must be an instance of a subclass of MonteCarloModel, not {model!r}.")
     _check_numbers(tol, max_iter, n_draws, max_draws)
+    check_leaves("parameters", params)
     batches, rng = as_data(data), check_random_state(random_state)
     history: list[MonteCarloStep] = []
     reason = "max_iter"
@@ -425,6 +427,7 @@ class _Half:
             end = start + len(leaves(hidden)[0])
             resp = self.unit_weight * self._share[start:end]
             part = self._model.statistics(self._params, self._batch, hidden, resp)
+            check_leaves("statistics", part)
             total, start = part if total is None else add(total, part), end
         return total
 

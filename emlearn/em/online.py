@@ -25,6 +25,7 @@ import numpy as np
 from emlearn.em.batches import Batch, as_data, intended_underflow, one_blas_thread
 from emlearn.em.data import Data
 from emlearn.em.fit import MAX_SHORTENED
+from emlearn.em.forms import check_leaves, checked
 from emlearn.em.model import EMModel, EStep
 from emlearn.em.stopping import NOISE
 from emlearn.em.trees import tree_map
@@ -86,6 +87,9 @@ class Stepwise:
             If the observations have no density at the parameters.
         """
         e_step = self.model.at(self.n_steps).expectation(self.params)
+        if self.n_steps == 0:
+            check_leaves("parameters", self.params)
+            e_step = checked(e_step)
         with np.errstate(under="ignore", over="ignore", invalid="ignore"):  # which the next line names
             seen = sum_over(e_step)
         if not np.isfinite(seen.log_likelihood):

@@ -23,9 +23,12 @@ class Parametric:
     ----------
     spaces : NamedTuple of spaces
         For each parameter the space it lives in (`emlearn.em.spaces`), in a tuple of the parameters' form.
+    is_density : bool
+        Whether log-likelihoods are those of a density of what is seen; else they are a bound on them.
     """
 
     spaces: Any = None
+    is_density: bool = True
 
     @property
     def rounding(self) -> float:
@@ -113,6 +116,10 @@ class Composite(Parametric):
     def _each(self, *trees: Tree) -> Iterator[tuple[Any, ...]]:
         """Each part with what of the trees is its own."""
         return zip(self._parts, *map(self._split, trees), strict=True)
+
+    @property
+    def is_density(self) -> bool:  # type: ignore[override]
+        return all(part.is_density for part in self._parts)
 
     @property
     def rounding(self) -> float:

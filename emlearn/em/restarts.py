@@ -27,7 +27,8 @@ from joblib import Parallel, delayed
 
 from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
 from emlearn.em.data import Data
-from emlearn.em.fit import EMResult, Fits, News, remember
+from emlearn.em.fit import NO_PARAMETERS, EMResult, Fits, News, remember
+from emlearn.em.forms import check_leaves
 from emlearn.em.model import EMModel
 from emlearn.em.stack import Stack, n_together, stack_of
 from emlearn.em.stopping import AitkenStop, Iterate
@@ -45,11 +46,11 @@ EQUAL = 1e-6
 # Starts are drawn until those that would end where none did are expected to be no more than this share of all.
 UNSEEN = 0.05
 RANKINGS = ("evidence", "likelihood")
-FAILURES = (np.linalg.LinAlgError, FloatingPointError, ValueError)  # that end a start, and no more than that
+FAILURES = NO_PARAMETERS  # they end a start, and no more than that
 
 
 class Start(NamedTuple):
-    """A place to start from."""
+    """A place to start from. Parameters that are known already need none: `race` takes them as they are."""
 
     kind: str  # how it was found
     make: Callable[[], Any]  # () -> params
@@ -138,7 +139,7 @@ Report = Callable[[int, str, Iterate, bool], "bool | None"]
 
 def race(
     model: EMModel,
-    starts: Sequence[Start],
+    starts: Sequence[Any],
     data: Any,
     *,
     sample: Any = None,
@@ -161,8 +162,9 @@ def race(
     ----------
     model : EMModel
         What is fitted.
-    starts : sequence of Start
-        Where to start from; the most that are tried.
+    starts : sequence of parameters, or of Start
+        Where to start from; the most that are tried. Parameters are taken as they are, and called "given"; a
+        `Start` makes them when its turn comes.
     data : array-like, pair (rows, weights), iterable of arrays, or Data
         What `emlearn.em.fit_em` takes.
     sample : like ``data``, default=None
@@ -198,6 +200,9 @@ def race(
         raise ValueError("There is no start to race: give at least one.")
     if ranking not in RANKINGS:
         raise ValueError(f"ranking={ranking!r} is neither 'evidence' nor 'likelihood'.")
+    if hasattr(starts, "_fields"):
+        raise ValueError("starts are one set of parameters: give a list of such, of one if need be.")
+    starts = [_as_start(start, number) for number, start in enumerate(starts)]
     batches = as_data(data)
     ground = batches if sample is None else as_data(sample)
     of_whole, of_part = _one_at_a_time(report)
@@ -222,6 +227,16 @@ def race(
                 if late[-1].beats(best):
                     best = winner = late[-1]
     return RaceResult(EMResult.of(best.history, best.reason), under_way.record(winner, late))
+
+
+def _as_start(start: Any, number: int) -> Start:
+    """A start, of which parameters are one as they stand."""
+    if isinstance(start, Start):
+        return start
+    if callable(start):
+        raise ValueError(f'Start {number} is a function: say Start("random", function), or give parameters.')
+    check_leaves(f"start {number}", start)
+    return Start("given", lambda: start)
 
 
 class _Settings(NamedTuple):

@@ -121,6 +121,8 @@ class VariationalGaussian(Emission):
     -6.874427
     """
 
+    is_density = False  # but a bound on one
+
     gaussian: Gaussian
     prior: NormalWishart
 
@@ -480,6 +482,8 @@ class _Conjugate(ExponentialFamily):
     A subclass states the natural parameters' expectations, what of the totals is added to the prior, and the
     divergence from it.
     """
+
+    is_density = False  # but a bound on one
 
     family: Any
     prior: Any

@@ -19,7 +19,8 @@ from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._sample import unit_of
-from emlearn.em import Batches, LatentModel, Start, cool, fit_em, one_thread
+from emlearn.em import Batches, LatentModel, Start, cool, one_thread
+from emlearn.em.fit import climb
 from emlearn.families.base import widths_apart
 from emlearn.latent import MixtureWeights
 from emlearn.latent.markov_chain import possible_states
@@ -261,7 +262,7 @@ class ChainStarts:
         """Forget the order of the rows: a few steps of a finite mixture of the same family."""
         mixture = LatentModel(MixtureWeights(), self._model.family)
         begin = mixture.start(self._batch, self._soft(self._near_some(rng)) * self._weight, rng)
-        fit = fit_em(mixture, begin, self._data, max_iter=20, tol=0.1 * self._unit)
+        fit = climb(mixture, begin, self._data, max_iter=20, tol=0.1 * self._unit)
         log_prob = mixture.family.density(fit.params.family)(self._batch).log_prob
         resp = mixture.latent.resp(fit.params.latent, log_prob)[0]
         return self._from_resp(self._named(0.95 * resp + 0.05 / self._K, rng), rng)

@@ -6,7 +6,8 @@ import copy
 
 import numpy as np
 
-from emlearn.em import Batches, fit_em
+from emlearn.em import Batches
+from emlearn.em.fit import climb
 
 
 def redrawn(imputer, Z, weight, seed):
@@ -43,7 +44,7 @@ def redrawn(imputer, Z, weight, seed):
     model, units = imputer._model, imputer._units
     alone = len(imputer.weights_) == 1
     data = Batches(Z, shares)
-    fit = fit_em(
+    fit = climb(
         model,
         imputer._params,
         drawn._data_of_one(model, data, units) if alone else drawn._cut(data, model, units),

@@ -69,6 +69,10 @@ class MixtureWeights(LatentStructure):
         resp, log_evidence = self.resp(params, log_prob)
         return drawn_from(resp, uniform), batch.sum(log_evidence)
 
+    def sample_labels(self, params: FloatArray, n: int, rng: np.random.RandomState) -> IntArray:
+        """Components of so many observations, drawn at random, (n,)."""
+        return rng.choice(len(params), size=n, p=params)
+
     def start(self, batch: Batch, resp: FloatArray) -> FloatArray:
         return self.maximize(resp.sum(axis=1))
 

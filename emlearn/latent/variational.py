@@ -39,6 +39,8 @@ class DirichletWeights(MixtureWeights):
         If a concentration is not positive.
     """
 
+    is_density = False  # but a bound on one
+
     concentration: float | FloatArray = 1.0  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -218,6 +220,8 @@ class DirichletChain(MarkovChain):
         If a concentration is negative, a row forbids all, known probabilities do not sum to 1, or the chain is
         to be stationary or to keep its transitions as they are: that has no conjugate prior.
     """
+
+    is_density = False  # but a bound on one
 
     def __post_init__(self) -> None:
         for name in ("stationary", "fixed_transition"):

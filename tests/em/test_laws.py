@@ -5,15 +5,16 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.special import logsumexp
 
 from emlearn import GaussianMixtureEM
-from emlearn.em import Affine, Batch, Batches, LatentModel, LatentPair
+from emlearn.em import Affine, Batch, Batches, EMModel, EStep, LatentModel, LatentPair
 from emlearn.em.spaces import Counts, Positive, PositiveDefinite, Probability, Real, Simplex
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, gaussian
 from emlearn.latent import MixtureWeights
-from emlearn.testing import check_model, check_monotone
+from emlearn.testing import check_density, check_model, check_monotone
 from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, K, gaussian_rows, problem
 from tests.helpers.pace import some_slow
 from tests.helpers.trees import assert_same
@@ -62,10 +63,54 @@ class WrongMaximum(LatentModel):
         return -5 * float(np.sum(params.family.rates))
 
 
+class Multiple(LatentModel):
+    """Reports a multiple of the log-likelihood, which has the same maximum and the same steps."""
+
+    factor = 2.0
+
+    def expectation(self, params):
+        e_step = super().expectation(params)
+
+        def times(batch):
+            once = e_step(batch)
+            return once._replace(log_likelihood=self.factor * once.log_likelihood)
+
+        return times
+
+
+class Half(Multiple):
+    factor = 0.5
+
+
+class Unnormalised(LatentModel):
+    """Forgets e^-rate, and has no maximum; the law sees it before."""
+
+    def expectation(self, params):
+        e_step = super().expectation(params)
+        return lambda batch: e_step(batch)._replace(
+            log_likelihood=e_step(batch).log_likelihood + batch.total_weight * float(params.family.rates.sum())
+        )
+
+
+class WithoutSpaces(LatentModel):
+    spaces = None
+
+
+class WeightsWithoutSpace(LatentModel):
+    @property
+    def spaces(self):
+        return LatentPair(Real(), self.family.spaces)
+
+
 @pytest.mark.parametrize(
     ("broken", "laws"),
     [
         (HalfLogs, {"flatten"}),
+        (Multiple, {"density"}),
+        (Half, {"density"}),
+        (Unnormalised, {"density"}),
+        (WithoutSpaces, {"spaces"}),
+        (WeightsWithoutSpace, {"spaces"}),
         (ConstantPerBatch, {"union"}),
         (ForgetsWeights, {"weights"}),
         (KnowsNeighbours, {"union"}),
@@ -77,6 +122,77 @@ def test_broken_models_break_a_law(broken, laws):
     model, params, data = problem("poisson")
     with pytest.raises(AssertionError, match=rf"Law '({'|'.join(laws)})': .*\d"):
         check_model(broken(model.latent, model.family), params, data)
+
+
+class OneColumn(EMModel):
+    """A density of one column that draws nothing, or a multiple of it."""
+
+    def __init__(self, log_density, factor=1.0):
+        self.log_density, self.factor = log_density, factor
+
+    def expectation(self, params):
+        def e_step(batch):
+            values = self.factor * self.log_density(batch.x[0], *params)
+            return EStep(batch.total_weight, batch.sum(values), batch.total_weight)
+
+        return e_step
+
+
+POINTS = np.random.RandomState(0).uniform(0.01, 0.99, size=(30, 1))
+COUNTS = np.arange(30.0)[:, None] % 5
+ONE_COLUMN = {
+    "normal": (stats.norm.logpdf, (3.0, 0.2), POINTS),
+    "narrow": (
+        lambda x, a: np.logaddexp(stats.norm.logpdf(x, a, 1e-3), stats.norm.logpdf(x)) - np.log(2),
+        (0.5,),
+        POINTS,
+    ),
+    "cauchy": (stats.cauchy.logpdf, (0.0, 5.0), POINTS),
+    "exponential": (stats.expon.logpdf, (0.0, 2.0), POINTS),
+    "lognormal": (lambda x, s: stats.lognorm.logpdf(x, s), (0.7,), POINTS * 1e4),
+    "weibull": (lambda x, c: np.log(c) + (c - 1) * np.log(x) - x**c, (0.6,), POINTS),
+    "beta": (stats.beta.logpdf, (0.8, 3.0), POINTS),
+    "zeros and more": (
+        lambda x, p: np.where(x == 0, np.log(p), np.log1p(-p) + stats.expon.logpdf(x)),
+        (0.3,),
+        np.maximum(POINTS - 0.4, 0),
+    ),
+    "poisson": (stats.poisson.logpmf, (2.5,), COUNTS),
+    "from 1": (stats.geom.logpmf, (0.3,), COUNTS + 1),
+    "whole numbers": (stats.skellam.logpmf, (2.0, 1.0), COUNTS - 2),
+    "codes": (lambda x, p: np.log(np.array([p, 1 - p])[x.astype(int)]), (0.2,), COUNTS % 2),
+    "whole-numbered measurements": (stats.norm.logpdf, (2.0, 0.05), COUNTS),
+}
+
+
+@pytest.mark.parametrize("name", some_slow(ONE_COLUMN, ["normal", "exponential", "zeros and more", "codes"]))
+def test_densities_of_one_column_are_integrated(name):
+    log_density, params, x = ONE_COLUMN[name]
+    check_density(OneColumn(log_density), params, x)
+    for factor in (0.5, 2.0):
+        with pytest.raises(AssertionError, match=r"Law 'density': the density of a row sums up to .*\d over"):
+            check_density(OneColumn(log_density, factor), params, x)
+
+
+def test_what_the_law_of_densities_cannot_know_it_leaves():
+    """Other models of several columns, and bounds."""
+
+    class Bound(OneColumn):
+        is_density = False
+
+    check_density(Bound(stats.norm.logpdf, 2.0), (0.0, 1.0), POINTS)
+    check_density(OneColumn(stats.norm.logpdf, 2.0), (0.0, 1.0), np.hstack([POINTS, POINTS]))
+    annealed, params, data = problem("poisson")
+    check_density(replace(annealed, beta=0.5), params, data)
+
+
+def test_a_space_that_is_missing_is_named():
+    model, params, data = problem("poisson")
+    without = WithoutSpaces(model.latent, model.family)
+    with pytest.raises(
+        AssertionError, match=r"coordinate \d of the flat parameters \(.*\) at -.*say in which space"
+    ):
+        check_model(without, params, data)
 
 
 @pytest.mark.parametrize("family", some_slow(FAMILIES, EACH_KIND_OF_FAMILY))

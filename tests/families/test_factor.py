@@ -19,6 +19,9 @@ from tests.helpers.families import batch_of, observe, with_holes
 from tests.helpers.pace import some_slow
 from tests.helpers.trees import assert_same
 
+# Fits are cut short here on purpose.
+pytestmark = pytest.mark.filterwarnings("ignore:EM stopped short of tol:sklearn.exceptions.ConvergenceWarning")
+
 NAN = np.nan
 D, Q = 8, 2
 
