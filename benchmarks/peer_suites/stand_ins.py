@@ -71,6 +71,7 @@ class IterativeImputer(Called, EMImputer):
             random_state=random_state,
             add_indicator=add_indicator,
             keep_empty_features=keep_empty_features,
+            ridge=0.001,
         )
         self.estimator = estimator
         self.n_nearest_features = n_nearest_features
