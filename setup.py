@@ -6,16 +6,21 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-LATENT = Path("emlearn/latent")
-HEADERS = {"_chain": ["chain_steps.h", "vectors.h"], "_exponentials": ["exponentials.h", "vectors.h"]}
+PACKAGE = Path("emlearn")
+# Extensions, and the headers beside them.
+HEADERS = {
+    "em/_matrices": [],
+    "latent/_chain": ["chain_steps.h", "vectors.h"],
+    "latent/_exponentials": ["exponentials.h", "vectors.h"],
+}
 
 
 def extension(name):
     """One extension, that emlearn installs without where (`optional`) a compiler is missing."""
     return Extension(
-        f"emlearn.latent.{name}",
-        [(LATENT / f"{name}.pyx").as_posix()],
-        depends=[(LATENT / header).as_posix() for header in HEADERS[name]],
+        f"emlearn.{name.replace('/', '.')}",
+        [(PACKAGE / f"{name}.pyx").as_posix()],
+        depends=[(PACKAGE / name).with_name(header).as_posix() for header in HEADERS[name]],
         # The flags suit every processor of a platform: the headers ask for wider vectors at run time.
         extra_compile_args=[] if os.name == "nt" else ["-O3", "-fno-math-errno", "-fno-trapping-math"],
         optional=True,
@@ -23,5 +28,5 @@ def extension(name):
 
 
 # Where an extension is not built, its NumPy twin runs. setuptools calls Cython itself, and needs no headers.
-buildable = LATENT.exists() and find_spec("Cython") is not None
+buildable = PACKAGE.exists() and find_spec("Cython") is not None
 setup(ext_modules=[extension(name) for name in HEADERS] if buildable else [])

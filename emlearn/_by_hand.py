@@ -90,7 +90,7 @@ class ByHand:
     @property
     def _n_fitted(self):
         """Number of components of the fit."""
-        return len(next(leaves(self._params.latent)))
+        return len(leaves(self._params.latent)[0])
 
     def _divergence(self, other):
         """Distances of components from those of another estimator, (K, K)."""

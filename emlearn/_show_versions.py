@@ -30,7 +30,7 @@ def _installed(distribution):
 
 
 def _kernel(module):
-    return import_module(f"emlearn.latent.{module}").kernel.NAME
+    return import_module(f"emlearn.{module}").kernel.NAME
 
 
 def _blas():
@@ -67,8 +67,9 @@ def show_versions() -> None:
             **{name: _installed(name) for name in _DISTRIBUTIONS},
         },
         "Compiled code": {
-            "chain kernel": _kernel("markov_chain"),
-            "posterior kernel": _kernel("exponentials"),
+            "chain kernel": _kernel("latent.markov_chain"),
+            "posterior kernel": _kernel("latent.exponentials"),
+            "matrix kernel": _kernel("em.matrices"),
         },
         "BLAS": {
             f"library {i}": "{internal_api} {version}, {num_threads} threads".format_map(pool)

@@ -245,7 +245,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             )
         return Affine(np.where(has_unit, moments.mean, 0.0), scale), constant
 
-    def _bound(self, family, some, most, n_rows, size):
+    def _bound(self, family, some, most, n_rows, size, entries=None):
         """A family bound to the data; warns of what they force onto its floor.
 
         Parameters
@@ -259,9 +259,11 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             How many rows count.
         size : float
             How many ``some`` stand for.
+        entries : callable, default=None
+            ``entries(j)`` are those of a feature in all rows that count; None: as in ``some``.
         """
         names = tuple(map(self._column_name, range(len(most))))
-        family = family.bound_to(Sketch(some, most, n_rows, size, names))
+        family = family.bound_to(Sketch(some, most, n_rows, size, names, entries))
         forced = [names[j] for j in sorted(family.forced_columns())]
         if forced and self._floor_matters:
             listed = ", ".join(forced[:10]) + (f" and {len(forced) - 10} more" if forced[10:] else "")
@@ -414,7 +416,7 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
                 def make():
                     return cool(on_part, start.make(), ground, cooling, COOLING_STEPS, seed)
 
-                return start._replace(make=make)
+                return start._replace(make=make, make_each=None)
 
             plan = plan._replace(starts=list(map(cooled, plan.starts, seeds)))
         if self.assignment == "soft":

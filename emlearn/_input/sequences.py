@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from emlearn._input.arrays import read_array, read_weights, refuse_weights
+from emlearn._input.categories import encode, names_of
 from emlearn._input.columns import list_names
 from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
@@ -49,6 +50,8 @@ class Sequences:
     order: np.ndarray | None
     form: str
     first: int = 0
+    # Where columns held categories by name: by column what their codes stand for, of those of a fit first.
+    labels: dict = field(default_factory=dict)
 
     @property
     def n_sequences(self):
@@ -64,6 +67,11 @@ class Sequences:
         """Number of the sequence, and step within it, of a row of `rows`."""
         sequence, step = locate(row, self.lengths)
         return self.first + sequence, step
+
+    def shown(self, row, column):
+        """An entry, for messages."""
+        value = self.rows[row, column]
+        return repr(self.labels[column][int(value)]) if column in self.labels else f"{value:g}"
 
     def per_row(self, values):
         """Repeat what there is one of for each sequence, so that there is one for each row of `rows`."""
@@ -93,7 +101,43 @@ def locate(row, lengths):
 # -- reading -----------------------------------------------------------------------------------------------
 
 
-def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None, reset, allow_nan=True):
+class Coding:
+    """Which columns may hold categories by name, and what is known of these.
+
+    Parameters
+    ----------
+    columns : callable
+        ``columns(d, names)``: numbers of such columns.
+    known : dict of int -> ndarray, or None
+        By column what codes stand for, as a fit has learnt it. None is to learn it.
+
+    Attributes
+    ----------
+    labels : dict of int -> ndarray
+        The same after sequences were read.
+    """
+
+    def __init__(self, columns, known):
+        self._columns, self._known = columns, known
+        self.labels = {} if known is None else known
+        self.shown = {}
+
+    def encode(self, tables, place):
+        """Tables (n, d) with codes for names; ``place(table, row)`` says where a row is."""
+        if any(len(getattr(table, "shape", ())) != 2 or sparse.issparse(table) for table in tables):
+            return tables  # what is wrong with them is said elsewhere
+        if not is_frame(tables[0]) and all(table.dtype.kind in "biuf" for table in tables) and not self._known:
+            return tables
+        names = list(tables[0].columns) if is_frame(tables[0]) else None
+        coded = encode(tables, self._columns(tables[0].shape[1], names), self._known, place)
+        self.labels = coded.labels
+        self.shown = {j: [*labels.tolist(), *coded.strange[j]] for j, labels in coded.labels.items()}
+        return coded.tables
+
+
+def read_sequences(
+    estimator, X, *, groups=None, lengths=None, sequence_id=None, reset, allow_nan=True, coding=None
+):
     """Bring sequences, in whichever way they are given, into normal form.
 
     Parameters
@@ -119,6 +163,8 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
         Whether to set the estimator's feature names and number of features (fit), or to check them.
     allow_nan : bool, default=True
         Whether entries may be NaN. Infinity never passes.
+    coding : Coding, default=None
+        Of categories by name.
 
     Returns
     -------
@@ -144,6 +190,9 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
         if sequence_id is not None:
             X, groups = _take_id(X, sequence_id, groups, marks)
         advice = " If one says to which sequence a row belongs, set sequence_id." if is_frame(X) else ""
+        if coding is not None:
+            X = as_numpy(X)
+            (X,) = coding.encode([X], lambda _, row: _place_in_rows(row, len(X), groups, lengths))
         X = read_table(X, advice=advice)
         rows = validate_data(estimator, X, reset=reset, dtype=FLOATS, ensure_all_finite=False)
         if groups is not None:
@@ -153,18 +202,19 @@ def read_sequences(estimator, X, *, groups=None, lengths=None, sequence_id=None,
             lengths = np.array([len(rows)]) if lengths is None else read_lengths(lengths, len(rows))
     elif is_frame(gathered[0][0]):
         # Names are checked on one frame: joining arrays is much cheaper than joining frames.
-        parts, lengths = _numbers_of(gathered, first)
+        parts, lengths = _numbers_of(gathered, first, coding)
         validate_data(estimator, parts[0], reset=reset, skip_check_array=True)
         rows = check_array(
             np.concatenate([_frame_values(part) for part in parts]),
             dtype=FLOATS, ensure_all_finite=False, estimator=estimator, input_name="X",
         )  # fmt: skip
     else:
-        parts, lengths = _numbers_of(gathered, first)
+        parts, lengths = _numbers_of(gathered, first, coding)
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         rows = validate_data(estimator, rows, reset=reset, dtype=FLOATS, ensure_all_finite=False)
     form = "rows" if gathered is None else "list"
-    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form, first)
+    labels = {} if coding is None else coding.shown
+    sequences = Sequences(rows, np.asarray(lengths, dtype=np.intp), order, form, first, labels)
     _check_entries(estimator, sequences, allow_nan, is_all=not part)
     return sequences
 
@@ -175,12 +225,25 @@ def _known_columns(estimator):
     return estimator.n_features_in_, None if names is None else list(names), type(estimator).__name__
 
 
-def _numbers_of(gathered, first):
+def _numbers_of(gathered, first, coding=None):
     """Parts as tables of numbers, and lengths; the first sequence has the number ``first``."""
     parts, lengths = gathered
     whole = len(parts) < len(lengths)  # all sequences in one
+    if coding is not None and not whole:
+        parts = coding.encode(parts, lambda sequence, step: f"sequence {first + sequence}, step {step}")
     named = enumerate(parts, first)
     return [read_table(part, "X" if whole else f"Sequence {i}") for i, part in named], lengths
+
+
+def _place_in_rows(row, n_rows, groups, lengths):
+    """Sequence and step of a row, in words."""
+    order = None
+    if groups is not None:
+        lengths, order = read_groups(groups, n_rows)
+    lengths = np.array([n_rows]) if lengths is None else read_lengths(lengths, n_rows)
+    row = row if order is None else int(np.flatnonzero(order == row)[0])
+    sequence, step = Sequences(np.empty((n_rows, 0)), lengths, None, "rows").locate(row)
+    return f"sequence {sequence}, step {step}"
 
 
 def _gather(X, sequence_id=None):
@@ -466,6 +529,37 @@ def check_state_labels(state_labels, sequences, n_states):
             f"0 to {n_states - 1}, or -1 where the state is not known, or a set of those that are possible."
         )
     return labels.astype(np.bool_ if labels.ndim == 2 else np.intp)
+
+
+def name_states(state_labels, sequences, n_states):
+    """Labels as numbers, where they are texts or of a type for categories, and the names of all states.
+
+    Parameters
+    ----------
+    state_labels : array-like of shape (n,), list of array-likes, or None
+        As of `check_state_labels`, or with names; None or NaN where a state is not known.
+    sequences : Sequences
+    n_states : int
+    """
+    if state_labels is None:
+        return None, None
+    of_list = sequences.form == "list"
+    parts = [state_labels]
+    if of_list:
+        parts = list(state_labels) if hasattr(state_labels, "__len__") else []
+    found = names_of(parts)
+    if found is None:
+        return state_labels, None
+    codes, names = found
+    if len(names) > n_states:
+        raise ValueError(
+            f"state_labels has {len(names)} names, {list_names(names.tolist())}, but there are "
+            f"n_components={n_states} states."
+        )
+    if len(names) < n_states:  # those that no label names
+        others = (name for name in map("state {}".format, range(2 * n_states)) if name not in names.tolist())
+        names = np.array([*names.tolist(), *(next(others) for _ in range(n_states - len(names)))], dtype=object)
+    return codes if of_list else codes[0], names
 
 
 def _label_values(labels, n_states):

@@ -15,116 +15,167 @@ Stat. Comput. 21, eq. 5 (multi-secant).
 
 from __future__ import annotations
 
-from typing import Protocol
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[np.float64]
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+N_SECANTS = 3  # that a guess is made from
+FIRST_SQUAREM = 4  # cycles far from the optimum, where a linear model of the map says little
 
 
-class Accelerator(Protocol):
-    """Proposes a point from a pair of EM steps and is told what became of it."""
+class Accelerator:
+    """How one fit is extrapolated, and what became of the guesses so far.
 
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        """Point beyond ``start + u + v``, or None to take the plain step."""
-        ...
+    SQUAREM takes one step length along both differences, bounded; the bound grows with success. Quasi-Newton
+    steps from the latest secant pairs back off for 1, 2, 4, 8 cycles when refused; meanwhile SQUAREM stands in.
+
+    Parameters
+    ----------
+    squarem : bool
+        Whether there are steps by SQUAREM.
+    secants_after : float
+        Number of cycles, pairs of plain steps, from which on steps are made from secants; inf for never.
+    """
+
+    def __init__(self, squarem: bool, secants_after: float):
+        self._has_squarem = squarem
+        self._secants_after = secants_after
+        self._cycles = 0
+        self._longest, self.length = 4.0, 1.0
+        self.pairs: list[tuple[FloatArray, FloatArray]] = []
+        self._pause, self._wait = 1, 0
+        self._used_secants = False
+
+    def takes_secants(self, u: FloatArray, v: FloatArray) -> bool:
+        """Whether the guess from this pair of steps, and from those before it, is made of secants."""
+        self._cycles += 1
+        self._used_secants = False
+        if self._cycles > self._secants_after:
+            self.pairs = [*self.pairs[1 - N_SECANTS :], (u, v)]
+            if self._wait:
+                self._wait -= 1
+            else:
+                self._used_secants = True
+        return self._used_secants
+
+    def lengthen(self, step: float, bend: float) -> float:
+        """The length of a step by SQUAREM, from \\|u\\|² and \\|v − u\\|²; 1 is the plain step."""
+        if not self._has_squarem:
+            return 1.0
+        ratio = math.sqrt(step) / math.sqrt(bend) if bend > 0 else math.inf
+        self.length = min(max(ratio, 1.0), self._longest)
+        return self.length
 
     def learn(self, accepted: bool) -> None:
-        """Hear whether the last proposal was accepted."""
-        ...
-
-
-class Squarem:
-    """One step length along both differences, bounded; the bound grows with success."""
-
-    def __init__(self) -> None:
-        self._longest = 4.0
-        self._length = 1.0
-
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        bend = np.linalg.norm(v - u)
-        ratio = np.linalg.norm(u) / bend if bend > 0 else np.inf
-        self._length = float(np.clip(ratio, 1.0, self._longest))
-        if self._length == 1.0:
-            return None
-        return start + 2 * self._length * u + self._length**2 * (v - u)
-
-    def learn(self, accepted: bool) -> None:
-        if not accepted:
-            self._longest = max(self._length / 4, 2.0)
-        elif self._length == self._longest:
+        """Hear whether the last guess was accepted."""
+        if self._used_secants:
+            if accepted:
+                self._pause = 1
+            else:
+                self._wait, self._pause = self._pause, min(2 * self._pause, 8)
+        elif not accepted:
+            self._longest = max(self.length / 4, 2.0)
+        elif self.length == self._longest:
             self._longest *= 4
 
 
-class Secant:
-    """Quasi-Newton from the latest secant pairs; backs off for 1, 2, 4, 8 cycles when refused."""
+def propose(
+    accelerators: Sequence[Accelerator], start: FloatArray, u: FloatArray, v: FloatArray, step: Sequence[float]
+) -> tuple[list[int], FloatArray]:
+    """Where several fits may be heading, from a pair of EM steps of each.
 
-    n_secants = 3
+    Parameters
+    ----------
+    accelerators : sequence of Accelerator
+        Those of the fits.
+    start, u, v : ndarray of shape (S, D)
+        Where the pairs of steps begin, and the steps.
+    step : sequence of float
+        Squared lengths of ``u``.
 
-    def __init__(self) -> None:
-        self._pairs: list[tuple[FloatArray, FloatArray]] = []
-        self._pause = 1
-        self._wait = 0
-
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        self._pairs = [*self._pairs[-self.n_secants + 1 :], (u, v)]
-        if self._wait:
-            self._wait -= 1
-            return None
-        U = np.column_stack([pair[0] for pair in self._pairs])
-        V = np.column_stack([pair[1] for pair in self._pairs])
-        coefficients = np.linalg.lstsq(U.T @ (U - V), U.T @ u, rcond=None)[0]
-        return start + u + V @ coefficients
-
-    def learn(self, accepted: bool) -> None:
-        if accepted:
-            self._pause = 1
-        else:
-            self._wait = self._pause
-            self._pause = min(2 * self._pause, 8)
-
-
-class SquaremThenSecant:
-    """SQUAREM far from the optimum, where a linear model of the map says little; secants after that.
-
-    While the secants back off, SQUAREM stands in for them.
+    Returns
+    -------
+    rows : list of int
+        Which of the fits have a guess; the others take plain steps.
+    guesses : ndarray of shape (len(rows), D)
+        Points beyond ``start + u + v``.
     """
-
-    n_squarem = 4
-
-    def __init__(self) -> None:
-        self._squarem, self._secant = Squarem(), Secant()
-        self._used: Accelerator = self._squarem
-        self._cycles = 0
-
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        self._cycles += 1
-        if self._cycles > self.n_squarem:
-            guess = self._secant.propose(start, u, v)
-            if guess is not None:
-                self._used = self._secant
-                return guess
-        self._used = self._squarem
-        return self._squarem.propose(start, u, v)
-
-    def learn(self, accepted: bool) -> None:
-        self._used.learn(accepted)
-
-
-class Unaccelerated:
-    """Plain EM."""
-
-    def propose(self, start: FloatArray, u: FloatArray, v: FloatArray) -> FloatArray | None:
-        return None
-
-    def learn(self, accepted: bool) -> None:
-        pass
+    by_secants, by_squarem, lengths = [], [], []
+    bend: list[float] | None = None
+    for row, accelerator in enumerate(accelerators):
+        if accelerator.takes_secants(u[row], v[row]):
+            by_secants.append(row)
+            continue
+        if bend is None:
+            bend = squared_length(v - u)
+        if (length := accelerator.lengthen(step[row], bend[row])) != 1.0:
+            by_squarem.append(row)
+            lengths.append(length)
+    guesses = []
+    if by_squarem:
+        own_start, own_u, own_v = some(start, by_squarem), some(u, by_squarem), some(v, by_squarem)
+        along = np.array(lengths)[:, None]
+        guesses.append(own_start + 2 * along * own_u + along**2 * (own_v - own_u))
+    if by_secants:
+        pairs = [accelerators[row].pairs for row in by_secants]
+        guesses.append(_by_secants(pairs, some(start, by_secants), some(u, by_secants)))
+    if len(guesses) < 2:
+        return by_squarem + by_secants, guesses[0] if guesses else start[:0]
+    order = np.argsort(by_squarem + by_secants)
+    return sorted(by_squarem + by_secants), np.concatenate(guesses)[order]
 
 
-ACCELERATIONS: dict[str, type[Accelerator]] = {
-    "auto": SquaremThenSecant,
-    "squarem": Squarem,
-    "secant": Secant,
-    "none": Unaccelerated,
+def _by_secants(
+    pairs: list[list[tuple[FloatArray, FloatArray]]], start: FloatArray, u: FloatArray
+) -> FloatArray:
+    """Quasi-Newton points (S, D) from the secant pairs of each fit, at most ``N_SECANTS``."""
+    # Those that were not seen yet are 0, which does not change what the others tell.
+    unseen = np.zeros(u.shape[1])
+    lacking = [N_SECANTS - len(of_fit) for of_fit in pairs]
+    U, V = (
+        np.concatenate(
+            [
+                part
+                for of_fit, n in zip(pairs, lacking, strict=True)
+                for part in (*(pair[which] for pair in of_fit), *n * [unseen])
+            ]
+        ).reshape(len(pairs), N_SECANTS, -1)
+        for which in (0, 1)
+    )
+    gram = U @ (U - V).swapaxes(1, 2)
+    # Least squares of least norm: an inverse first would lose digits where secants are nearly the same.
+    left, size, right = np.linalg.svd(gram)
+    told = size > N_SECANTS * np.finfo(np.float64).eps * size[:, :1]
+    along = left.swapaxes(1, 2) @ (U @ u[:, :, None])
+    along = np.divide(along[:, :, 0], size, out=np.zeros_like(size), where=told)
+    coefficients = along[:, None] @ right
+    guess: FloatArray = start + u + (coefficients @ V)[:, 0]
+    return guess
+
+
+def squared_length(vectors: FloatArray) -> list[float]:
+    """Squared lengths of vectors (S, D), to the same bits however many there are."""
+    if len(vectors) == 1:
+        return [float(np.dot(vectors[0], vectors[0]))]
+    lengths: list[float] = np.vecdot(vectors, vectors).tolist()
+    return lengths
+
+
+def some(rows: NDArray[Scalar], which: list[int]) -> NDArray[Scalar]:
+    """Some rows of an array, in their order."""
+    return rows if len(which) == len(rows) else rows[which]
+
+
+ACCELERATIONS = {
+    "auto": partial(Accelerator, True, FIRST_SQUAREM),
+    "squarem": partial(Accelerator, True, math.inf),
+    "secant": partial(Accelerator, False, 0),
+    "none": partial(Accelerator, False, math.inf),
 }

@@ -17,7 +17,7 @@ import numpy as np
 
 from emlearn.em.batches import Batch, as_data
 from emlearn.em.data import Data
-from emlearn.em.fit import fit_em
+from emlearn.em.fit import fit_each
 from emlearn.em.model import FloatArray, LatentModel, uniform_of
 
 # By how much log-odds of components are shaken, at most, to either side.
@@ -56,16 +56,35 @@ def cool(
     -------
     params : LatentPair
     """
+    (cooled,) = cool_each(model, [params], data, betas, n_steps, seed)
+    if isinstance(cooled, Exception):
+        raise cooled
+    return cooled
+
+
+def cool_each(
+    model: LatentModel,
+    params: Sequence[Any],
+    data: Any,
+    betas: Sequence[float],
+    n_steps: int = 5,
+    seed: int | None = None,
+) -> list[Any]:
+    """Each of several sets of parameters as `cool` leaves it, or what went wrong; side by side if possible."""
     batches = as_data(data)
+    cooled = list(params)
     for number, (beta, next_beta) in enumerate(zip(betas, [*betas[1:], 1.0], strict=True)):
         warm = replace(model, beta=beta, assignment="soft")
         tol = 1e-4 if seed is None else np.finfo(np.float64).tiny  # close to a saddle they only seem to arrive
-        params = fit_em(warm, params, batches, tol=tol, max_iter=n_steps, acceleration="none").params
-        if seed is not None:
-            params = _shaken(
-                _Shaken(model.latent, model.family, next_beta, seed=seed + number), params, batches
-            )
-    return params
+        sound = [i for i, one in enumerate(cooled) if not isinstance(one, Exception)]
+        starts = [cooled[i] for i in sound]
+        fits = fit_each(warm, starts, batches, tol=tol, max_iter=n_steps, acceleration="none")
+        for i, fit in zip(sound, fits, strict=True):
+            cooled[i] = fit if isinstance(fit, Exception) else fit.params
+            if seed is not None and not isinstance(fit, Exception):
+                shaking = _Shaken(model.latent, model.family, next_beta, seed=seed + number)
+                cooled[i] = _shaken(shaking, fit.params, batches)
+    return cooled
 
 
 class _Shaken(LatentModel):

@@ -200,10 +200,12 @@ class Batch:
 
         Where second moments of all the data may be remembered there is nothing to save.
         """
+        if self.lanes is None:
+            return None
         d, m = self.x.shape
         second = d * (d + 3) // 2
         size = batch_rows(4 * d + second)
-        if self.lanes is None or m < 2 * size or second < self._room:
+        if m < 2 * size or second < self._room:
             return None
         runs = [slice(start, min(start + size, m)) for start in range(0, m, size)]
         memos = self.once("memos of blocks", lambda: [{} for _ in runs])
@@ -365,6 +367,14 @@ class Batches(Data):
         _ = self._shape  # of pieces both are known once they were passed over
         return self._lengths
 
+    @property
+    def n_together(self) -> int:
+        """How many times the data would fit into two batches: fits share the data and their statistics."""
+        whole = self._whole
+        if whole is None or self.lengths is not None or not whole.n_rows:
+            return 1
+        return max(2 * whole.rows // whole.n_rows, 1)
+
     def weights(self) -> FloatArray | None:
         """Weight of each row, (n_rows,); None where all are 1."""
         return super().weights() if self._whole is None else self._whole.row_weight
@@ -439,6 +449,10 @@ class Batches(Data):
 
     def sum(self, function: Callable[[Batch], Tree]) -> Tree:
         """Sum of ``function`` over all batches, of each piece of the data first, then of the pieces."""
+        if self._whole is not None and self._whole.n_batches == 1:
+            (batch,) = self._whole.batches(self._whole.blocks[0])
+            with intended_underflow():
+                return function(batch)
 
         def block_sum(array: _CutArray, block: range) -> Tree:
             with intended_underflow():
@@ -505,8 +519,8 @@ class _CutArray:
         self._columns, self._units = cut.columns, cut.units
         n, d = len(self._X), self.n_features
         self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
-        self._rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
-        n_batches = self._n_batches()
+        self.rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
+        self.n_batches = n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
         # Numbers per row that may be kept; a piece is passed over once, and made again.
         self._room = 0.0 if once else cut.keep_bytes / (8 * max(n, 1))
@@ -545,10 +559,10 @@ class _CutArray:
         n = len(self._X)
         if self.weight is not None and self.weight.shape != (n,):
             raise ValueError(f"There are {n} rows, but weights of shape {self.weight.shape}.")
-        return -(-n // self._rows)
+        return -(-n // self.rows)
 
     def _batch(self, i: int) -> Batch:
-        rows = slice(i * self._rows, (i + 1) * self._rows)
+        rows = slice(i * self.rows, (i + 1) * self.rows)
         weight = None if self.weight is None else self.weight[rows]
         last = min(rows.stop, len(self._X))
         places = slice(self._first_row + rows.start, self._first_row + last)
@@ -610,7 +624,7 @@ class _CutSequences(_CutArray):
             self._bounds = np.zeros(1, dtype=np.intp)
             return 0
         # A sequence opens a batch where those before have filled theirs.
-        number = (np.cumsum(lengths[self._order]) - lengths[self._order]) // self._rows
+        number = (np.cumsum(lengths[self._order]) - lengths[self._order]) // self.rows
         opens = np.flatnonzero(np.diff(number, prepend=-1))
         self._bounds = np.append(opens, len(lengths))
         return len(opens)
@@ -644,7 +658,7 @@ class _CutSequences(_CutArray):
 
 def batch_rows(floats_per_row: int) -> int:
     """Rows per batch such that ``floats_per_row`` numbers for each stay in cache."""
-    return int(np.clip(CACHE_BYTES // (8 * floats_per_row), 512, 16384))
+    return min(max(CACHE_BYTES // (8 * floats_per_row), 512), 16384)
 
 
 def as_data(data: Any) -> Data:

@@ -77,6 +77,11 @@ class Data:
         """
         return functools.reduce(join, self.map(function))
 
+    @property
+    def n_together(self) -> int:
+        """With how many fits at once a pass over the data stays in cache; see `emlearn.em.stack`."""
+        return 1
+
     def weights(self) -> NDArray[np.float64] | None:
         """Weight of each row, (n_rows,); None where all are 1."""
         parts = list(self.map(_weights_of))

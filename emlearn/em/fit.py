@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Callable, Generator, Iterator
-from functools import cached_property
-from typing import Any, NamedTuple
+from collections.abc import Callable, Generator, Iterator, Sequence
+from copy import copy
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from emlearn.em.acceleration import ACCELERATIONS
+from emlearn.em.acceleration import ACCELERATIONS, Accelerator, propose, some, squared_length
 from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
-from emlearn.em.data import Data
-from emlearn.em.model import EMModel, EStep
+from emlearn.em.model import EMModel
 from emlearn.em.rate import Secants
 from emlearn.em.spaces import FloatArray
+from emlearn.em.stack import Stack, n_together, stack_of
 from emlearn.em.stopping import NOISE, AitkenStop, Iterate, Projection
-from emlearn.em.trees import leaves, tree_map
+from emlearn.em.trees import Tree, tree_map
+
+BoolArray = NDArray[np.bool_]
+Rows = NDArray[np.intp]
 
 # Times that an M-step is shortened before it is given up.
 MAX_SHORTENED = 30
@@ -137,9 +142,58 @@ def fit_em(
     return EMResult.of(history, stop.reason(history[-1], end))
 
 
+def fit_each(
+    model: EMModel,
+    starts: Sequence[Any],
+    data: Any,
+    *,
+    tol: float = 1e-4,
+    max_iter: int = 1000,
+    acceleration: str = "auto",
+) -> list[EMResult | Exception]:
+    """Fits of a model from each of some starts, as by `fit_em`, or what went wrong; side by side if it can."""
+    batches, stack = as_data(data), stack_of(model)
+    size = n_together(model, batches)
+    results: list[EMResult | Exception] = []
+    with one_blas_thread(), intended_underflow():
+        for first in range(0, len(starts), size):
+            fits = Fits(stack, starts[first : first + size], batches, tol, max_iter, acceleration)
+            results += _to_the_end(fits, tol)
+    return results
+
+
+def _to_the_end(fits: Fits, tol: float) -> list[EMResult | Exception]:
+    """What becomes of each of some fits."""
+    n_fits = len(fits)
+    results: list[EMResult | Exception | None] = [None] * n_fits
+    histories: list[list[Iterate]] = [[] for _ in range(n_fits)]
+    stops = [AitkenStop(tol) for _ in range(n_fits)]
+    moving = list(range(n_fits))
+    while moving:
+        news, going = fits.advance(), []
+        for row, number in enumerate(moving):
+            what, history, stop = news[row], histories[number], stops[number]
+            if isinstance(what, Exception):
+                results[number] = what
+                continue
+            end = what if isinstance(what, str) else "max_iter" if fits.is_spent(row) else ""
+            if isinstance(what, Iterate):
+                history.append(what)
+                end = "callback" if stop(what) else end
+            if not end:
+                going.append(row)
+                continue
+            history[-1] = fits.in_full(row, history[-1])
+            results[number] = EMResult.of(history, stop.reason(history[-1], end))
+        if going and len(going) < len(moving):
+            fits = fits.take(going)
+        moving = [moving[row] for row in going]
+    return cast("list[EMResult | Exception]", results)
+
+
 def remember(history: list[Iterate], iterate: Iterate) -> None:
     """Append to a history in which only the last iterate keeps its parameters and statistics."""
-    if history:
+    if history and history[-1].params is not None:
         history[-1] = history[-1]._replace(params=None, stats=None, best=None, mean=None)
     history.append(iterate)
 
@@ -159,42 +213,15 @@ def em_iterates(
     Arguments are those of `fit_em`; ``tol`` says when to leave off extrapolating. Iterates of a model that
     draws (`EMModel.is_random`) are a Markov chain, and do not rise.
     """
-    if acceleration not in ACCELERATIONS:
-        raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
-    accelerator, projection, secants = ACCELERATIONS[acceleration](), Projection(), Secants()
-    chain = _Chain(burn_in=max_iter // 2) if model.is_random else None
-    last = _Point(model, params, as_data(data))
-    if not np.isfinite(last.objective):
-        raise ValueError(f"The objective is {last.objective} at the starting parameters.")
-    yield last.iterate(secants) if chain is None else chain.see(last.iterate(secants))
-    n_iter = 0
-    while n_iter < max_iter:
-        here, n_steps = last.step()
-        n_iter += n_steps
-        if chain is not None:
-            if not np.isfinite(here.objective):
-                return "fall"
-            last = here
-            yield chain.see(here.iterate(secants))
-            continue
-        if here.is_below(last, model.rounding):
-            _warn_of_fall(last.objective - here.objective, n_iter)
-            return "fall"
-        u, v = here.differences(last)
-        projection.see(here.objective - last.objective, u, v, NOISE * here.size)
-        secants.see(last.vector, u, v)
-        yield here.iterate(secants, projection)
-        # Close to the end only plain steps: they alone can show that it is the end.
-        only_plain = projection.gap < tol or n_iter + 1 >= max_iter
-        guess = None if only_plain else accelerator.propose(last.vector, u, v)
-        last = here
-        if guess is not None:
-            last, n_steps = here.leap(guess, projection.gap)
-            n_iter += n_steps
-            accelerator.learn(accepted=last is not here)
-        if last is not here:
-            projection.break_off()
-            yield last.iterate(secants)
+    fits = Fits(stack_of(model, many=False), [params], data, tol, max_iter, acceleration)
+    while not fits.is_spent(0):
+        (news,) = fits.advance()
+        if isinstance(news, Exception):
+            raise news
+        if isinstance(news, str):
+            return news
+        if news is not None:
+            yield fits.in_full(0, news)
     return "max_iter"
 
 
@@ -229,110 +256,415 @@ class _Chain:
         return iterate._replace(best=self._best, mean=self._mean)
 
 
-class _Point:
-    """Parameters with their E-step, the EM image that comes with it, and coordinates."""
+class _Points(NamedTuple):
+    """Where some fits stand: parameters with their E-steps, the EM images that come with them, coordinates.
+
+    Those of a model that draws have no coordinates.
+    """
+
+    params: Tree  # stacked, as are the two that follow
+    stats: Tree
+    image: Tree  # G(θ): the parameters that an M-step makes of this E-step
+    vector: FloatArray  # (S, D)
+    image_vector: FloatArray  # (S, D)
+    movable: BoolArray  # (S, D) what may be extrapolated: not on a boundary, where the map is not smooth
+
+    def take(self, rows: Rows, stack: Stack) -> _Points:
+        """Of some of the fits."""
+        return _Points(*(stack.take(tree, rows) for tree in self[:3]), *(part[rows] for part in self[3:]))
+
+    def put(self, rows: Rows, others: _Points, stack: Stack) -> _Points:
+        """With others in the place of some rows."""
+        trees = (stack.put(tree, rows, other) for tree, other in zip(self[:3], others[:3], strict=True))
+        parts = [part.copy() for part in self[3:]]
+        for part, other in zip(parts, others[3:], strict=True):
+            part[rows] = other
+        return _Points(*trees, *parts)
+
+    def join(self, others: Sequence[_Points], stack: Stack) -> _Points:
+        """These, then others."""
+        every = [self, *others]
+        trees = (stack.join(*each) for each in zip(*(points[:3] for points in every), strict=True))
+        parts = (np.concatenate(each) for each in zip(*(points[3:] for points in every), strict=True))
+        return _Points(*trees, *parts)
+
+
+# What a fit asks of the next E-step.
+START, PLAIN, LEAP = 0, 1, 2
+# What becomes of a fit by an E-step: an iterate to show, nothing, why it is over, or what went wrong.
+News = Iterate | str | Exception | None
+
+
+@dataclass(slots=True)
+class _Fit:
+    """One of the fits: where it stands, and how it goes on."""
+
+    accelerator: Accelerator
+    chain: _Chain | None
+    projection: Projection = field(default_factory=Projection)
+    secants: Secants = field(default_factory=Secants)
+    asks: int = START
+    n_iter: int = 0  # E-steps after the first
+    n_shortened: int = 0  # how often the M-step was, since the last iterate
+    objective: float = math.nan
+    size: float = math.nan  # nats, for what floating point can tell
+    failed: Exception | None = None  # to step on from where it starts
+
+    def is_risen(self, objective: float, size: float) -> bool:
+        """Whether an E-step of this objective is as high as it should be; of a plain one, but for rounding."""
+        if self.asks == START or self.chain is not None:
+            return math.isfinite(objective)
+        gain = objective - self.objective
+        if self.asks == PLAIN:
+            return gain >= -100 * NOISE * size
+        return 0.0 <= gain <= min(ABSURD * self.projection.gap, ABSURDLY_LARGE * self.size)
+
+
+@dataclass
+class _Seen:
+    """What an E-step of several fits brings."""
+
+    objective: list[float]  # of each fit; NaN where it failed
+    log_likelihood: list[float]
+    weight: float = math.nan
+    errors: dict[int, Exception] = field(default_factory=dict)  # of fits that failed
+    late: dict[int, Exception] = field(default_factory=dict)  # of those that cannot step on from their start
+    lower: dict[int, Any] = field(default_factory=dict)  # where plain steps fell: a shorter one, or None
+    rows: list[int] = field(default_factory=list)  # fits that rose, ...
+    points: _Points | None = None  # ... and where they are
+
+
+class Fits:
+    """Fits of one model to the same data, side by side, an E-step of all at a time: the loop of EM.
+
+    What is computed of parameters is of all fits at once. What each decides it decides as if it were alone:
+    they have their own step lengths, guards and projections.
+
+    Parameters
+    ----------
+    stack : Stack
+        The model, as far as its parameters can stand side by side.
+    params : sequence of parameters
+        Where each begins.
+    data : array-like, pair (rows, weights), iterable of arrays, or Data
+    tol, max_iter, acceleration
+        As in `em_iterates`.
+    """
 
     def __init__(
-        self, model: EMModel, params: Any, batches: Data, *, number: int = 0, extrapolated: bool = False
+        self, stack: Stack, params: Sequence[Any], data: Any, tol: float, max_iter: int, acceleration: str
     ):
-        self._model = model
-        self._number = number
-        self._batches = batches
-        self._extrapolated = extrapolated
-        self.params = params
-        self.e_step: EStep = batches.sum(model.at(number).expectation(params))
-        self.objective = float(self.e_step.log_likelihood + model.log_prior(params))
-        self.size = abs(self.objective) + self.e_step.weight  # nats, for what floating point can tell
+        if acceleration not in ACCELERATIONS:
+            raise ValueError(f"acceleration={acceleration!r} is none of {', '.join(ACCELERATIONS)}.")
+        self._stack, self._data = stack, as_data(data)
+        self._tol, self._max_iter = tol, max_iter
+        self._model = stack.model
+        self._is_random = self._model.is_random
+        self._fits = [
+            _Fit(ACCELERATIONS[acceleration](), _Chain(burn_in=max_iter // 2) if self._is_random else None)
+            for _ in params
+        ]
+        self._wanted: Tree = stack.of_sets(params)  # parameters of the next E-step
+        self._here: _Points | None = None  # None before the first
+        self._weight = math.nan  # Σ weight
 
-    @cached_property
-    def image(self) -> Any:
-        """G(θ): the parameters that an M-step makes of this E-step."""
-        return self._model.maximize(self.e_step.stats, self.params)
+    def __len__(self) -> int:
+        return len(self._fits)
 
-    @cached_property
-    def vector(self) -> FloatArray:
-        return self._model.flatten(self.params)
+    def take(self, rows: Sequence[int]) -> Fits:
+        """Some of the fits, which from now on go by themselves."""
+        some, places = copy(self), np.array(rows, dtype=np.intp)
+        some._fits = [self._fits[row] for row in rows]
+        some._wanted = self._stack.take(self._wanted, places)
+        some._here = None if self._here is None else self._here.take(places, self._stack)
+        return some
 
-    @cached_property
-    def image_vector(self) -> FloatArray:
-        return self._model.flatten(self.image)
+    @property
+    def are_new(self) -> bool:
+        """Whether they are before their first E-steps; else all are past it."""
+        return self._here is None
 
-    def is_below(self, before: _Point, rounding: float) -> bool:
-        """Whether the objective is less here, by more than relative ``rounding``, or NaN."""
-        return not self.objective >= before.objective - rounding * self.size
+    def join(self, *others: Fits) -> Fits:
+        """These fits, then others of the same model; either all or none are new."""
+        both = copy(self)
+        both._fits = sum((other._fits for other in others), self._fits)
+        both._wanted = self._stack.join(self._wanted, *(other._wanted for other in others))
+        points = [other._here for other in others if other._here is not None]
+        both._here = None if self._here is None else self._here.join(points, self._stack)
+        return both
 
-    def step(self) -> tuple[_Point, int]:
-        """The next point of plain EM, by as short a step as does not fall, and the E-steps that took."""
-        after = _Point(self._model, self.image, self._batches, number=self._number + 1)
-        if self._model.is_random:
-            return after, 1
-        after.vector = self.image_vector  # the same parameters
-        for n_steps in range(1, MAX_SHORTENED):
-            if not after.is_below(self, 100 * NOISE):
-                return after, n_steps
-            params = self._model.shortened(self.e_step.stats, self.params, n_steps)
-            if params is None:
-                return after, n_steps
-            after = _Point(self._model, params, self._batches)
-        return after, MAX_SHORTENED
+    def is_spent(self, row: int) -> bool:
+        """Whether a fit has no iterations left."""
+        fit = self._fits[row]
+        return fit.asks == PLAIN and not fit.n_shortened and fit.n_iter >= self._max_iter
 
-    @cached_property
-    def movable(self) -> NDArray[np.bool_]:
-        """Coordinates that may be extrapolated: not on a boundary, where the map is not smooth."""
-        finite = np.isfinite(self.vector)
-        resting = self._model.resting(self.params)
-        return finite if resting is None else finite & ~resting
-
-    def differences(self, before: _Point) -> tuple[FloatArray, FloatArray]:
-        """The EM step that led here from ``before``, and the one that leads on; 0 where not movable."""
-        with np.errstate(invalid="ignore"):  # -inf − -inf, masked
-            u = self.vector - before.vector
-            v = self.image_vector - self.vector
-            moving = self.movable & np.isfinite(u + v)
-        return (u, v) if moving.all() else (np.where(moving, u, 0.0), np.where(moving, v, 0.0))
-
-    def leap(self, guess: FloatArray, gap: float) -> tuple[_Point, int]:
-        """The guess if it is legal and at least as good, else this point; and the E-steps that took.
-
-        ``gap`` is what plain steps would gain, projected: a guess that gains more by orders of magnitude is
-        not believed. What cannot be computed at a guess speaks against the guess alone.
-        """
-        n_steps = 0
-        try:
-            params = self._model.unflatten(np.where(self.movable, guess, self.vector), self.params)
-            if self._is_legal(params):
-                n_steps = 1
-                ahead = _Point(self._model, params, self._batches, extrapolated=True)
-                # False for NaN. Whether there is a way on from there belongs to what is asked of it.
-                if 0.0 <= ahead.objective - self.objective <= self._believable(gap) and ahead.image is not None:
-                    return ahead, n_steps
-        except NO_PARAMETERS:
-            pass
-        return self, n_steps
-
-    def _believable(self, gap: float) -> float:
-        """The most that extrapolation may gain, in nats."""
-        return min(ABSURD * gap, ABSURDLY_LARGE * self.size)
-
-    def _is_legal(self, params: Any) -> bool:
-        """Whether parameters are finite, and no more of them rest on a constraint than here."""
-        if not all(np.all(np.isfinite(leaf)) for leaf in leaves(params)):
-            return False
-        resting = self._model.resting(params)
-        return resting is None or not (resting & self.movable).any()
-
-    def iterate(self, secants: Secants, projection: Projection | None = None) -> Iterate:
-        """What is shown of this point; a projection says what the plain step that led here tells."""
-        shown = Iterate(
-            self.params,
-            self.objective,
-            float(self.e_step.log_likelihood),
-            self._extrapolated,
-            secants=secants,
-            stats=self.e_step.stats,
-            weight=self.e_step.weight,
+    def in_full(self, row: int, iterate: Iterate) -> Iterate:
+        """The latest iterate of a fit with its parameters and statistics."""
+        points, fit = self._here, self._fits[row]
+        if points is None:
+            return iterate
+        full = iterate._replace(
+            params=self._stack.one(points.params, row),
+            stats=self._stack.one(points.stats, row),
+            secants=fit.secants,
+            weight=self._weight,
         )
-        if projection is None:
-            return shown
-        rate = projection.rate if projection.follows_plain else np.nan
-        return shown._replace(gap=projection.gap, rate=rate, lost=projection.lost)
+        return full if fit.chain is None else fit.chain.see(full)
+
+    # -- a step ------------------------------------------------------------------------------------------
+
+    def advance(self) -> list[News]:
+        """Take an E-step of each fit, and say what became of it.
+
+        A fit of which there is nothing to show was refused a guess, or shortens its step: it goes on. One that
+        is over, or that failed, must not be asked again, nor one that is spent.
+        """
+        fits = self._fits
+        news: list[News] = [None] * len(fits)
+        failed = {row: fit.failed for row, fit in enumerate(fits) if fit.failed is not None}
+        if len(failed) == len(fits):
+            return list(failed.values())
+        seen = self._look()
+        for fit in fits:
+            fit.n_iter += fit.asks != START
+        onward = list(seen.rows)  # who asks for its EM image next
+        for row, error in seen.errors.items():
+            news[row] = error
+        for row, params in seen.lower.items():
+            if params is None:
+                if not self._is_random:
+                    _warn_of_fall(fits[row].objective - seen.objective[row], fits[row].n_iter)
+                news[row] = "fall"
+            else:
+                fits[row].n_shortened += 1
+                self._wanted = self._stack.put(self._wanted, np.array([row]), self._stack.of_sets([params]))
+        if len(seen.rows) < len(fits):
+            gone_on = {*seen.rows, *seen.lower}
+            for row, fit in enumerate(fits):
+                if fit.asks == LEAP and row not in gone_on:
+                    fit.accelerator.learn(False)
+                    news[row] = None
+                    onward.append(row)
+        guesses = None
+        if seen.points is not None:
+            self._weight = seen.weight
+            guesses = self._judge(seen, seen.points, news)
+        self._go_on_plainly(onward)
+        if guesses is not None:
+            self._try_guesses(*guesses)
+        for row, reason in failed.items():
+            news[row] = reason
+        for row, error in seen.late.items():
+            fits[row].failed = error
+        return news
+
+    def _look(self) -> _Seen:
+        """What there is where E-steps are asked for. Nothing of the fits is changed."""
+        try:
+            return self._look_at_all()
+        except NO_PARAMETERS as error:
+            if len(self) == 1:
+                return _Seen([math.nan], [math.nan], errors={0: error})
+        # Whose fault it was is found out one by one.
+        each = [self.take([row])._look() for row in range(len(self))]
+        together = _Seen([one.objective[0] for one in each], [one.log_likelihood[0] for one in each])
+        for row, one in enumerate(each):
+            for part in ("errors", "late", "lower"):
+                if own := getattr(one, part):
+                    getattr(together, part)[row] = own[0]
+            if one.points is not None:
+                together.rows.append(row)
+                together.weight = one.weight
+        points = [one.points for one in each if one.points is not None]
+        together.points = points[0].join(points[1:], self._stack) if points else None
+        return together
+
+    def _look_at_all(self) -> _Seen:
+        stack, params, fits = self._stack, self._wanted, self._fits
+        e_step = self._data.sum(stack.expectation(params, fits[0].n_iter + (fits[0].asks != START)))
+        log_likelihood: list[float] = np.ravel(e_step.log_likelihood).tolist()
+        prior = stack.log_prior(params)
+        objective = [likelihood + own for likelihood, own in zip(log_likelihood, prior, strict=True)]
+        seen = _Seen(objective, log_likelihood, float(e_step.weight))
+        for row, fit in enumerate(fits):
+            if self._is_risen(row, fit, seen):
+                seen.rows.append(row)
+        if not seen.rows:
+            return seen
+        stats, rows = e_step.stats, seen.rows
+        if len(rows) < len(fits):
+            places = np.array(rows)
+            params, stats = stack.take(params, places), stack.take(stats, places)
+        image, failed = self._images(stats, params)
+        seen.late = {rows[i]: error for i, error in failed.items()}
+        if self._is_random:
+            vector = image_vector = np.zeros((1, 0))
+            movable = np.zeros((1, 0), dtype=bool)
+        else:
+            image_vector = stack.flatten(image)
+            vector = self._vectors(params, rows)
+            movable = np.isfinite(vector)
+            resting = stack.resting(params)
+            if resting is not None:
+                movable &= ~resting
+        seen.points = _Points(params, stats, image, vector, image_vector, movable)
+        return seen
+
+    def _is_risen(self, row: int, fit: _Fit, seen: _Seen) -> bool:
+        """Whether a fit rose as it should; if not, what becomes of it is told in ``seen``."""
+        objective = seen.objective[row]
+        size = abs(objective) + seen.weight
+        if fit.is_risen(objective, size):
+            return True
+        if fit.asks == START:
+            seen.errors[row] = ValueError(f"The objective is {objective} at the starting parameters.")
+        elif fit.asks == PLAIN:
+            shorter = self._shortened(row)
+            if shorter is None and objective - fit.objective >= -self._model.rounding * size:
+                return True
+            seen.lower[row] = shorter
+        return False
+
+    def _shortened(self, row: int) -> Any:
+        """What to take for an M-step that lowered the objective; None where there is nothing else."""
+        attempt = self._fits[row].n_shortened + 1
+        if self._here is None or self._is_random or attempt >= MAX_SHORTENED:
+            return None
+        stats, params = (self._stack.one(tree, row) for tree in (self._here.stats, self._here.params))
+        return self._model.shortened(stats, params, attempt)
+
+    def _images(self, stats: Tree, params: Tree) -> tuple[Tree, dict[int, Exception]]:
+        """M-steps; a start is shown even where there is none, with itself in its place and what went wrong."""
+        try:
+            return self._stack.maximize(stats, params), {}
+        except NO_PARAMETERS as error:
+            if self._here is not None or len(self) > 1:  # to be found out one by one
+                raise
+            return params, {0: error}
+
+    def _vectors(self, params: Tree, rows: list[int]) -> FloatArray:
+        """Coordinates of parameters: those of an image are known already."""
+        if self._here is None:
+            return self._stack.flatten(params)
+        known = self._here.image_vector
+        own = (self._fits[row] for row in rows)
+        others = [i for i, fit in enumerate(own) if fit.asks == LEAP or fit.n_shortened]
+        if len(others) == len(rows):
+            return self._stack.flatten(params)
+        vector = known if len(rows) == len(known) and not others else known[rows]
+        if others:
+            vector[others] = self._stack.flatten(self._stack.take(params, np.array(others)))
+        return vector
+
+    def _judge(self, seen: _Seen, points: _Points, news: list[News]) -> tuple[list[int], FloatArray] | None:
+        """Take in what rose and show it; fits that have a guess at where they lead, and the guesses."""
+        rows, before, guesses = seen.rows, self._here, None
+        if len(rows) == len(self):
+            self._here = points
+        elif before is not None:
+            self._here = before.put(np.array(rows), points, self._stack)
+        else:  # those that failed are not asked again: anything may stand for them
+            stand_in = np.zeros(len(self), dtype=np.intp)
+            stand_in[rows] = np.arange(len(rows))
+            self._here = points.take(stand_in, self._stack)
+        if before is not None and not self._is_random:
+            plain = [i for i, row in enumerate(rows) if self._fits[row].asks == PLAIN]
+            if plain:
+                guesses = self._see_steps(before, points, seen, plain)
+        for row in rows:
+            fit, projection = self._fits[row], self._fits[row].projection
+            objective, log_likelihood = seen.objective[row], seen.log_likelihood[row]
+            fit.n_shortened = 0
+            fit.objective, fit.size = objective, abs(objective) + seen.weight
+            if fit.asks == PLAIN and not self._is_random:
+                rate = projection.rate if projection.follows_plain else math.nan
+                iterate = Iterate(None, objective, log_likelihood, False, projection.gap, rate, projection.lost)
+            else:
+                iterate = Iterate(None, objective, log_likelihood, fit.asks == LEAP)
+                if fit.asks == LEAP:
+                    projection.break_off()
+                    fit.accelerator.learn(True)
+            news[row] = iterate
+        return guesses
+
+    def _see_steps(
+        self, before: _Points, points: _Points, seen: _Seen, plain: list[int]
+    ) -> tuple[list[int], FloatArray] | None:
+        """Take in pairs of plain steps; fits that have a guess at where they lead, and the guesses."""
+        rows = [seen.rows[i] for i in plain]
+        fits = [self._fits[row] for row in rows]
+        start = some(before.vector, rows)
+        vector, image_vector = some(points.vector, plain), some(points.image_vector, plain)
+        movable = some(points.movable, plain)
+        with np.errstate(invalid="ignore"):  # -inf − -inf, masked
+            u, v = vector - start, image_vector - vector
+            moving = movable & np.isfinite(u + v)
+        if not moving.all():
+            u, v = np.where(moving, u, 0.0), np.where(moving, v, 0.0)
+        step, next_step = squared_length(u), squared_length(v)
+        going = []
+        for i, (row, fit) in enumerate(zip(rows, fits, strict=True)):
+            objective = seen.objective[row]
+            noise = NOISE * (abs(objective) + seen.weight)
+            fit.projection.see(objective - fit.objective, step[i], next_step[i], noise)
+            fit.secants.see(start[i], u[i], v[i])
+            # Close to the end only plain steps: they alone can show that it is the end.
+            if fit.projection.gap >= self._tol and fit.n_iter + 1 < self._max_iter:
+                going.append(i)
+        if not going:
+            return None
+        start, u, v = (some(part, going) for part in (start, u, v))
+        chosen, guesses = propose([fits[i].accelerator for i in going], start, u, v, [step[i] for i in going])
+        return ([rows[going[i]] for i in chosen], guesses) if chosen else None
+
+    def _go_on_plainly(self, rows: list[int]) -> None:
+        """Ask for the EM images of some fits next."""
+        if self._here is None:
+            return
+        for row in rows:
+            self._fits[row].asks = PLAIN
+        images = self._here.image
+        if len(rows) < len(self):
+            places = np.array(rows, dtype=np.intp)
+            images = self._stack.put(self._wanted, places, self._stack.take(images, places))
+        self._wanted = images
+
+    def _try_guesses(self, rows: list[int], guesses: FloatArray) -> None:
+        """Ask for those guesses next that are legal."""
+        legal, params = self._legal(rows, guesses)
+        if legal:
+            self._wanted = self._stack.put(self._wanted, np.array(legal), params)
+        for row in rows:
+            if row in legal:
+                self._fits[row].asks = LEAP
+            else:
+                self._fits[row].accelerator.learn(False)
+
+    def _legal(self, rows: list[int], guesses: FloatArray) -> tuple[list[int], Tree]:
+        """Which guesses are parameters, no more of them on a constraint than here; and these.
+
+        What cannot be computed at a guess speaks against the guess alone.
+        """
+        here, stack = self._here, self._stack
+        if here is None:
+            return [], None
+        movable, vector = some(here.movable, rows), some(here.vector, rows)
+        like = here.params if len(rows) == len(self) else stack.take(here.params, np.array(rows))
+        try:
+            with np.errstate(invalid="ignore", divide="ignore"):  # of guesses that are no numbers any more
+                params = stack.unflatten(np.where(movable, guesses, vector), like)
+            legal = [i for i, is_finite in enumerate(stack.are_finite(params)) if is_finite]
+            if len(legal) < len(rows):
+                params = stack.take(params, np.array(legal, dtype=np.intp))
+            if legal and (resting := stack.resting(params)) is not None:
+                rests: BoolArray = np.any(resting & movable[legal], axis=1)
+                if rests.any():
+                    params = stack.take(params, np.flatnonzero(~rests))
+                    legal = [i for i, does in zip(legal, rests.tolist(), strict=True) if not does]
+            return [rows[i] for i in legal], params
+        except NO_PARAMETERS:
+            if len(rows) == 1:
+                return [], None
+        each = [self._legal([row], guesses[i : i + 1]) for i, row in enumerate(rows)]
+        found = [params for own, params in each if own]
+        return [row for own, _ in each for row in own], stack.join(*found) if found else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +99,16 @@ class Family(Parametric):
     One of your own needs `density`, `maximize`, `start`, ``spaces``; bases in `emlearn.families` ask for less.
     """
 
+    def side_by_side(self, n_fits: int) -> Family | None:
+        """The family of the components of so many fits, side by side as if of one; see `emlearn.em.stack`.
+
+        Components stand in the order of their numbers, those of the same number in the order of the fits; and
+        so does, along the first axis, what an array of parameters or totals has for each of them, or for all
+        of a fit. The family itself will do, where components know nothing of one another, and there is no
+        prior. None where there is no such family.
+        """
+        return None
+
     def density(self, params: Any) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
         raise NotImplementedError
@@ -116,7 +126,17 @@ class Family(Parametric):
 
 
 class LatentStructure(Parametric):
-    """What is hidden, and how it is distributed. One of your own needs all that stands here, and ``spaces``."""
+    """What is hidden, and how it is distributed. One of your own needs all that stands here, and ``spaces``.
+
+    Attributes
+    ----------
+    stacked : LatentStructure or None
+        The same for S sets of parameters, of shape (S, ...), and for log-densities (K·S, m), those of the first
+        component under all sets before those of the second: it normalises set by set, and has evidence of shape
+        (S,). None where there is no such thing; see `emlearn.em.stack`.
+    """
+
+    stacked: LatentStructure | None = None
 
     def posterior(
         self, params: Any, log_prob: FloatArray, batch: Batch, beta: float = 1.0
@@ -210,7 +230,7 @@ class LatentModel(Composite, EMModel):
     def _parts(self) -> tuple[Any, ...]:
         return self.latent, self.family
 
-    @property
+    @cached_property
     def spaces(self) -> Any:
         return LatentPair(self.latent.spaces, self.family.spaces)
 

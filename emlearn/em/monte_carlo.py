@@ -386,7 +386,7 @@ class _Half:
         found = []
         for hidden in self._pieces if pieces is None else pieces:
             value = np.asarray(self._model.log_joint(params, self._batch, hidden), dtype=np.float64)
-            shape = (len(next(leaves(hidden))), self._n_units)
+            shape = (len(leaves(hidden)[0]), self._n_units)
             if value.shape != shape:
                 raise ValueError(
                     f"{type(self._model).__name__}.log_joint gave an array of shape {value.shape}, not "
@@ -422,7 +422,7 @@ class _Half:
         """Sums of what the M-step needs."""
         total, start = None, 0
         for hidden in self._pieces:
-            end = start + len(next(leaves(hidden)))
+            end = start + len(leaves(hidden)[0])
             resp = self.unit_weight * self._share[start:end]
             part = self._model.statistics(self._params, self._batch, hidden, resp)
             total, start = part if total is None else add(total, part), end

@@ -18,9 +18,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,8 +27,9 @@ from joblib import Parallel, delayed
 
 from emlearn.em.batches import as_data, intended_underflow, one_blas_thread
 from emlearn.em.data import Data
-from emlearn.em.fit import EMResult, em_iterates, remember
+from emlearn.em.fit import EMResult, Fits, News, remember
 from emlearn.em.model import EMModel
+from emlearn.em.stack import Stack, n_together, stack_of
 from emlearn.em.stopping import AitkenStop, Iterate
 from emlearn.em.trees import tree_map
 
@@ -54,6 +54,8 @@ class Start(NamedTuple):
     kind: str  # how it was found
     make: Callable[[], Any]  # () -> params
     reseed: Callable[[Any], Any] | None = None  # params -> better ones to go on from; None if they will do
+    # Several `make` -> what they make, or what went wrong: where starts are sooner made together.
+    make_each: Callable[[list[Callable[[], Any]]], list[Any]] | None = None
 
 
 class Restart(NamedTuple):
@@ -198,11 +200,9 @@ def race(
         raise ValueError(f"ranking={ranking!r} is neither 'evidence' nor 'likelihood'.")
     batches = as_data(data)
     ground = batches if sample is None else as_data(sample)
-    report = _one_at_a_time(report)
-    settings = _Settings(tol, max_iter, acceleration, unit, ranking, partial(report, on_part=False))
-    ground_settings = settings
-    if sample is not None:
-        ground_settings = settings._replace(unit=sample_unit, report=partial(report, on_part=True))
+    of_whole, of_part = _one_at_a_time(report)
+    settings = _Settings(tol, max_iter, acceleration, unit, ranking, of_whole)
+    ground_settings = settings if sample is None else settings._replace(unit=sample_unit, report=of_part)
     # More threads than cores would only take turns, so BLAS gets one while joblib has the others.
     with one_blas_thread(), Parallel(n_jobs=n_jobs, require="sharedmem") as parallel:
         ground_model = model if sample is None or sample_model is None else sample_model
@@ -217,8 +217,8 @@ def race(
                 () if again is None or len(starts) == 1 else again(best.last.reached.params),
                 len(under_way.runs),
             ):
-                late.append(_Run(model, batches, settings, start, number))
-                late[-1].advance(math.inf)
+                late.append(_Run(stack_of(model), batches, settings, start, number))
+                _go(late[-1:])
                 if late[-1].beats(best):
                     best = winner = late[-1]
     return RaceResult(EMResult.of(best.history, best.reason), under_way.record(winner, late))
@@ -232,18 +232,20 @@ class _Settings(NamedTuple):
     acceleration: str
     unit: float
     ranking: str
-    report: Callable[[int, str, Iterate], bool | None]
+    report: Callable[[int, str, Iterate], bool | None] | None
 
 
-def _one_at_a_time(report: Report | None) -> Callable[..., bool | None]:
-    """The report as threads may call it."""
-    lock = threading.Lock()
+def _one_at_a_time(report: Report | None) -> tuple[Any, Any]:
+    """The report as threads may call it, of the whole data and of the part; None for none."""
+    if report is None:
+        return None, None
+    lock, told = threading.Lock(), report
 
     def locked_report(number: int, kind: str, iterate: Iterate, on_part: bool) -> bool | None:
         with lock:
-            return report is not None and report(number, kind, iterate, on_part)
+            return told(number, kind, iterate, on_part)
 
-    return locked_report
+    return partial(locked_report, on_part=False), partial(locked_report, on_part=True)
 
 
 class _Race:
@@ -258,7 +260,10 @@ class _Race:
     def __init__(self, model: EMModel, ground: Data, settings: _Settings, parallel: Parallel, *, on_part: bool):
         self.runs: list[_Run] = []
         self._on_part = on_part
-        self._new_run = partial(_Run, model, ground, settings)
+        self._new_run = partial(_Run, stack_of(model), ground, settings)
+        self._n_together = n_together(model, ground)
+        self._ahead: list[_Run] = []  # after their first steps, but not wanted yet
+        self._may_run_ahead = settings.report is None and self._n_together > 1
         self._same = SAME * settings.unit
         self._equal = EQUAL * settings.unit
         self._parallel = parallel
@@ -266,22 +271,51 @@ class _Race:
     def enter(self, starts: Sequence[Start]) -> None:
         """Run waves of starts, until enough is seen or none is left; then finish whatever may win."""
         while len(self.runs) < len(starts) and (wanted := self._n_wanted()):
-            wave = starts[len(self.runs) : len(self.runs) + wanted]
-            self._run_wave([self._new_run(start, number) for number, start in enumerate(wave, len(self.runs))])
-        while not self._at_best():
+            self._run_wave(self._next_runs(starts, wanted))
+        while True:
             in_play = self._in_play()
             if not in_play:  # the best failed when all others had been left
                 best = self._ranked()[0]
                 in_play = self.runs[best.number : best.number + 1] = [self._new_run(best.start, best.number)]
-            equals = [run for run in in_play if len(in_play) == 1 or run.is_at(in_play[0], self._equal)]
-            min(equals, key=lambda run: run.number).advance(math.inf)
+            # The first of equals is to win, whichever of them came to its end by itself.
+            first = min((run for run in in_play if self._equals(run, in_play[0])), key=lambda run: run.number)
+            if first.is_done:
+                break
+            _go([first])
+
+    def _equals(self, run: _Run, best: _Run) -> bool:
+        """Whether two runs lead to the same height, but for rounding."""
+        return run is best or run.is_at(best, self._equal)
+
+    def _next_runs(self, starts: Sequence[Start], wanted: int) -> list[_Run]:
+        """So many runs more, after their first steps."""
+        first = len(self.runs) + len(self._ahead)
+        lacking = wanted - len(self._ahead)
+        if lacking > 0:
+            # Where the first wave did not suffice most of the starts will be wanted, and side by side they cost
+            # little more: what they find must not be shown before they are.
+            if self.runs and self._may_run_ahead:
+                lacking = max(lacking, self._n_together)
+            new = [self._new_run(start, i) for i, start in enumerate(starts[first : first + lacking], first)]
+            self._approach(new, FIRST_STEPS)
+            self._ahead += new
+        wave, self._ahead = self._ahead[:wanted], self._ahead[wanted:]
+        return wave
+
+    def _approach(self, runs: list[_Run], steps: int) -> None:
+        """Let runs take so many E-steps more, no further than to where next to nothing is left to be gained."""
+        size = self._n_together
+        groups = [runs[i : i + size] for i in range(0, len(runs), size)]
+        if len(groups) == 1:
+            _go(groups[0], steps, to_arrival=True)
+        else:
+            self._parallel(delayed(_go)(group, steps, to_arrival=True) for group in groups)
 
     def _run_wave(self, wave: list[_Run]) -> None:
         """Advance runs until they arrive; drop the worse half, again and again, of those that have not."""
         self.runs += wave
         alive, steps = wave, FIRST_STEPS
-        while alive:
-            self._parallel(delayed(run.approach)(steps) for run in alive)
+        while True:
             ranked = self._ranked()
             alive = [
                 run
@@ -289,7 +323,10 @@ class _Race:
                 if not (run.has_arrived or run.is_done or self._is_luck(run, ranked))
                 and run.may_beat(ranked[0], 30 * self._same)
             ]
+            if not alive:
+                break
             steps *= 2
+            self._approach(alive, steps)
         kept = self._different(ranked) if self._on_part else []
         for run in ranked:
             may_win = run.may_beat(ranked[0], self._same) and not self._is_luck(run, ranked)
@@ -380,23 +417,81 @@ def _finish_on_all(finalists: list[_Run], model: EMModel, batches: Data, setting
     again = []
     for run in finalists:
         start = Start(run.start.kind, partial(getattr, run.last.reached, "params"))
-        again.append(_Run(model, batches, settings, start, run.number))
-        again[-1].advance(1)
+        again.append(_Run(stack_of(model), batches, settings, start, run.number))
+        _go(again[-1:], 1)
     # One that fails, or turns out to be luck, gives way to the next.
     while sound := [run for run in again if not run.message]:
         best = max(sound, key=_Run.rank)
         if best.is_done:
             return best
-        best.advance(math.inf)
+        _go([best])
     raise ValueError(
         f"All finalists of the race failed on the whole data; the first one with: {again[0].message}"
     )
 
 
+def _begin(runs: list[_Run]) -> None:
+    """Find where runs start from: together, where their starts can be made so."""
+    for run in runs:
+        if run.start.make_each is None:
+            run.begin()
+    for make_each in {run.start.make_each: None for run in runs if run.start.make_each is not None}:
+        alike = [run for run in runs if run.start.make_each == make_each]
+        for run, params in zip(alike, make_each([run.start.make for run in alike]), strict=True):
+            run.begin(params)
+
+
+def _go(runs: list[_Run], steps: float = math.inf, *, to_arrival: bool = False) -> None:
+    """Take up to so many E-steps of some runs, and as many again wherever lost components are placed anew.
+
+    No further than ``to_arrival``, if asked for: to where next to nothing is left to be gained.
+    """
+    under_way: list[_Run] = []
+    fits: Fits | None = None
+    coming = list(runs)
+    for run in runs:
+        run.allow(steps, to_arrival)
+    with intended_underflow():
+        _begin([run for run in runs if run.is_new])
+        while coming or under_way:
+            begun = [run for run in coming if run.goes_on()]
+            coming = []
+            if begun:
+                first, *others = (run.resume() for run in begun)
+                joined = first.join(*others) if others else first
+                if fits is not None and joined.are_new:  # for their first E-step by themselves
+                    joined, begun, coming = _advance(joined, begun)
+                if begun:
+                    fits = joined if fits is None else fits.join(joined)
+                    under_way += begun
+            if fits is not None and under_way:
+                fits, under_way, resting = _advance(fits, under_way)
+                coming += resting
+            if not under_way:
+                fits = None
+
+
+def _advance(fits: Fits, runs: list[_Run]) -> tuple[Fits, list[_Run], list[_Run]]:
+    """Take an E-step of each run: the fits that go on, whose they are, and who has come to rest or is over."""
+    news = fits.advance()
+    for row, run in enumerate(runs):
+        run.hear(news[row], fits, row)
+        if fits.is_spent(row):
+            run.spend()
+    rows = [row for row, run in enumerate(runs) if run.is_moving]
+    if len(rows) == len(runs):
+        return fits, runs, []
+    for row, run in enumerate(runs):
+        if not run.is_moving:
+            run.halt(fits, row)
+    going = fits.take(rows) if rows else fits
+    return going, [runs[row] for row in rows], [run for run in runs if not run.is_moving]
+
+
 class _Run:
     """EM under way from one start."""
 
-    def __init__(self, model: EMModel, batches: Data, settings: _Settings, start: Start, number: int):
+    def __init__(self, stack: Stack, batches: Data, settings: _Settings, start: Start, number: int):
         self.start = start
         self.number = number
         self.history: list[Iterate] = []
@@ -408,18 +503,46 @@ class _Run:
         self.is_left = False  # for good, with its parameters forgotten
         self._before_anew: list[Iterate] = []
         self._handicapped: tuple[int, float] = 0, 0.0
-        self._model = model
+        self._place: tuple[Fits, int] | None = None  # where it pauses, or begins: among others, and which it is
+        self._steps_left = self._steps_allowed = 0.0
+        self._to_arrival = False
+        self._stack, self._model = stack, stack.model
         self._reseed = start.reseed
         self._batches = batches
         self._settings = settings
         self._arrival = self._new_arrival()
-        self._iterates = self._begin(start.make)
 
-    def _begin(self, make: Callable[[], Any]) -> Iterator[Iterate]:
+    @property
+    def is_new(self) -> bool:
+        """Whether it has not begun."""
+        return self._place is None and not (self.history or self.is_done)
+
+    def begin(self, params: Any = None) -> None:
+        """Begin from where it starts, or fail by what went wrong in finding that."""
+        if isinstance(params, Exception):
+            self._fail(params)
+            return
+        try:
+            self._begin_at(self.start.make() if params is None else params)
+        except FAILURES as error:
+            self._fail(error)
+
+    def _begin_at(self, params: Any) -> None:
         tol, max_iter, acceleration, unit, *_ = self._settings
-        self._end = yield from em_iterates(
-            self._model, make(), self._batches, tol * unit, max_iter, acceleration
-        )
+        fits = Fits(self._stack, [params], self._batches, tol * unit, max_iter, acceleration)
+        self._place = fits, 0
+
+    def resume(self) -> Fits:
+        """The fit as it paused, by itself."""
+        if self._place is None:
+            raise ValueError(f"Start {self.number} has come to its end.")
+        fits, row = self._place
+        return fits if len(fits) == 1 else fits.take([row])
+
+    def _fail(self, error: Exception) -> None:
+        self.message = f"{type(error).__name__}: {error}"
+        self.history = self.history or self._before_anew
+        self.is_done = True
 
     def _new_arrival(self) -> AitkenStop:
         return AitkenStop(max(SAME, self._settings.tol) * self._settings.unit)
@@ -448,14 +571,14 @@ class _Run:
         the next, and promise more than there is.
         """
         gap = next(iterate.gap for iterate in reversed(self.history) if not iterate.extrapolated)
-        if not np.isfinite(gap) or (self.is_done and not self.stop.converged):
+        if not math.isfinite(gap) or (self.is_done and not self.stop.converged):
             return self.last.reached.objective
-        gains = [
-            here.objective - before.objective
-            for before, here in pairwise(self.history[-4:])
-            if not here.extrapolated
-        ]
-        return self.last.objective + min(gap, gains[-1] * SLOWEST / (1 - SLOWEST) if gains else 0.0)
+        recent = self.history[-4:]
+        for before, here in zip(reversed(recent[:-1]), reversed(recent[1:]), strict=True):
+            if not here.extrapolated:
+                gain = here.objective - before.objective
+                return self.last.objective + min(gap, gain * SLOWEST / (1 - SLOWEST))
+        return self.last.objective + min(gap, 0.0)
 
     @property
     def handicap(self) -> float:
@@ -497,7 +620,7 @@ class _Run:
         """Go no further, and keep no more than what is to be told."""
         self.handicap  # noqa: B018 - asked for while the parameters are there
         self.is_left = True
-        self._iterates = iter(())
+        self._place = None
         best = self.last.best
         forgotten: dict[str, Any] = {"params": None, "stats": None, "secants": None}
         self.history[-1] = self.last._replace(**forgotten, best=best and best._replace(**forgotten), mean=None)
@@ -506,37 +629,59 @@ class _Run:
         """Whether both lead to the same maximum."""
         return self.is_spurious == other.is_spurious and abs(self.limit - other.limit) < nats
 
-    def approach(self, steps: float) -> None:
-        """Take up to so many E-steps more, no further than to where next to nothing is left to be gained."""
-        self._go(steps, lambda: self._arrival.converged)
+    def allow(self, steps: float, to_arrival: bool) -> None:
+        """Let it take up to so many E-steps."""
+        self._steps_left = self._steps_allowed = steps
+        self._to_arrival = to_arrival
 
-    def advance(self, steps: float) -> None:
-        """Take up to so many E-steps more."""
-        self._go(steps, lambda: False)
+    @property
+    def is_moving(self) -> bool:
+        """Whether it is to take a further E-step."""
+        there = self._to_arrival and self._arrival.converged
+        return self._steps_left > 0 and not (self.is_done or there)
 
-    def _go(self, steps: float, is_there: Callable[[], bool]) -> None:
-        """Take E-steps, and as many again wherever lost components are placed anew."""
+    def goes_on(self) -> bool:
+        """Whether it is to take a further E-step, if need be from where lost components are placed anew."""
         try:
-            with intended_underflow():
-                self._take(steps, is_there)
-                while self._begin_anew():
-                    self._take(steps, is_there)
+            while not self.is_moving:
+                if self.message or not self._begin_anew():
+                    return False
         except FAILURES as error:
-            self.message = f"{type(error).__name__}: {error}"
-            self.history = self.history or self._before_anew
-            self.is_done = True
+            self._fail(error)
+            return False
+        return True
 
-    def _take(self, steps: float, is_there: Callable[[], bool]) -> None:
-        while steps > 0 and not self.is_done and not is_there():
-            iterate = next(self._iterates, None)
-            if iterate is None:
-                self.is_done = True
-                break
-            remember(self.history, iterate)
-            self._ended = bool(self._settings.report(self.number, self.start.kind, iterate))
-            self._arrival(iterate)
-            self.is_done = self.stop(iterate) or self._ended
-            steps -= 1
+    def hear(self, news: News, fits: Fits, row: int) -> None:
+        """Take in what became of an E-step."""
+        if isinstance(news, Iterate):
+            self._see(news, fits, row)
+        elif isinstance(news, str):
+            self._end, self.is_done = news, True
+        elif news is not None:
+            if not isinstance(news, FAILURES):
+                raise news
+            self._fail(news)
+
+    def _see(self, iterate: Iterate, fits: Fits, row: int) -> None:
+        report = self._settings.report
+        if report is not None or self._model.is_random:
+            iterate = fits.in_full(row, iterate)
+        remember(self.history, iterate)
+        self._ended = report is not None and bool(report(self.number, self.start.kind, iterate))
+        self._arrival(iterate)
+        self.is_done = self.stop(iterate) or self._ended
+        self._steps_left -= 1
+
+    def spend(self) -> None:
+        """Hear that there are no iterations left."""
+        if self.is_moving:
+            self._end, self.is_done = "max_iter", True
+
+    def halt(self, fits: Fits, row: int) -> None:
+        """Keep what is needed to go on from there."""
+        if self.history and self.last.params is None:
+            self.history[-1] = fits.in_full(row, self.last)
+        self._place = None if self.is_done else (fits, row)
 
     def _begin_anew(self) -> bool:
         """Whether the start has better parameters to go on from than these, of which it lost components."""
@@ -549,7 +694,8 @@ class _Run:
         self._before_anew = self.history
         self.history, self.is_done, self._handicapped = [], False, (0, 0.0)
         self.stop, self._arrival = AitkenStop(self._settings.tol * self._settings.unit), self._new_arrival()
-        self._iterates = self._begin(lambda: params)
+        self._steps_left = self._steps_allowed
+        self._begin_at(params)
         return True
 
     def record(self, is_best: bool, on_part: bool) -> Restart:

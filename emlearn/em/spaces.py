@@ -6,12 +6,12 @@ names the space of each parameter; these few classes translate.
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from emlearn.em.matrices import from_log_cholesky, log_cholesky
 from emlearn.em.trees import Tree, leaves, tree_map
 
 FloatArray = NDArray[np.float64]
@@ -46,7 +46,7 @@ class Real(_Entrywise):
     """All arrays of real numbers; coordinates are the entries."""
 
     def to_vector(self, value: Any) -> FloatArray:
-        return np.ravel(value).astype(np.float64)
+        return np.array(value, dtype=np.float64).ravel()
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
         return vector.reshape(np.shape(like))
@@ -157,11 +157,6 @@ class Probability(_Entrywise):
         return (np.sin(vector) ** 2).reshape(np.shape(like))
 
 
-@cache
-def _lower_triangle(d: int) -> tuple[Any, Any, Any]:
-    return *np.tril_indices(d), np.arange(d)
-
-
 def _beside(directions: FloatArray) -> FloatArray:
     """Orthonormal basis (d, d − f) of what is orthogonal to ``directions`` (d, f): axes, as far as they are."""
     basis = directions
@@ -190,15 +185,7 @@ class PositiveDefinite:
         return self._coordinates(value if self._rest is None else self._rest.T @ value @ self._rest)
 
     def _coordinates(self, value: FloatArray) -> FloatArray:
-        d = value.shape[-1]
-        if d == 0:
-            return np.empty(0)
-        if d == 1:
-            return 0.5 * np.log(value).ravel()
-        factor = np.linalg.cholesky(value)
-        rows, columns, diagonal = _lower_triangle(d)
-        factor[..., diagonal, diagonal] = np.log(factor[..., diagonal, diagonal])
-        return np.ravel(factor[..., rows, columns])
+        return log_cholesky(value).ravel()
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
         if self._rest is None:
@@ -209,12 +196,7 @@ class PositiveDefinite:
 
     def _matrices(self, vector: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         d = shape[-1]
-        rows, columns, diagonal = _lower_triangle(d)
-        factor = np.zeros(shape)
-        factor[..., rows, columns] = vector.reshape(*factor.shape[:-2], rows.size)
-        with np.errstate(over="ignore", invalid="ignore"):
-            factor[..., diagonal, diagonal] = np.exp(factor[..., diagonal, diagonal])
-            return factor @ np.swapaxes(factor, -1, -2)
+        return from_log_cholesky(vector.reshape(-1, d * (d + 1) // 2), d)
 
     def n_coordinates(self, like: Any) -> int:
         n_matrices = int(np.prod(np.shape(like)[:-2]))

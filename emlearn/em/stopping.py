@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
+import math
+import sys
 from typing import Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from emlearn.em.rate import Secants
-
-FloatArray = NDArray[np.float64]
 
 # Relative to the objective and the total weight: a gain below this cannot be told from rounding.
 NOISE = 1e-14
@@ -29,8 +26,8 @@ class Iterate(NamedTuple):
     objective: float  # log-likelihood + log prior, nats
     log_likelihood: float  # nats
     extrapolated: bool  # reached by extrapolation; else the EM image of the iterate before
-    gap: float = np.inf  # projected gain still to come, nats; inf where nothing can be said
-    rate: float = np.nan  # at which gains shrink; NaN where the last two steps were not plain
+    gap: float = math.inf  # projected gain still to come, nats; inf where nothing can be said
+    rate: float = math.nan  # at which gains shrink; NaN where the last two steps were not plain
     lost: bool = False  # whether the last gain cannot be told from rounding
     secants: Secants | None = None  # what the steps so far tell of the EM map
     stats: Any = None  # expected sufficient statistics at the parameters
@@ -59,26 +56,28 @@ class Projection:
         Whether the last gain cannot be told from rounding.
     """
 
-    def __init__(self) -> None:
-        self.gap, self.rate, self.lost, self.follows_plain = np.inf, UNSEEN, False, False
-        self._last_gain = np.nan
+    __slots__ = ("_last_gain", "follows_plain", "gap", "lost", "rate")
 
-    def see(self, gain: float, u: FloatArray, v: FloatArray, noise: float) -> None:
-        """Take in the gain of a plain EM step ``u``, and the step ``v`` that follows."""
+    def __init__(self) -> None:
+        self.gap, self.rate, self.lost, self.follows_plain = math.inf, UNSEEN, False, False
+        self._last_gain = math.nan
+
+    def see(self, gain: float, step: float, next_step: float, noise: float) -> None:
+        """Take in the gain of a plain EM step, and squared lengths of this step and of that which follows."""
         if gain > 100 * noise:
             # Gains go as the squares of steps. Two plain gains tell the rate too: believe the slower.
-            shrinking = np.dot(v, v) / max(np.dot(u, u), np.finfo(np.float64).tiny)
+            shrinking = next_step / max(step, sys.float_info.min)
             self.rate = max(shrinking, gain / self._last_gain if self._last_gain > 0 else 0.0)
         elif self.rate >= 1:  # too little to tell a rate from: what was seen before must serve
             self.rate = UNSEEN
-        self.gap = max(gain, noise) * self.rate / (1 - self.rate) if self.rate < 1 else np.inf
+        self.gap = max(gain, noise) * self.rate / (1 - self.rate) if self.rate < 1 else math.inf
         self.lost = gain <= noise
-        self.follows_plain = not np.isnan(self._last_gain)
+        self.follows_plain = not math.isnan(self._last_gain)
         self._last_gain = gain
 
     def break_off(self) -> None:
         """Hear that the next step does not follow a plain one."""
-        self._last_gain = np.nan
+        self._last_gain = math.nan
 
 
 class AitkenStop:
@@ -91,12 +90,12 @@ class AitkenStop:
 
     def __init__(self, tol: float):
         self._tol = tol
-        self._last_rate = np.nan
+        self._last_rate = math.nan
         self._hits = self._lost = 0
 
     def __call__(self, iterate: Iterate) -> bool:
         rising = 1 - iterate.rate < 0.9 * (1 - self._last_rate)
-        certain = iterate.gap < self._tol and not np.isnan(iterate.rate) and not rising
+        certain = iterate.gap < self._tol and not math.isnan(iterate.rate) and not rising
         self._hits = self._hits + 1 if certain else 0
         self._last_rate = iterate.rate
         if not iterate.extrapolated:

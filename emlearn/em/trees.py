@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 Tree = Any  # an array, a float, or a (named) tuple of trees
@@ -21,10 +21,14 @@ def add(a: Tree, b: Tree) -> Tree:
     return tree_map(lambda x, y: x + y, a, b)
 
 
-def leaves(tree: Tree) -> Iterator[Any]:
+def leaves(tree: Tree) -> list[Any]:
     """Leaves from left to right."""
-    if isinstance(tree, tuple):
-        for branch in tree:
-            yield from leaves(branch)
-    else:
-        yield tree
+    if not isinstance(tree, tuple):
+        return [tree]
+    found = []
+    for branch in tree:
+        if isinstance(branch, tuple):
+            found += leaves(branch)
+        else:
+            found.append(branch)
+    return found

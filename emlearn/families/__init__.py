@@ -2,6 +2,7 @@
 
 from emlearn.families.base import Emission, ExponentialFamily, Held, Numeric, Sketch, WrappedFamily
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
+from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.factor import FactorGaussian, FactorParams
@@ -13,6 +14,12 @@ from emlearn.families.gaussian import (
 )
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
+from emlearn.families.multinomial import Multinomial, MultinomialParams
+from emlearn.families.negative_binomial import (
+    NegativeBinomial,
+    NegativeBinomialParams,
+    NegativeBinomialTotals,
+)
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
@@ -27,6 +34,7 @@ from emlearn.families.variational import (
     VariationalGaussian,
     VariationalPoisson,
 )
+from emlearn.families.zero_inflated_poisson import ZeroInflatedPoisson, ZeroInflatedPoissonParams
 
 # Names of before.
 IncompleteGaussian = Gaussian
@@ -39,6 +47,8 @@ __all__ = [
     "Bernoulli",
     "BernoulliParams",
     "BetaProbabilities",
+    "Binomial",
+    "BinomialParams",
     "Categorical",
     "CategoricalParams",
     "DirichletProbabilities",
@@ -56,6 +66,11 @@ __all__ = [
     "MixtureOf",
     "MixtureParams",
     "MixtureTotals",
+    "Multinomial",
+    "MultinomialParams",
+    "NegativeBinomial",
+    "NegativeBinomialParams",
+    "NegativeBinomialTotals",
     "NormalWishart",
     "Numeric",
     "Poisson",
@@ -72,5 +87,7 @@ __all__ = [
     "VariationalPoisson",
     "WithGaps",
     "WrappedFamily",
+    "ZeroInflatedPoisson",
+    "ZeroInflatedPoissonParams",
     "gaussian_family",
 ]

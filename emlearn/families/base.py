@@ -30,6 +30,10 @@ SUM_TOLERANCE = 1e-6
 ALMOST_SINGULAR = 1e-10
 # The least overlap of two distributions that are compared: what is impossible in one of them counts as this.
 LEAST_OVERLAP = 1e-100
+# In a matrix product, where 0 · inf is NaN, this stands in for the logarithm of 0. No density is that small.
+LOG_OF_ZERO = -1e200
+# Log-density of what is next to impossible: about that of the least number.
+LEAST_LOG = -708.0
 
 
 class Sketch(NamedTuple):
@@ -40,12 +44,20 @@ class Sketch(NamedTuple):
     n_rows: int  # how many rows count
     size: float  # how many observations they stand for
     names: tuple[str, ...]  # of the features, for messages
+    entries: Callable[[int], FloatArray] | None = None  # j -> (n,) of all rows that count; None: as in `some`
 
     def of(self, columns: Sequence[int]) -> Sketch:
         """The sketch of some of the features."""
-        chosen = list(columns)
+        chosen, entries = list(columns), self.entries
         some = self.some.part(("columns", *chosen), slice(None), chosen)
-        return Sketch(some, self.most[chosen], self.n_rows, self.size, tuple(self.names[j] for j in chosen))
+        names = tuple(self.names[j] for j in chosen)
+        of_chosen = None if entries is None else lambda j: entries(chosen[j])
+        return Sketch(some, self.most[chosen], self.n_rows, self.size, names, of_chosen)
+
+    def seen(self, j: int) -> FloatArray:
+        """What is observed of a feature, each value once, in ascending order."""
+        entries = self.some.x[j] if self.entries is None else self.entries(j)
+        return np.unique(entries[~np.isnan(entries)]).astype(np.float64)
 
 
 class Emission(Family):
@@ -57,19 +69,25 @@ class Emission(Family):
         What the observations must be, in words.
     marginalises : bool
         Whether entries of an observation may be missing.
+    observes : str
+        Whether observations are "numbers", "counts" (0, 1, 2, ...) or "codes" of categories.
     is_unimodal : bool
         Whether the likelihood of one component has one maximum, so that one start is enough.
     derived : tuple of str
         Names in `fields` of what follows from the others.
     floored : tuple of str
         Names of the parameters that a floor bounds.
+    prior_names : tuple of str
+        Names of the concentrations that `with_prior` takes.
     """
 
     support: str = "finite numbers"
     marginalises: bool = False
+    observes: str = "numbers"
     is_unimodal: bool = True
     derived: tuple[str, ...] = ()
     floored: tuple[str, ...] = ()
+    prior_names: tuple[str, ...] = ()
 
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
@@ -91,6 +109,19 @@ class Emission(Family):
     def bound_to(self, sketch: Sketch) -> Emission:
         """The family, knowing of the data what it has to: number of categories, what lies on the floor, ..."""
         return self
+
+    def with_prior(self, named: Mapping[str, Any]) -> Emission:
+        """The family with a prior of its parameters, by the names of what it counts.
+
+        Raises
+        ------
+        ValueError
+            If there is none by a name, or it has no maximum.
+        """
+        raise ValueError(
+            f"{type(self).__name__} takes no prior in a fit of greatest posterior density: only families of "
+            "probabilities do."
+        )
 
     def forced_columns(self) -> tuple[int, ...]:
         """Features that the data, once bound to them, force onto a constraint: constant or collinear ones."""
@@ -117,6 +148,13 @@ class Emission(Family):
         With ``params``, entries to which no component gives a density are impossible too.
         """
         return np.ones(x.shape, dtype=bool)
+
+    def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are of the kind that is observed, be it never: NaN counts as such.
+
+        What is of this kind but not possible has the log-density -inf; what is not is a user's mistake.
+        """
+        return self.is_possible(x)
 
     def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
         """Parameters with the components in another order."""
@@ -255,8 +293,16 @@ class WrappedFamily(Wrapper, Emission):
         return self.family.marginalises
 
     @property
+    def observes(self) -> str:  # type: ignore[override]
+        return self.family.observes
+
+    @property
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return self.family.is_unimodal
+
+    def side_by_side(self, n_fits: int) -> Emission | None:
+        family = cast("Emission | None", self.family.side_by_side(n_fits))
+        return None if family is None else replace(self, family=family)
 
     @property
     def has_moments(self) -> bool:
@@ -270,6 +316,9 @@ class WrappedFamily(Wrapper, Emission):
 
     def bound_to(self, sketch: Sketch) -> Emission:
         return replace(self, family=self.family.bound_to(sketch))
+
+    def with_prior(self, named: Mapping[str, Any]) -> Emission:
+        return replace(self, family=self.family.with_prior(named))
 
     def n_parameters(self, params: Any) -> int:
         return self.family.n_parameters(params)
@@ -294,6 +343,9 @@ class WrappedFamily(Wrapper, Emission):
 
     def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
         return self.family.is_possible(x, params)
+
+    def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
+        return self.family.is_observable(x)
 
     def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
         return self.family.reorder(params, order)
@@ -401,6 +453,25 @@ class Held(WrappedFamily):
         return self.family.n_parameters(params) - self.family.n_held(params, self.names)
 
 
+@dataclass(frozen=True)
+class HardlyImpossible(WrappedFamily):
+    """A family to which what has no density is not impossible, but next to it.
+
+    For streams: a zero that a fit found in the first rows must not keep it from learning from later ones.
+    """
+
+    def density(self, params: Any) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
+        inner = self.family.density(params)
+
+        def observe(batch: Batch) -> Observed:
+            seen = inner(batch)
+            np.putmask(seen.log_prob, seen.log_prob == -np.inf, LEAST_LOG)
+            return seen
+
+        return observe
+
+
 def keep(
     new: Any, old: Any, names: tuple[str, ...], take: Callable[[Any, Any], Any] = lambda _, old: old
 ) -> Any:
@@ -448,6 +519,40 @@ def read_field(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArr
     return array
 
 
+def read_prior(family: Emission, named: Mapping[str, Any]) -> list[Any]:
+    """Concentrations by a family's `prior_names`, None where one is not given; others are refused."""
+    known = family.prior_names
+    for name in named:
+        if name not in known:
+            raise ValueError(
+                f"{type(family).__name__} has no prior by the name {name!r}, but by {' and '.join(known)}."
+            )
+    return [named.get(name) for name in known]
+
+
+def concentrations(name: str, value: Any) -> FloatArray:
+    """Concentrations of priors from what a user gave, of any shape: at least 1."""
+    try:
+        array = np.array(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number, or an array of numbers, but is {value!r}.") from None
+    bad = ~((array >= 1) & np.isfinite(array))
+    if bad.any():
+        raise ValueError(
+            f"{name} holds {array[bad].min():.6g}: concentrations must be finite, and at least 1, or the "
+            "posterior has no maximum."
+        )
+    return array
+
+
+def one_concentration(name: str, value: Any) -> float:
+    """One concentration, 1 for None."""
+    array = concentrations(name, 1.0 if value is None else value)
+    if array.ndim:
+        raise ValueError(f"{name} must be one number, but has shape {array.shape}.")
+    return float(array)
+
+
 def read_shares(name: str, value: Any, shape: tuple[int | None, ...]) -> FloatArray:
     """Probabilities of sum 1 along the last axis, from what a user gave as ``name``."""
     shares = read_field(name, value, shape)
@@ -482,14 +587,23 @@ def gaussian_divergence(
 
 
 class ExponentialFamily(Emission):
-    """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`."""
+    """Base of exponential families: a subclass states `statistics`, `natural` and `maximize`.
+
+    Attributes
+    ----------
+    counts_entries : bool
+        Whether the last d rows of T(x) say which of the d entries are there, 1 or 0. Of a batch without gaps
+        they are left out, and `statistics` is shorter.
+    """
+
+    counts_entries: bool = False
 
     def statistics(self, batch: Batch) -> FloatArray:
         """Sufficient statistics T(x) of shape (F, m), the first row 1."""
         raise NotImplementedError
 
     def natural(self, params: Any) -> FloatArray:
-        """Natural parameters of shape (K, F), the first column −A."""
+        """Natural parameters of shape (K, F), the first column −A; -inf where T(x) > 0 is impossible."""
         raise NotImplementedError
 
     def maximize(self, totals: FloatArray, params: Any = None) -> Any:
@@ -500,17 +614,30 @@ class ExponentialFamily(Emission):
         """Log base measure h(x), per observation (m,), or 0."""
         return 0.0
 
+    def beyond(self, batch: Batch) -> NDArray[np.bool_] | None:
+        """Which observations (m,) have no density whatever the parameters; None for none."""
+        return None
+
     def density(self, params: Any) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
         natural = self.natural(params)
+        has_zeros = bool((natural == -np.inf).any())
+        if has_zeros:
+            natural = np.maximum(natural, LOG_OF_ZERO)
 
         def observe(batch: Batch) -> Observed:
             T = batch.once((self, "statistics"), lambda: self.statistics(batch))
             shared = batch.once((self, "base"), lambda: batch.sum(self.base_measure(batch)))
+            log_prob = linear_forms(_of_complete(natural, len(T)), T)
+            if has_zeros:
+                np.putmask(log_prob, log_prob < 0.5 * LOG_OF_ZERO, -np.inf)
+            beyond = self.beyond(batch)
+            if beyond is not None:
+                log_prob[:, beyond] = -np.inf
             return Observed(
-                log_prob=linear_forms(natural, T),
+                log_prob=log_prob,
                 shared=shared,
-                totals=lambda resp: resp @ T.T,
+                totals=lambda resp: _with_entries(resp @ T.T, natural.shape[1]),
                 shared_log_prob=lambda: self.base_measure(batch),
             )
 
@@ -518,11 +645,52 @@ class ExponentialFamily(Emission):
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
-        return self.maximize(resp @ self.statistics(batch).T)
+        T = self.statistics(batch)
+        left_out = len(batch.x) if self.counts_entries and not has_gaps(batch) else 0
+        return self.maximize(_with_entries(resp @ T.T, len(T) + left_out))
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), never NaN; not to be written to."""
         return self.statistics(batch)[1:]
+
+
+def _of_complete(natural: FloatArray, n: int) -> FloatArray:
+    """Natural parameters (K, n) of statistics without rows that say which entries are there: all are."""
+    if natural.shape[1] == n:
+        return natural
+    short = natural[:, :n].copy()
+    short[:, 0] += natural[:, n:].sum(axis=1)
+    return short
+
+
+def _with_entries(totals: FloatArray, n: int) -> FloatArray:
+    """Totals (K, n), those of all entries in the place of rows that were left out: every entry was there."""
+    left_out = n - totals.shape[1]
+    return np.hstack([totals, np.repeat(totals[:, :1], left_out, axis=1)]) if left_out else totals
+
+
+def has_gaps(batch: Batch) -> bool:
+    """Whether any entry is missing."""
+    found: bool = batch.once("gaps", lambda: bool(np.isnan(batch.x.sum())))
+    return found
+
+
+def counted(batch: Batch) -> FloatArray:
+    """1 for every observation (m,) of which anything is there, 0 for others."""
+    if not has_gaps(batch):
+        return np.ones(batch.x.shape[1])
+    return np.asarray(~np.isnan(batch.x).all(axis=0), dtype=np.float64)
+
+
+def filled(batch: Batch, value: FloatArray | float = 0.0) -> FloatArray:
+    """The entries (d, m), a value or one for each feature (d, 1) in the place of those that are missing."""
+    return np.where(np.isnan(batch.x), value, batch.x) if has_gaps(batch) else batch.x
+
+
+def middle(batch: Batch) -> FloatArray:
+    """Weighted mean of the entries of each feature, (d, 1); 0 where there are none."""
+    weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+    return available_mean(batch.x, weight[None], 0.0).T
 
 
 def linear_forms(natural: FloatArray, T: FloatArray) -> FloatArray:
@@ -533,9 +701,10 @@ def linear_forms(natural: FloatArray, T: FloatArray) -> FloatArray:
 
 
 def mean_or_kept(sums: FloatArray, weight: FloatArray, kept: FloatArray | None) -> FloatArray:
-    """Σ r x / Σ r per component; a component without weight keeps its value, 0 if it has none yet."""
-    empty = weight <= 0
-    mean = sums / np.where(empty, 1.0, weight)[:, None]
+    """Σ r x / Σ r, (K, d), by weights (K,) or (K, d); what has no weight keeps its value, 0 if it has none."""
+    weight = weight[:, None] if weight.ndim == 1 else weight
+    empty = np.broadcast_to(weight <= 0, sums.shape)
+    mean = sums / np.where(weight <= 0, 1.0, weight)
     if kept is not None and empty.any():
         mean[empty] = kept[empty]
     return mean

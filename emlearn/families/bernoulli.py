@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
+from emlearn.em.model import Observed
 from emlearn.em.spaces import Probability
 from emlearn.families.base import (
     LEAST_OVERLAP,
     Emission,
     ExponentialFamily,
     FloatArray,
+    counted,
     diagonal,
+    filled,
+    has_gaps,
     mean_or_kept,
+    middle,
+    one_concentration,
     read_field,
+    read_prior,
     take_fields,
 )
 
@@ -33,30 +40,74 @@ class BernoulliParams(NamedTuple):
 class Bernoulli(ExponentialFamily):
     r"""Variables that are 0 or 1, independent given the component.
 
-    T(x) = (1, x), natural parameters the log-odds, A = −Σ log(1 − p).
+    T(x) = (1, x, which entries are there), natural parameters 0, the log-odds and log(1 − p). Missing entries,
+    NaN, are left out.
+
+    Parameters
+    ----------
+    ones, zeros : float, default=1.0
+        Beta prior of every probability, at least 1: with 1 and 1 a fit is one of maximum likelihood.
     """
 
+    ones: float = 1.0
+    zeros: float = 1.0
+
     support = "0 and 1"
+    marginalises = True
+    observes = "counts"
+    prior_names = ("ones", "zeros")
+    counts_entries = True
 
     @property
     def spaces(self) -> Any:
         return BernoulliParams(Probability())  # type: ignore[arg-type]
 
+    def side_by_side(self, n_fits: int) -> Bernoulli | None:
+        return self if self.ones == self.zeros == 1 else None  # a prior is one of each fit
+
     def statistics(self, batch: Batch) -> FloatArray:
-        return np.vstack([np.ones(batch.x.shape[1]), batch.x])
+        if not has_gaps(batch):
+            return np.vstack([counted(batch), batch.x])
+        return np.vstack([counted(batch), filled(batch), ~np.isnan(batch.x)])
 
     def natural(self, params: BernoulliParams) -> FloatArray:
-        # The smallest number's log stands in for -inf: in a matrix product, 0 · inf is NaN.
-        log_tiny = np.log(np.finfo(np.float64).tiny)
-        with np.errstate(divide="ignore"):  # log 0, replaced
-            log_p = np.maximum(np.log(params.probabilities), log_tiny)
-            log_q = np.maximum(np.log1p(-params.probabilities), log_tiny)
-        return np.column_stack([log_q.sum(axis=1), log_p - log_q])
+        p = params.probabilities
+        # What is certain has the logarithm 0, and what is impossible then is left to `density`.
+        log_p = np.log(np.where(p > 0, p, 1.0))
+        log_q = np.log1p(-np.where(p < 1, p, 0.0))
+        return np.hstack([np.zeros((len(p), 1)), log_p - log_q, log_q])
+
+    def density(self, params: BernoulliParams) -> Callable[[Batch], Observed]:
+        """Log-densities and statistics at ``params``, as a function of a batch."""
+        inner, p = super().density(params), params.probabilities
+        if ((p > 0) & (p < 1)).all():
+            return inner
+
+        def observe(batch: Batch) -> Observed:
+            seen = inner(batch)
+            never, always = (p == 0).astype(np.float64), (p == 1).astype(np.float64)
+            against = never @ (batch.x == 1) + always @ (batch.x == 0)
+            np.putmask(seen.log_prob, against > 0, -np.inf)
+            return seen
+
+        return observe
 
     def maximize(self, totals: FloatArray, params: BernoulliParams | None = None) -> BernoulliParams:
+        d = totals.shape[1] // 2
+        ones, entries = totals[:, 1 : 1 + d], totals[:, 1 + d :]
         kept = None if params is None else params.probabilities
-        share = mean_or_kept(totals[:, 1:], totals[:, 0], kept)
-        return BernoulliParams(np.minimum(share, 1.0))  # two sums of the same numbers may differ in rounding
+        return BernoulliParams(share_of(ones, np.maximum(entries - ones, 0.0), self.ones, self.zeros, kept))
+
+    def log_prior(self, params: BernoulliParams) -> float:
+        return log_beta(params.probabilities, self.ones, self.zeros)
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """The entries (d, m), missing ones in the middle of the others."""
+        return filled(batch, middle(batch)) if has_gaps(batch) else batch.x
+
+    def with_prior(self, named: Mapping[str, Any]) -> Bernoulli:
+        ones, zeros = read_prior(self, named)
+        return replace(self, ones=one_concentration("ones", ones), zeros=one_concentration("zeros", zeros))
 
     def is_possible(self, x: FloatArray, params: BernoulliParams | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are 0 or 1; NaN counts as possible."""
@@ -105,3 +156,20 @@ class Bernoulli(ExponentialFamily):
         """One observation from the component of each label, (n, d)."""
         u = rng.uniform(size=(len(labels), params.probabilities.shape[1]))
         return (u < params.probabilities[labels]).astype(np.float64)
+
+
+def share_of(ones: FloatArray, zeros: FloatArray, a: float, b: float, kept: FloatArray | None) -> FloatArray:
+    """Shares (K, d) of ones with a Beta(a, b) prior, of which an estimate of 0 or 1 knows nothing."""
+    if a == 1 and b == 1:
+        return np.minimum(mean_or_kept(ones, ones + zeros, kept), 1.0)
+    here = np.ones_like(ones) if kept is None else (kept > 0) & (kept < 1)
+    ones = ones + (a - 1.0) * here
+    return np.minimum(mean_or_kept(ones, ones + zeros + (b - 1.0) * here, kept), 1.0)
+
+
+def log_beta(p: FloatArray, a: float, b: float) -> float:
+    """Log-density of a Beta(a, b) prior up to a constant, summed over all p but 0 and 1."""
+    if a == 1 and b == 1:
+        return 0.0
+    p = p[(p > 0) & (p < 1)]
+    return float(((a - 1.0) * np.log(p) + (b - 1.0) * np.log1p(-p)).sum())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -18,6 +18,11 @@ from emlearn.families.base import (
     ExponentialFamily,
     FloatArray,
     Sketch,
+    concentrations,
+    counted,
+    has_gaps,
+    one_concentration,
+    read_prior,
     read_shares,
     take_fields,
 )
@@ -36,36 +41,55 @@ class CategoricalParams(NamedTuple):
 class Categorical(ExponentialFamily):
     r"""Categorical variables, independent given the component: with mixture weights, latent class analysis.
 
-    T(x) = (1, indicator of each category of each variable), natural parameters the log-probabilities.
+    T(x) = (1, indicator of each category of each variable), natural parameters the log-probabilities. A
+    missing entry, NaN, is of no category, and so is left out.
 
     Parameters
     ----------
     n_categories : tuple of int, default=()
-        Number of categories of each variable; observations are codes 0 ... n − 1. Empty: as the data have.
+        Number of categories of each variable; observations are codes 0 ... n − 1. Empty, or 0 for a variable:
+        as the data have.
+    concentration : float or tuple of tuples of float, default=1.0
+        Concentrations of a Dirichlet prior of the probabilities, at least 1, which is maximum likelihood: one
+        for all, or for each variable those of its categories.
+    absent : tuple of tuples of int, default=()
+        Codes of each variable that do not occur: they have no share in a prior, and are no parameters. Bound to
+        data, where ``n_categories`` is left open, those that no observation has.
     """
 
     n_categories: tuple[int, ...] = ()
+    concentration: float | tuple[tuple[float, ...], ...] = 1.0
+    absent: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
+
+    marginalises = True
+    observes = "codes"
+    prior_names = ("concentration",)
 
     def bound_to(self, sketch: Sketch) -> Categorical:
         """The family with as many categories as there are codes, where it does not say how many."""
         d = len(sketch.most)
-        if self.n_categories:
-            if len(self.n_categories) != d:
-                raise ValueError(
-                    f"emission={self} is for {len(self.n_categories)} columns, but X has {d} for it."
-                )
-            return self
-        j = int(np.argmax(sketch.most))
-        if sketch.most[j] > max(sketch.n_rows, MOST_CODES):
+        if self.n_categories and len(self.n_categories) != d:
+            raise ValueError(f"emission={self} is for {len(self.n_categories)} columns, but X has {d} for it.")
+        given = self.n_categories or (0,) * d
+        open_ones = np.where(np.array(given) == 0, sketch.most, 0.0)
+        j = int(np.argmax(open_ones))
+        if open_ones[j] > max(sketch.n_rows, MOST_CODES):
             raise ValueError(
                 f"Categories must be the codes 0, 1, 2, ..., but {sketch.names[j]} has {sketch.most[j]:g} in "
                 f"{sketch.n_rows} rows: recode it, as by scikit-learn's OrdinalEncoder."
             )
-        return Categorical(tuple(int(max(code, 0)) + 1 for code in sketch.most))
+        n_categories = tuple(n or int(max(code, 0)) + 1 for n, code in zip(given, sketch.most, strict=True))
+        absent = [
+            () if given[j] else tuple(np.setdiff1d(np.arange(n), sketch.seen(j)).tolist())
+            for j, n in enumerate(n_categories)
+        ]
+        return replace(self, n_categories=n_categories, absent=tuple(absent))
 
     @property
     def support(self) -> str:  # type: ignore[override]
         """What the observations must be, in words."""
+        if not self.n_categories:
+            return "the codes 0, 1, 2, ... of categories"
         most = max(self.n_categories) - 1
         return f"the codes 0 to {most}" + (" (fewer in some columns)" if min(self.n_categories) <= most else "")
 
@@ -73,27 +97,89 @@ class Categorical(ExponentialFamily):
     def spaces(self) -> Any:
         return CategoricalParams(tuple(Simplex() for _ in self.n_categories))  # type: ignore[misc]
 
+    def side_by_side(self, n_fits: int) -> Categorical | None:
+        return self if self.concentration == 1.0 else None  # a prior is one of each fit
+
     def statistics(self, batch: Batch) -> FloatArray:
         codes = [x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)]
-        T = np.vstack([np.ones((1, batch.x.shape[1]), dtype=bool), *codes])
+        T = np.vstack([counted(batch) > 0, *codes])
         return T.astype(np.float64)
 
+    def beyond(self, batch: Batch) -> NDArray[np.bool_] | None:
+        """Which observations (m,) are of a category that is none of these; None for none."""
+
+        def find() -> NDArray[np.bool_] | None:
+            beyond = np.asarray((batch.x >= np.array(self.n_categories)[:, None]).any(axis=0))
+            return beyond if beyond.any() else None
+
+        found: NDArray[np.bool_] | None = batch.once((self.n_categories, "beyond"), find)
+        return found
+
     def natural(self, params: CategoricalParams) -> FloatArray:
-        # The smallest number's log stands in for -inf: in a matrix product, 0 · inf is NaN.
-        tiny = np.finfo(np.float64).tiny
-        logs = [np.log(np.maximum(p, tiny)) for p in params.probabilities]
+        with np.errstate(divide="ignore"):  # what has probability 0 is impossible
+            logs = [np.log(p) for p in params.probabilities]
         return np.hstack([np.zeros((logs[0].shape[0], 1)), *logs])
+
+    def _prior(self, j: int, shape: tuple[int, ...], params: CategoricalParams | None) -> FloatArray | float:
+        """What a Dirichlet prior adds to counts of a variable: nothing where a probability is 0 for good."""
+        if self.concentration == 1.0:
+            return 0.0
+        c = self.concentration if isinstance(self.concentration, float) else np.array(self.concentration[j])
+        added = np.broadcast_to(np.asarray(c) - 1.0, shape)
+        if params is not None:
+            return np.where(params.probabilities[j] > 0, added, 0.0)
+        occurs = np.ones(shape[-1])
+        occurs[list(self.absent[j]) if self.absent else []] = 0.0
+        return added * occurs
 
     def maximize(self, totals: FloatArray, params: CategoricalParams | None = None) -> CategoricalParams:
         ends = np.cumsum([1, *self.n_categories])
         probabilities = []
         for j, (a, b) in enumerate(pairwise(ends)):
             counts = totals[:, a:b]
+            counts = counts + self._prior(j, counts.shape, params)
             weight = counts.sum(axis=1, keepdims=True)
             kept = 1.0 / (b - a) if params is None else params.probabilities[j]
             with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0, replaced
                 probabilities.append(np.where(weight > 0, counts / weight, kept))
         return CategoricalParams(tuple(probabilities))
+
+    def with_prior(self, named: Mapping[str, Any]) -> Categorical:
+        (value,) = read_prior(self, named)
+        if value is None or np.isscalar(value):
+            return replace(self, concentration=one_concentration("concentration", value))
+        by_column = [value] if np.isscalar(value[0]) else value
+        names = [
+            f"concentration[{j}]" if len(by_column) > 1 else "concentration" for j in range(len(by_column))
+        ]
+        given = [concentrations(name, own) for name, own in zip(names, by_column, strict=True)]
+        n_categories = tuple(len(own) for own in given)
+        known = self.n_categories or n_categories
+        if len(known) != len(given) or any(n not in (0, m) for n, m in zip(known, n_categories, strict=True)):
+            raise ValueError(
+                f"concentration is of {n_categories} categories, but there are {self.n_categories}."
+            )
+        every = tuple(tuple(own.tolist()) for own in given)
+        return replace(self, n_categories=n_categories, concentration=every)
+
+    def log_prior(self, params: CategoricalParams) -> float:
+        total = 0.0
+        if self.concentration != 1.0:
+            for j, p in enumerate(params.probabilities):
+                total += float((self._prior(j, p.shape, params) * np.log(np.where(p > 0, p, 1.0))).sum())
+        return total
+
+    def embedding(self, batch: Batch) -> FloatArray:
+        """Indicators of all categories (f, m), of missing entries how frequent each category is."""
+        T = self.statistics(batch)[1:]
+        if not has_gaps(batch):
+            return T
+        weight = np.ones(T.shape[1]) if batch.weight is None else batch.weight
+        ends = np.cumsum([0, *self.n_categories])
+        for x, (a, b) in zip(batch.x, pairwise(ends), strict=True):
+            counts = T[a:b] @ weight
+            T[a:b, np.isnan(x)] = (counts / max(counts.sum(), np.finfo(np.float64).tiny))[:, None]
+        return T
 
     def is_possible(self, x: FloatArray, params: CategoricalParams | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are codes 0 ... n − 1; NaN counts as possible.
@@ -107,6 +193,10 @@ class Categorical(ExponentialFamily):
             known = [p.max(axis=0)[row] > 0 for p, row in zip(params.probabilities, codes, strict=True)]
             possible &= np.array(known)
         return possible | np.isnan(x)
+
+    def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are codes, be it of categories that there are not; NaN counts as one."""
+        return ((x >= 0) & (x == np.floor(x))) | np.isnan(x)
 
     def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> CategoricalParams:
         (given,) = take_fields(self, named, ("probabilities",))
@@ -126,7 +216,7 @@ class Categorical(ExponentialFamily):
         return CategoricalParams(tuple(probabilities))
 
     def with_parameters(self, params: CategoricalParams) -> Categorical:
-        return Categorical(tuple(p.shape[1] for p in params.probabilities))
+        return replace(self, n_categories=tuple(p.shape[1] for p in params.probabilities))
 
     def divergence(self, params: CategoricalParams, other: Emission, others: Any) -> FloatArray:
         if not isinstance(others, CategoricalParams) or len(others.probabilities) != len(params.probabilities):
@@ -139,8 +229,10 @@ class Categorical(ExponentialFamily):
         return total
 
     def n_parameters(self, params: CategoricalParams) -> int:
-        """Number of free parameters."""
-        return sum(p.shape[0] * (p.shape[1] - 1) for p in params.probabilities)
+        """Number of free parameters; those of codes that do not occur are none."""
+        absent = list(map(len, self.absent)) if self.absent else [0] * len(params.probabilities)
+        pairs = zip(params.probabilities, absent, strict=True)
+        return sum(len(p) * max(p.shape[1] - n - 1, 0) for p, n in pairs)
 
     def sample(
         self, params: CategoricalParams, labels: NDArray[np.int_], rng: np.random.RandomState

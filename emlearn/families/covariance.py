@@ -9,18 +9,21 @@ a full matrix, the diagonal, or the trace. A *whitener* W is a square root of th
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import pairwise
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dtrtri
 
+from emlearn.em.matrices import are_above, inverse_roots, natural, products
 from emlearn.em.spaces import Positive, PositiveDefinite
 from emlearn.families import evidence
 from emlearn.families.patterns import Gaps, PatternGroup, Places
+
+if TYPE_CHECKING:
+    from emlearn.families.gaussian import GaussianForm
 
 FloatArray = NDArray[np.float64]
 
@@ -45,13 +48,20 @@ class Structure:
     ----------
     shared : bool, default=False
         Whether all components have the same matrix.
+    n_fits : int, default=1
+        Of how many fits components stand side by side, where those of each have the same matrix: C is that.
     """
 
     shared: bool = False
+    n_fits: int = field(default=1, compare=False)
 
     correlates = False  # whether each pair of features has an entry of its own
     by_feature = False  # whether each feature has an entry of its own, and there are no others
     conjugate = False  # whether the precisions have a conjugate prior: Wishart, or Gamma by entry
+
+    def side_by_side(self, n_fits: int) -> Structure | None:
+        """The structure of the components of so many fits, as of `emlearn.em.Family`; None for none."""
+        return replace(self, n_fits=n_fits) if self.shared else self
 
     # -- what is shared ----------------------------------------------------------------------------------
 
@@ -67,11 +77,13 @@ class Structure:
 
     def which(self, n_components: int) -> NDArray[np.int_]:
         """The matrix of each component, (K,)."""
-        return np.zeros(n_components, dtype=np.int_) if self.shared else np.arange(n_components)
+        return np.arange(n_components) % self.n_fits if self.shared else np.arange(n_components)
 
     def pool(self, of_components: FloatArray) -> FloatArray:
         """Sums (C, ...) over the components that share a matrix."""
-        return of_components.sum(axis=0, keepdims=True) if self.shared else of_components
+        if not self.shared:
+            return of_components
+        return of_components.reshape(-1, self.n_fits, *of_components.shape[1:]).sum(axis=0)
 
     def maximize(
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
@@ -184,6 +196,11 @@ class Structure:
     def apply_precision(self, whitener: FloatArray, means: FloatArray) -> FloatArray:
         """Σ⁻¹ μ for each row of means (K, d)."""
         raise NotImplementedError
+
+    def natural(self, form: GaussianForm) -> FloatArray:
+        """Coefficients (K, F) of log-densities on 1, x and, where matrices are not shared, its squares."""
+        own = [] if self.shared else [form.quadratic]
+        return np.concatenate([form.at_zero[:, None], form.linear, *own], axis=1)
 
     def distance(self, whitener: FloatArray, centred: FloatArray) -> FloatArray:
         """Squared Mahalanobis lengths (m,) of the columns of ``centred`` (d, m), for one matrix."""
@@ -336,13 +353,7 @@ class Full(Structure):
             start = stop
 
     def products(self, a: FloatArray, b: FloatArray) -> FloatArray:
-        if a.shape[1] == 1:
-            return a * b
-        rows, columns, _ = _triangle(a.shape[1])
-        products = a.take(rows, axis=1) * b.take(columns, axis=1)
-        products += a.take(columns, axis=1) * b.take(rows, axis=1)
-        products *= 0.5
-        return products
+        return products(a, b)
 
     def least_rows(self, d: int) -> int:
         return 1 if self.shared else d + 1
@@ -357,40 +368,37 @@ class Full(Structure):
         return np.asarray(mean_products[:, _triangle(d)[2]])
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
-        if covariance.shape[-1] == 1:
-            return np.maximum(covariance, floor)
-        if _all_above(covariance, floor):
+        at_floor = np.flatnonzero(self.n_at_floor(covariance, floor))
+        if not len(at_floor):
             return covariance
-        values, vectors = np.linalg.eigh(covariance)
+        values, vectors = np.linalg.eigh(covariance[at_floor])
         raised = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(1, 2)
         low = values[:, 0] < floor
-        return np.where(low[:, None, None], 0.5 * (raised + raised.swapaxes(1, 2)), covariance)
+        covariance = covariance.copy()
+        covariance[at_floor[low]] = 0.5 * (raised + raised.swapaxes(1, 2))[low]
+        return covariance
 
     def invert(self, precision: FloatArray) -> FloatArray:
         covariance = np.linalg.inv(precision)
         return 0.5 * (covariance + covariance.swapaxes(1, 2))
 
     def n_at_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.int_]:
-        d = covariance.shape[-1]
-        if d == 1:
-            return (covariance[:, 0, 0] <= floor).astype(np.int_)
-        if _all_above(covariance, floor):
-            return np.zeros(len(covariance), dtype=np.int_)
-        return np.sum(np.linalg.eigvalsh(covariance) <= floor, axis=1)
+        n = np.zeros(len(covariance), dtype=np.int_)
+        above = are_above(covariance, floor)  # cheap, and as usual true of all
+        if not above.all():
+            n[~above] = np.sum(np.linalg.eigvalsh(covariance[~above]) <= floor, axis=1)
+        return n
 
     def reaches_floor(self, covariance: FloatArray, floor: float) -> NDArray[np.bool_]:
-        if covariance.shape[-1] == 1:
-            return covariance[:, 0, 0] <= floor
-        if _all_above(covariance, floor):
-            return np.zeros(len(covariance), dtype=bool)
-        return np.array([not _all_above(own, floor) for own in covariance])
+        return ~are_above(covariance, floor)
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
-        if covariance.shape[-1] <= 1:  # LAPACK complains of no columns
-            return 1.0 / np.sqrt(covariance)
-        # dtrtri(A, lower=1) inverts A; the upper triangle of cholesky's result is zero already.
-        inverses = [dtrtri(L, lower=1)[0] for L in np.linalg.cholesky(covariance)]
-        return np.array(inverses).swapaxes(1, 2)
+        return inverse_roots(covariance)
+
+    def natural(self, form: GaussianForm) -> FloatArray:
+        coefficients = natural(form.whitener, form.means, quadratic=not self.shared)
+        coefficients[:, 0] += form.offset
+        return coefficients
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
         if d == 1:
@@ -420,7 +428,7 @@ class Full(Structure):
         return distance
 
     def rescale(self, covariance: FloatArray, scale: FloatArray) -> FloatArray:
-        return covariance * np.outer(scale, scale)
+        return covariance * (scale[:, None] * scale)
 
     def dense(self, covariance: FloatArray, d: int) -> FloatArray:
         return covariance
@@ -444,7 +452,7 @@ class Full(Structure):
         return list(_given_correlated(whiteners, gaps, places))
 
     def identity(self, n_components: int, d: int) -> FloatArray:
-        return np.tile(np.eye(d), (1 if self.shared else n_components, 1, 1))
+        return np.tile(np.eye(d), (self.n_fits if self.shared else n_components, 1, 1))
 
     def least_dof(self, d: int) -> int:
         return d - 1
@@ -458,15 +466,6 @@ class Full(Structure):
     def traces(self, whitener: FloatArray, root: FloatArray, d: int) -> FloatArray:
         white = whitener.swapaxes(1, 2) @ root
         return np.asarray(np.einsum("kij,kij->k", white, white))
-
-
-def _all_above(covariance: FloatArray, floor: float) -> bool:
-    """Whether all eigenvalues are above the floor, as they usually are: for the price of a Cholesky factor."""
-    try:
-        np.linalg.cholesky(covariance - floor * np.eye(covariance.shape[-1]))
-    except np.linalg.LinAlgError:
-        return False
-    return True
 
 
 class _GivenCorrelated:
@@ -707,7 +706,7 @@ class Diagonal(_Uncorrelated):
         return covariance[:, columns]
 
     def identity(self, n_components: int, d: int) -> FloatArray:
-        return np.ones((1 if self.shared else n_components, d))
+        return np.ones((self.n_fits if self.shared else n_components, d))
 
     def gamma_shapes(self, dof: FloatArray, d: int) -> FloatArray:
         return np.repeat(dof[:, None] / 2, d, axis=1)
@@ -773,7 +772,7 @@ class Spherical(_Uncorrelated):
         return covariance
 
     def identity(self, n_components: int, d: int) -> FloatArray:
-        return np.ones(1 if self.shared else n_components)
+        return np.ones(self.n_fits if self.shared else n_components)
 
     def n_pooled(self, d: int) -> int:
         return d

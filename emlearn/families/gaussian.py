@@ -34,6 +34,7 @@ from emlearn.families.incomplete import Filled, available_moments, fill
 from emlearn.families.patterns import Gaps, find_gaps
 from emlearn.families.shared_forms import EqualForm, EqualShape, EqualVolume
 
+LOG_2_PI = float(np.log(2 * np.pi))
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
 CANCELLATION = 1e-10
 # From this many features on, d² more than so many times the components, roots cost less than products.
@@ -121,6 +122,12 @@ class Gaussian(ExponentialFamily):
     marginalises = True
     floored = ("covariances",)
 
+    def side_by_side(self, n_fits: int) -> Gaussian | None:
+        structure = None if self.ridge else self.structure.side_by_side(n_fits)
+        if structure is None or structure is self.structure:
+            return None if structure is None else self
+        return replace(self, structure=structure)
+
     @cached_property
     def spaces(self) -> Any:
         return GaussianParams(Real(), self.structure.space(self.forced))  # type: ignore[arg-type]
@@ -206,16 +213,39 @@ class Gaussian(ExponentialFamily):
 
     def _fill(self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps) -> Filled:
         reach = batch.once("reach of what is seen", lambda: np.nansum(batch.x**2, axis=0).max())
-        return fill(self.structure, params.means, form.whitener, form.cancels(reach), batch, gaps)
+        return fill(self.structure, params.means, form.whitener, bool(form.cancel(reach).any()), batch, gaps)
 
     def _observe(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         """A batch of which nothing is missing."""
         reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
-        if form.cancels(reach):
+        tight = form.cancel(reach)
+        some = bool(tight.any())
+        if some and (self.structure.shared or tight.all()):
             return self._observe_whitened(params, form, batch)
         if self._takes_roots(*params.means.shape):
-            return self._observe_by_roots(params, form, batch)
-        return self._observe_quadratic(params, form, batch)
+            seen = self._observe_by_roots(params, form, batch)
+        else:
+            seen = self._observe_quadratic(params, form, batch)
+        return self._observe_tight(params, form, batch, seen, tight) if some else seen
+
+    def _observe_tight(
+        self, params: GaussianParams, form: GaussianForm, batch: Batch, seen: Observed, tight: NDArray[np.bool_]
+    ) -> Observed:
+        """What is seen with those components whitened that need it."""
+        which = np.flatnonzero(tight)
+        means = params.means[which]
+        offset = form.offset[which] if isinstance(form.offset, np.ndarray) else form.offset
+        own = GaussianForm(self.structure, means, form.whitener[which], offset)
+        whitened = self._observe_whitened(GaussianParams(means, params.covariances[which]), own, batch)
+        seen.log_prob[which] = whitened.log_prob
+
+        def totals(resp: FloatArray) -> GaussianTotals:
+            everything = seen.totals(resp)
+            for of_all, of_tight in zip(everything, whitened.totals(resp[which]), strict=True):
+                of_all[which] = of_tight
+            return everything
+
+        return Observed(seen.log_prob, seen.shared, totals, seen.shared_log_prob)
 
     def _takes_roots(self, n_components: int, d: int) -> bool:
         if self.structure.shared or not isinstance(self.structure, Full):
@@ -242,10 +272,11 @@ class Gaussian(ExponentialFamily):
 
         T = statistics()
         held = None if batch.is_block else T
-        shared = 0.0
+        shared: Any = 0.0
         if structure.shared:
             scatter = batch.once((structure, "scatter"), lambda: structure.moment(batch.x, batch.weight))
-            shared = float(form.quadratic[0] @ scatter)
+            shared = form.quadratic @ scatter  # of each of the fits that stand side by side
+            shared = shared if structure.n_fits > 1 else float(shared[0])
 
         def totals(resp: FloatArray) -> GaussianTotals:
             raw = resp @ (statistics() if held is None else held).T
@@ -347,7 +378,7 @@ class Gaussian(ExponentialFamily):
         if grain is None:
             return GaussianParams(params.means + step, structure.maximize(within, weight, kept, d, self.floor))
         # Where every feature's own floor is the same.
-        within = within * structure.products(1 / grain[None, :], 1 / grain[None, :])
+        within = within * self._per_grain
         covariances = structure.maximize(within, weight, self._by_grain(kept), d, self.floor)
         return GaussianParams(params.means + step, structure.rescale(covariances, grain))
 
@@ -357,6 +388,13 @@ class Gaussian(ExponentialFamily):
         if self.hidden is None:
             return None
         return np.sqrt(np.maximum(self.hidden / self.floor, 1.0))
+
+    @cached_property
+    def _per_grain(self) -> FloatArray | float:
+        """What products are multiplied by in these units, (1, F2)."""
+        if self._grain is None:
+            return 1.0
+        return self.structure.products(1 / self._grain[None, :], 1 / self._grain[None, :])
 
     def _by_grain(self, covariances: FloatArray) -> FloatArray:
         """Covariances in units in which all features have the same floor."""
@@ -596,21 +634,26 @@ class GaussianForm:
     whitener: FloatArray  # (C, ...)
     offset: FloatArray | float = 0.0  # (K,), added to log-densities
 
+    def _of_each(self, of_matrices: FloatArray) -> FloatArray:
+        """What is of C matrices as it is of components: of them all, where they share one."""
+        fits = self.structure.shared and self.structure.n_fits > 1
+        return of_matrices[self.structure.which(len(self.means))] if fits else of_matrices
+
     @cached_property
     def constant(self) -> FloatArray:
         """Log-density at the mean, without the offset, (C,)."""
         d = self.means.shape[1]
-        return self.structure.log_det(self.whitener, d) - 0.5 * d * np.log(2 * np.pi)
+        return self.structure.log_det(self.whitener, d) - 0.5 * d * LOG_2_PI
 
     @cached_property
     def linear(self) -> FloatArray:
         """Coefficients on x, (K, d)."""
-        return self.structure.apply_precision(self.whitener, self.means)
+        return self.structure.apply_precision(self._of_each(self.whitener), self.means)
 
     @cached_property
     def at_zero(self) -> FloatArray:
         """Log-density at 0, (K,)."""
-        return self.constant - 0.5 * np.einsum("ki,ki->k", self.means, self.linear) + self.offset
+        return self._of_each(self.constant) - 0.5 * np.einsum("ki,ki->k", self.means, self.linear) + self.offset
 
     @cached_property
     def quadratic(self) -> FloatArray:
@@ -620,15 +663,15 @@ class GaussianForm:
     @cached_property
     def natural(self) -> FloatArray:
         """Coefficients on T(x), (K, F)."""
-        own = [] if self.structure.shared else [self.quadratic]
-        return np.hstack([self.at_zero[:, None], self.linear, *own])
+        return self.structure.natural(self)
 
     @cached_property
-    def tightness(self) -> float:
-        """Largest trace of a precision matrix."""
+    def tightness(self) -> FloatArray:
+        """Trace of each precision matrix, (C,)."""
         flat = self.whitener.reshape(len(self.whitener), -1)
-        return float(np.einsum("ci,ci->c", flat, flat).max())
+        return np.asarray(np.einsum("ci,ci->c", flat, flat))
 
-    def cancels(self, reach: float) -> bool:
-        """Whether x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``."""
-        return self.tightness * reach * float(np.finfo(np.float64).eps) > CANCELLATION
+    def cancel(self, reach: float) -> NDArray[np.bool_]:
+        """With which matrices x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``, (C,)."""
+        lost: NDArray[np.bool_] = self.tightness * reach * float(np.finfo(np.float64).eps) > CANCELLATION
+        return lost

@@ -32,7 +32,7 @@ class MissingRows(WrappedFamily):
     def density(self, params: Any) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
         inner = self.family.density(params)
-        n_components = len(next(leaves(params)))
+        n_components = len(leaves(params)[0])
 
         def observe(batch: Batch) -> Observed:
             present = _present(batch)

@@ -69,6 +69,11 @@ class MixtureOf(Composite, Emission):
         return self.family.marginalises
 
     @property
+    def observes(self) -> str:  # type: ignore[override]
+        """Whether observations are "numbers", "counts" or "codes"."""
+        return self.family.observes
+
+    @property
     def spaces(self) -> Any:
         return MixtureParams(Simplex(), self.family.spaces)  # type: ignore[arg-type]
 
@@ -83,12 +88,20 @@ class MixtureOf(Composite, Emission):
             share = seen.log_prob.reshape(*log_weights.shape, -1)  # p(member | x, component), in place
             share += log_weights[:, :, None]
             shift = share.max(axis=1)
+            impossible = shift == -np.inf
+            any_impossible = impossible.any()
+            if any_impossible:
+                shift[impossible] = 0.0
             share -= shift[:, None]
             np.exp(share, out=share)
             total = share.sum(axis=1)
+            if any_impossible:
+                total[impossible] = 1.0  # shares of 0
             share /= total[:, None]
             log_prob = np.log(total)
             log_prob += shift
+            if any_impossible:
+                log_prob[impossible] = -np.inf
 
             def totals(resp: FloatArray) -> MixtureTotals:
                 joint = share * resp[:, None]
@@ -155,6 +168,9 @@ class MixtureOf(Composite, Emission):
     def bound_to(self, sketch: Sketch) -> MixtureOf:
         return replace(self, family=self.family.bound_to(sketch))
 
+    def with_prior(self, named: Mapping[str, Any]) -> MixtureOf:
+        return replace(self, family=self.family.with_prior(named))
+
     def forced_columns(self) -> tuple[int, ...]:
         return self.family.forced_columns()
 
@@ -177,6 +193,10 @@ class MixtureOf(Composite, Emission):
     def is_possible(self, x: FloatArray, params: MixtureParams | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) the family has a density for; NaN counts as possible."""
         return self.family.is_possible(x, None if params is None else params.members)
+
+    def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are of the kind that the family observes; NaN counts as such."""
+        return self.family.is_observable(x)
 
     def reorder(self, params: MixtureParams, order: NDArray[np.int_]) -> MixtureParams:
         """Parameters with the components in another order."""

@@ -16,8 +16,12 @@ from emlearn.families.base import (
     Emission,
     ExponentialFamily,
     FloatArray,
+    counted,
     diagonal,
+    filled,
+    has_gaps,
     mean_or_kept,
+    middle,
     read_field,
     take_fields,
 )
@@ -33,29 +37,39 @@ class PoissonParams(NamedTuple):
 class Poisson(ExponentialFamily):
     r"""Poisson counts, independent given the component.
 
-    T(x) = (1, x), natural parameters log λ, A = Σ λ, h(x) = −Σ log x!.
+    T(x) = (1, x, which entries are there), natural parameters 0, log λ and −λ, h(x) = −Σ log x!. Missing
+    entries, NaN, are left out.
     """
 
     support = "the counts 0, 1, 2, ..."
+    marginalises = True
+    observes = "counts"
+    counts_entries = True
 
     @property
     def spaces(self) -> Any:
         return PoissonParams(Positive())  # type: ignore[arg-type]
 
+    def side_by_side(self, n_fits: int) -> Poisson:
+        return self
+
     def statistics(self, batch: Batch) -> FloatArray:
-        return np.vstack([np.ones(batch.x.shape[1]), batch.x])
+        if not has_gaps(batch):
+            return np.vstack([counted(batch), batch.x])
+        return np.vstack([counted(batch), filled(batch), ~np.isnan(batch.x)])
 
     def base_measure(self, batch: Batch) -> FloatArray:
-        return -gammaln(batch.x + 1.0).sum(axis=0)
+        return -gammaln(filled(batch) + 1.0).sum(axis=0)
 
     def natural(self, params: PoissonParams) -> FloatArray:
-        # A rate of 0 allows no count but 0: the smallest number's log stands in for -inf, as 0 · inf is NaN.
-        log_rates = np.log(np.maximum(params.rates, np.finfo(np.float64).tiny))
-        return np.column_stack([-params.rates.sum(axis=1), log_rates])
+        with np.errstate(divide="ignore"):  # a rate of 0 allows no count but 0
+            log_rates = np.log(params.rates)
+        return np.hstack([np.zeros((len(log_rates), 1)), log_rates, -params.rates])
 
     def maximize(self, totals: FloatArray, params: PoissonParams | None = None) -> PoissonParams:
+        d = totals.shape[1] // 2
         kept = None if params is None else params.rates
-        return PoissonParams(mean_or_kept(totals[:, 1:], totals[:, 0], kept))
+        return PoissonParams(mean_or_kept(totals[:, 1 : 1 + d], totals[:, 1 + d :], kept))
 
     def is_possible(self, x: FloatArray, params: PoissonParams | None = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are counts; NaN counts as possible."""
@@ -98,8 +112,13 @@ class Poisson(ExponentialFamily):
 
     def embedding(self, batch: Batch) -> FloatArray:
         """Counts on a scale where their variance is about 1 (Anscombe, 1948), (d, m)."""
-        return 2.0 * np.sqrt(batch.x + 0.375)
+        return anscombe(batch)
 
     def sample(self, params: PoissonParams, labels: NDArray[np.int_], rng: np.random.RandomState) -> FloatArray:
         """One observation from the component of each label, (n, d)."""
         return rng.poisson(params.rates[labels]).astype(np.float64)
+
+
+def anscombe(batch: Batch) -> FloatArray:
+    """Counts (d, m) on a scale where their variance is about 1, missing ones in the middle of the others."""
+    return 2.0 * np.sqrt((filled(batch, middle(batch)) if has_gaps(batch) else batch.x) + 0.375)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,8 +92,21 @@ class Product(Composite, Emission):
         return all(family.marginalises for family in self.families)
 
     @property
+    def observes(self) -> str:  # type: ignore[override]
+        """Whether observations are "numbers", where some are, "codes", where others are, or "counts" alone."""
+        found = {family.observes for family in self.families}
+        return next(kind for kind in ("numbers", "codes", "counts") if kind in found)
+
+    @property
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return all(family.is_unimodal for family in self.families)
+
+    def side_by_side(self, n_fits: int) -> Product | None:
+        families = [family.side_by_side(n_fits) for family in self.families]
+        if any(family is None for family in families):
+            return None
+        columns = [columns for columns, _ in self.parts]
+        return Product(tuple(zip(columns, cast(list[Emission], families), strict=True)))
 
     @property
     def spaces(self) -> Any:
@@ -159,6 +172,13 @@ class Product(Composite, Emission):
             )
         return possible
 
+    def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
+        """Which entries of x (d, m) are of the kind that the families observe; NaN counts as such."""
+        observable = np.empty(x.shape, dtype=bool)
+        for columns, family in self.parts:
+            observable[list(columns)] = family.is_observable(x[list(columns)])
+        return observable
+
     def reorder(self, params: tuple[Any, ...], order: NDArray[np.int_]) -> tuple[Any, ...]:
         """Parameters with the components in another order."""
         return tuple(family.reorder(p, order) for family, p in zip(self.families, params, strict=True))
@@ -213,4 +233,4 @@ class Product(Composite, Emission):
 
 
 def _n_components(params: tuple[Any, ...]) -> int:
-    return len(next(leaves(params)))
+    return len(leaves(params)[0])

@@ -11,7 +11,7 @@ cancels.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,6 +76,8 @@ class Regression(ExponentialFamily):
         Least dispersion.
     has_offset : bool, default=False
         Whether the last row of a batch is an offset.
+    n_fits : int, default=1
+        Of how many fits components stand side by side; see `side_by_side`.
     """
 
     response: Response
@@ -86,6 +88,17 @@ class Regression(ExponentialFamily):
     least_ratio: float = 0.0
     floor: float = 1e-12
     has_offset: bool = False
+    n_fits: int = field(default=1, compare=False)
+
+    def side_by_side(self, n_fits: int) -> Regression | None:
+        # What components share, they would share with those of other fits.
+        if self.penalty or self.shared or self.shared_dispersion or not self.response.has_dispersion:
+            return None
+        return replace(self, n_fits=n_fits)
+
+    def _of_fits(self, of_components: NDArray[Any]) -> NDArray[Any]:
+        """What is of components (K,) by fits, (components of each, n_fits)."""
+        return of_components.reshape(-1, self.n_fits)
 
     @property
     def support(self) -> str:  # type: ignore[override]
@@ -142,7 +155,7 @@ class Regression(ExponentialFamily):
                 bend = resp if seen.curvature is None else resp * seen.curvature
                 return RegressionTotals(
                     resp.sum(axis=1),
-                    self.cross_products(batch),
+                    np.repeat(self.cross_products(batch), self.n_fits, axis=0),
                     weighted_gram(bend, design),
                     error @ design.T,
                     squares,
@@ -195,7 +208,9 @@ class Regression(ExponentialFamily):
         if empty.any():
             dispersion[empty] = params.dispersion[empty]
             if self.least_ratio:  # it must not bind the others
-                dispersion = np.clip(dispersion, dispersion[~empty].min(), dispersion[~empty].max())
+                least = self._of_fits(np.where(empty, np.inf, dispersion)).min(axis=0)
+                most = self._of_fits(np.where(empty, 0.0, dispersion)).max(axis=0)
+                dispersion = np.clip(self._of_fits(dispersion), least, most).ravel()
         return RegressionParams(coef, dispersion)
 
     def recentred(
@@ -211,10 +226,18 @@ class Regression(ExponentialFamily):
 
     def _dispersion(self, squares: FloatArray, weight: FloatArray) -> FloatArray:
         """Dispersions of greatest likelihood within the bounds, from sums of squares and weights."""
-        free = np.maximum(squares / np.where(weight > 0, weight, 1.0), self.floor)
         here = weight > 0
-        if free[here].min() >= self.least_ratio * free[here].max():
-            return free
+        free = np.maximum(squares / np.where(here, weight, 1.0), self.floor)
+        least = self._of_fits(np.where(here, free, np.inf)).min(axis=0)
+        most = self._of_fits(np.where(here, free, 0.0)).max(axis=0)
+        for fit in np.flatnonzero(~(least >= self.least_ratio * most)):
+            own = slice(fit, None, self.n_fits)
+            free[own] = self._within_ratio(free[own], squares[own], weight[own])
+        return free
+
+    def _within_ratio(self, free: FloatArray, squares: FloatArray, weight: FloatArray) -> FloatArray:
+        """Dispersions of one fit within the ratio, from those that are free of it."""
+        here = weight > 0
         # Cut to [t, t / ratio], with t the root of a derivative that is monotone between breaks (Fritz,
         # García-Escudero & Mayo-Iscar, 2013, prop. 3.2).
         breaks = np.unique(np.concatenate([free[here], free[here] * self.least_ratio]))
@@ -291,7 +314,10 @@ class Regression(ExponentialFamily):
         of_component = np.broadcast_to(at_bound, len(params.coef))
         own = np.repeat(of_component, self.n_own)
         shared = np.repeat(of_component.any(), len(self.shared))
-        return np.concatenate([own, shared, np.ones(len(at_bound), dtype=bool)])
+        of_fit = np.broadcast_to(
+            self._of_fits(at_bound).any(axis=0), (len(at_bound) // self.n_fits, self.n_fits)
+        )
+        return np.concatenate([own, shared, of_fit.ravel()])
 
     def handicap(self, params: RegressionParams, stats: RegressionTotals) -> float:
         dispersion = params.dispersion
@@ -318,10 +344,12 @@ class Regression(ExponentialFamily):
         dispersion = params.dispersion
         if not self.response.has_dispersion:
             return np.zeros(len(dispersion), dtype=bool)
-        least = self.floor
-        if len(dispersion) > 1:
-            least = max(least, self.least_ratio * float(dispersion.max()))
-        return dispersion <= least * (1 + BOUND_SLACK)
+        of_fits = self._of_fits(dispersion)
+        least = np.full(self.n_fits, self.floor)
+        if len(of_fits) > 1:
+            least = np.maximum(least, self.least_ratio * of_fits.max(axis=0))
+        at_bound: NDArray[np.bool_] = of_fits <= least * (1 + BOUND_SLACK)
+        return at_bound.ravel()
 
     @property
     def rounding(self) -> float:

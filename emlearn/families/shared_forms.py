@@ -98,6 +98,10 @@ class _SharedForm(Structure):
 
     conjugate = False
 
+    def side_by_side(self, n_fits: int) -> None:
+        """None: what components share is found for one fit at a time."""
+        return None
+
     def __post_init__(self) -> None:
         if self.shared:
             raise ValueError(f"{type(self).__name__} shares what it shares: shared=True is for others.")

@@ -34,7 +34,15 @@ from emlearn.em.dirichlet import beta_divergence, dirichlet_divergence, expected
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Counts, Real
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families.base import Emission, ExponentialFamily, FloatArray, Sketch, WrappedFamily, diagonal
+from emlearn.families.base import (
+    Emission,
+    ExponentialFamily,
+    FloatArray,
+    Sketch,
+    WrappedFamily,
+    diagonal,
+    filled,
+)
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.covariance import Structure
@@ -495,12 +503,12 @@ class _Conjugate(ExponentialFamily):
 
     def unseen(self, n_components: int) -> Any:
         """The prior, for so many components."""
-        times = n_components if len(next(leaves(self.prior))) == 1 else 1
+        times = n_components if len(leaves(self.prior)[0]) == 1 else 1
         return tree_map(lambda leaf: np.repeat(leaf, times, axis=0), self.prior)
 
     def reordered(self, order: NDArray[np.int_]) -> Any:
         """The same prior, of components in another order."""
-        of_all = len(next(leaves(self.prior))) == 1
+        of_all = len(leaves(self.prior)[0]) == 1
         return self if of_all else replace(self, prior=self.reorder(self.prior, order))
 
     def predictive_covariance(self, params: Any) -> FloatArray:
@@ -511,12 +519,31 @@ class _Conjugate(ExponentialFamily):
     def support(self) -> str:  # type: ignore[override]
         return str(self.family.support)
 
+    @property
+    def marginalises(self) -> bool:  # type: ignore[override]
+        return bool(self.family.marginalises)
+
+    @property
+    def observes(self) -> str:  # type: ignore[override]
+        return str(self.family.observes)
+
+    @property
+    def counts_entries(self) -> bool:  # type: ignore[override]
+        return bool(self.family.counts_entries)
+
+    def beyond(self, batch: Batch) -> NDArray[np.bool_] | None:
+        beyond: NDArray[np.bool_] | None = self.family.beyond(batch)
+        return beyond
+
     def bound_to(self, sketch: Sketch) -> Emission:
         return replace(self, family=self.family.bound_to(sketch))
 
     def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
         """Which entries of x (d, m) the family has a density for, whatever was seen before."""
         return np.asarray(self.family.is_possible(x))
+
+    def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
+        return np.asarray(self.family.is_observable(x))
 
     def statistics(self, batch: Batch) -> FloatArray:
         return np.asarray(self.family.statistics(batch))
@@ -589,10 +616,11 @@ class VariationalPoisson(_Conjugate):
 
     def natural(self, params: GammaRates) -> FloatArray:
         expected_logs = digamma(params.shape) - np.log(params.rate)
-        return np.column_stack([-(params.shape / params.rate).sum(axis=1), expected_logs])
+        return np.hstack([np.zeros((len(expected_logs), 1)), expected_logs, -params.shape / params.rate])
 
     def _counted(self, totals: FloatArray) -> GammaRates:
-        return GammaRates(totals[:, 1:], totals[:, :1])
+        d = totals.shape[1] // 2
+        return GammaRates(totals[:, 1 : 1 + d], totals[:, 1 + d :])
 
     def plug_in(self, params: GammaRates) -> PoissonParams:
         return PoissonParams(params.shape / params.rate)
@@ -619,9 +647,9 @@ class VariationalPoisson(_Conjugate):
         a, b = params.shape[:, :, None], params.rate[:, :, None]
 
         def predict(batch: Batch) -> FloatArray:
-            x = batch.x
+            x = filled(batch)
             own = gammaln(a + x) - gammaln(a) - gammaln(x + 1) + a * np.log(b / (1 + b)) - x * np.log1p(b)
-            return np.asarray(own.sum(axis=1))
+            return np.asarray(np.where(np.isnan(batch.x), 0.0, own).sum(axis=1))
 
         return predict
 
@@ -653,11 +681,12 @@ class VariationalBernoulli(_Conjugate):
 
     def natural(self, params: BetaProbabilities) -> FloatArray:
         log_p, log_q, both = digamma(params.ones), digamma(params.zeros), digamma(params.ones + params.zeros)
-        return np.column_stack([(log_q - both).sum(axis=1), log_p - log_q])
+        return np.hstack([np.zeros((len(both), 1)), log_p - log_q, log_q - both])
 
     def _counted(self, totals: FloatArray) -> BetaProbabilities:
-        ones = totals[:, 1:]
-        return BetaProbabilities(ones, np.maximum(totals[:, :1] - ones, 0.0))
+        d = totals.shape[1] // 2
+        ones, entries = totals[:, 1 : 1 + d], totals[:, 1 + d :]
+        return BetaProbabilities(ones, np.maximum(entries - ones, 0.0))
 
     def plug_in(self, params: BetaProbabilities) -> BernoulliParams:
         return BernoulliParams(self.mean(params))
@@ -701,7 +730,7 @@ class VariationalCategorical(_Conjugate):
             raise ValueError(
                 f"The prior is one of {n_categories} categories, but {self.family} has others: give as many."
             )
-        object.__setattr__(self, "family", Categorical(n_categories))
+        object.__setattr__(self, "family", replace(self.family, n_categories=n_categories, absent=()))
 
     def natural(self, params: DirichletProbabilities) -> FloatArray:
         logs = [expected_logs(counts) for counts in params.counts]

@@ -2,15 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
+from numbers import Integral, Real
 
 import numpy as np
 
+from emlearn._input.arrays import read_array
 from emlearn._input.columns import find_columns
 from emlearn.em import Affine
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import Bernoulli, Categorical, MissingRows, MixtureOf, Poisson, Product, gaussian_family
-from emlearn.families.base import keep
+from emlearn.families import (
+    Bernoulli,
+    Binomial,
+    Categorical,
+    MissingRows,
+    MixtureOf,
+    Multinomial,
+    NegativeBinomial,
+    Poisson,
+    Product,
+    ZeroInflatedPoisson,
+    gaussian_family,
+)
+from emlearn.families.base import keep, unwrapped
+from emlearn.families.variational import changed
 from emlearn.hmm._chain import held_names
 
 
@@ -22,9 +38,21 @@ def _gaussian(estimator):
 EMISSIONS = {
     "gaussian": _gaussian,
     "poisson": lambda _: Poisson(),
-    "categorical": lambda _: Categorical(),
+    "categorical": lambda _: Categorical(),  # with as many categories as `_with_categories` says
     "bernoulli": lambda _: Bernoulli(),
+    "binomial": lambda _: Binomial(),
+    "multinomial": lambda _: Multinomial(),
+    "negative_binomial": lambda _: NegativeBinomial(),
+    "zero_inflated_poisson": lambda _: ZeroInflatedPoisson(),
     "gmm": lambda estimator: MixtureOf(_gaussian(estimator), estimator.n_mixtures),
+}
+
+
+# What the words say of columns; those that are left out are of numbers.
+KINDS = {
+    "categorical": "codes",
+    **dict.fromkeys(("poisson", "bernoulli", "binomial", "multinomial"), "counts"),
+    **dict.fromkeys(("negative_binomial", "zero_inflated_poisson"), "counts"),
 }
 
 
@@ -48,11 +76,118 @@ def emission_family(estimator, n_features, names):
         (columns, what if not isinstance(what, str) else EMISSIONS[what](estimator))
         for columns, what in _parts(estimator.emission, n_features, names)
     ]
+    families = _with_categories(estimator, families)
     families = [
         (columns, family if isinstance(family, MissingRows) else MissingRows(family))
         for columns, family in families
     ]
     return families[0][1] if len(families) == 1 else Product(tuple(families))
+
+
+def _with_categories(estimator, parts):
+    """Columns and families with the numbers of categories that are said, or that go with names."""
+    said, labels = estimator.n_categories, getattr(estimator, "_labels", {})
+    places = [j for columns, family in parts if unwrapped(family).observes == "codes" for j in columns]
+    if said is None:
+        of_column = {}
+    elif isinstance(said, Integral):
+        of_column = dict.fromkeys(places, int(said))
+    else:
+        given = read_array(
+            "n_categories", said, shapes=[(len(places),)], advice="Give one for each such column."
+        )
+        if not ((given >= 1) & (given == np.floor(given))).all():
+            raise ValueError(f"n_categories={said!r} must hold integers of 1 or more.")
+        of_column = dict(zip(sorted(places), map(int, given), strict=True))
+    if said is not None and not places:
+        raise ValueError(
+            f"n_categories={said!r} is of categories, but emission={estimator.emission!r} has none: drop it."
+        )
+    for j, names in labels.items():
+        if of_column.get(j, len(names)) < len(names):
+            raise ValueError(
+                f"n_categories is {of_column[j]} for {estimator._column_name(j)}, but that has {len(names)}."
+            )
+        of_column.setdefault(j, len(names))
+
+    def known(family, columns):
+        if not isinstance(family, Categorical) or family.n_categories:
+            return family
+        n_categories = tuple(of_column.get(j, 0) for j in columns)
+        return replace(family, n_categories=n_categories) if any(n_categories) else family
+
+    return [
+        (columns, changed(family, lambda own, columns=columns: known(own, columns)))
+        for columns, family in parts
+    ]
+
+
+def with_priors(estimator, family):
+    """The family with the priors of `emission_prior`, for a fit of greatest posterior density."""
+    said = estimator.emission_prior
+    if said is None:
+        return family
+    if isinstance(said, Real):
+        return _with_prior(family, said, "emission_prior")
+    if not isinstance(family, Product):
+        return _with_prior(family, said, "emission_prior")
+    names = getattr(estimator, "feature_names_in_", None)
+    given = by_part(said, family, estimator.n_features_in_, names, "emission_prior")
+    return Product(
+        tuple(
+            (columns, part if own is None else _with_prior(part, own, f"emission_prior[{columns}]"))
+            for (columns, part), own in zip(family.parts, given, strict=True)
+        )
+    )
+
+
+def _with_prior(family, said, what):
+    if not _takes_number(family):
+        raise ValueError(
+            f"{what} is for inference='variational', but inference='em', by which probabilities alone have "
+            "priors: change one of them."
+        )
+    if isinstance(said, Real):
+        return changed(family, lambda own: _prior_of_all(own, said))
+    if not isinstance(said, dict):
+        raise ValueError(f"{what} must be a number or a dict of priors by name, but is {said!r}.")
+    return _prefixed(what, family.with_prior, said)
+
+
+def _takes_number(family):
+    if isinstance(family, Product):
+        return any(_takes_number(part) for part in family.families)
+    return bool(unwrapped(family).prior_names)
+
+
+def _prior_of_all(family, number):
+    """The family with this concentration of all that its prior counts."""
+    names = family.prior_names
+    return _prefixed("emission_prior", family.with_prior, dict.fromkeys(names, number)) if names else family
+
+
+def categorical_columns(emission, n_features, names):
+    """Columns of which an estimator's ``emission`` says that they hold categories."""
+    try:
+        parts = _parts(emission, n_features, names)
+    except ValueError:  # which is said where a fit begins
+        return []
+    return sorted(j for columns, what in parts if _is_of_codes(what) for j in columns)
+
+
+def _is_of_codes(what):
+    return what == "categorical" if isinstance(what, str) else getattr(what, "observes", None) == "codes"
+
+
+def observed_kinds(emission):
+    """What columns hold, as an estimator's ``emission`` says: a set of "numbers", "counts" and "codes"."""
+    every = list(emission.values()) if isinstance(emission, dict) else [emission]
+    if isinstance(emission, Product):
+        every = list(emission.families)
+    return {
+        KINDS.get(what, "numbers") if isinstance(what, str) else getattr(what, "observes", "numbers")
+        for what in every
+    }
 
 
 def parts_of(family, n_features, params=None):
@@ -294,13 +429,25 @@ def _refuse_unlike(given, known):
         if name not in known:
             raise ValueError(f"emission_init gives {name!r}, which is none of {', '.join(known)}.")
         one, like = value, known[name]
-        if isinstance(like, tuple) and len(like) == 1 and not isinstance(value, (tuple, list)):
+        if (
+            isinstance(like, tuple)
+            and len(like) == 1
+            and (not isinstance(value, (tuple, list)) or _shape(value) == np.shape(like[0]))
+        ):
             one = (value,)
         shapes = [np.shape(leaf) for leaf in leaves(like)]
         there = [np.shape(leaf) for leaf in (one if isinstance(like, tuple) else [one])]
         if there != shapes:
             expected, has = (s[0] if len(s) == 1 else s for s in (shapes, there))
             raise ValueError(f"emission_init['{name}'] has shape {has}; expected {expected}.")
+
+
+def _shape(value):
+    """Shape of nested lists; None where they are ragged."""
+    try:
+        return np.shape(value)
+    except ValueError:
+        return None
 
 
 def _prefixed(what, function, *args):
@@ -311,7 +458,7 @@ def _prefixed(what, function, *args):
         raise ValueError(f"{what}: {error}") from None
 
 
-def refuse_impossible(estimator, data, family, params=None):
+def refuse_impossible(estimator, data, family):
     """Refuse observations for which an emission has no density; those without weight are absent.
 
     Parameters
@@ -321,56 +468,114 @@ def refuse_impossible(estimator, data, family, params=None):
     data : Data
         Sequences in the user's units.
     family : Emission
-    params : NamedTuple, default=None
-        Parameters of the family, under which observations must be possible too.
     """
-    parts = parts_of(family, data.n_features, params)
-    found = data.fold(partial(_first_impossible, parts), min)
-    if found == NONE_IMPOSSIBLE:
+    _refuse(estimator, data, family, "is_possible", {})
+
+
+def warn_of_impossible(estimator, data, family, params, labels):
+    """Refuse what are no observations; warn, once, of such as have no density at parameters that were fitted.
+
+    Parameters
+    ----------
+    estimator : HMMEM
+    data : Data
+        Sequences in the user's units.
+    family : Emission
+    params : NamedTuple
+        Parameters of the family.
+    labels : dict of int -> list
+        By column what codes stand for.
+    """
+    _refuse(estimator, data, family, "is_observable", labels)
+    parts = [part for part in parts_of(family, data.n_features, params) if part[1].observes != "numbers"]
+    if not parts:
         return
-    part, is_possible, sequence, step, column, value = found
+    first, n = data.fold(partial(_impossible, parts), _first_and_sum)
+    if n:
+        sequence, step, column, value = first
+        which = "that sequence" if n == 1 else f"the {n} sequences with the like"
+        estimator._warn(
+            f"X is {_shown(value, column, labels)} in {estimator._column_name(column)}, sequence {sequence}, "
+            f"step {step}: never seen in fit, or impossible after it. Its log-density is -inf, and so is the "
+            f"log-likelihood of {which}. A prior, emission_prior, leaves no category impossible.",
+            UserWarning,
+        )
+
+
+def _shown(value, column, labels):
+    """An entry, for messages."""
+    return repr(labels[column][int(value)]) if column in labels else f"{value:g}"
+
+
+def _refuse(estimator, data, family, way, labels):
+    """Refuse steps of which a family takes all or nothing, and entries that by a method of it are not legal."""
+    parts = parts_of(family, data.n_features)
+    found = data.fold(partial(_first_refused, parts, way), min)
+    if found == NONE_REFUSED:
+        return
+    part, is_value, sequence, step, column, value = found
     where = f"{estimator._column_name(column)}, sequence {sequence}, step {step}"
-    if not is_possible:
+    if not is_value:
         raise ValueError(
             f"Input X contains NaN in {where}, beside entries that are there: with this emission a "
             "step is missing as a whole or not at all. Columns that may be missing one by one need "
-            "a family each, as in emission={0: Poisson(), 1: Poisson()}."
+            "a family each, as in a dict by column."
         )
-    what = f"not one of {parts[part][1].support}" + (", or never seen in fit" if params else "")
-    raise ValueError(f"X is {value:g} in {where}: {what}.")
+    raise ValueError(f"X is {_shown(value, column, labels)} in {where}: not one of {parts[part][1].support}.")
 
 
-NONE_IMPOSSIBLE = (np.inf,)
+NONE_REFUSED = (np.inf,)
 
 
-def _first_impossible(parts, batch):
+def _first_refused(parts, way, batch):
     """What to say of the first entry that is refused; where there is none, what comes after all of them.
 
     Number of the part of the emissions, whether it is refused for its value and not as missing, sequence,
     step, column, value.
     """
     absent = np.zeros(batch.x.shape[1], dtype=bool) if batch.weight is None else batch.weight == 0
-    for number, (columns, part, own) in enumerate(parts):
+    for number, (columns, part, _) in enumerate(parts):
         x = batch.x[columns]
         missing = np.isnan(x)
         partly = np.zeros_like(absent)
         if not part.marginalises and missing.any():
             partly = missing.any(axis=0) & ~(missing.all(axis=0) | absent)
-        if partly.any():
-            bad = missing & partly
-        else:
-            bad = ~(part.is_possible(x, own) | absent)
-            if not bad.any():
-                continue
-        places = np.flatnonzero(bad.any(axis=0))
-        steps, lane = (place[places] for place in batch.lanes.places())
-        sequences = batch.sequences[lane]
-        first = np.lexsort([steps, sequences])[0]
-        j = int(np.argmax(bad[:, places[first]]))
-        value = float(x[j, places[first]])
-        sequence, step = int(sequences[first]), int(steps[first])
-        return number, int(not partly.any()), sequence, step, int(columns[j]), value
-    return NONE_IMPOSSIBLE
+        bad = missing & partly if partly.any() else ~(getattr(part, way)(x) | absent)
+        if bad.any():
+            return number, int(not partly.any()), *_first_place(bad, columns, batch)
+    return NONE_REFUSED
+
+
+def _first_place(bad, columns, batch):
+    """Sequence, step, column and value of the first entry of a part that is ``bad`` (d, m)."""
+    places = np.flatnonzero(bad.any(axis=0))
+    steps, lane = (place[places] for place in batch.lanes.places())
+    sequences = batch.sequences[lane]
+    first = np.lexsort([steps, sequences])[0]
+    j = int(np.argmax(bad[:, places[first]]))
+    return int(sequences[first]), int(steps[first]), int(columns[j]), float(batch.x[columns[j], places[first]])
+
+
+def _impossible(parts, batch):
+    """The first entry that has no density, as `_first_place` says it, and in how many sequences."""
+    first, anywhere = NONE_REFUSED, np.zeros(batch.x.shape[1], dtype=bool)
+    for columns, part, own in parts:
+        bad = ~part.is_possible(batch.x[columns], own)
+        if bad.any():
+            first = min(first, _first_place(bad, columns, batch))
+            anywhere |= bad.any(axis=0)
+    n = len(np.unique(batch.lanes.places()[1][anywhere])) if anywhere.any() else 0
+    return first, n
+
+
+def _first_and_sum(one, other):
+    return min(one[0], other[0]), one[1] + other[1]
+
+
+def entries_of(column, batch):
+    """What is observed of a column in a batch, of rows with weight, each value once."""
+    x = batch.x[column] if batch.weight is None else batch.x[column][batch.weight > 0]
+    return np.unique(x[~np.isnan(x)])
 
 
 def _parts(emission, n_features, names):
@@ -381,15 +586,22 @@ def _parts(emission, n_features, names):
         return emission.parts
     if not isinstance(emission, dict):
         return [(tuple(range(n_features)), _known(emission))]
-    places = find_columns(list(emission), names, n_features, "emission").tolist() if emission else []
+    keys = [list(key) if isinstance(key, tuple) else [key] for key in emission]
+    flat = [key for some in keys for key in some]
+    places = iter(find_columns(flat, names, n_features, "emission").tolist() if flat else [])
     found, together = {}, {}
-    for place, what in zip(places, emission.values(), strict=True):
-        found[place] = _known(what)
-        together.setdefault(what if isinstance(what, str) else place, []).append(place)
+    for number, (some, what) in enumerate(zip(keys, emission.values(), strict=True)):
+        own = [next(places) for _ in some]
+        found |= dict.fromkeys(own, _known(what))
+        together.setdefault(what if isinstance(what, str) else number, []).extend(own)
     left = [j if names is None else str(names[j]) for j in range(n_features) if j not in found]
     if left:
         raise ValueError(f"emission says nothing of the columns {left}: give each column of X an emission.")
-    return [(tuple(sorted(columns)), found[columns[0]]) for columns in together.values()]
+    of_words = [isinstance(what, str) for what in together]
+    return [
+        (tuple(sorted(columns) if is_word else columns), found[columns[0]])
+        for columns, is_word in zip(together.values(), of_words, strict=True)
+    ]
 
 
 def _known(what):

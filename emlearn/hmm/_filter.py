@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from emlearn._input.columns import column_name
+from emlearn._warn import warn
 from emlearn.em.batches import FARTHEST, Batch
 from emlearn.hmm._emissions import parts_of
 
@@ -65,6 +66,8 @@ class HMMFilter:
         self._density = self._family.density(self._emitted)
         self._names = getattr(model, "feature_names_in_", None)
         self._parts = list(parts_of(self._family, model.n_features_in_, self._emitted))
+        labels = vars(model).get("_labels", {})
+        self._codes = {j: {label: i for i, label in enumerate(own.tolist())} for j, own in labels.items()}
         shift, scale = model._units
         self._shift, self._scale, self._log_scale = shift[:, None], scale[:, None], np.log(scale)
         self._volume, self._ordinary = self._log_scale.sum(), ORDINARY * scale.min()
@@ -95,7 +98,8 @@ class HMMFilter:
         Parameters
         ----------
         x : array-like of shape (d,)
-            What is observed; NaN where an entry is missing. A number where there is one feature.
+            What is observed; NaN where an entry is missing. A number, or the name of a category, where there is
+            one feature. After a category that fit never saw, of which a warning tells, no state is possible.
 
         Returns
         -------
@@ -152,7 +156,7 @@ class HMMFilter:
         """What was observed, (d, 1), and its largest entry in size."""
         d, step = len(self._shift), self.n_steps
         try:
-            given = np.asarray(x, dtype=np.float64)
+            given = np.asarray(self._with_codes(x) if self._codes else x, dtype=np.float64)
         except (TypeError, ValueError) as error:
             raise ValueError(f"x={x!r} at step {step} must hold {d} numbers, but: {error}.") from None
         if given.size != d or given.ndim > 2:
@@ -168,9 +172,26 @@ class HMMFilter:
         for columns, family, own in self._parts:
             possible = family.is_possible(column[columns], own)
             if not possible.all():
-                j = int(np.argmin(possible[:, 0]))
-                raise ValueError(
-                    f"x is {column[columns][j, 0]:g} in {column_name(self._names, columns[j])}, step {step}: "
-                    f"not one of {family.support}, or never seen in fit."
-                )
+                self._tell(column[columns], columns, family, possible)
         return column, size
+
+    def _tell(self, x, columns, family, possible):
+        """Refuse what is no observation, and warn of what has no density."""
+        observable = family.is_observable(x)
+        j = int(np.argmin((possible if observable.all() else observable)[:, 0]))
+        where = f"x is {x[j, 0]:g} in {column_name(self._names, columns[j])}, step {self.n_steps}"
+        if not observable.all():
+            raise ValueError(f"{where}: not one of {family.support}.")
+        warn(
+            f"{where}: never seen in fit, or impossible after it. Its log-density is -inf, and from here on no "
+            "state is possible.",
+            UserWarning,
+        )
+
+    def _with_codes(self, x):
+        """The entries of a step, codes in the place of names; a name that fit never saw has the next one."""
+        entries = np.asarray(x, dtype=object).ravel().tolist()
+        for j, codes in self._codes.items():
+            if j < len(entries) and entries[j] is not None and entries[j] == entries[j]:
+                entries[j] = codes.get(entries[j], len(codes))
+        return [np.nan if entry is None else entry for entry in entries]

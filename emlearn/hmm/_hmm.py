@@ -16,13 +16,21 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import read_array
+from emlearn._input.categories import decoded
 from emlearn._input.sequence_pieces import (
     come_in_pieces,
     read_sequence_data,
     refuse_pieces,
     sequence_by_sequence,
 )
-from emlearn._input.sequences import Sequences, check_sequence_weight, check_state_labels, read_sequences
+from emlearn._input.sequences import (
+    Coding,
+    Sequences,
+    check_sequence_weight,
+    check_state_labels,
+    name_states,
+    read_sequences,
+)
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import ground, near_spread, unit_of
@@ -42,7 +50,8 @@ from emlearn.em import (
 )
 from emlearn.em.model import by_blocks
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import COVARIANCE_TYPES, Emission
+from emlearn.families import COVARIANCE_TYPES, Categorical, Emission
+from emlearn.families.base import HardlyImpossible, unwrapped
 from emlearn.hmm._chain import (
     bind_chain,
     check_allowed,
@@ -53,11 +62,15 @@ from emlearn.hmm._chain import (
 )
 from emlearn.hmm._emissions import (
     GivenEmission,
+    categorical_columns,
     emission_family,
     emission_of,
+    entries_of,
     n_columns_of,
+    observed_kinds,
     parts_of,
     refuse_impossible,
+    warn_of_impossible,
 )
 from emlearn.hmm._filter import HMMFilter
 from emlearn.hmm._inference import About, MaximumLikelihood, views_of
@@ -115,11 +128,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     n_components : int, default=2
         Number of states, K.
     emission : str, dict or family object, default="gaussian"
-        What states emit: "gaussian", "poisson" (counts), "categorical" (codes 0 … n − 1, independent
-        columns), "bernoulli" (0 or 1), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family
-        from `emlearn.families`. A dict gives each column, by name or number, its own; columns with the same
-        word belong together, and parts are independent given the state. A family object brings its own
-        covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
+        What states emit: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary more),
+        "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
+        trials), "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names,
+        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family from
+        `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
+        with the same word belong together, and parts are independent given the state. A family object brings
+        its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     inference : {"em", "variational"}, default="em"
         What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
         of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
@@ -132,6 +147,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         Number of factors, where `covariance_type` is "factor"; no more than there are features count.
     n_mixtures : int, default=2
         Number of Gaussians in each state, for "gmm".
+    n_categories : int or array-like of int, default=None
+        Number of categories of each categorical column, or of all of them. None: as the data have, those of a
+        column of a type for categories (of pandas, an Enum of polars) as that has.
     startprob : {"free", "stationary", "uniform"} or array-like of shape (K,), default="free"
         Distribution of the first state: estimated, that which the transition matrix keeps, equal, or as
         given and held fixed.
@@ -144,14 +162,17 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         worth one observation.
     stickiness : float, default=0.0
         Added to the concentration of every transition from a state to itself: favours states that last.
-    emission_prior : dict, default=None
-        For ``inference="variational"``: priors of what each state emits, by name; what is left out is weak and
-        from the data. Gaussians have `means` (d,) (the means of X), worth `beta` steps (1), and covariances
-        about `scale` / `dof`: `scale` of the form of one covariance matrix (that of X), worth `dof` steps (d).
-        Rates of counts have a Gamma distribution of `shape` (1) and `rate` (1 / mean of X), numbers or (d,).
-        Probabilities of a 1 have a Beta distribution of `ones` and `zeros` (1/2), those of categories Dirichlet
-        distributions of `concentration` (1 / number of categories), a number or for each column an array. For
-        a dict of emissions a dict of these by the columns of each.
+    emission_prior : dict or float, default=None
+        Priors of what each state emits, by name. In a fit of greatest likelihood those of probabilities make it
+        one of greatest posterior density: Dirichlet distributions of `concentration` over categories, a number
+        or for each column an array, and Beta distributions of `ones` and `zeros`; of at least 1. A category
+        that data or `n_categories` name is then impossible nowhere. A number alone is that of all of these.
+        With ``inference="variational"`` what is left out is weak and from the data. Gaussians have `means` (d,)
+        (the means of X), worth `beta` steps (1), and covariances about `scale` / `dof`: `scale` of the form of
+        one covariance matrix (that of X), worth `dof` steps (d). Rates of counts have a Gamma distribution of
+        `shape` (1) and `rate` (1 / mean of X), numbers or (d,). Probabilities of a 1 have a Beta distribution
+        of `ones` and `zeros` (1/2), those of categories Dirichlet distributions of `concentration` (1 / number
+        of categories). For a dict of emissions a dict of these by the columns of each.
     prior : HMMPosterior, default=None
         For ``inference="variational"``: `posterior_` of another fit, state by state, in place of all other
         priors. Fits of sequences one after another so become a fit of all of them.
@@ -230,6 +251,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
         of a 1, or for categories a tuple with an array (K, n_categories) for each column. With "gmm" means
         and covariances have the shape (K, M, …), and weights (K, M).
+    dispersions_, inflations_
+        Of "negative_binomial" and "zero_inflated_poisson", (K, d).
+    categories_ : list of ndarray
+        Categories of each categorical column, in the order of `probabilities_`: codes, or names. Only where
+        there are such columns.
+    states_ : ndarray of shape (K,)
+        Names of the states. Only where `state_labels` had names.
     emission_params_ : NamedTuple, or dict of tuple of int -> NamedTuple
         The same for every emission; for a dict of emissions by the columns of each part.
     converged_ : bool
@@ -290,8 +318,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     what came in: an object array of arrays for a list, rows for rows. Sequences that do not fit into memory
     come in pieces that are read again at each pass, or lie on a cluster of Dask: see `fit`.
 
-    Missing entries, NaN, are integrated out of Gaussian emissions. A row of NaN is a step at which nothing was
-    observed, for every emission.
+    Missing entries, NaN, are integrated out. A row of NaN is a step at which nothing was observed. What is
+    impossible has log-density -inf, and so has after the fit, with a warning, a category that fit never saw:
+    what goes through it has posterior probabilities of 0, and log-likelihood -inf.
 
     States are sorted by their first mean, or, where there are only categories, by how often they are visited.
     They keep their order where something tells them apart: fixed or forbidden transitions, known states,
@@ -359,6 +388,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         for name in (
             *("startprob", "transmat", "stationary_distribution", "emission_params"),
             *("means", "covariances", "rates", "probabilities", "weights", "loadings", "noise"),
+            *("dispersions", "inflations"),
             *("covars", "lambdas", "emissionprob"),  # what hmmlearn calls them
         )
     )
@@ -379,12 +409,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "n_mixtures": [Interval(Integral, 1, None, closed="left")],
+        "n_categories": [Interval(Integral, 1, None, closed="left"), "array-like", None],
         "startprob": [StrOptions({"free", "stationary", "uniform"}), "array-like"],
         "transition": [StrOptions({"full", "left-right"}), "array-like"],
         "startprob_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "transmat_prior": [Interval(Real, 0, None, closed="neither"), "array-like", None],
         "stickiness": [Interval(Real, 0, None, closed="left")],
-        "emission_prior": [dict, None],
+        "emission_prior": [dict, Interval(Real, 0, None, closed="neither"), None],
         "prior": [HMMPosterior, None],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="left")],
@@ -417,12 +448,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         covariance_type: CovarianceType = "full",
         n_factors: int = 10,
         n_mixtures: int = 2,
+        n_categories: ArrayLike | None = None,
         startprob: ArrayLike = "free",
         transition: ArrayLike = "full",
         startprob_prior: ArrayLike | None = None,
         transmat_prior: ArrayLike | None = None,
         stickiness: float = 0.0,
-        emission_prior: dict[Any, Any] | None = None,
+        emission_prior: dict[Any, Any] | float | None = None,
         prior: HMMPosterior | None = None,
         reg_covar: float = 1e-9,
         tol: float = 1e-4,
@@ -451,6 +483,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         self.covariance_type = covariance_type
         self.n_factors = n_factors
         self.n_mixtures = n_mixtures
+        self.n_categories = n_categories
         self.startprob = startprob
         self.transition = transition
         self.startprob_prior = startprob_prior
@@ -513,8 +546,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         lengths : array-like of int of shape (n_sequences,), default=None
             With rows: lengths of the sequences, one after the other.
         state_labels : list of array-likes of shape (T_i,), or array-like of shape (n,), default=None
-            States that are known, -1 where they are not. In place of a state there may be a set of those that
-            are possible; arrays of booleans, with a column for each state, say it of each.
+            States that are known, -1 where they are not; or their names, None where they are not. In place of a
+            state there may be a set of those that are possible; arrays of booleans, with a column for each
+            state, say it of each.
 
         Returns
         -------
@@ -534,15 +568,37 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
                     "sequences."
                 )
             data, labels = self._data_in_pieces(X, sample_weight, groups, lengths, fit=True), None
+            self._state_names = None
         else:
             sequences = self._read(X, groups, lengths, reset=True)
             _check_ignored(y, sequences)
             weight = check_sequence_weight(sample_weight, sequences)
+            state_labels, self._state_names = name_states(state_labels, sequences, self.n_components)
             labels = check_state_labels(state_labels, sequences, self.n_components)
             if labels is not None and possible_states(labels, self.n_components).all():
                 labels = None
             data = Batches(sequences.rows, weight, lengths=sequences.lengths, labels=labels)
-        return self._fit(self._plan(data, labels), X, y)
+        plan = self._plan(data, labels)
+        try:
+            return self._fit(plan, X, y)
+        except ValueError as error:
+            self._refuse_start(plan, data, error)
+            raise
+
+    def _refuse_start(self, plan, data, error):
+        """Name the first sequence that is impossible where the fit was to start, if any is."""
+        params = plan.starts[0].make()
+        chain = params.latent
+        if isinstance(plan.model.latent, MarkovChain):
+            chain = chain._replace(start=plan.model.latent.start_of(chain))
+        find = partial(_first_impossible, plan.model, params._replace(latent=chain))
+        sequence, step = data.recut(units=plan.units).fold(find, min)
+        if sequence < np.inf:
+            raise ValueError(
+                f"Sequence {sequence} is impossible where the fit starts: no state that can be reached has a "
+                f"density at step {step}. Starting values of 0 stay 0: give the probabilities (rates, "
+                "transitions) that it needs more than that."
+            ) from error
 
     def _data_in_pieces(self, X, sample_weight, groups, lengths, *, fit):
         def read(part, weight, first):
@@ -633,6 +689,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     def _batches_of(self, model, rows):
         cut = rows_of_batch(self._floats_per_row())
+        model = LatentModel(model.latent, HardlyImpossible(model.family))
         return model, _data_of(rows).recut(units=self._units, rows=cut)
 
     def _refuse_rows(self, rows):
@@ -689,9 +746,15 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     def _read(self, X, groups, lengths, *, reset):
         refuse_pieces(X, f"this method of {type(self).__name__}")
-        return read_sequences(
-            self, X, groups=groups, lengths=lengths, sequence_id=self.sequence_id, reset=reset
+        coding = Coding(
+            partial(categorical_columns, self.emission), None if reset else vars(self).get("_labels", {})
         )
+        sequences = read_sequences(
+            self, X, groups=groups, lengths=lengths, sequence_id=self.sequence_id, reset=reset, coding=coding
+        )
+        if reset:
+            self._labels = coding.labels
+        return sequences
 
     def _sample_size(self):
         return max(SAMPLE_STEPS, 10 * self.n_components**2)
@@ -717,7 +780,11 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         near = near_spread(sample.rows, np.repeat(sample.weight, sample.lengths))
         units, _ = self._choose_units(seen.moments, family, near)
         (some,) = sample.batches(units, rows=len(sample.rows))
-        family = self._bound(family, some, seen.most, seen.moments.n_rows, sample.size)
+
+        def entries(j):
+            return data.fold(partial(entries_of, j), np.union1d)
+
+        family = self._bound(family, some, seen.most, seen.moments.n_rows, sample.size, entries)
         refuse_impossible(self, data, family)
         return family, About(data, seen.moments, units)
 
@@ -756,7 +823,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     @property
     def _floor_matters(self):
-        return self.prior is None and self.emission_prior is None
+        return self.inference == "em" or (self.prior is None and self.emission_prior is None)
 
     def _last(self, model, units, given, allowed, like):
         """The last fit's parameters in new units, of the form of ``like``, as the only start."""
@@ -805,7 +872,21 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         if self._views.is_distribution:
             fields["n_effective_components"] = int(np.sum(self._views.n_steps > COUNTS * self._unit))
         self._publish(fields | self._fields_of_emission(family, family.in_units(emitted, units)))
+        self._publish_names(family, emitted)
         self.n_parameters_ = model.latent.n_parameters(params.latent) + family.n_parameters(emitted)
+
+    def _publish_names(self, family, emitted):
+        """What codes of categories, and numbers of states, stand for."""
+        labels, names = vars(self).get("_labels", {}), vars(self).get("_state_names")
+        found = {}
+        for columns, part, own in parts_of(family, self.n_features_in_, emitted):
+            if isinstance(unwrapped(part), Categorical):
+                for j, p in zip(columns.tolist(), own.probabilities, strict=True):
+                    found[j] = labels.get(j, np.arange(p.shape[1]))
+        for name, value in (("categories", [found[j] for j in sorted(found)] or None), ("states", names)):
+            vars(self).pop(f"{name}_", None)
+            if value is not None:
+                vars(self)[f"{name}_"] = value
 
     def _publish_objective(self, plan, best):
         super()._publish_objective(plan, best)
@@ -826,6 +907,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     def reorder(self, order: ArrayLike) -> Self:
         check_is_fitted(self)
+        if vars(self).get("_state_names") is not None:
+            self._state_names = self._state_names[self._read_order(order)]
         if self._views.is_distribution:  # states may have priors of their own
             self._model = reordered(self._model, self._read_order(order))
         return super().reorder(order)
@@ -960,7 +1043,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         sequences = self._read(X, groups, lengths, reset=False)
         chain, family, emitted = getattr(self._views, view)
         data = Batches(sequences.rows, lengths=sequences.lengths, first_sequence=sequences.first)
-        refuse_impossible(self, data, family, emitted)
+        warn_of_impossible(self, data, family, emitted, sequences.labels)
         density = by_blocks(family.density(emitted))
         arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
 
@@ -1038,7 +1121,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             return (self._path(chain, log_prob, batch),)
 
         sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
-        return sequences.restore(states)
+        return sequences.restore(self._named(states))
 
     def decode(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
@@ -1071,7 +1154,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             steps = np.log(chain.transition)[np.r_[0, states[:-1]], states]
             steps[first] = np.log(chain.start)[states[first]]
         joint = steps + density_there - self._log_volume(sequences.rows, self._units)
-        return sequences.restore(states), np.add.reduceat(joint, first)
+        return sequences.restore(self._named(states)), np.add.reduceat(joint, first)
 
     def _path(self, chain, log_prob, batch):
         """States of a batch, as `algorithm` says."""
@@ -1130,7 +1213,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             return (RECURSIONS.draw_paths(chain, log_prob, batch, rng),)
 
         sequences, states = self._pass(X, groups, lengths, "hidden", function, ((), np.intp))
-        return sequences.restore(states)
+        return sequences.restore(self._named(states))
 
     @sequence_by_sequence(by_state=True)
     def filter_proba(
@@ -1226,6 +1309,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         emitted = family.in_units(emitted, self._units)
         means, covariances = family.mean(emitted), family.covariance(emitted)
         mean = proba @ means
+        mean[~proba.any(axis=-1)] = np.nan  # after what is impossible there is no state
         centred = means - mean[..., None, :]
         between = np.einsum("...k,...ki,...kj->...ij", proba, centred, centred)
         shares = proba[..., None, None]
@@ -1308,16 +1392,16 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         """Weighted sums of the log-densities of steps, and of the steps at which something is observed."""
         check_is_fitted(self)
         if come_in_pieces(X):
-            data = self._data_in_pieces(X, sample_weight, groups, lengths, fit=False)
+            data, names = self._data_in_pieces(X, sample_weight, groups, lengths, fit=False), {}
         else:
             sequences = self._read(X, groups, lengths, reset=False)
             _check_ignored(y, sequences)
             if groups is None and lengths is None and self.sequence_id is None:
                 self._unless_alone(sequences)
             weight = check_sequence_weight(sample_weight, sequences)
-            data = Batches(sequences.rows, weight, lengths=sequences.lengths)
+            data, names = Batches(sequences.rows, weight, lengths=sequences.lengths), sequences.labels
         chain, family, emitted = self._views.ahead
-        refuse_impossible(self, data, family, emitted)
+        warn_of_impossible(self, data, family, emitted, names)
         density, log_scale = by_blocks(family.density(emitted)), np.log(self._units.scale)
 
         def of_batch(batch):
@@ -1452,10 +1536,29 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             states[:, step] = state
         states = states[np.arange(lengths.max()) < lengths[:, None]]
         X = family.sample(emitted, states, rng) * self._units.scale + self._units.shift
+        X, states = self._with_labels(X), self._named(states)
         if n_sequences is None and np.ndim(n_samples) == 0:
             return X, states
         whole = Sequences(X, lengths, None, "list")
         return whole.restore(X), whole.restore(states)
+
+    def _with_labels(self, X):
+        """Rows with names in the place of codes, where fit saw names; of any other columns numbers."""
+        labels = vars(self).get("_labels")
+        if not labels:
+            return X
+        columns = [decoded(x, labels[j]) if j in labels else x for j, x in enumerate(X.T)]
+        if len(labels) == len(columns) and len({column.dtype.kind for column in columns}) == 1:
+            return np.stack(columns, axis=1)
+        table = np.empty(X.shape, dtype=object)
+        for j, column in enumerate(columns):
+            table[:, j] = column
+        return table
+
+    def _named(self, states):
+        """States by name, where `state_labels` had names."""
+        names = vars(self).get("_state_names")
+        return states if names is None else names[states]
 
     def __getstate__(self):
         state = super().__getstate__()
@@ -1474,6 +1577,10 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
+        kinds = observed_kinds(self.emission)
+        tags.input_tags.categorical = "codes" in kinds
+        tags.input_tags.string = "codes" in kinds
+        tags.input_tags.positive_only = "numbers" not in kinds
         return tags
 
 
@@ -1507,6 +1614,20 @@ def _read_states(name, states, n, n_states):
     if not ((given >= 0) & (given < n_states) & (given == np.floor(given))).all():
         raise ValueError(f"{name}={states!r}: states are whole numbers from 0 to {n_states - 1}.")
     return given.astype(np.intp)
+
+
+def _first_impossible(model, params, batch):
+    """Number of the first sequence of a batch that is impossible, and the step at which it becomes so."""
+    passed = model.latent.filter(params.latent, model.family.density(params.family)(batch).log_prob, batch)
+    impossible = passed.predictive == -np.inf
+    if batch.weight is not None:
+        impossible &= batch.weight > 0
+    if not impossible.any():
+        return np.inf, 0
+    steps, lane = (place[impossible] for place in batch.lanes.places())
+    sequences = batch.sequences[lane]
+    first = np.lexsort([steps, sequences])[0]
+    return int(sequences[first]), int(steps[first])
 
 
 def _check_ignored(y, sequences):

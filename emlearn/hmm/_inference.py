@@ -15,6 +15,7 @@ from emlearn.em import Data
 from emlearn.families import Emission
 from emlearn.families.variational import Predictive, changed, expectation_of
 from emlearn.hmm._chain import bind_chain
+from emlearn.hmm._emissions import with_priors
 from emlearn.latent import ChainParams, DirichletChain
 
 
@@ -77,12 +78,11 @@ class MaximumLikelihood:
     """
 
     def __init__(self, estimator):
-        for name in ("emission_prior", "prior"):
-            if getattr(estimator, name) is not None:
-                raise ValueError(
-                    f"{name} is for inference='variational', but inference={estimator.inference!r}: change one "
-                    "of them."
-                )
+        if estimator.prior is not None:
+            raise ValueError(
+                f"prior is for inference='variational', but inference={estimator.inference!r}: change one of "
+                "them."
+            )
         self._estimator = estimator
 
     @property
@@ -96,7 +96,7 @@ class MaximumLikelihood:
 
     def emission(self, family):
         """The family of the emissions, before it is bound to data."""
-        return family
+        return with_priors(self._estimator, family)
 
     def part_of(self, sample, total):
         """The sample as what starts and the race look at, of data of this weight."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import cache, partial
+from numbers import Real
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -164,7 +165,13 @@ class Variational:
         estimator, d = self._estimator, self._estimator.n_features_in_
         parts, said = parts_of(plain.family, d), estimator.emission_prior
         named = [{}] * len(parts)
-        if said is not None and isinstance(plain.family, Product):
+        if isinstance(said, Real):
+            if not any(unwrapped(part).prior_names for _, part, _ in parts):
+                raise ValueError(
+                    f"emission_prior={said!r} is a prior of probabilities, of which there are none."
+                )
+            named = [said if unwrapped(part).prior_names else {} for _, part, _ in parts]
+        elif said is not None and isinstance(plain.family, Product):
             names = getattr(estimator, "feature_names_in_", None)
             named = by_part(said, plain.family, d, names, "emission_prior")
         elif said is not None:
@@ -172,6 +179,8 @@ class Variational:
         made = []
         for (columns, part, _), said, given in zip(parts, named, self._given, strict=True):
             what = "emission_prior" if len(parts) == 1 else f"emission_prior[{tuple(columns.tolist())}]"
+            if isinstance(said, Real) and unwrapped(part).prior_names:
+                said = dict.fromkeys(unwrapped(part).prior_names, said)
             of_part = _PartOf(estimator, about, columns, {} if said is None else said, what, given)
             made.append(changed(part, of_part.with_prior))
         return LatentModel(self._latent, _rebuilt(plain.family, made))
@@ -266,7 +275,7 @@ def _refuse_not_conjugate(estimator, columns, family):
 def _with_categories(family, prior):
     """The family with the categories of a prior, where it has any."""
     if isinstance(family, Categorical) and isinstance(prior, DirichletProbabilities):
-        return Categorical(tuple(counts.shape[1] for counts in prior.counts))
+        return replace(family, n_categories=tuple(counts.shape[1] for counts in prior.counts))
     return family
 
 

@@ -16,18 +16,20 @@ def posterior(joint: FloatArray, offset: FloatArray, evidence: FloatArray) -> No
     ----------
     joint : ndarray of shape (K, m)
         Joint log-probabilities, less ``offset``; output: their exponentials, each column divided by its sum.
-        NaN where nothing is possible.
+        0 where nothing is possible.
     offset : ndarray of shape (K,)
     evidence : ndarray of shape (m,)
-        Output: logarithms of the sums.
+        Output: logarithms of the sums, -inf where nothing is possible.
     """
     joint += offset[:, None]
     shift = joint.max(axis=0)
+    shift[shift == -np.inf] = 0.0
     joint -= shift
     np.exp(joint, out=joint)
     joint.sum(axis=0, out=evidence)
-    joint /= evidence
-    np.log(evidence, out=evidence)
+    joint /= np.where(evidence == 0, 1.0, evidence)
+    with np.errstate(divide="ignore"):  # nothing is possible
+        np.log(evidence, out=evidence)
     evidence += shift
 
 

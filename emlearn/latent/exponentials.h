@@ -6,6 +6,7 @@
 #ifndef EMLEARN_EXPONENTIALS_H
 #define EMLEARN_EXPONENTIALS_H
 
+#include <math.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -95,6 +96,8 @@ INLINE void posterior_strip(double *RESTRICT joint, ptrdiff_t stride, const doub
             top[l] = row[l] <= top[l] ? top[l] : row[l]; /* may pass over NaN, which the sum does not */
         }
     }
+    for (int l = 0; l < n; l++)
+        top[l] = top[l] == -INFINITY ? 0.0 : top[l]; /* nothing is possible */
     for (int k = 0; k < K; k++) {
         double *RESTRICT row = joint + k * stride;
         for (int l = 0; l < n; l++) {
@@ -103,8 +106,8 @@ INLINE void posterior_strip(double *RESTRICT joint, ptrdiff_t stride, const doub
         }
     }
     for (int l = 0; l < n; l++) {
-        evidence[l] = log_of(total[l]) + top[l];
-        total[l] = 1.0 / total[l];
+        evidence[l] = total[l] == 0.0 ? -INFINITY : log_of(total[l]) + top[l];
+        total[l] = total[l] == 0.0 ? 0.0 : 1.0 / total[l];
     }
     for (int k = 0; k < K; k++) {
         double *RESTRICT row = joint + k * stride;

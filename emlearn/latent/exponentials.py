@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from emlearn.em.compiled import compiled_or
 from emlearn.latent import _exponentials_numpy
-from emlearn.latent.compiled import compiled_or
 
 FloatArray = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch, FloatArray, IntArray, Lanes
+from emlearn.em.compiled import compiled_or
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Fixed, Simplex
 from emlearn.latent import _chain_numpy, exponentials
-from emlearn.latent.compiled import compiled_or
 
 # Workspaces up to this size are kept: 32 MB.
 WORKSPACE_FLOATS = 2**22

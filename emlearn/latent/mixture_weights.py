@@ -31,6 +31,11 @@ class MixtureWeights(LatentStructure):
     concentration: float = 1.0
     spaces = Simplex()
 
+    @property
+    def stacked(self) -> StackedWeights | None:  # type: ignore[override]
+        # A subclass may mean something else by its parameters.
+        return StackedWeights(self.concentration) if type(self) is MixtureWeights else None
+
     def posterior(
         self, params: FloatArray, log_prob: FloatArray, batch: Batch, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray, float]:
@@ -89,6 +94,52 @@ class MixtureWeights(LatentStructure):
         return len(params) - 1
 
 
+@dataclass(frozen=True)
+class StackedWeights(LatentStructure):
+    """Mixture weights of S fits side by side: parameters and statistics of shape (S, K).
+
+    The log-densities (K·S, m) of K components, those of the first under all fits before those of the second,
+    are those of S·m observations.
+
+    Parameters
+    ----------
+    concentration : float, default=1.0
+        As of `MixtureWeights`.
+    """
+
+    concentration: float = 1.0
+    spaces = Simplex()
+
+    def posterior(  # type: ignore[override]
+        self, params: FloatArray, log_prob: FloatArray, batch: Batch, beta: float = 1.0
+    ) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Weighted responsibilities (K·S, m), expected counts (S, K), Σ weight · log evidence (S,)."""
+        S, K = params.shape
+        joint = log_prob.reshape(K, S, -1)
+        if K > 1:
+            with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
+                joint += np.log(params.T)[:, :, None]
+        resp, log_evidence = posterior_of(joint.reshape(K, -1), beta)
+        resp, log_evidence = resp.reshape(K, S, -1), log_evidence.reshape(S, -1)
+        if batch.weight is None:
+            total = log_evidence.sum(axis=1)
+        else:
+            resp *= batch.weight
+            total = log_evidence @ batch.weight
+        return resp.reshape(K * S, -1), resp.sum(axis=2).T, total
+
+    def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
+        counts = stats + (self.concentration - 1.0)
+        return counts / counts.sum(axis=1, keepdims=True)
+
+    def log_prior(self, params: FloatArray) -> FloatArray:  # type: ignore[override]
+        if self.concentration == 1.0:
+            return np.zeros(len(params))
+        with np.errstate(divide="ignore"):
+            prior: FloatArray = (self.concentration - 1.0) * np.log(params).sum(axis=1)
+        return prior
+
+
 def posterior_of(
     log_prob: FloatArray, beta: float = 1.0, log_weights: FloatArray | None = None
 ) -> tuple[FloatArray, FloatArray]:
@@ -102,7 +153,7 @@ def posterior_of(
         log_weights = np.zeros(K)
     if K == 1:
         log_evidence = log_prob[0] + log_weights
-        log_prob[...] = 1.0
+        log_prob[...] = log_evidence > -np.inf
         return log_prob, log_evidence
     if beta != 1.0:
         log_prob *= beta

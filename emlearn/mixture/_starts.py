@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
@@ -18,7 +19,10 @@ from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._input.arrays import read_array
 from emlearn._sample import Sample, in_units, portfolio
-from emlearn.em import Batch, LatentModel, LatentPair, Start, cool, fit_em, one_thread
+from emlearn.em import Batch, LatentModel, LatentPair, Start, one_thread
+from emlearn.em.annealing import cool_each
+from emlearn.em.fit import fit_each
+from emlearn.em.restarts import FAILURES
 from emlearn.families.base import widths_apart
 from emlearn.families.covariance_types import STRUCTURES
 
@@ -37,6 +41,10 @@ PORTFOLIO = (
     "random_from_data",
 )
 
+
+# Steps of k-means for a start, and distances from centres beyond which starts are sooner made one by one.
+KMEANS_STEPS = 20
+MANY_DISTANCES = 200_000
 
 START_KINDS = {
     "auto": PORTFOLIO,
@@ -196,6 +204,8 @@ class GivenParams:
 
     def override(self, start: Start) -> Start:
         """The start with what is given in place of what it finds."""
+        if all(part is None for part in (self.weights, self.means, self.covariances)):
+            return start
 
         def make():
             params = start.make()
@@ -207,6 +217,119 @@ class GivenParams:
             )
 
         return Start(start.kind, make)
+
+
+def kmeans_labels(rows, weight, n_clusters, generators):
+    """Clusters (m,) of rows by k-means from each of several generators, or what went wrong.
+
+    Steps are those of scikit-learn's KMeans, of all starts at once where that is sooner.
+    """
+    if len(rows) * n_clusters * len(generators) > MANY_DISTANCES:
+        return [_or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng) for rng in generators]
+    if not len(generators):
+        return []
+    centred = rows - rows.mean(axis=0)
+    before = [deepcopy(rng) for rng in generators]
+    labels = _lloyd(centred, weight, centred[_seeds(centred, weight, n_clusters, generators)])
+    return [
+        # That a cluster has lost its rows takes more than steps.
+        _or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng) if of_start is None else of_start
+        for rng, of_start in zip(before, labels, strict=True)
+    ]
+
+
+def _seeds(rows, weight, n_clusters, generators):
+    """Rows (S, K) to begin k-means with, those of scikit-learn's `kmeans_plusplus` for each generator."""
+    S, squares = len(generators), np.einsum("md,md->m", rows, rows)
+
+    def distances(chosen):
+        """Squared distances (S, t, m) from all rows of those chosen (S, t)."""
+        products = (rows[chosen.ravel()] @ rows.T).reshape(*chosen.shape, -1)
+        return np.maximum(squares[chosen][..., None] - 2 * products + squares, 0.0)
+
+    share = np.cumsum(weight / weight.sum())
+    share /= share[-1]
+    chosen = np.empty((S, n_clusters), dtype=np.intp)
+    chosen[:, 0] = np.searchsorted(share, [rng.random_sample() for rng in generators], side="right")
+    nearest = distances(chosen[:, :1])[:, 0]
+    n_tries, every = 2 + int(np.log(n_clusters)), np.arange(S)
+    for k in range(1, n_clusters):
+        reached = np.cumsum(weight * nearest, axis=1)
+        level = np.array([rng.uniform(size=n_tries) for rng in generators]) * (nearest @ weight)[:, None]
+        tried = (reached[:, None, :] < level[:, :, None]).sum(axis=2)
+        tried = np.minimum(tried, len(rows) - 1)
+        closer = np.minimum(nearest[:, None], distances(tried))
+        best = (closer @ weight).argmin(axis=1)
+        chosen[:, k], nearest = tried[every, best], closer[every, best]
+    return chosen
+
+
+def _kmeans_alone(rows, weight, n_clusters, rng):
+    kmeans = KMeans(n_clusters, n_init=1, max_iter=KMEANS_STEPS, random_state=rng)
+    with one_thread(), warnings.catch_warnings():  # starts have threads of their own
+        warnings.simplefilter("ignore", ConvergenceWarning)  # rows with gaps may meet in one point
+        return kmeans.fit_predict(rows, sample_weight=weight)
+
+
+def _lloyd(rows, weight, centres):
+    """Clusters of rows (m, d) from each of S starts, centres (S, K, d); None where one has no rows."""
+    S, K, d = centres.shape
+    labels = np.full((S, len(rows)), -1)
+    lost = np.zeros(S, dtype=bool)
+    tol = 1e-4 * rows.var(axis=0).mean()
+    moving, last = np.arange(S), np.zeros(S, dtype=bool)
+    for step in range(KMEANS_STEPS + 1):
+        if not len(moving):
+            break
+        own = centres[moving]
+        nearness = rows @ own.reshape(-1, d).T
+        nearness -= 0.5 * np.einsum("skd,skd->sk", own, own).ravel()
+        new = nearness.reshape(len(rows), -1, K).argmax(axis=2).T
+        same = (new == labels[moving]).all(axis=1)
+        labels[moving] = new
+        # Where centres hardly moved, or steps are used up, this was the last look at which is nearest.
+        goes = ~same & ~last if step < KMEANS_STEPS else np.zeros(len(moving), dtype=bool)
+        moving, new, own = moving[goes], new[goes], own[goes]
+        resp = (new[:, None] == np.arange(K)[:, None]) * weight  # (S, K, m)
+        total = resp.sum(axis=2)
+        empty = (total <= 0).any(axis=1)
+        lost[moving[empty]] = True
+        moving, resp, total, own = moving[~empty], resp[~empty], total[~empty], own[~empty]
+        centres[moving] = (resp.reshape(-1, len(rows)) @ rows).reshape(-1, K, d) / total[:, :, None]
+        last = np.sum((centres[moving] - own) ** 2, axis=(1, 2)) <= tol
+    return [None if lost[s] else labels[s] for s in range(S)]
+
+
+def _or_error(function, value):
+    """What a function makes of a value, or what went wrong, in that or before."""
+    if isinstance(value, Exception):
+        return value
+    try:
+        return function(value)
+    except FAILURES as error:
+        return error
+
+
+def _after(function, values):
+    """What a function of several makes of the values with which nothing went wrong, in the places of these."""
+    sound = [value for value in values if not isinstance(value, Exception)]
+    answers = iter(function(sound) if sound else [])
+    return [value if isinstance(value, Exception) else next(answers) for value in values]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    """Makes one of the starts of a kind."""
+
+    starts: GaussianStarts
+    kind: str
+    seed: int
+
+    def __call__(self) -> LatentPair:
+        (made,) = self.starts.make_each([self])
+        if isinstance(made, Exception):
+            raise made
+        return made
 
 
 class GaussianStarts:
@@ -240,16 +363,33 @@ class GaussianStarts:
 
     def start(self, kind: str, seed: int) -> Start:
         """A start of some kind, one of those in ``PORTFOLIO``."""
-        methods = {
+        return Start(kind, _Drawn(self, kind, seed), make_each=self.make_each)
+
+    def make_each(self, starts: list[_Drawn]) -> list[LatentPair | Exception]:
+        """What is fitted begins from these, or what went wrong: those of a kind are made together."""
+        made: dict[_Drawn, LatentPair | Exception] = {}
+        together = {
+            "tied": self._tied,
+            "annealed": self._annealed,
             "kmeans": self._kmeans,
             "kmeans_sphered": self._kmeans_sphered,
             "k-means++": self._kmeans_plusplus,
+        }
+        methods = {
             "random": self._random,
             "random_from_data": self._random_from_data,
-            "tied": self._tied,
-            "annealed": self._annealed,
         }
-        return Start(kind, self.begin(lambda: methods[kind](np.random.RandomState(seed))))
+        for kind in {start.kind: None for start in starts}:
+            alike = [start for start in starts if start.kind == kind]
+            generators = [np.random.RandomState(start.seed) for start in alike]
+            if kind in together:
+                of_kind = _after(together[kind], generators)
+            else:
+                of_kind = [_or_error(methods[kind], rng) for rng in generators]
+            made |= zip(alike, of_kind, strict=True)
+        if self._into is None:
+            return [made[start] for start in starts]
+        return [_or_error(lambda p: self.begin(lambda: p)(), made[start]) for start in starts]
 
     def begin(self, make: Callable[[], LatentPair]) -> Callable[[], LatentPair]:
         """Makes parameters of what is fitted, from those of the model."""
@@ -258,9 +398,13 @@ class GaussianStarts:
             return make
         return lambda: into(self._sample.batch, self._posterior(self._model, make()) * self._sample.weight)
 
+    @cached_property
+    def _everything(self) -> LatentPair:
+        return self.from_resp(np.full((self._K, len(self._sample.rows)), 1.0 / self._K))
+
     def everything(self) -> LatentPair:
         """All components alike, with the mean and covariance of all rows."""
-        return self.from_resp(np.full((self._K, len(self._sample.rows)), 1.0 / self._K))
+        return self._everything
 
     def at(self, means: np.ndarray) -> LatentPair:
         """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
@@ -291,24 +435,25 @@ class GaussianStarts:
     def _from_labels(self, labels: np.ndarray) -> LatentPair:
         return self.from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
 
-    def _kmeans(self, rng, rows=None) -> LatentPair:
+    def _kmeans(self, generators, rows=None) -> list[LatentPair | Exception]:
         rows = self._sample.points if rows is None else rows
-        kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
-        with one_thread(), warnings.catch_warnings():  # starts have threads of their own
-            warnings.simplefilter("ignore", ConvergenceWarning)  # rows with gaps may meet in one point
-            labels = kmeans.fit_predict(rows, sample_weight=self._sample.weight)
-        return self._from_labels(labels)
+        labels = kmeans_labels(rows, self._sample.weight, self._K, generators)
+        return [_or_error(self._from_labels, of_start) for of_start in labels]
 
-    def _kmeans_sphered(self, rng) -> LatentPair:
+    def _kmeans_sphered(self, generators) -> list[LatentPair | Exception]:
         values, vectors = np.linalg.eigh(self._sample.covariance)
         kept = values > 1e-6 * values[-1]
-        return self._kmeans(rng, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
+        return self._kmeans(generators, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
 
-    def _kmeans_plusplus(self, rng) -> LatentPair:
-        _, seeds = kmeans_plusplus(
-            self._sample.points, self._K, sample_weight=self._sample.weight, random_state=rng
-        )
-        return self.at(self._sample.points[seeds])
+    def _kmeans_plusplus(self, generators) -> list[LatentPair | Exception]:
+        points, weight = self._sample.points, self._sample.weight
+        if len(points) * self._K * len(generators) <= MANY_DISTANCES:
+            seeds = _seeds(points, weight, self._K, generators)
+        else:
+            seeds = [
+                kmeans_plusplus(points, self._K, sample_weight=weight, random_state=g)[1] for g in generators
+            ]
+        return [_or_error(self.at, points[of_start]) for of_start in seeds]
 
     def _random_from_data(self, rng) -> LatentPair:
         return self.at(self._sample.points[self._sample.draw(self._K, rng)])
@@ -317,16 +462,21 @@ class GaussianStarts:
         resp = rng.uniform(size=(self._K, len(self._sample.rows)))
         return self.from_resp(resp / resp.sum(axis=0))
 
-    def _tied(self, rng) -> LatentPair:
+    def _tied(self, generators) -> list[LatentPair | Exception]:
         """Fit one covariance matrix for all components first, then free them."""
         tied = replace(self._model, family=self._model.family.pooled)
-        begin = GaussianStarts(tied, self._K, self._sample)._kmeans(rng)
-        fit = fit_em(tied, begin, self._batches, max_iter=100, tol=0.1 * self._sample.unit)
-        return self.from_resp(self._posterior(tied, fit.params))
+        of_tied = GaussianStarts(tied, self._K, self._sample)
 
-    def _annealed(self, rng) -> LatentPair:
+        def fit(starts):
+            return fit_each(tied, starts, self._batches, max_iter=100, tol=0.1 * self._sample.unit)
+
+        fits = _after(fit, of_tied._kmeans(generators))
+        return [_or_error(lambda fit: self.from_resp(self._posterior(tied, fit.params)), fit) for fit in fits]
+
+    def _annealed(self, generators) -> list[LatentPair | Exception]:
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
-        return cool(self._model, self._random_from_data(rng), self._batches, (0.3, 0.5, 0.7, 0.85))
+        hot = [_or_error(self._random_from_data, rng) for rng in generators]
+        return _after(lambda starts: cool_each(self._model, starts, self._batches, (0.3, 0.5, 0.7, 0.85)), hot)
 
     def _posterior(self, model: LatentModel, params: LatentPair) -> np.ndarray:
         log_prob = model.family.density(params.family)(self._sample.batch).log_prob

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from sklearn.cluster import KMeans
@@ -18,6 +18,8 @@ from sklearn.exceptions import ConvergenceWarning
 from emlearn._sample import Sample, draw_evenly, in_units
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, cool, one_thread
 from emlearn.em.algebra import solve, weighted_gram
+from emlearn.em.annealing import cool_each
+from emlearn.em.restarts import FAILURES
 from emlearn.families import RegressionParams
 from emlearn.latent.grouped import lanes_of
 
@@ -27,6 +29,7 @@ PORTFOLIO = ("random", "residual", "elemental", "kmeans", "annealed", "elemental
 GATED_PORTFOLIO = ("random", "kmeans", "elemental", "regions", "residual", "elemental", "annealed")
 # Shares of all weight that each cut between bands of residuals may move by, in bands.
 JITTER = 0.4
+TEMPERATURES = (0.3, 0.5, 0.7, 0.85)  # inverse, of annealing
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,8 @@ class RegressionStarts:
             "annealed": self._annealed,
         }
         rng = np.random.RandomState(seed)
-        return Start(kind, lambda: methods[kind](rng), lambda params: self._reseed(params, rng))
+        together = self._cooled if kind == "annealed" else None
+        return Start(kind, partial(methods[kind], rng), lambda params: self._reseed(params, rng), together)
 
     def everything(self) -> LatentPair:
         """One component, of all rows; or K that are alike."""
@@ -186,7 +190,17 @@ class RegressionStarts:
 
     def _annealed(self, rng) -> LatentPair:
         """Cool the posterior: a few steps at each of some rising inverse temperatures below 1."""
-        return cool(self._model, self._elemental(rng), self._batches, (0.3, 0.5, 0.7, 0.85))
+        return cool(self._model, self._elemental(rng), self._batches, TEMPERATURES)
+
+    def _cooled(self, annealed: list[partial]) -> list[LatentPair | Exception]:
+        """Several of these, made together."""
+        hot: list[LatentPair | Exception] = []
+        for start in annealed:
+            try:
+                hot.append(self._elemental(*start.args))
+            except FAILURES as error:
+                hot.append(error)
+        return cool_each(self._model, hot, self._batches, TEMPERATURES)
 
     def _draw(self, rng, weight=None) -> np.ndarray:
         """Rows of as many groups, drawn by weight, as determine a regression."""

@@ -293,7 +293,7 @@ def test_nothing_that_was_given_is_changed():
             {},
             "Item 1 of the stream has 2 features, but those before have 1",
         ),
-        ([np.full((3, 1), 1e200)], {}, "The log-likelihood of new rows is nan at the parameters"),
+        ([np.full((3, 1), 1e200)], {}, "The log-likelihood of new rows is -inf at the parameters"),
     ],
 )
 def test_bad_input_is_named(stream, options, message):

@@ -18,6 +18,8 @@ from emlearn.families import (
     COVARIANCE_SHAPES,
     Bernoulli,
     BernoulliParams,
+    Binomial,
+    BinomialParams,
     Categorical,
     CategoricalParams,
     FactorGaussian,
@@ -27,9 +29,15 @@ from emlearn.families import (
     MissingRows,
     MixtureOf,
     MixtureParams,
+    Multinomial,
+    MultinomialParams,
+    NegativeBinomial,
+    NegativeBinomialParams,
     Poisson,
     PoissonParams,
     Product,
+    ZeroInflatedPoisson,
+    ZeroInflatedPoissonParams,
 )
 from emlearn.latent import MixtureWeights
 
@@ -202,6 +210,76 @@ def code_log_density(x, k):
     return sum(np.log(p[k, int(v)]) for p, v in zip(CODES, x, strict=True))
 
 
+TRIALS = (5, 3)
+SUCCESS = np.array([[0.2, 0.7], [0.6, 0.4]])
+DISPERSIONS = np.array([[0.4, 0.1], [0.15, 0.6]])
+INFLATIONS = np.array([[0.3, 0.15], [0.2, 0.4]])
+KINDS = np.array([[0.6, 0.3, 0.1], [0.2, 0.2, 0.6]])
+TOTAL = 4
+
+
+def binomial_rows(rng, labels):
+    return rng.binomial(TRIALS, SUCCESS[labels]) * 1.0
+
+
+def pair_rows(rng, labels):
+    """Successes, and trials of which there may be any number."""
+    trials = rng.randint(1, 9, size=len(labels))
+    return np.column_stack([rng.binomial(trials, SUCCESS[labels, 0]), trials]) * 1.0
+
+
+def negative_binomial_rows(rng, labels):
+    size = 1 / DISPERSIONS[labels]
+    return rng.negative_binomial(size, size / (size + RATES[labels])) * 1.0
+
+
+def zero_inflated_rows(rng, labels):
+    return rng.poisson(RATES[labels]) * (rng.uniform(size=(len(labels), 2)) >= INFLATIONS[labels]) * 1.0
+
+
+def multinomial_rows(rng, labels, total=TOTAL):
+    return np.array([rng.multinomial(total, KINDS[k]) for k in labels]) * 1.0
+
+
+def uneven_rows(rng, labels):
+    """Multinomial counts, of each row another number."""
+    return np.array([rng.multinomial(rng.randint(4, 13), KINDS[k]) for k in labels]) * 1.0
+
+
+def negative_binomial_log_density(x, k):
+    size = 1 / DISPERSIONS[k]
+    there = ~np.isnan(x)
+    return stats.nbinom(size, size / (size + RATES[k])).logpmf(x)[there].sum()
+
+
+def zero_inflated_log_density(x, k):
+    there = ~np.isnan(x)
+    density = INFLATIONS[k] * (x == 0) + (1 - INFLATIONS[k]) * stats.poisson(RATES[k]).pmf(x)
+    return np.log(density[there]).sum()
+
+
+def multinomial_log_density(x, k):
+    """Of what is observed, given its total."""
+    there = ~np.isnan(x)
+    if not x[there].sum():
+        return 0.0
+    p = KINDS[k][there]
+    return stats.multinomial(int(x[there].sum()), p / p.sum()).logpmf(x[there])
+
+
+def known_total_log_density(x, k):
+    """Of what is observed, given the total of all."""
+    there = ~np.isnan(x)
+    known = x[there].sum()
+    lumped = np.append(x[there], TOTAL - known), np.append(KINDS[k][there], KINDS[k][~there].sum())
+    return stats.multinomial(TOTAL, lumped[1]).logpmf(lumped[0])
+
+
+def of_entries(log_density):
+    """That of the entries that are there, which are independent."""
+    return lambda x, k: sum(log_density(v, k, j) for j, v in enumerate(x) if not np.isnan(v))
+
+
 def table_of(*values):
     return np.array(list(product(*values)), dtype=float)
 
@@ -274,6 +352,109 @@ FAMILIES = {
         lambda X, weight: CategoricalParams(
             tuple(np.bincount(x.astype(int), weight)[None] / weight.sum() for x in X.T)
         ),
+    ),
+    "binomial": Example(
+        Binomial(TRIALS),
+        BinomialParams(SUCCESS),
+        binomial_rows,
+        lambda x, k: stats.binom(TRIALS, SUCCESS[k]).logpmf(x).sum(),
+        table_of(range(6), range(4)),
+        lambda X, weight: BinomialParams(np.average(X, axis=0, weights=weight)[None] / TRIALS),
+    ),
+    "binomial pairs": Example(
+        Binomial(),
+        BinomialParams(SUCCESS[:, :1]),
+        pair_rows,
+        lambda x, k: stats.binom(x[1], SUCCESS[k, 0]).logpmf(x[0]),
+        None,
+        lambda X, weight: BinomialParams(np.array([[weight @ X[:, 0] / (weight @ X[:, 1])]])),
+    ),
+    "negative binomial": Example(
+        NegativeBinomial(),
+        NegativeBinomialParams(RATES, DISPERSIONS),
+        negative_binomial_rows,
+        negative_binomial_log_density,
+        table_of(range(120), range(120)),
+    ),
+    "zero-inflated": Example(
+        ZeroInflatedPoisson(),
+        ZeroInflatedPoissonParams(RATES, INFLATIONS),
+        zero_inflated_rows,
+        zero_inflated_log_density,
+        table_of(range(50), range(50)),
+    ),
+    "multinomial": Example(
+        Multinomial(TOTAL),
+        MultinomialParams(KINDS),
+        multinomial_rows,
+        known_total_log_density,
+        np.array([x for x in product(range(TOTAL + 1), repeat=3) if sum(x) == TOTAL], dtype=float),
+        lambda X, weight: MultinomialParams((weight @ X / (weight @ X).sum())[None]),
+    ),
+    "multinomial of any total": Example(
+        Multinomial(),
+        MultinomialParams(KINDS),
+        uneven_rows,
+        multinomial_log_density,
+        None,
+        lambda X, weight: MultinomialParams((weight @ X / (weight @ X).sum())[None]),
+    ),
+    # Entries that are missing one by one.
+    "incomplete poisson": Example(
+        Poisson(),
+        PoissonParams(RATES),
+        holes(poisson_rows),
+        of_entries(lambda v, k, j: stats.poisson(RATES[k, j]).logpmf(v)),
+        None,
+    ),
+    "incomplete bernoulli": Example(
+        Bernoulli(),
+        BernoulliParams(CHANCES),
+        holes(binary_rows),
+        of_entries(lambda v, k, j: np.log(CHANCES[k, j] if v else 1 - CHANCES[k, j])),
+        None,
+    ),
+    "incomplete categorical": Example(
+        Categorical((2, 3)),
+        CategoricalParams(CODES),
+        holes(code_rows),
+        of_entries(lambda v, k, j: np.log(CODES[j][k, int(v)])),
+        None,
+    ),
+    "incomplete binomial": Example(
+        Binomial(TRIALS),
+        BinomialParams(SUCCESS),
+        holes(binomial_rows),
+        of_entries(lambda v, k, j: stats.binom(TRIALS[j], SUCCESS[k, j]).logpmf(v)),
+        None,
+    ),
+    "incomplete negative binomial": Example(
+        NegativeBinomial(),
+        NegativeBinomialParams(RATES, DISPERSIONS),
+        holes(negative_binomial_rows),
+        negative_binomial_log_density,
+        None,
+    ),
+    "incomplete zero-inflated": Example(
+        ZeroInflatedPoisson(),
+        ZeroInflatedPoissonParams(RATES, INFLATIONS),
+        holes(zero_inflated_rows),
+        zero_inflated_log_density,
+        None,
+    ),
+    "incomplete multinomial": Example(
+        Multinomial(TOTAL),
+        MultinomialParams(KINDS),
+        holes(multinomial_rows),
+        known_total_log_density,
+        None,
+    ),
+    "incomplete multinomial of any total": Example(
+        Multinomial(),
+        MultinomialParams(KINDS),
+        holes(uneven_rows),
+        multinomial_log_density,
+        None,
     ),
     "gaps in poisson": Example(
         MissingRows(Poisson()),
@@ -348,6 +529,9 @@ EACH_KIND_OF_FAMILY = [
         "ridge factor",
     ),
     *("poisson", "bernoulli", "categorical", "gaps in poisson", "gaps in tied"),
+    *("binomial", "binomial pairs", "negative binomial", "zero-inflated", "multinomial"),
+    *("incomplete poisson", "incomplete categorical", "incomplete negative binomial"),
+    *("incomplete multinomial", "incomplete multinomial of any total"),
     *("product", "product of counts and codes"),
     *("mixture of gaussians", "mixture of incomplete", "mixture of poissons"),
 ]

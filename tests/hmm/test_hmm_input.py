@@ -9,7 +9,7 @@ from scipy import sparse
 from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from emlearn import HMMEM
-from emlearn.families import Categorical, Poisson
+from emlearn.families import Bernoulli, Categorical, Poisson
 
 NAN, INF = np.nan, np.inf
 
@@ -187,19 +187,31 @@ def test_codes_that_fit_has_not_seen():
     codes = np.array([0.0, 1.0, 3.0, 1.0, 0.0, 3.0] * 5)[:, None]
     fitted = hmm(emission="categorical").fit(codes)
     for code in (2.0, 4.0):  # between the others, and beyond
+        message = f"X is {code:g} in column 0, sequence 1, step 1: never seen in fit"
+        sequences = [[[0.0], [1.0]], [[0.0], [code]], [[3.0], [code]]]
         for method in (fitted.predict, fitted.score, fitted.predict_next, fitted.log_likelihood):
-            message = f"X is {code:g} in column 0, sequence 0, step 1: .*never seen in fit"
-            with pytest.raises(ValueError, match=message):
-                method([[0.0], [code]])
+            with pytest.warns(UserWarning, match=message) as caught:
+                method(sequences)
+            assert len(caught) == 1
+            assert "of the 2 sequences with the like" in str(caught[0].message)
+        with pytest.warns(UserWarning, match=message):
+            log_likelihood = fitted.log_likelihood(sequences)
+        np.testing.assert_array_equal(log_likelihood[1:], -INF)
+        assert log_likelihood[0] == fitted.log_likelihood(sequences[:1])[0]
     with pytest.raises(ValueError, match="X is -1 in column 0, sequence 0, step 0"):
         fitted.predict([[-1.0], [0.0]])
     assert np.isfinite(fitted.score([[0.0], [NAN], [3.0]]))
 
 
-@pytest.mark.parametrize("emission", ["poisson", "bernoulli", "categorical"])
+class AllOrNothing(Bernoulli):
+    """A family that takes rows as a whole."""
+
+    marginalises = False
+
+
 @pytest.mark.parametrize("method", ["fit", "predict", "score"])
-def test_rows_that_are_missing_in_part(counts, emission, method):
-    bits = np.minimum(counts, 1)
+def test_rows_that_are_missing_in_part(counts, method):
+    emission, bits = AllOrNothing(), np.minimum(counts, 1)
     estimator = hmm(emission=emission)
     estimator = estimator if method == "fit" else estimator.fit(bits)
     bits[25, 1] = NAN
@@ -214,9 +226,9 @@ def test_parts_of_a_dict_are_missing_on_their_own(counts):
     counts[4, 0] = counts[7, 1] = NAN  # each part has one column
     fitted = hmm(emission={0: "poisson", 1: "gaussian"}).fit(counts)
     assert np.isfinite(fitted.score(counts))
-    together = hmm(emission={0: "poisson", 1: "poisson"})
-    with pytest.raises(ValueError, match="NaN in column 0, sequence 0, step 4"):
-        together.fit(counts)
+    together = hmm(emission={0: "poisson", 1: "poisson"}).fit(counts)
+    apart = hmm(emission={0: Poisson(), 1: Poisson()}).fit(counts)
+    assert together.score(counts) == pytest.approx(apart.score(counts), abs=1e-6)
 
 
 def test_too_few_steps(X):
@@ -281,7 +293,12 @@ def steps(*known):
         (np.full(60, 0.5), {}, "is 0.5 in sequence 0, row 0: a label is one of"),
         (np.zeros(59), {}, r"shape \(59,\), but X has 60 rows: give one label per row"),
         (np.zeros((60, 1)), {}, r"shape \(60, 1\), but X has 60 rows: give one label per row"),
-        (["low"] * 60, {}, "must be an array of numbers, but holds 'low'"),
+        (["low"] * 59 + [1], {}, "must be an array of numbers, but holds 'low'"),
+        (
+            ["low", "mid", "high"] * 20,
+            {},
+            "has 3 names, .*'high', 'low', 'mid'.*, but there are n_components=2",
+        ),
         ([{0, 2}] + [-1] * 59, {}, r"state_labels has {0, 2} in row 0: states are whole numbers from 0 to 1"),
         ([-1] * 59 + [{"a"}], {}, "has {'a'} in row 59"),
         ([-1] * 25 + [set()] + [None] * 34, {}, "is no state at all in sequence 1, row 5"),
@@ -406,7 +423,10 @@ def test_bad_parameters(X, kwargs, message):
 @pytest.mark.parametrize(
     ("emission", "message"),
     [
-        ("gauss", "emission='gauss' is none of gaussian, poisson, categorical, bernoulli, gmm"),
+        (
+            "gauss",
+            "emission='gauss' is none of gaussian, poisson, categorical, bernoulli, binomial, multinomial, ",
+        ),
         (3, "emission=3 is neither one of gaussian, .*, nor a dict .*, nor a family from emlearn.families"),
         (None, "emission=None is neither one of"),
         (Poisson, r"emission=Poisson is a class: give an instance, Poisson\(\)"),
@@ -418,7 +438,8 @@ def test_bad_parameters(X, kwargs, message):
         ({1: "gaussian", -1: "gaussian"}, "names a feature twice"),
         ({0: "gaussian", 1.5: "gaussian"}, "names 1.5, which is no feature; X has 2"),
         ({0: "gaussian", None: "gaussian"}, "names None, which is no feature"),
-        ({(0, 1): "gaussian"}, r"names \(0, 1\), which is no feature"),
+        ({(0, 2): "gaussian"}, "names 2, which is no feature"),
+        ({(0, 1): "gaussian", 1: "poisson"}, "names a feature twice"),
         (
             {"speed": "gaussian", "load": "gaussian"},
             "names 'speed', .*; the features have no names",

@@ -57,7 +57,7 @@ def test_equal_columns_are_equal_wherever_they_stand():
 
 
 @on_both_kernels
-@pytest.mark.parametrize("column", [[-np.inf, -np.inf], [np.nan, 0.0], [0.0, np.nan], [np.inf, 0.0]])
+@pytest.mark.parametrize("column", [[np.nan, -np.inf], [np.nan, 0.0], [0.0, np.nan], [np.inf, 0.0]])
 @pytest.mark.filterwarnings("ignore:invalid value")
 def test_what_is_no_probability_shows(column):
     joint = np.zeros((2, 70))
@@ -66,6 +66,21 @@ def test_what_is_no_probability_shows(column):
     bad = np.arange(70) == 68
     np.testing.assert_array_equal(np.isnan(resp).all(axis=0), bad)
     np.testing.assert_array_equal(np.isnan(evidence), bad)
+
+
+@on_both_kernels
+@pytest.mark.parametrize("n", [3, 70])
+def test_where_nothing_is_possible_nothing_is_probable(n):
+    joint = np.zeros((2, n))
+    joint[:, n - 2] = -np.inf
+    resp, evidence = posterior_of(joint.copy())
+    bad = np.arange(n) == n - 2
+    np.testing.assert_array_equal(resp, np.where(bad, 0.0, 0.5) * np.ones((2, 1)))
+    np.testing.assert_array_equal(np.isneginf(evidence), bad)
+    np.testing.assert_allclose(evidence[~bad], np.log(2.0), rtol=1e-15)
+    resp, evidence = posterior_of(joint[:1].copy())
+    np.testing.assert_array_equal(resp[0], ~bad)
+    np.testing.assert_array_equal(np.isneginf(evidence), bad)
 
 
 @on_both_kernels

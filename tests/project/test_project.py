@@ -34,7 +34,7 @@ def test_show_versions(capsys):
     printed = capsys.readouterr().out
     assert f"emlearn: {emlearn.__version__}" in printed
     assert re.search(r"scikit-learn: \d", printed)
-    for kernel in ("chain", "posterior"):
+    for kernel in ("chain", "posterior", "matrix"):
         assert re.search(rf"{kernel} kernel: (compiled|NumPy)\n", printed)
     assert "BLAS" in printed
 

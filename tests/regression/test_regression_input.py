@@ -451,7 +451,7 @@ BAD_PARAMETERS = {
     "forgetting": [1.0, -0.1, None],
     "gate_features": [1.5],
     "gate_alpha": [-1.0, None],
-    "tol": [0.0, -1e-3],
+    "tol": [-1e-3],
     "max_iter": [-1, 1.5],
     "n_init": [0, 2.5],
     "ranking": ["bayes", None],
