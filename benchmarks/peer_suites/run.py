@@ -63,6 +63,8 @@ def verdict(name, test, outcome):
     """What an outcome says of emlearn."""
     if outcome["outcome"] == "passed" and outcome["called"]:
         return Verdict("passes", "")
+    if outcome["outcome"] == "passed":
+        return Verdict("does not apply", "calls none of the classes that emlearn has")
     for pattern, reason in NOT_APPLICABLE[name]:
         if re.search(pattern, test):
             return Verdict("does not apply", reason)
@@ -70,8 +72,6 @@ def verdict(name, test, outcome):
         return Verdict("does not apply", "expected to fail by its own library")
     if outcome["outcome"] == "skipped":
         return Verdict("does not apply", "skipped by its own library")
-    if not outcome["called"] and outcome["outcome"] == "passed":
-        return Verdict("does not apply", "calls none of the classes that emlearn has")
     return Verdict("fails", outcome["error"])
 
 

@@ -38,7 +38,11 @@ class BayesianGaussianMixture(Called, BayesianGaussianMixtureEM):
 
 
 class IterativeImputer(Called, EMImputer):
-    """scikit-learn's arguments: those that say how chained equations go about it are heard, and do nothing."""
+    """scikit-learn's arguments: those that say how chained equations go about it are heard, and do nothing.
+
+    Rounds of regressions are no iterations of EM, so that `max_iter` and `tol` are among them. What they regress
+    by shrinks next to nothing: neither does ``ridge=0``.
+    """
 
     def __init__(
         self,
@@ -46,8 +50,8 @@ class IterativeImputer(Called, EMImputer):
         *,
         missing_values=np.nan,
         sample_posterior=False,
-        max_iter=1000,
-        tol=1e-4,
+        max_iter=10,
+        tol=1e-3,
         n_nearest_features=None,
         initial_strategy="mean",
         fill_value=None,
@@ -63,15 +67,13 @@ class IterativeImputer(Called, EMImputer):
         super().__init__(
             missing_values=missing_values,
             sample_posterior=sample_posterior,
-            max_iter=max_iter,
-            tol=tol,
             min_value=min_value,
             max_value=max_value,
             verbose=verbose,
             random_state=random_state,
             add_indicator=add_indicator,
             keep_empty_features=keep_empty_features,
-            ridge=0.001,
+            ridge=0.0,
         )
         self.estimator = estimator
         self.n_nearest_features = n_nearest_features
