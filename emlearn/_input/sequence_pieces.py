@@ -10,7 +10,7 @@ import numpy as np
 
 from emlearn._input.arrays import read_weights, refuse_weights
 from emlearn._input.pieces import comes_in_pieces
-from emlearn._input.sequences import Part, n_dim_of
+from emlearn._input.sequences import Part, is_grouped, n_dim_of
 from emlearn._typing import Method
 from emlearn.dask._collections import computed, is_dask
 from emlearn.dask._data import read_sequences_on_dask
@@ -28,7 +28,7 @@ from emlearn.em import Batches, Data, FileRows
 
 def come_in_pieces(X: Any) -> bool:
     """Whether X is of Dask, a list of lists of sequences, or a function or an iterable that gives sequences."""
-    if isinstance(X, Part):
+    if isinstance(X, Part) or is_grouped(X):
         return False
     if is_dask(X):
         return True
@@ -204,15 +204,15 @@ def sequence_by_sequence(
 
     def decorate(method):
         @functools.wraps(method)
-        def of_any(self, X, *, groups=None, lengths=None):
+        def of_any(self, X, *, groups=None, lengths=None, **others):
             if not come_in_pieces(X):
-                return method(self, X, groups=groups, lengths=lengths)
+                return method(self, X, groups=groups, lengths=lengths, **others)
             check_marks(X, {"groups": groups, "lengths": lengths})
             shape = self._per_state()  # which refuses what is not fitted
             if is_dask(X):
                 made = Made(dtype, shape if by_state else (), by_step)
-                return lazily_by_sequence(self, method.__name__, X, lengths, made)
-            return _MappedSequences(functools.partial(method, self), X)
+                return lazily_by_sequence(self, method.__name__, X, lengths, made, others)
+            return _MappedSequences(functools.partial(method, self, **others), X)
 
         return of_any
 

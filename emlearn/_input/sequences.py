@@ -136,7 +136,16 @@ class Coding:
 
 
 def read_sequences(
-    estimator, X, *, groups=None, lengths=None, sequence_id=None, reset, allow_nan=True, coding=None
+    estimator,
+    X,
+    *,
+    groups=None,
+    lengths=None,
+    sequence_id=None,
+    max_gap=None,
+    reset,
+    allow_nan=True,
+    coding=None,
 ):
     """Bring sequences, in whichever way they are given, into normal form.
 
@@ -148,8 +157,9 @@ def read_sequences(
         - a list, tuple or 1-D object array of 2-D arrays or DataFrames, one for each sequence;
         - a 3-D array (n_sequences, T, d), where rows of NaN at the end of a sequence are padding;
         - the rows of all sequences, (n, d), with `groups`, `lengths` or `sequence_id`;
-        - rows alone: one sequence. A list of lists, or of 1-D arrays, of the same length is rows, as it is
-          in scikit-learn.
+        - rows alone: one sequence. A list of lists of the same length is rows, as it is in scikit-learn;
+          one of 1-D arrays, which may be either, is refused;
+        - a dict of sequences, or a frame's groupby: a list of them in that order.
     groups : array-like of shape (n,), default=None
         Rows of the same group form a sequence, in the order in which they come. Sequences are in order of
         first appearance.
@@ -159,6 +169,9 @@ def read_sequences(
         Column, or index level, of a DataFrame that holds the groups; it is not a feature. A list or a 3-D
         array has no need of it: there it is left out of frames that have such a column, and is ignored
         otherwise.
+    max_gap : number or time span, default=None
+        `sequence_id` holds times, and a sequence ends where the next row of it is later by more than this, or
+        earlier; without a `sequence_id` the index of the frame holds the times. None: nothing is cut.
     reset : bool
         Whether to set the estimator's feature names and number of features (fit), or to check them.
     allow_nan : bool, default=True
@@ -178,6 +191,10 @@ def read_sequences(
         gathered = _check_items(X, sequence_id, first, known)
     else:
         gathered = _gather(X, sequence_id)
+    if gathered is not None and max_gap is not None:
+        raise ValueError(
+            "max_gap cuts rows into sequences, but X holds one sequence per entry already: set max_gap=None."
+        )
     if gathered is not None and marks:
         raise ValueError(
             f"X holds one sequence per entry, which says already where each begins: drop {' and '.join(marks)}."
@@ -187,7 +204,10 @@ def read_sequences(
 
     order = None
     if gathered is None:
-        if sequence_id is not None:
+        if max_gap is not None:
+            X, groups = _cut_at_gaps(X, sequence_id, groups, lengths, max_gap)
+            lengths = None
+        elif sequence_id is not None:
             X, groups = _take_id(X, sequence_id, groups, marks)
         advice = " If one says to which sequence a row belongs, set sequence_id." if is_frame(X) else ""
         if coding is not None:
@@ -248,6 +268,10 @@ def _place_in_rows(row, n_rows, groups, lengths):
 
 def _gather(X, sequence_id=None):
     """Parts of X (2-D arrays or frames, each of one or more whole sequences) and lengths; None for rows."""
+    if isinstance(X, dict):
+        return _gather_dict(X, sequence_id)
+    if is_grouped(X):
+        return _gather(_ungroup(X), sequence_id)
     if getattr(X, "ndim", None) == 3 and not sparse.issparse(X):
         rows, lengths = _cut_padding(as_numpy(X))
         return [rows], lengths
@@ -261,9 +285,53 @@ def _gather(X, sequence_id=None):
         return None
     if n_dim == 1 and not in_array:  # rows, as in scikit-learn, if they can be
         shapes = {(n_dim_of(item), len(item)) if n_dim_of(item) else (0, 0) for item in X}
+        if len(shapes) == 1 and all(len(getattr(item, "shape", ())) == 1 for item in X):
+            raise ValueError(
+                f"X is a list of {len(X)} one-dimensional arrays, which may be the rows of one sequence or a "
+                "sequence each. Give np.vstack(X) for rows, and [x.reshape(-1, 1) for x in X] for sequences of "
+                "one feature."
+            )
         if len(shapes) == 1:
             return None
     return _check_items(X, sequence_id)
+
+
+def _gather_dict(X, sequence_id):
+    items = list(X.values())
+    if not items:
+        raise ValueError("X is an empty dict: give at least one sequence.")
+    try:
+        return _check_items(items, sequence_id)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Sequences of a dict have numbers in its order: {list_names(list(X))}."
+        ) from error
+
+
+def is_grouped(X):
+    """Whether X is a frame's groupby, of pandas or polars."""
+    kind = type(X)
+    package = kind.__module__.partition(".")[0]
+    return package in ("pandas", "polars") and "GroupBy" in kind.__name__ and hasattr(kind, "__iter__")
+
+
+def _ungroup(X):
+    """The frame of each group, without the columns that say which it is."""
+    keys = getattr(X, "keys", None)  # of pandas
+    keys = keys if isinstance(keys, list) else [keys]
+    parts = []
+    for key, part in X:
+        if not is_frame(part):  # the groupby of a column
+            parts.append(part.to_frame())
+            continue
+        named = [name for name in keys if isinstance(name, str) and name in list(part.columns)]
+        if not _is_pandas(part):  # polars has no names of what it grouped by, but these are constant
+            key = key if isinstance(key, tuple) else (key,)
+            named = [name for name in part.columns if part[name].n_unique() == 1 and part[name][0] in key]
+        for name in named:
+            part = _drop_column(part, name)
+        parts.append(part)
+    return parts
 
 
 def _check_items(items, sequence_id, number=0, known=None):
@@ -361,6 +429,59 @@ def _take_id(X, sequence_id, groups, marks):
     if sequence_id in columns:
         return _drop_column(X, sequence_id), X[sequence_id]
     return X, X.index.get_level_values(sequence_id)
+
+
+def _cut_at_gaps(X, sequence_id, groups, lengths, max_gap):
+    """Take times out of a frame: what is left, and groups that end where a row is later by more than a gap."""
+    if sequence_id is not None:
+        X, times = _take_id(X, sequence_id, None, ())
+    elif hasattr(X, "index") and hasattr(X, "iloc"):
+        times = X.index
+    else:
+        raise ValueError(
+            f"max_gap={max_gap!r} needs times: name their column in sequence_id, or give a DataFrame whose "
+            "index holds them."
+        )
+    times, n = np.asarray(times), len(X)
+    gap = _read_gap(max_gap, times)
+    if (times != times).any():
+        raise ValueError(
+            f"The time of row {int(np.argmax(times != times))} is missing: give it, or drop the row."
+        )
+    if groups is not None and lengths is not None:
+        raise ValueError("groups and lengths both say where sequences begin: drop lengths.")
+    if groups is None:
+        lengths = np.array([n]) if lengths is None else read_lengths(lengths, n)
+        order = np.arange(n)
+    else:
+        lengths, order = read_groups(groups, n)
+        order = np.arange(n) if order is None else order
+    steps = np.diff(times[order])
+    begins = np.r_[True, (steps > gap) | (steps < 0 * gap)]
+    begins[np.cumsum(lengths)[:-1]] = True
+    numbers = np.empty(n, dtype=np.intp)
+    numbers[order] = np.cumsum(begins)
+    return X, numbers
+
+
+def _read_gap(max_gap, times):
+    """A gap that differences of times can be compared with."""
+    if times.dtype.kind not in "iufM":
+        raise ValueError(f"Times must be numbers or datetimes for max_gap, but are of type {times.dtype}.")
+    try:
+        if times.dtype.kind == "M":
+            pandas = sys.modules.get("pandas")
+            gap = np.timedelta64(max_gap) if pandas is None else pandas.Timedelta(max_gap).to_timedelta64()
+            is_positive = gap > np.timedelta64(0)
+        else:
+            gap = float(max_gap)
+            is_positive = gap > 0
+    except (TypeError, ValueError):
+        is_positive = False
+    if not is_positive:
+        kind = "a span of time, as pandas reads it" if times.dtype.kind == "M" else "a number"
+        raise ValueError(f"max_gap={max_gap!r} must be {kind}, and positive.")
+    return gap
 
 
 def read_groups(groups, n_rows):

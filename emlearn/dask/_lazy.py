@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -140,7 +141,9 @@ class Made(NamedTuple):
     by_step: bool
 
 
-def lazily_by_sequence(estimator: Any, method: str, X: Any, lengths: Any, made: Made) -> Any:
+def lazily_by_sequence(
+    estimator: Any, method: str, X: Any, lengths: Any, made: Made, others: dict[str, Any] | None = None
+) -> Any:
     """What a method of an estimator makes of each sequence of X, computed when it is asked for.
 
     The estimator counts as it is now, as of `lazily`.
@@ -154,6 +157,8 @@ def lazily_by_sequence(estimator: Any, method: str, X: Any, lengths: Any, made: 
     X, lengths
         As of `sequence_blocks`.
     made : Made
+    others : dict, default=None
+        Further arguments of the method.
 
     Returns
     -------
@@ -164,7 +169,10 @@ def lazily_by_sequence(estimator: Any, method: str, X: Any, lengths: Any, made: 
     import dask.array as da
     from dask import delayed
 
-    settings = {"estimator": delayed(_as_it_is(estimator), traverse=False, pure=False), "method": method}
+    settings = {
+        "estimator": delayed(_as_it_is(estimator), traverse=False, pure=False),
+        "ask": partial(_ask, method=method, others=others or {}),
+    }
     if is_bag(X):
         return X.map_partitions(_of_each, **settings)
 
@@ -187,23 +195,32 @@ def lazily_by_sequence(estimator: Any, method: str, X: Any, lengths: Any, made: 
     return da.concatenate(parts)
 
 
-def _of_each(sequences: Any, estimator: Any, method: str, first: int = 0) -> list[Any]:
+def _ask(estimator: Any, X: Any, method: str, others: dict[str, Any]) -> Any:
+    return getattr(estimator, method)(X, **others)
+
+
+def _of_each(sequences: Any, estimator: Any, ask: Callable[..., Any], first: int = 0) -> list[Any]:
     """What a method makes of each of some sequences."""
     sequences = list(sequences)
     if not sequences:
         return []
     with one_blas_thread_here():
-        return list(getattr(estimator, method)(Part(sequences, first)))
+        return list(ask(estimator, Part(sequences, first)))
 
 
-def _of_the_one(sequence: Any, number: int, estimator: Any, method: str) -> Any:
-    return _of_each([sequence], estimator, method, number)[0]
+def _of_the_one(sequence: Any, number: int, estimator: Any, ask: Callable[..., Any]) -> Any:
+    return _of_each([sequence], estimator, ask, number)[0]
 
 
 def _of_these(
-    rows: NDArray[Any], lengths: NDArray[np.intp], first: int, by_step: bool, estimator: Any, method: str
+    rows: NDArray[Any],
+    lengths: NDArray[np.intp],
+    first: int,
+    by_step: bool,
+    estimator: Any,
+    ask: Callable[..., Any],
 ) -> NDArray[Any]:
-    made = _of_each(of_rows(rows, lengths), estimator, method, first)
+    made = _of_each(of_rows(rows, lengths), estimator, ask, first)
     return np.concatenate(made) if by_step else np.asarray(made)
 
 

@@ -9,6 +9,7 @@ from emlearn._input.arrays import read_array
 from emlearn._input.sequences import locate
 from emlearn._input.tables import as_numpy
 from emlearn.em import Batches
+from emlearn.families.base import concentrations
 from emlearn.latent import ChainParams, MarkovChain
 from emlearn.latent.markov_chain import possible_states
 
@@ -206,11 +207,4 @@ def _concentration(name, value, shapes):
     """Concentrations of a Dirichlet prior from what a user gave: 1 for None."""
     if value is None:
         return 1.0
-    array = read_array(name, value, shapes=[(), *shapes])
-    bad = ~((array >= 1) & np.isfinite(array))
-    if bad.any():
-        raise ValueError(
-            f"{name} holds {array[bad].min():.6g}: concentrations must be finite, and at least 1, or the "
-            "posterior has no maximum."
-        )
-    return array
+    return concentrations(name, read_array(name, value, shapes=[(), *shapes]))

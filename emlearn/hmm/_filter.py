@@ -172,14 +172,16 @@ class HMMFilter:
         for columns, family, own in self._parts:
             possible = family.is_possible(column[columns], own)
             if not possible.all():
-                self._tell(column[columns], columns, family, possible)
+                self._tell(x, column[columns], columns, family, possible)
         return column, size
 
-    def _tell(self, x, columns, family, possible):
+    def _tell(self, given, x, columns, family, possible):
         """Refuse what is no observation, and warn of what has no density."""
         observable = family.is_observable(x)
         j = int(np.argmin((possible if observable.all() else observable)[:, 0]))
-        where = f"x is {x[j, 0]:g} in {column_name(self._names, columns[j])}, step {self.n_steps}"
+        entry = np.asarray(given, dtype=object).ravel()[columns[j]]
+        shown = repr(entry) if isinstance(entry, str) else f"{x[j, 0]:g}"
+        where = f"x is {shown} in {column_name(self._names, columns[j])}, step {self.n_steps}"
         if not observable.all():
             raise ValueError(f"{where}: not one of {family.support}.")
         warn(

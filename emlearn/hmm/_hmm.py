@@ -74,6 +74,7 @@ from emlearn.hmm._emissions import (
 )
 from emlearn.hmm._filter import HMMFilter
 from emlearn.hmm._inference import About, MaximumLikelihood, views_of
+from emlearn.hmm._lag import fixed_lag
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
@@ -221,7 +222,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         hotter, states melt into one. `means_init` and `emission_init` would melt, and are refused beside it,
         unless they are held `fixed`; so is ``max_iter=0``.
     sequence_id : str, default=None
-        Column, or index level, of a DataFrame that says to which sequence a row belongs.
+        Column, or index level, of a DataFrame that says to which sequence a row belongs; with `max_gap`, of
+        times.
+    max_gap : number or time span, default=None
+        Longest time between two rows of a sequence, where rows have times: a column named by `sequence_id`, or
+        the index of a DataFrame. A sequence ends where the next row of it (of its ``groups``, where these are
+        given) is later by more, or earlier. Numbers for numbers; for datetimes what pandas reads as a span, as
+        in "1h". None: nothing is cut.
     algorithm : {"viterbi", "posterior"}, default="viterbi"
         What `predict` and `decode` return: the most probable path, or the most probable state at each step.
     warm_start : bool, default=False
@@ -431,6 +438,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         "assignment": [StrOptions(set(ASSIGNMENTS))],
         "annealing": ["boolean", "array-like"],
         "sequence_id": [str, Integral, None],
+        "max_gap": "no_validation",  # where there are times to compare it with
         "algorithm": [StrOptions({"viterbi", "posterior"})],
         "warm_start": ["boolean"],
         "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
@@ -470,6 +478,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         assignment: Assignment = "soft",
         annealing: Annealing = False,
         sequence_id: str | int | None = None,
+        max_gap: Any = None,
         algorithm: Literal["viterbi", "posterior"] = "viterbi",
         warm_start: bool = False,
         forgetting: float = 0.0,
@@ -505,6 +514,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         self.assignment = assignment
         self.annealing = annealing
         self.sequence_id = sequence_id
+        self.max_gap = max_gap
         self.algorithm = algorithm
         self.warm_start = warm_start
         self.forgetting = forgetting
@@ -750,7 +760,14 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             partial(categorical_columns, self.emission), None if reset else vars(self).get("_labels", {})
         )
         sequences = read_sequences(
-            self, X, groups=groups, lengths=lengths, sequence_id=self.sequence_id, reset=reset, coding=coding
+            self,
+            X,
+            groups=groups,
+            lengths=lengths,
+            sequence_id=self.sequence_id,
+            max_gap=self.max_gap,
+            reset=reset,
+            coding=coding,
         )
         if reset:
             self._labels = coding.labels
@@ -1066,8 +1083,10 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             n_threads=effective_n_jobs(self.n_jobs),
         )
 
-    def _smooth(self, X, groups, lengths):
+    def _smooth(self, X, groups, lengths, lag=None):
         def function(chain, log_prob, batch, seen):
+            if lag is not None:
+                return (fixed_lag(chain, log_prob, batch, int(lag)).T,)
             return (RECURSIONS.posterior(chain, log_prob, batch)[0].T,)
 
         return self._pass(X, groups, lengths, "hidden", function, (self._per_state(), np.float64))
@@ -1164,15 +1183,23 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     @sequence_by_sequence(by_state=True)
     def predict_proba(
-        self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None
+        self,
+        X: Any,
+        *,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        lag: int | None = None,
     ) -> NDArray[Any]:
-        """Smoothed probabilities: of each state, given the whole sequence.
+        """Smoothed probabilities: of each state, given the whole sequence, or no more than a lag of it.
 
         Parameters
         ----------
         X : list of array-likes of shape (T_i, d), or array-like of shape (n, d); or pieces of them
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
+        lag : int, default=None
+            How many later steps count for each step: what is known that much later, on line. 0 is
+            `filter_proba`. None: all.
 
         Returns
         -------
@@ -1180,7 +1207,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             Rows sum to 1; where a sequence is impossible they are 0.
             Of pieces, and lazily on Dask, as of `predict`.
         """
-        sequences, proba = self._smooth(X, groups, lengths)
+        if lag is not None and (not isinstance(lag, Integral) or isinstance(lag, bool) or lag < 0):
+            raise ValueError(f"lag={lag!r} must be a whole number of steps, 0 or more, or None for all.")
+        sequences, proba = self._smooth(X, groups, lengths, lag)
         return sequences.restore(proba)
 
     def sample_states(
@@ -1265,7 +1294,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         sequences, filtered, _ = self._filter(X, groups, lengths)
         last = filtered[sequences.offsets[1:] - 1]
         one = sequences.form == "rows" and sequences.n_sequences == 1 and groups is None and lengths is None
-        return self._ahead(last[0] if one and self.sequence_id is None else last, n_steps)
+        return self._ahead(last[0] if one and not self._cuts_rows else last, n_steps)
 
     def _ahead(self, state, n_steps, begins=False):
         """Forecast from probabilities of the states (..., K): of the last step, or of the first that comes."""
@@ -1396,7 +1425,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         else:
             sequences = self._read(X, groups, lengths, reset=False)
             _check_ignored(y, sequences)
-            if groups is None and lengths is None and self.sequence_id is None:
+            if groups is None and lengths is None and not self._cuts_rows:
                 self._unless_alone(sequences)
             weight = check_sequence_weight(sample_weight, sequences)
             data, names = Batches(sequences.rows, weight, lengths=sequences.lengths), sequences.labels
@@ -1415,6 +1444,11 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         if not n_steps > 0:
             raise ValueError("X holds no observed step with weight: there is nothing to score.")
         return float(total), float(n_steps)
+
+    @property
+    def _cuts_rows(self):
+        """Whether a parameter says where sequences begin in rows."""
+        return self.sequence_id is not None or self.max_gap is not None
 
     def _unless_alone(self, sequences):
         """Warn of rows of which nothing says that they are one sequence, where a fit was of several."""

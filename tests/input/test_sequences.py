@@ -213,7 +213,7 @@ def test_rows_alone_are_one_sequence(X, given):
     assert sequences.form == "rows"
 
 
-@pytest.mark.parametrize("rows", [[[1, 2], [3, 4]], [np.array([1, 2]), np.array([3, 4])], ([1, 2], [3, 4])])
+@pytest.mark.parametrize("rows", [[[1, 2], [3, 4]], ([1, 2], [3, 4])])
 def test_nested_lists_of_numbers_are_rows(rows):
     sequences = read(rows)
     np.testing.assert_array_equal(sequences.rows, [[1.0, 2.0], [3.0, 4.0]])
