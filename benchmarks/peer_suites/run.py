@@ -75,9 +75,9 @@ def verdict(name, test, outcome):
     return Verdict("fails", outcome["error"])
 
 
-def run(name, select=None):
-    """Verdict of each test of a suite, and of what was left of its output where pytest itself failed."""
-    suite = SUITES[name]
+def run(name, select=None, files=None):
+    """Verdict and outcome of each test of a suite, or of some of its files; raises where pytest did not run."""
+    suite = SUITES[name] if files is None else SUITES[name]._replace(files=files)
     places = places_of(suite)
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.json"
@@ -88,7 +88,17 @@ def run(name, select=None):
             "PEER_REPORT": str(report),
             "SKLEARN_RUN_FLOAT32_TESTS": "1",
         }
-        command = [sys.executable, "-m", "pytest", "-q", "--no-header", "-p", "plugin", "-p", "no:cacheprovider"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "--no-header",
+            "-p",
+            "plugin",
+            "-p",
+            "no:cacheprovider",
+        ]
         command += ["-c", os.devnull, f"--rootdir={folder}", "-W", "ignore", "--tb=no", "-p", "no:xdist"]
         command += [*(["-k", select] if select else []), *map(str, places)]
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -115,7 +125,9 @@ def main():
         counts = Counter(result.kind for result, _ in found.values())
         n_failed += counts["fails"]
         applying = counts["passes"] + counts["fails"]
-        print(f"{name} ({package} {importlib.metadata.version(package)}): {counts['passes']} of {applying} pass;")
+        print(
+            f"{name} ({package} {importlib.metadata.version(package)}): {counts['passes']} of {applying} pass;"
+        )
         print(f"    {counts['does not apply']} others do not apply")
         reasons = Counter(result.reason for result, _ in found.values() if result.kind == "does not apply")
         for reason, count in reasons.most_common():

@@ -1,8 +1,8 @@
 """Classes that take the places of scikit-learn's: same names, same calls, emlearn's numbers.
 
-They are as thin as they can be. `GaussianMixtureEM` and `BayesianGaussianMixtureEM` are called as they are, with
-their own defaults, as by a user who changes an import. `EMImputer` is no chained equations: what says how these
-go about it is dropped.
+They are as thin as they can be. `GaussianMixtureEM` and `BayesianGaussianMixtureEM` are called as they are,
+with their own defaults, as by a user who changes an import. `EMImputer` is no chained equations: what says how
+these go about it is dropped.
 """
 
 import numpy as np
@@ -40,8 +40,8 @@ class BayesianGaussianMixture(Called, BayesianGaussianMixtureEM):
 class IterativeImputer(Called, EMImputer):
     """scikit-learn's arguments: those that say how chained equations go about it are heard, and do nothing.
 
-    Rounds of regressions are no iterations of EM, so that `max_iter` and `tol` are among them. What they regress
-    by shrinks next to nothing: neither does ``ridge=0``.
+    Rounds of regressions are no iterations of EM, so that `max_iter` and `tol` are among them. These regressions
+    shrink next to nothing, and so does ``ridge=0``.
     """
 
     def __init__(
@@ -83,13 +83,20 @@ class IterativeImputer(Called, EMImputer):
         self.skip_complete = skip_complete
 
     _parameter_constraints = EMImputer._parameter_constraints | dict.fromkeys(
-        ("estimator", "n_nearest_features", "initial_strategy", "fill_value", "imputation_order", "skip_complete"),
+        (
+            "estimator",
+            "n_nearest_features",
+            "initial_strategy",
+            "fill_value",
+            "imputation_order",
+            "skip_complete",
+        ),
         "no_validation",
     )
 
 
 class MeanImputer(Called, EMImputer):
-    """`SimpleImputer` where it takes means: features that are independent of each other are imputed by theirs."""
+    """`SimpleImputer` where it takes means: by independent features each is imputed by its own."""
 
     def __init__(
         self,

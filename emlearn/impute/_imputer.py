@@ -99,8 +99,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
         owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
     min_value : float, array-like of shape (d,) or None, default=-inf
-        Least imputed value, of each feature; None is -inf. What would lie below is brought to it. The fit knows nothing of
-        limits: means of draws that were cut are biased. Rather than cut a tail that matters, take logarithms.
+        Least imputed value, of each feature; None is -inf. What would lie below is brought to it. The fit knows
+        nothing of limits: means of draws that were cut are biased. Rather than cut a tail that matters, take
+        logarithms.
     max_value : float, array-like of shape (d,) or None, default=inf
         Greatest imputed value, of each feature; None is inf.
     sample_posterior : bool, default=False
