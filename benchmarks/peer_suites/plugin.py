@@ -1,4 +1,4 @@
-"""Plugin of pytest: puts the stand-ins in place before the peers' tests are imported, and writes what comes of it.
+"""Plugin of pytest: puts stand-ins in place before the peers' tests are imported, and writes what comes of it.
 
 Messages are worded differently, so that ``match=`` of `pytest.raises` and `pytest.warns` is not looked at.
 """
@@ -50,7 +50,7 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
-    np.random.seed(0)  # noqa: NPY002: hmmlearn's tests draw from the global generator
+    np.random.seed(0)  # noqa: NPY002 hmmlearn's tests draw from the global generator
     used["called"] = False
 
 

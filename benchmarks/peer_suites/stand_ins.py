@@ -40,8 +40,8 @@ class BayesianGaussianMixture(Called, BayesianGaussianMixtureEM):
 class IterativeImputer(Called, EMImputer):
     """scikit-learn's arguments: those that say how chained equations go about it are heard, and do nothing.
 
-    Rounds of regressions are no iterations of EM, so that `max_iter` and `tol` are among them. These regressions
-    shrink next to nothing, and so does ``ridge=0``.
+    Rounds of regressions are no iterations of EM, so that `max_iter` and `tol` are among them. These
+    regressions shrink next to nothing, and so does ``ridge=0``.
     """
 
     def __init__(
