@@ -200,6 +200,8 @@ class SideBySide:
         S, n_others = _n_sets(stacked), len(rows)
         if n_others == S:
             return others
+        if not n_others:
+            return stacked
 
         def of_latent(leaf: FloatArray, other: FloatArray) -> FloatArray:
             leaf = leaf.copy()

@@ -90,7 +90,7 @@ class AitkenStop:
 
     def __init__(self, tol: float):
         self._tol = tol
-        self._last_rate = math.nan
+        self._last_rate = self._last_objective = self._gain = math.nan
         self._hits = self._lost = 0
 
     def __call__(self, iterate: Iterate) -> bool:
@@ -98,6 +98,7 @@ class AitkenStop:
         certain = iterate.gap < self._tol and not math.isnan(iterate.rate) and not rising
         self._hits = self._hits + 1 if certain else 0
         self._last_rate = iterate.rate
+        self._gain, self._last_objective = iterate.objective - self._last_objective, iterate.objective
         if not iterate.extrapolated:
             self._lost = self._lost + 1 if iterate.lost else 0
         return self.converged
@@ -112,7 +113,9 @@ class AitkenStop:
             return "converged"
         if self._lost >= 10:
             return "rounding"
-        # With too few iterations to be sure, a step that gained nothing says it as well.
-        if end == "max_iter" and last.gap < self._tol and (last.lost or self._hits):
+        # With too few iterations to be sure, a step that gained next to nothing says it as well: fits of one
+        # iteration that go on from each other never see two in a row.
+        single = math.isnan(last.rate) and 0 <= self._gain < self._tol
+        if end == "max_iter" and last.gap < self._tol and (last.lost or self._hits or single):
             return "converged"
         return end

@@ -204,8 +204,8 @@ class Variational:
 
         def start(kind, seed):
             # What the data support is often fewer states: half of the starts begin with fewer, unless all are
-            # known to come first.
-            fewer = exchangeable and not self._latent.fixed_start
+            # known to come first, or there is only one start, which could not find more.
+            fewer = exchangeable and not self._latent.fixed_start and self._estimator.n_init > 1
             n_empty = max(int(np.random.RandomState(seed).randint(1 - K, K)), 0) if fewer else 0
             here = make(K - n_empty)
             plain = Start("all", here.everything) if n_empty == K - 1 > 0 else here.start(kind, seed)

@@ -98,11 +98,12 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     ranking : {"evidence", "likelihood"}, default="evidence"
         What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
         owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
-    min_value : float or array-like of shape (d,), default=-inf
-        Least imputed value, of each feature; what would lie below is brought to it. The fit knows nothing of
-        limits: means of draws that were cut are biased. Rather than cut a tail that matters, take logarithms.
-    max_value : float or array-like of shape (d,), default=inf
-        Greatest imputed value, of each feature.
+    min_value : float, array-like of shape (d,) or None, default=-inf
+        Least imputed value, of each feature; None is -inf. What would lie below is brought to it. The fit knows
+        nothing of limits: means of draws that were cut are biased. Rather than cut a tail that matters, take
+        logarithms.
+    max_value : float, array-like of shape (d,) or None, default=inf
+        Greatest imputed value, of each feature; None is inf.
     sample_posterior : bool, default=False
         Whether `transform` draws from the distribution of the missing entries given the observed, in place
         of its mean.
@@ -231,8 +232,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "ranking": [StrOptions(set(RANKINGS))],
-        "min_value": [Real, "array-like"],
-        "max_value": [Real, "array-like"],
+        "min_value": [Real, "array-like", None],
+        "max_value": [Real, "array-like", None],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
@@ -255,8 +256,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         max_iter: int = 1000,
         n_init: int = 40,
         ranking: Ranking = "evidence",
-        min_value: ArrayLike = -np.inf,
-        max_value: ArrayLike = np.inf,
+        min_value: ArrayLike | None = -np.inf,
+        max_value: ArrayLike | None = np.inf,
         sample_posterior: bool = False,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
@@ -444,9 +445,13 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         """Least and greatest value of each feature, (2, d)."""
         d = self.n_features_in_
         limits = np.empty((2, d))
-        for i, name in enumerate(("min_value", "max_value")):
+        for i, (name, no_limit) in enumerate((("min_value", -np.inf), ("max_value", np.inf))):
+            given = getattr(self, name)
             value = read_array(
-                name, getattr(self, name), shapes=[(), (d,)], advice=f"Give one for each of the {d} features."
+                name,
+                no_limit if given is None else given,  # as scikit-learn's
+                shapes=[(), (d,)],
+                advice=f"Give one for each of the {d} features.",
             )
             if np.isnan(value).any():
                 raise ValueError(f"{name} holds NaN. No limit is {'-' if i == 0 else ''}inf.")

@@ -534,8 +534,9 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
             return choose_starts(self, plain, sample, data, units, rng, into=model.start)
 
         def start(kind, seed):
-            # What is needed in the end is often few components: half of the starts begin with fewer.
-            n_empty = max(int(np.random.RandomState(seed).randint(1 - K, K)), 0)
+            # What is needed in the end is often few components: half of the starts begin with fewer, unless
+            # there is only one, which could not find more.
+            n_empty = max(int(np.random.RandomState(seed).randint(1 - K, K)), 0) if self.n_init > 1 else 0
             empty = np.zeros((n_empty, len(sample.rows)))
             make = GaussianStarts(
                 plain, K - n_empty, sample, lambda batch, resp: model.start(batch, np.vstack([resp, empty]))

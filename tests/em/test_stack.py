@@ -159,6 +159,8 @@ def test_sets_are_taken_put_and_joined():
     ):
         for row, number in enumerate(order):
             assert_same(stack.one(tree, row), starts[number], rtol=0)
+    nothing = np.array([], dtype=np.intp)
+    assert_same(stack.put(params, nothing, stack.take(params, nothing)), params, rtol=0)
     broken = stack.unflatten(np.where(np.arange(5) == 2, np.nan, 1.0)[:, None] * stack.flatten(params), params)
     assert stack.are_finite(broken) == [True, True, False, True, True]
 

@@ -862,3 +862,14 @@ def test_codes_beyond_the_prior(earthquakes):
     with pytest.raises(ValueError, match=r"X is 4 in column 1, .*: not one of the codes 0 to 3"):
         vhmm(emission="categorical", prior=fit.posterior_).fit(data_for("categorical")[0] + 1)
     assert isinstance(vhmm(emission=Bernoulli()).fit(data_for("bernoulli")).posterior_, HMMPosterior)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of max_iter=0
+@pytest.mark.parametrize("seed", range(12))
+def test_one_start_alone_has_all_states(seed):
+    """One of fewer states could not find the others."""
+    rng = np.random.RandomState(seed)
+    X = np.repeat([[0.0], [20.0], [40.0]], 40, axis=0) + rng.normal(size=(120, 1))
+    model = HMMEM(3, inference="variational", n_init=1, max_iter=0, random_state=seed).fit(X)
+    assert model.restarts_.starts[0].kind != "all"
+    assert len(np.unique(model.predict(X))) > 1

@@ -1668,3 +1668,23 @@ def test_masks_dates_and_decimals(X):
             imputer().fit(table)
     decimals = pl.DataFrame(X[:, :2], orient="row").fill_nan(None).cast(pl.Decimal(20, 10))
     np.testing.assert_allclose(imputer().fit_transform(decimals), imputer().fit_transform(X[:, :2]), rtol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore")  # of a constant feature, and of pairs that no row has
+def test_columns_of_next_to_no_entries():
+    """All fits that are under way had their M-step shortened at once: none went on plainly."""
+    rng = np.random.RandomState(0)
+    X = np.where(rng.uniform(size=(100, 10)) < 0.1, rng.choice([-1.0, 1.0], size=(100, 10)), np.nan)
+    X[:, 0] = 1.0
+    filled = EMImputer(ridge=0, random_state=0).fit_transform(X)
+    assert np.isfinite(filled).all()
+    np.testing.assert_array_equal(filled[~np.isnan(X)], X[~np.isnan(X)])
+
+
+@pytest.mark.parametrize(("none", "limits"), [("min_value", (-np.inf, 2.0)), ("max_value", (1.5, np.inf))])
+def test_none_is_no_limit(none, limits):
+    X = np.array([[1.0, 2.0], [2.0, 4.1], [3.0, 5.9], [4.0, np.nan], [np.nan, 0.5], [np.nan, 9.0]])
+    given = dict(zip(("min_value", "max_value"), limits, strict=True))
+    filled = EMImputer(**given).fit_transform(X)
+    np.testing.assert_array_equal(EMImputer(**given | {none: None}).fit_transform(X), filled)
+    assert not np.array_equal(EMImputer().fit_transform(X), filled)

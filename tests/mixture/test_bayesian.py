@@ -646,3 +646,14 @@ def test_bad_numbers_of_draws(n_samples, X):
 @pytest.mark.parametrize("name", BAD_WEIGHTS)
 def test_bad_weights(name, X):
     refuses_weights(lambda **kwargs: mixture().fit(X, **kwargs), len(X), name)
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of max_iter=0
+@pytest.mark.parametrize("seed", range(12))
+def test_one_start_alone_has_all_components(seed):
+    """One of fewer components could not find the others."""
+    rng = np.random.RandomState(seed)
+    X = np.repeat([[0.0], [20.0], [40.0]], 40, axis=0) + rng.normal(size=(120, 1))
+    fitted = BayesianGaussianMixtureEM(3, n_init=1, max_iter=0, init_params="kmeans", random_state=seed).fit(X)
+    assert fitted.restarts_.starts[0].kind == "kmeans"
+    assert fitted.n_effective_components_ == 3

@@ -608,3 +608,23 @@ def test_verbose_tells_how_fast_rows_are_gone_through(X, capsys, monkeypatch):
     printed = capsys.readouterr().out
     assert "rows/s" in printed
     assert " left" not in printed  # of one of several starts
+
+
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+@pytest.mark.parametrize("covariance_type", ["full", "diag", "spherical"])
+def test_fits_of_one_iteration_that_go_on_from_each_other_converge(X, covariance_type):
+    tol = 1e-5
+    mixture = GaussianMixtureEM(
+        2, covariance_type=covariance_type, max_iter=1, warm_start=True, tol=tol, random_state=0
+    )
+    values = []
+    for _ in range(200):
+        values.append(mixture.fit(X).log_likelihood_)
+        if mixture.converged_:
+            break
+    assert mixture.converged_
+    assert mixture.n_iter_ <= 1
+    assert np.all(np.diff(values) >= -1e-9)
+    limit = GaussianMixtureEM(2, covariance_type=covariance_type, tol=1e-10, random_state=0).fit(X)
+    assert limit.log_likelihood_ - values[-1] < 2 * tol
+    assert len(values) > 2  # a large gain is no end, whatever it promises
