@@ -36,7 +36,7 @@ REGRESSORS = CASES[:-1]
 UNGATED, GATED = CASES[:3], CASES[3:]
 NAMES = ("weights_", "coef_", "intercept_", "sigma_", "gate_coef_", "gate_intercept_", "log_likelihood_")
 
-every_case = pytest.mark.parametrize(("cls", "kind"), some_slow(CASES, [CASES[i] for i in (0, 2, 4, 6)]))
+every_case = pytest.mark.parametrize(("cls", "kind"), some_slow(CASES, [CASES[i] for i in (0, 4, 6)]))
 # Where there are many fits: those of the classifier take the longest.
 every_case_at_length = pytest.mark.parametrize(("cls", "kind"), some_slow(CASES, [CASES[0], CASES[4]]))
 every_regressor = pytest.mark.parametrize(("cls", "kind"), REGRESSORS)
