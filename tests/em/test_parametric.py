@@ -141,7 +141,7 @@ def test_composites_of_composites():
     np.testing.assert_array_equal(outer.without_flat(params)(np.ones(7)), [1.0] * 5 + [0.0] * 2)
 
 
-HOOKS = {"rounding", "log_prior", "handicap", "shortened", "resting", "recentred", "without_flat"}
+HOOKS = {"is_density", "rounding", "log_prior", "handicap", "shortened", "resting", "recentred", "without_flat"}
 
 
 @pytest.mark.parametrize(
@@ -150,6 +150,7 @@ HOOKS = {"rounding", "log_prior", "handicap", "shortened", "resting", "recentred
     ids=lambda thing: type(thing).__name__,
 )
 def test_the_simplest_answers(thing):
+    assert thing.is_density
     assert thing.rounding == 1e-10
     assert thing.log_prior(np.ones(2)) == 0.0
     assert thing.handicap(None, None) == 0.0
