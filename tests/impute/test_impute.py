@@ -1142,7 +1142,7 @@ def test_nothing_at_all(n_components):
         ({"min_value": []}, r"min_value has shape \(0,\)"),
         ({"min_value": [0, nan, 0, 0]}, "min_value holds NaN"),
         ({"max_value": nan}, "max_value holds NaN"),
-        ({"min_value": None}, "The 'min_value' parameter"),
+        ({"min_value": "low"}, "The 'min_value' parameter"),
         ({"max_value": "high"}, "max_value"),
         ({"max_value": ["high"] * 4}, "max_value"),
     ],
