@@ -21,6 +21,7 @@ from emlearn.em.model import uniform_of
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams, Poisson, PoissonParams
 from emlearn.latent import Grouped, MarkovChain, MixtureWeights, SoftmaxGate
 from emlearn.testing import check_model
+from tests.helpers.pace import some_slow
 
 pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 
@@ -470,7 +471,7 @@ def test_warm_start_goes_on_in_another_way(kind):
 # -- annealing -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, 3))
 def test_annealed_estimators_end_at_maxima(kind):
     data = problem(kind)
     plain = make(kind, n_init=7).fit(*data)

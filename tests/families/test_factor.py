@@ -14,9 +14,9 @@ from emlearn.em.spaces import flatten, unflatten
 from emlearn.em.trees import add, leaves
 from emlearn.families import FactorGaussian, FactorParams, MissingRows, MixtureOf, factor
 from emlearn.latent import MixtureWeights
-from emlearn.testing import LAWS, check_model
+from emlearn.testing import check_model
 from tests.helpers.families import batch_of, observe, with_holes
-from tests.helpers.pace import some_slow
+from tests.helpers.pace import ALL_BUT_DENSITY, some_slow
 from tests.helpers.trees import assert_same
 
 # Fits are cut short here on purpose.
@@ -82,20 +82,20 @@ def assert_rises(model, params, data, n_iter=60, acceleration="none"):
     ("n_components", "share", "ridge"), some_slow(product([1, 2], [0.0, 0.2], [0.0, 1.0]), 3)
 )
 def test_laws(n_components, share, ridge):
-    check_model(*problem(n_components, ridge, share))
+    check_model(*problem(n_components, ridge, share), laws=ALL_BUT_DENSITY)
 
 
 @pytest.mark.parametrize("q", some_slow([0, 1, D, D + 2], [0, D]))
 def test_laws_with_any_number_of_factors(q):
     model, params, data = problem(1, 1.0, q=q)
-    check_model(model, params, data)
+    check_model(model, params, data, laws=ALL_BUT_DENSITY)
 
 
 def test_laws_of_wrapped_families():
     """What wraps a family takes this one as it takes all."""
     model, params, (X, w) = problem(share=0.0)
     X[:9] = NAN
-    laws = [law for law in LAWS if law not in ("acceleration", "gradient")]
+    laws = [law for law in ALL_BUT_DENSITY if law not in ("acceleration", "gradient")]
     check_model(replace(model, family=MissingRows(model.family)), params, (X, w), laws=laws)
     double = LatentModel(MixtureWeights(), MixtureOf(FactorGaussian(1, ridge=1.0), 2))
     resp = np.random.RandomState(0).dirichlet(np.ones(2), size=len(X)).T

@@ -15,7 +15,8 @@ from emlearn.dask import OnDask
 from emlearn.dask._blocks import JOINED_ROWS, read_plainly
 from emlearn.dask._collections import is_dask
 from emlearn.dask._data import read_on_dask
-from emlearn.em import Affine, Batch, Batches, LatentModel, fit_em
+from emlearn.em import Affine, Batch, Batches, LatentModel
+from emlearn.em.fit import climb
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_SHAPES, IncompleteGaussian
 from emlearn.latent import MixtureWeights
@@ -65,7 +66,7 @@ def test_sums_are_those_of_the_same_blocks_in_memory(client, rows):
         return batch.rows, batch.x.tobytes(), batch.weight.tobytes()
 
     assert list(there.map(seen)) == list(here.map(seen))
-    fits = [fit_em(model, start, where, max_iter=6) for where in (there, here)]
+    fits = [climb(model, start, where, max_iter=6) for where in (there, here)]
     assert same(fits[0].params, fits[1].params)
     assert fits[0].history == fits[1].history
     assert len(fits[0].history) > 5
