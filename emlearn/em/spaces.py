@@ -93,7 +93,8 @@ class Positive(_Entrywise):
     """Arrays of positive numbers; coordinates are logarithms."""
 
     def to_vector(self, value: Any) -> FloatArray:
-        with np.errstate(divide="ignore"):  # zero, on the boundary, has the coordinate -inf
+        # Zero, on the boundary, has the coordinate -inf; what is no variance has no density, which is said there.
+        with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(np.ravel(value))
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:

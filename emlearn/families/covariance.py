@@ -646,6 +646,8 @@ class _Uncorrelated(Structure):
         return 1.0 / precision
 
     def whitener(self, covariance: FloatArray) -> FloatArray:
+        if not (covariance > 0).all():  # as a Cholesky factor refuses what rounding has left
+            raise np.linalg.LinAlgError("A variance is not positive.")
         return 1.0 / np.sqrt(covariance)
 
     def given(self, whitener: FloatArray, gaps: Gaps, places: Places) -> Given:

@@ -602,7 +602,10 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         if isinstance(plan.model.latent, MarkovChain):
             chain = chain._replace(start=plan.model.latent.start_of(chain))
         find = partial(_first_impossible, plan.model, params._replace(latent=chain))
-        sequence, step = data.recut(units=plan.units).fold(find, min)
+        try:
+            sequence, step = data.recut(units=plan.units).fold(find, min)
+        except np.linalg.LinAlgError:  # where the start has no densities that is what there is to say
+            return
         if sequence < np.inf:
             raise ValueError(
                 f"Sequence {sequence} is impossible where the fit starts: no state that can be reached has a "
