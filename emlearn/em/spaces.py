@@ -93,7 +93,7 @@ class Positive(_Entrywise):
     """Arrays of positive numbers; coordinates are logarithms."""
 
     def to_vector(self, value: Any) -> FloatArray:
-        # Zero, on the boundary, has the coordinate -inf; what is no variance has no density: that is told there.
+        # Zero, on the boundary, has the coordinate -inf; a variance below has no density, which is told there.
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.log(np.ravel(value))
 
