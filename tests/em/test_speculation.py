@@ -8,7 +8,6 @@ from emlearn.families import Poisson, PoissonParams
 from emlearn.latent import MixtureWeights
 
 # Fits are cut short here on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:EM stopped short of tol:sklearn.exceptions.ConvergenceWarning")
 
 DEATHS = np.arange(10)[:, None], [162, 267, 271, 185, 111, 61, 27, 8, 3, 1]
 START = LatentPair(np.array([0.3, 0.7]), PoissonParams(np.array([[1.0], [2.5]])))

@@ -24,7 +24,6 @@ from emlearn.latent.variational import DirichletWeights
 from emlearn.mixture._starts import MANY_DISTANCES, kmeans_labels
 
 # Fits are cut short here on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:EM stopped short of tol:sklearn.exceptions.ConvergenceWarning")
 
 IRIS = load_iris().data
 IRIS = (IRIS - IRIS.mean(axis=0)) / IRIS.std(axis=0)

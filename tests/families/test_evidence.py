@@ -26,7 +26,6 @@ from emlearn.latent import MixtureWeights
 from tests.helpers.families import FAMILIES, batch_of, observe
 
 # Fits are cut short here on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:EM stopped short of tol:sklearn.exceptions.ConvergenceWarning")
 
 NAN = np.nan
 SHARED = ("tied", "tied_diag", "tied_spherical")

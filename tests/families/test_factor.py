@@ -20,7 +20,6 @@ from tests.helpers.pace import ALL_BUT_DENSITY, some_slow
 from tests.helpers.trees import assert_same
 
 # Fits are cut short here on purpose.
-pytestmark = pytest.mark.filterwarnings("ignore:EM stopped short of tol:sklearn.exceptions.ConvergenceWarning")
 
 NAN = np.nan
 D, Q = 8, 2
