@@ -879,7 +879,9 @@ def test_every_case_is_stored():
     assert list(stored()) == list(CASES)
 
 
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] if i % 3 else []) for i, name in enumerate(CASES)]
+)
 def test_same_numbers(name):
     new, old = outcome(name), stored()[name]
     categories = [[text.split(":")[0] for text in out.pop("warnings")] for out in (new, {**old})]

@@ -1,6 +1,7 @@
 """Fits side by side are the fits that they would be one by one."""
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
@@ -22,8 +23,7 @@ from emlearn.families.responses import Normal
 from emlearn.latent import MarkovChain, MixtureWeights
 from emlearn.latent.variational import DirichletWeights
 from emlearn.mixture._starts import MANY_DISTANCES, kmeans_labels
-
-# Fits are cut short here on purpose.
+from tests.helpers.pace import some_slow
 
 IRIS = load_iris().data
 IRIS = (IRIS - IRIS.mean(axis=0)) / IRIS.std(axis=0)
@@ -190,8 +190,16 @@ def test_few_rows_go_together_and_many_do_not():
     assert Batches(IRIS, lengths=[100, 50]).n_together == 1
 
 
-@pytest.mark.parametrize("acceleration", ["auto", "squarem", "secant", "none"])
-@pytest.mark.parametrize("name", ["full", "tied", "diag, gaps", "Poisson", "held", "regressions"])
+@pytest.mark.parametrize(
+    ("name", "acceleration"),
+    some_slow(
+        product(
+            ["full", "tied", "diag, gaps", "Poisson", "held", "regressions"],
+            ["auto", "squarem", "secant", "none"],
+        ),
+        3,
+    ),
+)
 def test_fits_side_by_side_are_those_of_each(name, acceleration):
     family, X = PROBLEMS[name]
     weight = np.random.RandomState(1).uniform(0.5, 2.0, size=len(X))
@@ -259,9 +267,10 @@ def raced(monkeypatch, size, model, starts, data, **settings):
     return race(model, starts, data, **settings)
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("size", [2, 7, 100])
-@pytest.mark.parametrize("name", ["full", "tied", "diag, gaps", "regressions"])
+@pytest.mark.parametrize(
+    ("name", "size", "n_jobs"),
+    some_slow(product(["full", "tied", "diag, gaps", "regressions"], [2, 7, 100], [1, 2]), 5),
+)
 def test_the_race_does_not_depend_on_the_stack(monkeypatch, name, size, n_jobs):
     family, X = PROBLEMS[name]
     weight = np.random.RandomState(1).uniform(0.5, 2.0, size=len(X))

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.pace import some_slow
-
 HERE = Path(__file__).resolve().parents[2] / "benchmarks" / "peer_suites"
 HANDFUL = {
     "sklearn-mixture": ("mixture/tests/test_mixture.py",),
@@ -39,7 +37,8 @@ def failures(found):
     return {test: result.reason for test, (result, _) in found.items() if result.kind == "fails"}
 
 
-@pytest.mark.parametrize("name", some_slow(HANDFUL, 2))
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HANDFUL)
 def test_a_handful_passes(runner, name):
     found = outcome(runner, name, HANDFUL[name])
     assert sum(result.kind == "passes" for result, _ in found.values()) >= 4
