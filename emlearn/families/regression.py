@@ -185,6 +185,14 @@ class Regression(ExponentialFamily):
         params = RegressionParams(self._newton_step(totals, params), none)
         return self.maximize(self.density(params)(batch).totals(resp), params)
 
+    def embedding(self, batch: Batch) -> FloatArray:
+        """What one regression leaves of each response: along every column of the design, and its size."""
+        weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+        one = replace(self, n_fits=1).start(batch, weight[None])
+        design, y, _ = self.split(batch)
+        residual = self.response.linear(y) - self.linear_predictor(one, batch)[0]
+        return np.vstack([residual * design, np.abs(residual)])
+
     def maximize(  # type: ignore[override]
         self, totals: RegressionTotals, params: RegressionParams
     ) -> RegressionParams:

@@ -39,6 +39,7 @@ class Response(Protocol):
     name: str
     support: str  # what a response must be, in words
     has_dispersion: bool  # whether φ is to be estimated; else it is 1
+    has_unit: bool  # whether responses are measured about their predictor: y and η in one unit, φ in its square
     is_discrete: bool
     n_columns: int  # most columns that y may have
 
@@ -97,6 +98,7 @@ class Normal(_AsGiven):
     name = "gaussian"
     support = "finite numbers"
     has_dispersion = True
+    has_unit = True
     is_discrete = False
     n_columns = 1
 
@@ -139,6 +141,7 @@ class Counts(_AsGiven):
     name = "poisson"
     support = "the counts 0, 1, 2, ..."
     has_dispersion = False
+    has_unit = False
     is_discrete = True
     n_columns = 1
 
@@ -189,6 +192,7 @@ class Successes:
     name = "binomial"
     support = "0 or 1, or counts in two columns: successes and failures"
     has_dispersion = False
+    has_unit = False
     is_discrete = True
     n_columns = 2
 

@@ -56,7 +56,7 @@ def _of_rows(latent):
 
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
-    if offset is None or not response.has_dispersion:
+    if offset is None or not response.has_unit:
         return y, offset
     return y - offset[:, None], None
 
@@ -184,7 +184,7 @@ class _RegressionMixture(EMMixin):
         of_table = self._affine(units, data.n_features)
         latent = self._choose_latent(gated, units, moments)
         latent = latent if data.lengths is None else Grouped(latent)
-        has_offset = has_offset and not self._response.has_dispersion
+        has_offset = has_offset and not self._response.has_unit
         model = LatentModel(latent, self._choose_family(shared, units, has_offset))
         rng = check_random_state(self.random_state)
         sample = self._sample(data, moments, of_table, rng)
@@ -323,7 +323,7 @@ class _RegressionMixture(EMMixin):
         of_features = moments._replace(mean=mean[features], variance=variance[features])
         shift, scale = self._choose_units(of_features, EACH_ALONE)[0]
         shift_y, scale_y = 0.0, 1.0
-        if self._response.has_dispersion:
+        if self._response.has_unit:
             shift_y, spread = mean[first + d], np.sqrt(variance[first + d])
             constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
             scale_y = (abs(shift_y) or 1.0) if constant else spread
@@ -413,7 +413,7 @@ class _RegressionMixture(EMMixin):
         first, K = int(self.fit_intercept), len(family.coef)
         intercept = family.coef[:, 0].copy() if first else np.zeros(K)
         fields = {"coef": family.coef[:, first:].copy(), "intercept": intercept}
-        if model.family.response.has_dispersion:
+        if model.family.response.has_unit:
             fields["sigma"] = np.broadcast_to(np.sqrt(family.dispersion), K).copy()
         self._publish(fields)
         self._take_latent(params.latent)

@@ -278,7 +278,7 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
 
     def _batches_of(self, model, rows):
         table = self._table_of(rows)
-        has_offset = rows.offset is not None and not model.family.response.has_dispersion
+        has_offset = rows.offset is not None and not model.family.response.has_unit
         model = replace(model, family=replace(model.family, has_offset=has_offset))
         cut = rows_of_batch(model.family.floats_per_row(self.n_components, table.shape[1]))
         units = self._affine(self._units, table.shape[1])
