@@ -528,9 +528,9 @@ def run_switching(args):
         ratios.append(ratio)
     print(
         "Statsmodels' fit() as it comes, which is one start of EM and then of BFGS; emlearn from one start; "
-        "and emlearn as\nit comes, a race of 7 to 40 starts. Steady state as start. Seconds of processor time of "
-        f"one thread. Target: one start\nagainst the other a ratio of {SWITCHING_TARGET:g} in each row, and no "
-        "likelihood below statsmodels':\n"
+        "and emlearn as\nit comes, a race of 7 to 40 starts. Steady state as start. Seconds of processor time "
+        f"of one thread. Target: one start\nagainst the other a ratio of {SWITCHING_TARGET:g} in each row, and "
+        "no likelihood below statsmodels':\n"
     )
     columns = [
         "data", "statsmodels, nats", "one start", "as it comes", "statsmodels, s", "one start, s",

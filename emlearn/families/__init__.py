@@ -23,7 +23,7 @@ from emlearn.families.negative_binomial import (
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
-from emlearn.families.responses import RESPONSES, Response
+from emlearn.families.responses import RESPONSES, Response, StudentT
 from emlearn.families.variational import (
     BetaProbabilities,
     DirichletProbabilities,
@@ -81,6 +81,7 @@ __all__ = [
     "RegressionTotals",
     "Response",
     "Sketch",
+    "StudentT",
     "VariationalBernoulli",
     "VariationalCategorical",
     "VariationalGaussian",

@@ -41,7 +41,7 @@ class _Gated:
 
     _of_parameters = _RegressionMixture._of_parameters | {"gate_coef_", "gate_intercept_", "gate_features_"}
     _made_of = "coef, intercept, gate_coef=..., gate_intercept=..., ..."
-    _of_chain = ("coef", "intercept", "sigma", "gate_coef", "gate_intercept")
+    _of_chain = ("coef", "intercept", "sigma", "dispersion", "gate_coef", "gate_intercept")
 
     def _shares(self, plan, params):
         """Means of the prior weights over the rows of the fit."""
@@ -118,10 +118,13 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     ----------
     n_components : int, default=2
         Number of components, K.
-    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
-        Distribution of the response given its component: normal noise about a linear regression; counts with
-        the logarithm as link; or successes with the logit, where y is 0 or 1 or has two columns, successes
-        and failures.
+    family : {"gaussian", "student_t", "poisson", "negative_binomial", "gamma", "binomial"}, or \
+            `emlearn.families.StudentT`, default="gaussian"
+        Distribution of the response given its component: normal noise about a linear regression, or that of
+        Student's t with 4 degrees of freedom, which outliers hardly move (``StudentT(df=...)`` for others);
+        counts with the logarithm as link, Poisson or with a variance of :math:`\mu + \phi \mu^2`; positive
+        numbers with the logarithm as link and the variance :math:`\phi \mu^2`; or successes with the logit,
+        where y is 0 or 1 or has two columns, successes and failures.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
     alpha : float, default=0.0
@@ -186,7 +189,10 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     intercept_ : ndarray of shape (K,)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
-        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``, and with
+        "student_t", of which it is the scale.
+    dispersion_ : ndarray of shape (K,)
+        The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
     gate_coef_ : ndarray of shape (K, q)
         Slopes of the gate, per unit of its features. Only differences between components matter: each column
         sums to 0.
@@ -329,13 +335,14 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         gate_intercept : array-like of shape (K,)
             Intercepts of the gate.
         sigma : array-like of shape (K,), default=None
-            Standard deviations of the noise. Only with ``family="gaussian"``.
-        family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+            Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
+        family : str or `emlearn.families.StudentT`, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
-            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+            ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
+            ``warm_start=True`` a fit goes on from here.
 
         Returns
         -------

@@ -130,7 +130,7 @@ def run_away(family, summary, unit):
     compared with what vanishes as their square.
     """
     K, p = summary.curvature.shape[:2]
-    if family.response.has_dispersion or not family.n_own:
+    if family.response.is_exact or not family.n_own:
         return np.zeros(K, dtype=bool)
     own = np.setdiff1d(np.arange(p), family.shared)
     least = np.full(K, np.inf)

@@ -229,7 +229,7 @@ class RegressionStarts:
         family = self._model.family
         n_dispersions = family.n_dispersions(self._K)
         dispersion = np.ones(n_dispersions)
-        if family.response.has_dispersion:
+        if family.response.is_exact:
             # Of densities with dispersion 1, whose height is that of residuals of 0, half the square is lost.
             half = -0.5 * np.log(2 * np.pi) - self._log_prob(coef).max(axis=0)
             dispersion *= max(2 * float(np.average(half, weights=self._weight)), family.floor)

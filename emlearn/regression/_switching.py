@@ -111,7 +111,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     ----------
     n_components : int, default=2
         Number of regimes, K.
-    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+    family : str or `emlearn.families.StudentT`, default="gaussian"
         Distribution of the response given its regime, as in `MixtureOfLinearRegressions`.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
@@ -172,7 +172,10 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     intercept_ : ndarray of shape (K,)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
-        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``, and with
+        "student_t", of which it is the scale.
+    dispersion_ : ndarray of shape (K,)
+        The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
     startprob_ : ndarray of shape (K,)
         Distribution of the first regime.
     transmat_ : ndarray of shape (K, K)
@@ -262,10 +265,18 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
 
     _of_parameters = frozenset(
         f"{name}_"
-        for name in ("coef", "intercept", "sigma", "startprob", "transmat", "stationary_distribution")
+        for name in (
+            "coef",
+            "intercept",
+            "sigma",
+            "dispersion",
+            "startprob",
+            "transmat",
+            "stationary_distribution",
+        )
     )
     _made_of = "coef, intercept, startprob=..., transmat=..., sigma=..."
-    _of_chain = ("coef", "intercept", "startprob", "transmat", "sigma")
+    _of_chain = ("coef", "intercept", "startprob", "transmat", "sigma", "dispersion")
     _default_schedule = (0.7, 0.85, 1.0)
     _form = "family or kind of variance"
 
@@ -558,13 +569,14 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         transmat : array-like of shape (K, K)
             Probabilities of transitions, from row to column.
         sigma : array-like of shape (K,), default=None
-            Standard deviations of the noise. Only with ``family="gaussian"``.
-        family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+            Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
+        family : str or `emlearn.families.StudentT`, default="gaussian"
             Distribution of the response given its regime.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
-            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+            ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
+            ``warm_start=True`` a fit goes on from here.
 
         Returns
         -------

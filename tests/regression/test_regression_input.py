@@ -442,7 +442,7 @@ def test_groups_without_y(kind):
 
 BAD_PARAMETERS = {
     "n_components": [0, 2.5, "two"],
-    "family": ["gamma", None],
+    "family": ["tweedie", None],
     "fit_intercept": ["yes", 2],
     "alpha": [-1.0, "auto", None],
     "shared_coef": [1.5],

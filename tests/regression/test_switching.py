@@ -15,6 +15,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from emlearn import HMMEM, MarkovSwitchingRegression
 from emlearn.datasets import load_earthquakes, load_fed_funds
 from tests.helpers.estimators import fit_and_messages
+from tests.helpers.pace import some_slow
 
 START, TRANSMAT = [0.6, 0.4], [[0.8, 0.2], [0.3, 0.7]]
 COEF, INTERCEPT, SIGMA = [[1.0, -0.5], [-0.7, 0.2]], [0.3, -0.4], [0.5, 1.2]
@@ -113,7 +114,7 @@ STATA = {
 }
 
 
-@pytest.mark.parametrize("name", STATA)
+@pytest.mark.parametrize("name", some_slow(list(STATA), ["one lag"]))
 def test_published_fits(name):
     kind, skipped, own_noise, published = STATA[name]
     rates = load_fed_funds()
