@@ -179,6 +179,11 @@ class Regression(ExponentialFamily):
 
         return observe
 
+    def gentle_gram(self, params: RegressionParams, batch: Batch, resp: FloatArray) -> FloatArray:
+        """The gram for a curvature of 1 / (1 + η²), which vanishes as no exponential does, (K, p, p)."""
+        eta = self.linear_predictor(params, batch)
+        return weighted_gram(resp / (1.0 + eta**2), self.split(batch)[0])
+
     def start(
         self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
     ) -> RegressionParams:

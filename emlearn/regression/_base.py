@@ -390,7 +390,7 @@ class _RegressionMixture(EMMixin):
         """The last fit's parameters in new units, as the only start."""
         latent, params = self._params
         new, old = model.family, self._model.family
-        fits = self.coef_.shape == (self.n_components, self.n_features_in_)
+        fits = (len(self.coef_), self.coef_.shape[-1]) == (self.n_components, self.n_features_in_)
         fits = fits and (new.n_columns, new.response) == (old.n_columns, old.response)
         fits = fits and new.n_dispersions(self.n_components) == len(params.dispersion)
         fits = fits and self._has_same_latent(model)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram, whitener
+from emlearn.em.algebra import NO_DIRECTION, spectrum, whitener
 
 # Of the direction in which columns are collinear, entries that count.
 TAKES_PART = 1e-6
@@ -35,13 +35,12 @@ def summarise(model, params):
     def of_batch(batch):
         prior = np.exp(model.latent.log_weights(params.latent, batch))
         seen = density(batch)
-        eta = model.family.linear_predictor(params.family, batch)
         resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
         totals = seen.totals(resp)
         return Summary(
             totals.weight,
             totals.gram,
-            weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
+            model.family.gentle_gram(params.family, batch, resp),
             totals.design,
             float((resp * (1.0 - prior)).sum()),
         )

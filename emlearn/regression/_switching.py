@@ -1195,8 +1195,7 @@ def _summarise(model, params):
         totals = seen.totals(resp)
         there = np.flatnonzero(~np.isnan(batch.x[0]))
         observed = batch.part("observed", there)
-        eta = family.linear_predictor(params.family, observed)
-        expected = weighted_gram(resp[:, there] / (1.0 + eta**2), family.split(observed)[0])
+        expected = family.gentle_gram(params.family, observed, resp[:, there])
         # No gate can be wrong: there is none.
         return Summary(totals.weight, totals.gram, expected, totals.design, np.inf)
 

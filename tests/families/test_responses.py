@@ -3,10 +3,17 @@
 import numpy as np
 import pytest
 from scipy import integrate, optimize, stats
+from scipy.special import expit, softmax
+from sklearn.linear_model import LogisticRegression
 
-from emlearn import MarkovSwitchingRegression, MixtureOfExperts, MixtureOfLinearRegressions
+from emlearn import (
+    MarkovSwitchingRegression,
+    MixtureOfExperts,
+    MixtureOfExpertsClassifier,
+    MixtureOfLinearRegressions,
+)
 from emlearn.em import LatentModel
-from emlearn.families import RESPONSES, Regression, StudentT
+from emlearn.families import RESPONSES, Classes, ClassRegression, Regression, RegressionParams, StudentT
 from emlearn.families.regression import LEAST_DISPERSION
 from emlearn.latent import MixtureWeights, SoftmaxGate
 from emlearn.testing import check_model
@@ -292,3 +299,117 @@ def test_bad_parameters():
         make(**known, family="gamma", sigma=[1.0, 1.0])
     with pytest.raises(ValueError, match="dispersion is for counts and gamma"):
         make(**known, sigma=[1.0, 1.0], dispersion=[1.0, 1.0])
+
+
+# -- classes -----------------------------------------------------------------------------------------------
+
+
+def classes(n=150, seed=0):
+    """Design, classes 0 to 2 that two multinomial regressions tell, and the regression of each row."""
+    rng = np.random.default_rng(seed)
+    X = np.column_stack([rng.uniform(-2, 2, size=n), rng.normal(size=n)])
+    kinds = (rng.uniform(size=n) < expit(4 * X[:, 0])).astype(int)
+    slope = np.where(kinds, -3.0, 3.0) * X[:, 1]
+    proba = softmax(np.stack([np.where(kinds, 2.0, -2.0), slope, -slope], axis=1), axis=1)
+    return X, (rng.uniform(size=(n, 1)) > proba.cumsum(axis=1)[:, :-1]).sum(axis=1), kinds
+
+
+@pytest.mark.parametrize(
+    "options",
+    some_slow([{}, {"shared": (2,)}, {"penalty": (0.0, 0.7, 2.0)}], [{"penalty": (0.0, 0.7, 2.0)}]),
+)
+def test_laws_of_classes(options):
+    X, codes, kinds = classes()
+    table = np.column_stack([np.ones(len(X)), X, codes])
+    plain = Regression(RESPONSES["binomial"], 3, **({"penalty": (0.0, 0.1, 0.1)} | options))
+    family = ClassRegression.of(plain, Classes(3))
+    model = LatentModel(SoftmaxGate((1,), ridge=0.1), family)
+    weight = np.random.default_rng(1).uniform(0.5, 2.0, size=len(X))
+    resp = (0.7 * (kinds == np.arange(2)[:, None]) + 0.15) * weight
+    params = model.start(batch_of(table, weight), resp)
+    check_model(model, params, (table, weight))
+    n_shared = len(options.get("shared", ()))
+    assert family.n_parameters(params.family) == 2 * 2 * (3 - n_shared) + 2 * n_shared
+
+
+def test_score_and_gram_of_classes_are_derivatives():
+    X, codes, _ = classes(40)
+    batch = batch_of(np.column_stack([np.ones(40), X, codes]))
+    family = ClassRegression.of(Regression(RESPONSES["binomial"], 3), Classes(3))
+    rng = np.random.default_rng(0)
+    coef, resp = rng.normal(size=(2, 6)), rng.uniform(size=(2, 40))
+
+    def at(step):
+        params = RegressionParams(coef + step, np.ones(1))
+        seen = family.density(params)(batch)
+        return (resp * seen.log_prob).sum(axis=1), seen.totals(resp)
+
+    here = at(0.0)[1]
+    for j in range(6):
+        step = 1e-5 * (np.arange(6) == j)
+        (high, after), (low, before) = at(step), at(-step)
+        np.testing.assert_allclose((high - low) / 2e-5, here.score[:, j], rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose((before.score - after.score) / 2e-5, here.gram[:, j], rtol=1e-6, atol=1e-7)
+
+
+def test_one_expert_is_multinomial_logistic_regression():
+    X, codes, _ = classes()
+    names = np.array(["ash", "beech", "oak"])[codes]
+    weight = np.random.default_rng(0).uniform(0.5, 2.0, size=len(X))
+    model = MixtureOfExpertsClassifier(1, alpha=0.5, tol=1e-10).fit(X, names, sample_weight=weight)
+    known = LogisticRegression(C=2.0, tol=1e-10, max_iter=10_000).fit(X, names, sample_weight=weight)
+    np.testing.assert_allclose(model.predict_proba(X), known.predict_proba(X), atol=1e-5)
+    np.testing.assert_allclose(model.coef_[0], known.coef_, atol=1e-4)
+    np.testing.assert_allclose(model.coef_.sum(axis=1), 0.0, atol=1e-12)
+    assert model.coef_.shape == (1, 3, 2)
+    assert model.intercept_.shape == (1, 3)
+    assert model.n_parameters_ == 6
+    assert (model.predict(X) == known.predict(X)).all()
+
+
+def test_experts_of_three_classes():
+    X, codes, _ = classes(300)
+    names = np.array(["ash", "beech", "oak"])[codes]
+    model = MixtureOfExpertsClassifier(2, gate_alpha=0.01, n_init=7, random_state=0).fit(X, names)
+    assert model.score(X, names) > LogisticRegression().fit(X, names).score(X, names) + 0.15
+    truth = MixtureOfExpertsClassifier.from_parameters(
+        [[[0, 0], [0, 3], [0, -3]], [[0, 0], [0, -3], [0, 3]]], [[-2, 0, 0], [2, 0, 0]], classes=model.classes_,
+        gate_coef=[[-2, 0], [2, 0]], gate_intercept=[0, 0], gate_alpha=0.01, warm_start=True,
+    )  # fmt: skip
+    assert model.lower_bounds_[-1] > truth.fit(X, names).lower_bounds_[-1] - 1e-6
+    proba = model.predict_proba(X)
+    np.testing.assert_allclose(proba.sum(axis=1), 1.0)
+    of_each = model.predict_components(X)
+    assert of_each.shape == (300, 2, 3)
+    np.testing.assert_allclose(np.einsum("nk,nkc->nc", model.component_proba(X), of_each), proba)
+    density = np.exp(model.score_samples(X, names))
+    np.testing.assert_allclose(density, proba[np.arange(300), codes], rtol=1e-9)
+    assert model.score_samples(X, names).sum() == pytest.approx(model.log_likelihood_)
+    drawn, _ = model.sample(np.repeat(X[:1], 4000, axis=0), random_state=0)
+    shares = [np.mean(drawn == name) for name in model.classes_]
+    np.testing.assert_allclose(shares, proba[0], atol=0.03)
+    made = MixtureOfExpertsClassifier.from_parameters(
+        model.coef_ + 1.0, model.intercept_, gate_coef=model.gate_coef_, classes=model.classes_,
+        gate_intercept=model.gate_intercept_,
+    )  # fmt: skip
+    np.testing.assert_allclose(made.predict_proba(X), proba)  # a constant for all classes says nothing
+    np.testing.assert_allclose(made.coef_, model.coef_, atol=1e-12)
+    turned = made.reorder([1, 0])
+    np.testing.assert_allclose(turned.coef_, model.coef_[::-1], atol=1e-12)
+    np.testing.assert_allclose(turned.predict_proba(X), proba)
+    model.set_params(warm_start=True).fit(X, names)
+    assert model.n_iter_ < 6
+    # In other units, in which the ridge is another: it is on coefficients per unit.
+    model.set_params(alpha=100.0, warm_start=False).fit(10 * X - 3, names)
+    np.testing.assert_allclose(model.predict_proba(10 * X - 3), proba, atol=1e-3)
+
+
+def test_bad_input_of_three_classes():
+    X, codes, _ = classes(30)
+    with pytest.raises(ValueError, match="offset is for two classes, but there are 3"):
+        MixtureOfExpertsClassifier().fit(X, codes, offset=np.ones(30))
+    gate = {"gate_coef": np.zeros((2, 2)), "gate_intercept": np.zeros(2)}
+    with pytest.raises(ValueError, match=r"coef has shape \(2, 2\); expected \(K, 3, d\)"):
+        MixtureOfExpertsClassifier.from_parameters(np.zeros((2, 2)), classes=[0, 1, 2], **gate)
+    with pytest.raises(ValueError, match="give the classes, two at least"):
+        MixtureOfExpertsClassifier.from_parameters(np.zeros((2, 2)), classes=[1], **gate)

@@ -35,6 +35,7 @@ PUBLIC = {
     """,
     "emlearn.families": """
         COVARIANCE_SHAPES RESPONSES Bernoulli BernoulliParams Categorical CategoricalParams Emission
+        Classes ClassRegression StudentT
         ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals Held
         IncompleteGaussian MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product
         Regression RegressionParams RegressionTotals Response WithGaps
