@@ -11,8 +11,10 @@ optimum
     How often a fit as it comes finds the best maximum, with how many E-steps, beside a single start.
 memory
     Peak memory of a fit to a million rows.
+switching
+    Regressions whose regime follows a Markov chain, beside statsmodels' MarkovRegression.
 
-Tables are reStructuredText. Every ratio is the loop's time over emlearn's. All on one core; run on an idle
+Tables are reStructuredText. Every ratio is the other's time over emlearn's. All on one core; run on an idle
 machine.
 """
 
@@ -42,8 +44,13 @@ from gaussian_mixture import (
 from threadpoolctl import threadpool_limits
 
 import emlearn
-from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
-from emlearn.datasets import load_npreg, load_tone_perception
+from emlearn import (
+    MarkovSwitchingRegression,
+    MixtureOfExperts,
+    MixtureOfExpertsClassifier,
+    MixtureOfLinearRegressions,
+)
+from emlearn.datasets import load_fed_funds, load_npreg, load_tone_perception
 from emlearn.em import Affine, Batches, LatentModel, SideBySide, fit_em
 from emlearn.families import RESPONSES, Regression
 from emlearn.families.base import unwrapped
@@ -444,9 +451,99 @@ def run_memory(args):
     print(rst_table(columns, [row]), flush=True)
 
 
+# -- switching -------------------------------------------------------------------------------------------
+
+SWITCHING_TARGET = 10.0  # ratio, in each row, of one start each
+
+
+def rates(rule=False):
+    """The federal funds rate on its own past, and by a rule on inflation and output gap too."""
+    data = load_fed_funds()
+    skipped = 4 if rule else 1
+    y = data.target[skipped:]
+    X = data.target[skipped - 1 : -1, None]
+    return (np.column_stack([X, data.data[skipped:]]) if rule else X), y
+
+
+def regimes(n, d, K):
+    """A series of regressions that last 30 steps on average."""
+    rng = np.random.default_rng(n + K)
+    regressions = Lines.random(d, K, 3.0, seed=d + K)
+    moves = np.where(rng.uniform(size=n) < 1 / 30, rng.integers(1, max(K, 2), size=n), 0)
+    path = np.cumsum(moves) % K
+    X = rng.standard_normal((n, d))
+    y = regressions.coef[path, 0] + np.einsum("ij,ij->i", X, regressions.coef[path, 1:])
+    return X, y + regressions.sigma[path] * rng.standard_normal(n)
+
+
+SWITCHING = {  # data, K, whether each regime has noise of its own
+    "federal funds rate, one lag": (rates, 2, True),
+    "federal funds rate, a rule": (lambda: rates(rule=True), 2, False),
+    "1,000 × 2, K=2": (lambda: regimes(1_000, 2, 2), 2, True),
+    "1,000 × 2, K=3": (lambda: regimes(1_000, 2, 3), 3, True),
+    "10,000 × 2, K=2": (lambda: regimes(10_000, 2, 2), 2, True),
+}
+QUICK_SWITCHING = list(SWITCHING)[:3]
+
+
+def switching_row(name, repeats, seed):
+    """Statsmodels' fit, one start of emlearn and a fit as it comes, by turns, the best of some runs."""
+    from statsmodels.tsa.regime_switching.markov_regression import MarkovRegression
+
+    load, K, own_noise = SWITCHING[name]
+    X, y = load()
+    design = np.column_stack([np.ones(len(y)), X])
+    settings = {"fit_intercept": False, "shared_variance": not own_noise, "startprob": "stationary"}
+
+    def other():
+        return MarkovRegression(y, k_regimes=K, exog=X, switching_variance=own_noise).fit(disp=False).llf
+
+    def ours(n_init):
+        model = MarkovSwitchingRegression(K, n_init=n_init, random_state=seed, **settings)
+        return model.fit(design, y).log_likelihood_
+
+    seconds, reached = np.full(3, np.inf), np.empty(3)
+    for repeat in range(repeats):
+        for i, fit in enumerate((other, lambda: ours(1), lambda: ours(40))):
+            if i or not repeat or seconds[0] < LONG:
+                begin = time.process_time()
+                reached[i] = fit()
+                seconds[i] = min(seconds[i], time.process_time() - begin)
+    ratios = seconds[0] / seconds[1:]
+    notes = [verdict(ratios[0] >= SWITCHING_TARGET)]
+    notes += ["ONE START ENDS LOWER"] if reached[1] < reached[0] - SAME_NATS else []
+    notes += ["LOWER"] if reached[2] < reached[0] - SAME_NATS else []
+    row = [name, *(f"{value:.3f}" for value in (*reached, *seconds)), *(f"{ratio:.1f}" for ratio in ratios)]
+    return [*row, ", ".join(notes)], ratios
+
+
+def run_switching(args):
+    title("Regressions that switch, beside statsmodels")
+    rows, ratios = [], []
+    for name in QUICK_SWITCHING if args.quick else SWITCHING:
+        progress(f"switching: {name}")
+        with without_convergence_warnings():
+            row, ratio = switching_row(name, args.repeats or (2 if args.quick else 3), args.seed)
+        rows.append(row)
+        ratios.append(ratio)
+    print(
+        "Statsmodels' fit() as it comes, which is one start of EM and then of BFGS; emlearn from one start; "
+        "and emlearn as\nit comes, a race of 7 to 40 starts. Steady state as start. Seconds of processor time "
+        f"of one thread. Target: one start\nagainst the other a ratio of {SWITCHING_TARGET:g} in each row, and "
+        "no likelihood below statsmodels':\n"
+    )
+    columns = [
+        "data", "statsmodels, nats", "one start", "as it comes", "statsmodels, s", "one start, s",
+        "as it comes, s", "ratio, one start", "as it comes", "verdict",
+    ]  # fmt: skip
+    print(rst_table(columns, rows))
+    mean = [geometric_mean(list(of_kind)) for of_kind in zip(*ratios, strict=True)]
+    print(f"\nRatios, geometric mean: {mean[0]:.1f} from one start, {mean[1]:.1f} as it comes.", flush=True)
+
+
 # -- command line ----------------------------------------------------------------------------------------
 
-PARTS = {"speed": run_speed, "optimum": run_optimum, "memory": run_memory}
+PARTS = {"speed": run_speed, "optimum": run_optimum, "memory": run_memory, "switching": run_switching}
 
 
 def main():

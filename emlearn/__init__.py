@@ -10,13 +10,19 @@ from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer, MultipleImputation, pool
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
 from emlearn.mixture import BayesianGaussianMixtureEM, GaussianMixtureEM
-from emlearn.regression import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
+from emlearn.regression import (
+    MarkovSwitchingRegression,
+    MixtureOfExperts,
+    MixtureOfExpertsClassifier,
+    MixtureOfLinearRegressions,
+)
 
 __all__ = [
     "HMMEM",
     "BayesianGaussianMixtureEM",
     "EMImputer",
     "GaussianMixtureEM",
+    "MarkovSwitchingRegression",
     "MixtureOfExperts",
     "MixtureOfExpertsClassifier",
     "MixtureOfLinearRegressions",

@@ -5,6 +5,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from emlearn.families.responses import StudentT
+
 Acceleration = Literal["auto", "squarem", "secant", "none"]
 Annealing = bool | Sequence[float] | np.ndarray
 Assignment = Literal["soft", "hard", "sampled"]
@@ -27,6 +29,8 @@ CovarianceType = Literal[
     "factor",
 ]
 Ranking = Literal["evidence", "likelihood"]
-ResponseFamily = Literal["gaussian", "poisson", "binomial"]
+ResponseFamily = (
+    Literal["gaussian", "poisson", "binomial", "student_t", "negative_binomial", "gamma"] | StudentT
+)
 RandomState = int | np.random.RandomState | None
 Method = TypeVar("Method", bound=Callable[..., Any])  # a decorator gives back the type that it was given

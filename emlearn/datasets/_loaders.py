@@ -316,6 +316,59 @@ def load_tone_perception(*, as_frame: bool = False) -> Bunch:
     return _bunch("tone_perception", columns, description, ["stretchratio"], as_frame, target="tuned")
 
 
+def load_fed_funds(*, as_frame: bool = False) -> Bunch:
+    """Load the federal funds rate, with inflation and output gap, quarter by quarter, 1954 to 2010.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (226, 2), or DataFrame
+            The columns ``inflation``, in % a year, NaN in the first four rows, and ``output_gap``, in %.
+        feature_names : list of str
+            Names of the columns of `data`.
+        target : float64 array of shape (226,), or Series
+            The rate in % a year, mean of the quarter.
+        target_names : list of str
+            ``["fed_funds"]``.
+        year, quarter : int64 arrays of shape (226,), or Series
+            When that was.
+        frame : DataFrame of shape (226, 5), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] Federal Reserve Bank of St. Louis, Federal Reserve Economic Data, as compiled in Stata's ``usmacro``.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_fed_funds
+    >>> rates = load_fed_funds()
+    >>> rates.data.shape
+    (226, 2)
+    >>> rates.year[:2], rates.target[:2]
+    (array([1954, 1954]), array([1.03, 0.99]))
+    """
+    columns, description = _read("fed_funds")
+    for name in ("year", "quarter"):
+        columns[name] = columns[name].astype(np.int64)
+    features = ["inflation", "output_gap"]
+    return _bunch("fed_funds", columns, description, features, as_frame, target="fed_funds")
+
+
 def load_npreg(*, as_frame: bool = False) -> Bunch:
     """Load 200 artificial rows with a normal, a Poisson and a binary response, of two components.
 

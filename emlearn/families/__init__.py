@@ -4,6 +4,7 @@ from emlearn.families.base import Emission, ExponentialFamily, Held, Numeric, Sk
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
+from emlearn.families.class_regression import Classes, ClassRegression
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.factor import FactorGaussian, FactorParams
 from emlearn.families.gaussian import (
@@ -23,7 +24,7 @@ from emlearn.families.negative_binomial import (
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
-from emlearn.families.responses import RESPONSES, Response
+from emlearn.families.responses import RESPONSES, Response, StudentT
 from emlearn.families.variational import (
     BetaProbabilities,
     DirichletProbabilities,
@@ -51,6 +52,8 @@ __all__ = [
     "BinomialParams",
     "Categorical",
     "CategoricalParams",
+    "ClassRegression",
+    "Classes",
     "DirichletProbabilities",
     "Emission",
     "ExponentialFamily",
@@ -81,6 +84,7 @@ __all__ = [
     "RegressionTotals",
     "Response",
     "Sketch",
+    "StudentT",
     "VariationalBernoulli",
     "VariationalCategorical",
     "VariationalGaussian",

@@ -92,13 +92,13 @@ class NegativeBinomial(Emission):
             columns = [_Values.of(batch, j) for j in range(len(batch.x))]
             log_prob = np.zeros((len(rates), batch.x.shape[1]))
             for j, column in enumerate(columns):
-                log_prob += column.spread(_log_density(column.values, rates[:, [j]], sizes[:, [j]]))
+                log_prob += column.spread(log_density(column.values, rates[:, [j]], sizes[:, [j]]))
 
             def totals(resp: FloatArray) -> NegativeBinomialTotals:
                 out = np.empty((5, *rates.shape))
                 for j, column in enumerate(columns):
                     counts = column.gather(resp)
-                    slope, bend = _derivatives(column.values, rates[:, [j]], sizes[:, [j]])
+                    slope, bend = derivatives(column.values, rates[:, [j]], sizes[:, [j]])
                     out[0, :, j], out[1, :, j] = counts.sum(axis=1), counts @ column.values
                     out[2, :, j], out[3, :, j] = (counts * slope).sum(axis=1), (counts * bend).sum(axis=1)
                 out[4] = out[0] * np.log(params.dispersions)
@@ -245,31 +245,31 @@ def _base_measure(batch: Batch) -> FloatArray:
     return np.asarray(-gammaln(filled(batch) + 1.0).sum(axis=0))
 
 
-def _log_density(x: FloatArray, mean: FloatArray, size: FloatArray) -> FloatArray:
+def log_density(x: FloatArray, mean: FloatArray, size: FloatArray) -> FloatArray:
     """Log-densities (K, u) of counts (u,), less −log x!, at means and sizes 1 / α (K, 1)."""
     large = np.maximum(size, LARGE)
     t = (x - mean) / (large + mean)
     by_series = xlogy(x, mean) + (x + large) * np.log1p(t) - x - 0.5 * np.log1p(x / large)
-    by_series += _stirling(x + large) - _stirling(large)
+    by_series += stirling(x + large) - stirling(large)
     small = np.minimum(size, LARGE)
     exact = gammaln(x + small) - gammaln(small) + xlogy(x, mean) + small * np.log(small)
     exact -= (x + small) * np.log(small + mean)
     return np.where(size >= LARGE, by_series, exact)
 
 
-def _stirling(z: FloatArray) -> FloatArray:
+def stirling(z: FloatArray) -> FloatArray:
     """log Γ(z) less (z − ½) log z − z + ½ log 2π, for large z."""
     w = 1.0 / z**2
     return (1 / 12 - w * (1 / 360 - w * (1 / 1260 - w / 1680))) / z
 
 
-def _derivatives(x: FloatArray, mean: FloatArray, size: FloatArray) -> tuple[FloatArray, FloatArray]:
+def derivatives(x: FloatArray, mean: FloatArray, size: FloatArray) -> tuple[FloatArray, FloatArray]:
     """First and second derivatives (K, u) of log-densities by log α, at means and sizes 1 / α (K, 1)."""
     s = np.maximum(size, LARGE)
     t = (x - mean) / (s + mean)
-    first = _log1p_less(t) + x / (2 * s * (s + x)) + _rest_of_digamma(x + s) - _rest_of_digamma(s)
+    first = _log1p_less(t) + x / (2 * s * (s + x)) + rest_of_digamma(x + s) - rest_of_digamma(s)
     second = (mean - x) ** 2 / ((s + x) * (s + mean) ** 2) - x * (2 * s + x) / (2 * s**2 * (s + x) ** 2)
-    second += _rest_of_trigamma(x + s) - _rest_of_trigamma(s)
+    second += rest_of_trigamma(x + s) - rest_of_trigamma(s)
     small = np.minimum(size, LARGE)
     exact = digamma(x + small) - digamma(small) - np.log1p(mean / small) + (mean - x) / (small + mean)
     exact_second = polygamma(1, x + small) - polygamma(1, small) + mean / (small * (small + mean))
@@ -288,13 +288,13 @@ def _log1p_less(t: FloatArray) -> FloatArray:
     return np.where(np.abs(t) < SMALL, near**2 * series, np.log1p(t) - t)
 
 
-def _rest_of_digamma(z: FloatArray) -> FloatArray:
+def rest_of_digamma(z: FloatArray) -> FloatArray:
     """ψ(z) less log z − 1 / 2z, for large z."""
     w = 1.0 / z**2
     return -w * (1 / 12 - w * (1 / 120 - w * (1 / 252 - w / 240)))
 
 
-def _rest_of_trigamma(z: FloatArray) -> FloatArray:
+def rest_of_trigamma(z: FloatArray) -> FloatArray:
     """ψ'(z) less 1 / z + 1 / 2z², for large z."""
     w = 1.0 / z**2
     return w / z * (1 / 6 - w * (1 / 30 - w * (1 / 42 - w / 30)))

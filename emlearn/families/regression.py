@@ -27,6 +27,10 @@ from emlearn.families.responses import Response
 
 # Dispersions this much above a bound, relatively, count as resting on it.
 BOUND_SLACK = 1e-6
+# Where counts vary no more than Poisson counts dispersions rest here: what is less cannot be told from it.
+LEAST_DISPERSION, MOST_DISPERSION = 1e-9, 1e6
+# No M-step changes the logarithm of a dispersion by more, where it is a Newton step.
+LONGEST_IN_DISPERSION = 2.0
 # Root mean square change of a linear predictor beyond which a Newton step is cut, where there is a link.
 LONGEST = 3.0
 # A component with no more than this share of all weight is empty and keeps its parameters.
@@ -37,7 +41,7 @@ class RegressionParams(NamedTuple):
     """Parameters of K regressions on p columns of a design."""
 
     coef: FloatArray  # (K, p)
-    dispersion: FloatArray  # (K,), or (1,) where it is shared or known: variance of the noise
+    dispersion: FloatArray  # (K,), or (1,) where it is shared or known: of normal responses the variance
 
 
 class RegressionTotals(NamedTuple):
@@ -47,7 +51,11 @@ class RegressionTotals(NamedTuple):
     design: FloatArray  # (p, p) Σ weight z zᵀ, of all components together
     gram: FloatArray  # (K, p, p) Σ r v z zᵀ
     score: FloatArray  # (K, p) Σ r z (y − μ)
-    squares: FloatArray  # (K,) Σ r (y − μ)²; 0 where the dispersion is known
+    squares: FloatArray  # (K,) Σ r (y − μ)², weighted as the gram is; 0 where that does not tell the dispersion
+    # Derivatives by the logarithm of a dispersion without closed estimate, and Σ r times that logarithm.
+    slope: FloatArray | float = 0.0  # (K,)
+    bend: FloatArray | float = 0.0  # (K,)
+    place: FloatArray | float = 0.0  # (K,)
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class Regression(ExponentialFamily):
 
     def side_by_side(self, n_fits: int) -> Regression | None:
         # What components share, they would share with those of other fits.
-        if self.penalty or self.shared or self.shared_dispersion or not self.response.has_dispersion:
+        if self.penalty or self.shared or self.shared_dispersion or not self.response.is_exact:
             return None
         return replace(self, n_fits=n_fits)
 
@@ -149,9 +157,14 @@ class Regression(ExponentialFamily):
 
             def totals(resp: FloatArray) -> RegressionTotals:
                 error = resp * seen.error
-                squares = np.zeros(len(resp))
-                if self.response.has_dispersion:
-                    squares = np.einsum("km,km->k", error, seen.error)
+                squares, by_dispersion = np.zeros(len(resp)), np.zeros((3, len(resp)))
+                if self.response.is_exact:
+                    own = seen.error if seen.curvature is None else seen.error / seen.curvature
+                    squares = np.einsum("km,km->k", error, own)
+                elif self.response.has_dispersion:
+                    found = self.response.by_dispersion(eta, y, dispersion)
+                    by_dispersion[:2] = [np.einsum("km,km->k", resp, part) for part in found]
+                    by_dispersion[2] = resp.sum(axis=1) * np.log(params.dispersion)
                 bend = resp if seen.curvature is None else resp * seen.curvature
                 return RegressionTotals(
                     resp.sum(axis=1),
@@ -159,11 +172,17 @@ class Regression(ExponentialFamily):
                     weighted_gram(bend, design),
                     error @ design.T,
                     squares,
+                    *by_dispersion,
                 )
 
             return Observed(seen.log_prob, shared, totals, lambda: self.response.base_measure(y))
 
         return observe
+
+    def gentle_gram(self, params: RegressionParams, batch: Batch, resp: FloatArray) -> FloatArray:
+        """The gram for a curvature of 1 / (1 + η²), which vanishes as no exponential does, (K, p, p)."""
+        eta = self.linear_predictor(params, batch)
+        return weighted_gram(resp / (1.0 + eta**2), self.split(batch)[0])
 
     def start(
         self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None
@@ -185,6 +204,14 @@ class Regression(ExponentialFamily):
         params = RegressionParams(self._newton_step(totals, params), none)
         return self.maximize(self.density(params)(batch).totals(resp), params)
 
+    def embedding(self, batch: Batch) -> FloatArray:
+        """What one regression leaves of each response: along every column of the design, and its size."""
+        weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+        one = replace(self, n_fits=1).start(batch, weight[None])
+        design, y, _ = self.split(batch)
+        residual = self.response.linear(y) - self.linear_predictor(one, batch)[0]
+        return np.vstack([residual * design, np.abs(residual)])
+
     def maximize(  # type: ignore[override]
         self, totals: RegressionTotals, params: RegressionParams
     ) -> RegressionParams:
@@ -192,13 +219,13 @@ class Regression(ExponentialFamily):
         if empty.all():
             return params
         step = self._newton_step(totals, params)
-        if not self.response.has_dispersion:
+        if not self.response.is_exact:
             step *= self._cut(step, totals)
         coef = params.coef + step
         if not self.shared:
             coef[empty] = params.coef[empty]
-        if not self.response.has_dispersion:
-            return RegressionParams(coef, params.dispersion)
+        if not self.response.is_exact:
+            return RegressionParams(coef, self._stepped(totals, params, 1.0))
         squares = totals.squares + self._ridge(coef)
         bend = (totals.gram @ step[:, :, None])[:, :, 0]
         squares += (step * (bend - 2 * totals.score)).sum(axis=1)
@@ -220,9 +247,45 @@ class Regression(ExponentialFamily):
         step = new.coef - old.coef
         bend = (totals.gram @ step[:, :, None])[:, :, 0]
         squares = totals.squares
-        if self.response.has_dispersion:
+        if self.response.is_exact:
             squares = squares + (step * (bend - 2 * totals.score)).sum(axis=1)
         return totals._replace(score=totals.score - bend, squares=squares)
+
+    def _stepped(self, totals: RegressionTotals, params: RegressionParams, share: float) -> FloatArray:
+        """Dispersions after a share of a Newton step in their logarithms; as they are, where they are known."""
+        if not self.response.has_dispersion:
+            return params.dispersion
+        weight, slope, bend, place = (
+            np.asarray(part, dtype=np.float64)
+            for part in (totals.weight, totals.slope, totals.bend, totals.place)
+        )
+        if self.penalty:  # the coefficients' prior knows of the dispersion
+            ridge = 0.5 * self._ridge(params.coef) / self._scale(params)
+            slope, bend = slope + ridge * self.response.scales, bend - ridge * self.response.scales
+        if len(params.dispersion) == 1:
+            weight, slope, bend, place = (part.sum(keepdims=True) for part in (weight, slope, bend, place))
+        curved = bend < 0
+        newton = -slope / np.where(curved, bend, 1.0)
+        step = np.where(curved, np.clip(newton, -LONGEST_IN_DISPERSION, LONGEST_IN_DISPERSION), np.sign(slope))
+        there = weight > 0
+        stepped = np.exp(np.where(there, place / np.where(there, weight, 1.0) + share * step, 0.0))
+        stepped = np.where(there, stepped, params.dispersion)
+        return self._legal_dispersion(stepped)
+
+    def _legal_dispersion(self, dispersion: FloatArray) -> FloatArray:
+        """Dispersions brought within their bounds."""
+        if not self.response.has_dispersion:
+            return dispersion
+        least, most = max(self.floor, self.least_ratio * float(dispersion.max())), np.inf
+        if self.response.is_discrete:  # no component can lift the likelihood without end
+            least = LEAST_DISPERSION
+        if not self.response.is_exact:
+            most = MOST_DISPERSION
+        return np.clip(dispersion, least, most)
+
+    def _scale(self, params: RegressionParams) -> FloatArray:
+        """What derivatives by linear predictors are multiples of 1 over, (K,) or (1,)."""
+        return params.dispersion if self.response.scales else np.ones_like(params.dispersion)
 
     def _dispersion(self, squares: FloatArray, weight: FloatArray) -> FloatArray:
         """Dispersions of greatest likelihood within the bounds, from sums of squares and weights."""
@@ -255,13 +318,13 @@ class Regression(ExponentialFamily):
     def shortened(
         self, totals: RegressionTotals, params: RegressionParams, attempt: int
     ) -> RegressionParams | None:
-        """Half the step, a quarter, ...; None for normal responses, for which `maximize` is exact."""
-        if self.response.has_dispersion:
+        """Half the step, a quarter, ...; None where `maximize` is exact."""
+        if self.response.is_exact:
             return None
         coef = self.maximize(totals, params).coef
         for _ in range(attempt):
             coef = 0.5 * (params.coef + coef)
-        return params._replace(coef=coef)
+        return RegressionParams(coef, self._stepped(totals, params, 0.5**attempt))
 
     def _newton_step(self, totals: RegressionTotals, params: RegressionParams) -> FloatArray:
         """Change of the coefficients (K, p) by a Newton step, at the dispersions of ``params``.
@@ -282,7 +345,7 @@ class Regression(ExponentialFamily):
         place[:, list(self.shared)] = K * len(own) + np.arange(len(self.shared))
         system = np.zeros((place.max() + 1,) * 2)
         right = np.zeros(len(system))
-        dispersion = np.broadcast_to(params.dispersion, K)
+        dispersion = np.broadcast_to(self._scale(params), K)
         np.add.at(system, (place[:, :, None], place[:, None, :]), gram / dispersion[:, None, None])
         np.add.at(right, place, score / dispersion[:, None])
         return solve(system, right)[place]
@@ -304,11 +367,16 @@ class Regression(ExponentialFamily):
 
     def log_prior(self, params: RegressionParams) -> float:
         """Log prior density of the coefficients, up to a constant."""
-        return float(-0.5 * np.sum(self._ridge(params.coef) / params.dispersion))
+        return float(-0.5 * np.sum(self._ridge(params.coef) / self._scale(params)))
 
     def resting(self, params: RegressionParams) -> NDArray[np.bool_] | None:
         # A bound on ratios ties dispersions to one another: where one rests on it, none may be moved alone.
         at_bound = self.at_bound(params)
+        if self.response.has_dispersion and self.response.is_discrete:
+            dispersion = params.dispersion
+            at_bound = (dispersion <= LEAST_DISPERSION) | (dispersion >= MOST_DISPERSION)
+            own = np.zeros(len(params.coef) * self.n_own + len(self.shared), dtype=bool)
+            return np.concatenate([own, at_bound]) if at_bound.any() else None
         if not at_bound.any():
             return None
         of_component = np.broadcast_to(at_bound, len(params.coef))
@@ -321,7 +389,7 @@ class Regression(ExponentialFamily):
 
     def handicap(self, params: RegressionParams, stats: RegressionTotals) -> float:
         dispersion = params.dispersion
-        if len(dispersion) == 1 or not self.response.has_dispersion:
+        if len(dispersion) == 1 or not self.response.has_dispersion or self.response.is_discrete:
             return 0.0
         divergence = evidence.divergence(dispersion / np.average(dispersion, weights=stats.weight))
         least = 1 if self.penalty else self.n_own + 1
@@ -336,13 +404,12 @@ class Regression(ExponentialFamily):
         """Parameters with shared coefficients made the same, and dispersions raised to their bounds."""
         coef, shared = params.coef.copy(), list(self.shared)
         coef[:, shared] = coef[:, shared].mean(axis=0)
-        least = max(self.floor, self.least_ratio * float(params.dispersion.max()))
-        return RegressionParams(coef, np.maximum(params.dispersion, least))
+        return RegressionParams(coef, self._legal_dispersion(params.dispersion))
 
     def at_bound(self, params: RegressionParams) -> NDArray[np.bool_]:
         """Which dispersions rest on a bound from above: on the floor, or on the least ratio."""
         dispersion = params.dispersion
-        if not self.response.has_dispersion:
+        if not self.response.has_dispersion or self.response.is_discrete:
             return np.zeros(len(dispersion), dtype=bool)
         of_fits = self._of_fits(dispersion)
         least = np.full(self.n_fits, self.floor)
@@ -374,7 +441,7 @@ class Regression(ExponentialFamily):
         shift_y, scale_y = (part[self.n_columns] for part in units)
         coef = params.coef * (scale_y / scale)
         coef[:, 0] += shift_y - coef @ shift
-        return RegressionParams(coef, params.dispersion * scale_y**2)
+        return RegressionParams(coef, params.dispersion * (scale_y**2 if self.response.has_unit else 1.0))
 
     def divergence(self, params: RegressionParams, other: Emission, others: Any) -> FloatArray:
         """Bhattacharyya distances (K, L) of normal responses; columns of the design have mean square 1."""
@@ -385,8 +452,9 @@ class Regression(ExponentialFamily):
         ):
             raise self.unlike(other)
         step = params.coef[:, None] - others.coef
-        noise = np.broadcast_to(params.dispersion, len(params.coef))[:, None]
-        noise_there = np.broadcast_to(others.dispersion, len(others.coef))
+        has_unit = self.response.has_unit  # others are compared by their linear predictors
+        noise = np.broadcast_to(params.dispersion if has_unit else 1.0, len(params.coef))[:, None]
+        noise_there = np.broadcast_to(others.dispersion if has_unit else 1.0, len(others.coef))
         both = noise + noise_there
         apart = 0.25 * np.einsum("klp,klp->kl", step, step) / both
         return apart + 0.5 * np.log(both / (2.0 * np.sqrt(noise * noise_there)))

@@ -1,7 +1,8 @@
 """Distributions of a response given its linear predictor: what a generalised linear model is made of.
 
-A response knows its density, and the two derivatives by the linear predictor η that a Newton step needs. All
-three have the canonical link, for which expected and observed information are the same.
+A response knows its density, and the two derivatives by the linear predictor η that a Newton step needs; one
+whose dispersion has no closed estimate those by the dispersion's logarithm too. Curvatures are observed ones,
+and positive: log-densities are concave in η, but for Student's t, which is made of normal ones.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
+
+from emlearn.families import negative_binomial
 
 FloatArray = NDArray[np.float64]
 
@@ -26,8 +29,8 @@ class Likelihood(NamedTuple):
     """Log-densities of responses, and what a Newton step in η needs, for K components."""
 
     log_prob: FloatArray  # (K, m), up to `Response.base_measure`
-    error: FloatArray  # (K, m) y − mean: dispersion times the derivative of log_prob by η
-    curvature: FloatArray | None  # (K, m) dispersion times minus the second one; None for 1
+    error: FloatArray  # (K, m) derivative of log_prob by η, times φ where that scales; often y − mean
+    curvature: FloatArray | None  # (K, m) minus the second one, times the same; None for 1
 
 
 class Response(Protocol):
@@ -39,6 +42,9 @@ class Response(Protocol):
     name: str
     support: str  # what a response must be, in words
     has_dispersion: bool  # whether φ is to be estimated; else it is 1
+    scales: bool  # whether φ divides the derivatives by η: it is then the unit of a ridge
+    is_exact: bool  # whether an M-step is weighted least squares, with φ the weighted mean square
+    has_unit: bool  # whether y and η have one unit, and φ its square
     is_discrete: bool
     n_columns: int  # most columns that y may have
 
@@ -52,6 +58,12 @@ class Response(Protocol):
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         """Densities of y at linear predictors (K, m), dispersions (K, 1)."""
+        ...
+
+    def by_dispersion(
+        self, eta: FloatArray, y: FloatArray, dispersion: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """First and second derivative (K, m) of log_prob by log φ. Only where φ is estimated and not exact."""
         ...
 
     def base_measure(self, y: FloatArray) -> FloatArray | float:
@@ -83,22 +95,32 @@ class Response(Protocol):
         ...
 
 
-class _AsGiven:
-    """Responses that need no recoding."""
+class _Plain:
+    """What most responses have in common: they need no recoding, and have no dispersion to differentiate by."""
+
+    scales = False
+    is_exact = False
+    has_unit = False
+    n_columns = 1
 
     def encode(self, y: FloatArray) -> FloatArray:
         return y
 
+    def by_dispersion(
+        self, eta: FloatArray, y: FloatArray, dispersion: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        raise NotImplementedError
+
 
 @dataclass(frozen=True)
-class Normal(_AsGiven):
+class Normal(_Plain):
     """A number, normal with mean η and variance φ."""
 
     name = "gaussian"
     support = "finite numbers"
     has_dispersion = True
+    scales = is_exact = has_unit = True
     is_discrete = False
-    n_columns = 1
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         return np.ones(len(y), dtype=bool)
@@ -133,14 +155,13 @@ class Normal(_AsGiven):
 
 
 @dataclass(frozen=True)
-class Counts(_AsGiven):
+class Counts(_Plain):
     """A count, Poisson with mean exp η."""
 
     name = "poisson"
     support = "the counts 0, 1, 2, ..."
     has_dispersion = False
     is_discrete = True
-    n_columns = 1
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         return ((y >= 0) & (y == np.floor(y))).all(axis=1)
@@ -183,7 +204,7 @@ class Counts(_AsGiven):
 
 
 @dataclass(frozen=True)
-class Successes:
+class Successes(_Plain):
     """Successes of one trial, 0 or 1; or with a second row their number beside that of trials. Mean expit η."""
 
     name = "binomial"
@@ -201,7 +222,7 @@ class Successes:
         return y if y.shape[1] == 1 else np.column_stack([y[:, 0], y.sum(axis=1)])
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
-        # About a probability near to what explains each row best, as for counts.
+        # About a probability near to what explains each row best, as for negative_binomial.
         trials, best = self._trials(y), self._best(y)
         away = eta - self.linear(y)
         # log(1 + e^η) less the same at the best, which never overflows.
@@ -247,5 +268,199 @@ class Successes:
         return rng.binomial(1, self.mean(eta)).astype(np.float64)
 
 
-_ALL: tuple[Response, ...] = (Normal(), Counts(), Successes())
+@dataclass(frozen=True)
+class StudentT(_Plain):
+    r"""A number, Student's t about η with scale √φ: normal noise whose variance differs from row to row.
+
+    Rows that lie far off weigh little: an M-step is least squares weighted by
+    :math:`(\nu + 1) / (\nu + e^2 / \phi)`.
+
+    Parameters
+    ----------
+    df : float, default=4.0
+        Degrees of freedom ν, positive. The variance is infinite up to 2.
+
+    References
+    ----------
+    Lange, Little & Taylor (1989), Robust statistical modeling using the t distribution, JASA 84.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emlearn import MixtureOfLinearRegressions
+    >>> from emlearn.families import StudentT
+    >>> x = np.arange(20.0)[:, None]
+    >>> y = 2 * x[:, 0] + np.where(np.arange(20) % 2, 0.5, -0.5)
+    >>> y[3] = 1000
+    >>> line = MixtureOfLinearRegressions(1, family=StudentT(df=2)).fit(x, y)
+    >>> line.coef_.round(1)
+    array([[2.]])
+    """
+
+    df: float = 4.0
+
+    name = "student_t"
+    support = "finite numbers"
+    has_dispersion = True
+    scales = is_exact = has_unit = True
+    is_discrete = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.df < np.inf:
+            raise ValueError(f"df={self.df}: degrees of freedom must be positive and finite.")
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        return np.ones(len(y), dtype=bool)
+
+    def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
+        error = y[0] - eta
+        squares = error * error / (self.df * dispersion)
+        weight = (self.df + 1.0) / self.df / (1.0 + squares)
+        log_prob = -0.5 * (self.df + 1.0) * np.log1p(squares)
+        log_prob -= 0.5 * np.log(self.df * dispersion) + special.betaln(0.5, 0.5 * self.df)
+        return Likelihood(log_prob, weight * error, weight)
+
+    def base_measure(self, y: FloatArray) -> float:
+        return 0.0
+
+    def linear(self, y: FloatArray) -> FloatArray:
+        return y[0]
+
+    def mean(self, eta: FloatArray) -> FloatArray:
+        return eta
+
+    def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        factor = self.df / (self.df - 2.0) if self.df > 2 else np.inf
+        return np.broadcast_to(factor * dispersion, eta.shape)
+
+    def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return special.stdtr(self.df, (y - eta) / np.sqrt(dispersion))
+
+    def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return eta + special.stdtrit(self.df, q) * np.sqrt(dispersion)
+
+    def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
+        return eta + np.sqrt(dispersion) * rng.standard_t(self.df, size=np.shape(eta))
+
+
+@dataclass(frozen=True)
+class OverdispersedCounts(_Plain):
+    """A count, negative binomial with mean μ = exp η and variance μ + φ μ² (NB2)."""
+
+    name = "negative_binomial"
+    support = "the counts 0, 1, 2, ..."
+    has_dispersion = True
+    is_discrete = True
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        return ((y >= 0) & (y == np.floor(y))).all(axis=1)
+
+    def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
+        mean = self.mean(eta)
+        log_prob = negative_binomial.log_density(y[0], mean, 1.0 / dispersion)
+        spread = 1.0 + dispersion * mean
+        return Likelihood(
+            log_prob, (y[0] - mean) / spread, mean / spread * ((1.0 + dispersion * y[0]) / spread)
+        )
+
+    def by_dispersion(
+        self, eta: FloatArray, y: FloatArray, dispersion: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        return negative_binomial.derivatives(y[0], self.mean(eta), 1.0 / dispersion)
+
+    def base_measure(self, y: FloatArray) -> FloatArray:
+        return np.asarray(-special.gammaln(y[0] + 1.0))
+
+    def linear(self, y: FloatArray) -> FloatArray:
+        return np.log(y[0] + 0.5)
+
+    def mean(self, eta: FloatArray) -> FloatArray:
+        return np.exp(np.clip(eta, -LARGEST, LARGEST))
+
+    def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        mean = self.mean(eta)
+        return mean + dispersion * mean**2
+
+    def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return stats.nbinom.cdf(y, 1.0 / dispersion, 1.0 / (1.0 + dispersion * self.mean(eta)))
+
+    def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return stats.nbinom.ppf(q, 1.0 / dispersion, 1.0 / (1.0 + dispersion * self.mean(eta)))
+
+    def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
+        rate = self.mean(eta) * dispersion * rng.gamma(1.0 / dispersion, size=np.shape(eta))
+        some = rng.poisson(np.minimum(rate, NORMAL)).astype(np.float64)
+        return np.where(rate < NORMAL, some, np.floor(rng.normal(rate, np.sqrt(rate))))
+
+
+@dataclass(frozen=True)
+class PositiveNumbers(_Plain):
+    """A positive number, of a gamma distribution with mean μ = exp η and variance φ μ²: its shape is 1 / φ."""
+
+    name = "gamma"
+    support = "positive numbers"
+    has_dispersion = True
+    scales = True
+    is_discrete = False
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        return np.asarray((y > 0).all(axis=1))
+
+    def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
+        away = np.minimum(np.log(y[0]) - eta, LARGEST)
+        error = np.expm1(away)
+        shape = 1.0 / dispersion
+        log_prob = (away - error) * shape
+        # log of shape^shape e^-shape / Γ(shape), which for large shapes is a small difference of large numbers.
+        large = np.maximum(shape, negative_binomial.LARGE)
+        by_series = 0.5 * np.log(0.5 * large / np.pi) - negative_binomial.stirling(large)
+        small = np.minimum(shape, negative_binomial.LARGE)
+        exact = special.xlogy(small, small) - small - special.gammaln(small)
+        log_prob += np.where(shape >= negative_binomial.LARGE, by_series, exact)
+        return Likelihood(log_prob, error, 1.0 + error)
+
+    def by_dispersion(
+        self, eta: FloatArray, y: FloatArray, dispersion: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
+        away = np.minimum(np.log(y[0]) - eta, LARGEST)
+        shape = 1.0 / dispersion
+        large, small = np.maximum(shape, negative_binomial.LARGE), np.minimum(shape, negative_binomial.LARGE)
+        is_large = shape >= negative_binomial.LARGE
+        first = 0.5 / large - negative_binomial.rest_of_digamma(large)  # of log shape − ψ(shape)
+        first = np.where(is_large, first, np.log(small) - special.digamma(small))
+        second = -0.5 / large**2 - negative_binomial.rest_of_trigamma(large)  # and its derivative
+        second = np.where(is_large, second, 1.0 / small - special.polygamma(1, small))
+        slope = -shape * (away - np.expm1(away) + first)
+        return slope, -slope + shape**2 * second
+
+    def base_measure(self, y: FloatArray) -> FloatArray:
+        return -np.log(y[0])
+
+    def linear(self, y: FloatArray) -> FloatArray:
+        return np.log(y[0])
+
+    def mean(self, eta: FloatArray) -> FloatArray:
+        return np.exp(np.clip(eta, -LARGEST, LARGEST))
+
+    def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return dispersion * self.mean(eta) ** 2
+
+    def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return special.gammainc(1.0 / dispersion, np.maximum(y, 0.0) / (self.mean(eta) * dispersion))
+
+    def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return special.gammaincinv(1.0 / dispersion, q) * dispersion * self.mean(eta)
+
+    def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
+        return self.mean(eta) * dispersion * rng.gamma(1.0 / dispersion, size=np.shape(eta))
+
+
+_ALL: tuple[Response, ...] = (
+    Normal(),
+    Counts(),
+    Successes(),
+    StudentT(),
+    OverdispersedCounts(),
+    PositiveNumbers(),
+)
 RESPONSES = {response.name: response for response in _ALL}

@@ -37,7 +37,7 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.batches import far_as_impossible
-from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression, RegressionParams
+from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression, RegressionParams, StudentT
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
@@ -56,7 +56,7 @@ def _of_rows(latent):
 
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
-    if offset is None or not response.has_dispersion:
+    if offset is None or not response.has_unit:
         return y, offset
     return y - offset[:, None], None
 
@@ -69,11 +69,11 @@ class _RegressionMixture(EMMixin):
     sigma_: NDArray[Any]
     weights_: NDArray[Any]
 
-    _of_parameters = frozenset({"coef_", "intercept_", "sigma_", "weights_"})
+    _of_parameters = frozenset({"coef_", "intercept_", "sigma_", "dispersion_", "weights_"})
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "family": [StrOptions(set(RESPONSES))],
+        "family": [StrOptions(set(RESPONSES)), StudentT],
         "fit_intercept": ["boolean"],
         "alpha": [Interval(Real, 0.0, None, closed="left")],
         "shared_coef": ["array-like", str, Integral, None],
@@ -100,7 +100,7 @@ class _RegressionMixture(EMMixin):
 
     @property
     def _response(self):
-        return RESPONSES[self.family]
+        return RESPONSES[self.family] if isinstance(self.family, str) else self.family
 
     def _of_noise(self):
         """Settings of the family that are about noise."""
@@ -184,7 +184,7 @@ class _RegressionMixture(EMMixin):
         of_table = self._affine(units, data.n_features)
         latent = self._choose_latent(gated, units, moments)
         latent = latent if data.lengths is None else Grouped(latent)
-        has_offset = has_offset and not self._response.has_dispersion
+        has_offset = has_offset and not self._response.has_unit
         model = LatentModel(latent, self._choose_family(shared, units, has_offset))
         rng = check_random_state(self.random_state)
         sample = self._sample(data, moments, of_table, rng)
@@ -323,7 +323,7 @@ class _RegressionMixture(EMMixin):
         of_features = moments._replace(mean=mean[features], variance=variance[features])
         shift, scale = self._choose_units(of_features, EACH_ALONE)[0]
         shift_y, scale_y = 0.0, 1.0
-        if self._response.has_dispersion:
+        if self._response.has_unit:
             shift_y, spread = mean[first + d], np.sqrt(variance[first + d])
             constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
             scale_y = (abs(shift_y) or 1.0) if constant else spread
@@ -390,7 +390,7 @@ class _RegressionMixture(EMMixin):
         """The last fit's parameters in new units, as the only start."""
         latent, params = self._params
         new, old = model.family, self._model.family
-        fits = self.coef_.shape == (self.n_components, self.n_features_in_)
+        fits = (len(self.coef_), self.coef_.shape[-1]) == (self.n_components, self.n_features_in_)
         fits = fits and (new.n_columns, new.response) == (old.n_columns, old.response)
         fits = fits and new.n_dispersions(self.n_components) == len(params.dispersion)
         fits = fits and self._has_same_latent(model)
@@ -413,8 +413,10 @@ class _RegressionMixture(EMMixin):
         first, K = int(self.fit_intercept), len(family.coef)
         intercept = family.coef[:, 0].copy() if first else np.zeros(K)
         fields = {"coef": family.coef[:, first:].copy(), "intercept": intercept}
-        if model.family.response.has_dispersion:
+        if model.family.response.has_unit:
             fields["sigma"] = np.broadcast_to(np.sqrt(family.dispersion), K).copy()
+        elif model.family.response.has_dispersion:
+            fields["dispersion"] = np.broadcast_to(family.dispersion, K).copy()
         self._publish(fields)
         self._take_latent(params.latent)
         self.n_parameters_ = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
@@ -441,6 +443,7 @@ class _RegressionMixture(EMMixin):
     @classmethod
     def _of_coefficients(cls, coef, intercept, sigma, feature_names, params):
         """An estimator, its family and parameters of that, from what a user gave."""
+        dispersion = params.pop("dispersion", None)
         coef = read_array("coef", coef, finite=True, advice="Give a row for each component.")
         if coef.ndim != 2:
             raise ValueError(f"coef has shape {coef.shape}; expected (K, d), a row for each component.")
@@ -459,10 +462,16 @@ class _RegressionMixture(EMMixin):
         family = estimator._choose_family(shared, units, False)
         design = np.column_stack([constant, coef]) if estimator.fit_intercept else coef.copy()
         noise = np.ones(family.n_dispersions(K))
-        if family.response.has_dispersion:
-            noise = _read_noise(sigma, K, len(noise))
+        if family.response.has_unit:
+            noise = _read_noise(sigma, K, len(noise)) ** 2
         elif sigma is not None:
             raise ValueError(f"sigma is for normal noise, but family={family.response.name!r} has none.")
+        elif family.response.has_dispersion:
+            noise = _read_noise(dispersion, K, len(noise), "dispersion", "the dispersion of each component")
+        if dispersion is not None and (family.response.has_unit or not family.response.has_dispersion):
+            raise ValueError(
+                f"dispersion is for counts and gamma, but family={family.response.name!r} has none."
+            )
         return estimator, family, RegressionParams(design, noise), units
 
     def _complaints(self, plan, best):
@@ -767,16 +776,16 @@ class _RegressionMixture(EMMixin):
         return y
 
 
-def _read_noise(sigma, K, n_dispersions):
-    """Variances of the noise from standard deviations that a user gave."""
-    if sigma is None:
-        raise ValueError("sigma must be given: the standard deviation of each component's noise.")
-    sigma = read_array("sigma", sigma, shapes=[(K,)], finite=True)
-    if not (sigma > 0).all():
-        raise ValueError(f"sigma must be positive; the least is {sigma.min():.6g}.")
-    if n_dispersions < K and not np.allclose(sigma, sigma[0]):
-        raise ValueError("sigma must be the same in all components where shared_variance=True.")
-    return sigma[:n_dispersions] ** 2
+def _read_noise(given, K, n_dispersions, name="sigma", what="the standard deviation of each component's noise"):
+    """As many numbers as the family has dispersions, from one for each component that a user gave."""
+    if given is None:
+        raise ValueError(f"{name} must be given: {what}.")
+    given = read_array(name, given, shapes=[(K,)], finite=True)
+    if not (given > 0).all():
+        raise ValueError(f"{name} must be positive; the least is {given.min():.6g}.")
+    if n_dispersions < K and not np.allclose(given, given[0]):
+        raise ValueError(f"{name} must be the same in all components where shared_variance=True.")
+    return given[:n_dispersions]
 
 
 class _MixtureRegressor(RegressorMixin, _RegressionMixture):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -11,6 +12,7 @@ from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.pieces import gathered, piece_by_piece
@@ -18,7 +20,7 @@ from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
 from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
 from emlearn.em import LatentModel, LatentPair, one_blas_thread
-from emlearn.families import RESPONSES
+from emlearn.families import RESPONSES, Classes, ClassRegression, RegressionParams
 from emlearn.latent import SoftmaxGate
 from emlearn.regression._base import _MixtureRegressor, _of_rows, _RegressionMixture
 from emlearn.regression._starts import GATED_PORTFOLIO
@@ -41,7 +43,7 @@ class _Gated:
 
     _of_parameters = _RegressionMixture._of_parameters | {"gate_coef_", "gate_intercept_", "gate_features_"}
     _made_of = "coef, intercept, gate_coef=..., gate_intercept=..., ..."
-    _of_chain = ("coef", "intercept", "sigma", "gate_coef", "gate_intercept")
+    _of_chain = ("coef", "intercept", "sigma", "dispersion", "gate_coef", "gate_intercept")
 
     def _shares(self, plan, params):
         """Means of the prior weights over the rows of the fit."""
@@ -118,10 +120,13 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     ----------
     n_components : int, default=2
         Number of components, K.
-    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
-        Distribution of the response given its component: normal noise about a linear regression; counts with
-        the logarithm as link; or successes with the logit, where y is 0 or 1 or has two columns, successes
-        and failures.
+    family : {"gaussian", "student_t", "poisson", "negative_binomial", "gamma", "binomial"}, or \
+            `emlearn.families.StudentT`, default="gaussian"
+        Distribution of the response given its component: normal noise about a linear regression, or that of
+        Student's t with 4 degrees of freedom, which outliers hardly move (``StudentT(df=...)`` for others);
+        counts with the logarithm as link, Poisson or with a variance of :math:`\mu + \phi \mu^2`; positive
+        numbers with the logarithm as link and the variance :math:`\phi \mu^2`; or successes with the logit,
+        where y is 0 or 1 or has two columns, successes and failures.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
     alpha : float, default=0.0
@@ -186,7 +191,10 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     intercept_ : ndarray of shape (K,)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
-        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``, and with
+        "student_t", of which it is the scale.
+    dispersion_ : ndarray of shape (K,)
+        The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
     gate_coef_ : ndarray of shape (K, q)
         Slopes of the gate, per unit of its features. Only differences between components matter: each column
         sums to 0.
@@ -232,7 +240,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     See Also
     --------
     MixtureOfLinearRegressions : Weights are the same for all rows.
-    MixtureOfExpertsClassifier : The response is one of two classes.
+    MixtureOfExpertsClassifier : The response is a class.
 
     References
     ----------
@@ -329,13 +337,14 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         gate_intercept : array-like of shape (K,)
             Intercepts of the gate.
         sigma : array-like of shape (K,), default=None
-            Standard deviations of the noise. Only with ``family="gaussian"``.
-        family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+            Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
+        family : str or `emlearn.families.StudentT`, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
-            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+            ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
+            ``warm_start=True`` a fit goes on from here.
 
         Returns
         -------
@@ -361,9 +370,12 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
 
 class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
-    r"""Logistic regressions whose weights depend on the features, for two classes.
+    r"""Logistic regressions whose weights depend on the features, for any number of classes.
 
     .. math:: P(\text{class 1} \mid x) = \sum_k \pi_k(x) \, \operatorname{expit}(\beta_k^\top x + b_k + o)
+
+    This is for two classes; of more each has :math:`\exp(\beta_{kc}^\top x + b_{kc})`, over their sum, in
+    place of expit.
 
     Parameters
     ----------
@@ -420,11 +432,12 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
     Attributes
     ----------
-    classes_ : ndarray of shape (2,)
-        The classes; `coef_` are of the log-odds of the second.
-    coef_ : ndarray of shape (K, d)
-        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
-    intercept_ : ndarray of shape (K,)
+    classes_ : ndarray of shape (C,)
+        The classes. Of two `coef_` are of the log-odds of the second.
+    coef_ : ndarray of shape (K, d), or (K, C, d) for more than two classes
+        Coefficients of each component, on the scale of the linear predictor, per unit of the features. Of more
+        than two classes those of each, of sum 0.
+    intercept_ : ndarray of shape (K,), or (K, C)
         Intercepts; 0 without.
     gate_coef_ : ndarray of shape (K, q)
         Slopes of the gate, per unit of its features. Only differences between components matter: each column
@@ -474,7 +487,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
     Notes
     -----
-    For more classes than two, scikit-learn's OneVsRestClassifier makes one of these for each.
+    Of two classes experts are logistic regressions, and ``alpha`` is 1 / C of scikit-learn's; of more they are
+    multinomial ones, in which no class is the reference.
 
     Examples
     --------
@@ -491,7 +505,35 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
     classes_: NDArray[Any]
 
-    _response = RESPONSES["binomial"]
+    @property
+    def _response(self):
+        n_classes = len(getattr(self, "classes_", ()))
+        return Classes(n_classes) if n_classes > 2 else RESPONSES["binomial"]
+
+    def _choose_family(self, shared, units, has_offset):
+        family = super()._choose_family(shared, units, has_offset)
+        if not isinstance(family.response, Classes):
+            return family
+        if has_offset:
+            raise ValueError(
+                f"offset is for two classes, but there are {len(self.classes_)}: it would be added to the "
+                "log-odds of the second."
+            )
+        return ClassRegression.of(family, family.response)
+
+    def _take(self, model, params, units):
+        super()._take(model, params, units)
+        if not isinstance(model.family, ClassRegression):
+            return
+        family, first = model.family.in_units(params.family, units), int(self.fit_intercept)
+        coef = self._response.basis @ model.family.by_class(family.coef)
+        intercept = coef[:, :, 0].copy() if first else np.zeros(coef.shape[:2])
+        vars(self).update(coef_=coef[:, :, first:].copy(), intercept_=intercept)
+
+    def _class_proba(self, batch, family):
+        """Probabilities of the classes in each component, (K, C, m)."""
+        return family.classes.probabilities(family.linear_predictor(self._params.family, batch))
+
     _parameter_constraints: dict = {
         name: constraint
         for name, constraint in MixtureOfExperts._parameter_constraints.items()
@@ -553,17 +595,18 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
         Parameters
         ----------
-        coef : array-like of shape (K, d)
-            Coefficients of each component, on the scale of the linear predictor.
-        intercept : array-like of shape (K,), default=None
+        coef : array-like of shape (K, d), or (K, C, d) for more than two classes
+            Coefficients of each component, on the scale of the linear predictor; of more than two classes those
+            of each, of which only differences matter.
+        intercept : array-like of shape (K,), or (K, C), default=None
             Intercepts; None for 0.
         gate_coef : array-like of shape (K, q)
             Slopes of the gate, for the features in `gate_features`, which is a parameter of the class. Only
             differences between components matter.
         gate_intercept : array-like of shape (K,)
             Intercepts of the gate.
-        classes : array-like of shape (2,), default=(0, 1)
-            The classes; `coef` are of the log-odds of the second.
+        classes : array-like of shape (C,), default=(0, 1)
+            The classes. Of two `coef` are of the log-odds of the second.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
@@ -577,7 +620,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         Raises
         ------
         ValueError
-            If there are not two classes, or shapes do not fit.
+            If there are fewer than two classes, or shapes do not fit.
 
         Examples
         --------
@@ -590,17 +633,40 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         array(['yes', 'no', 'yes'], dtype='<U3')
         """
         known = np.unique(classes)
-        if len(known) != 2 or not np.array_equal(known, classes):
-            raise ValueError(f"classes={classes!r}: give the two classes, in their order.")
-        experts = cls._of_gate(coef, intercept, None, gate_coef, gate_intercept, feature_names, params)
+        if len(known) < 2 or not np.array_equal(known, classes):
+            raise ValueError(f"classes={classes!r}: give the classes, two at least, in their order.")
+        gate = gate_coef, gate_intercept, feature_names, params
+        if len(known) == 2:
+            experts = cls._of_gate(coef, intercept, None, *gate)
+            experts.classes_ = known
+            return experts
+        coef = read_array("coef", coef, finite=True, advice="Give a row for each component and class.")
+        if coef.ndim != 3 or coef.shape[1] != len(known):
+            raise ValueError(
+                f"coef has shape {coef.shape}; expected (K, {len(known)}, d), a row for each class."
+            )
+        if intercept is None:
+            intercept = np.zeros(coef.shape[:2])
+        intercept = read_array("intercept", intercept, shapes=[coef.shape[:2]], finite=True)
+        of_classes = coef
+        if params.get("fit_intercept", True):
+            of_classes = np.concatenate([intercept[:, :, None], coef], axis=2)
+        elif intercept.any():
+            raise ValueError("intercept is not 0, but fit_intercept=False: drop one of them.")
+        experts = cls._of_gate(coef[:, 0], None, None, *gate)
         experts.classes_ = known
+        model, units = experts._model, experts._units
+        family = ClassRegression.of(model.family, Classes(len(known)))
+        coordinates = (family.classes.basis.T @ of_classes).reshape(len(coef), -1)
+        emitted = RegressionParams(coordinates, np.ones(1))
+        experts._take(replace(model, family=family), experts._params._replace(family=emitted), units)
         return experts
 
     def _of_noise(self):
         return {}
 
     def _read_y(self, y, X, response, *, reset):
-        """Whether each row is of the second class, (n, 1)."""
+        """Number of the class of each row, (n, 1)."""
         if y is None:
             return super()._read_y(y, X, response, reset=reset)
         check_consistent_length(X, y)
@@ -620,7 +686,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             row = int(np.argmax(unknown))
             known, other = self.classes_.tolist(), y[row : row + 1].tolist()[0]
             raise ValueError(f"y has the class {other!r} in row {row}; the classes of the fit are {known}.")
-        return (y == self.classes_[1]).astype(np.float64)[:, None]
+        return np.searchsorted(self.classes_, y).astype(np.float64)[:, None]
 
     def _see_targets(self, y):
         self._learn_classes(np.unique(gathered(y)))
@@ -628,11 +694,6 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     def _learn_classes(self, classes):
         if len(classes) == 1:
             raise ValueError(f"y has only one class, {classes.tolist()[0]!r}: a classifier needs two.")
-        if len(classes) > 2:
-            raise ValueError(
-                "Only binary classification is supported. The type of the target is multiclass: y has "
-                f"{len(classes)} classes. See OneVsRestClassifier."
-            )
         self.classes_ = classes
 
     def _of_response(self, y):
@@ -646,15 +707,43 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         ----------
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
-            Added to the log-odds of the second class, component by component.
+            Added to the log-odds of the second of two classes, component by component.
 
         Returns
         -------
-        proba : ndarray of shape (n, 2)
+        proba : ndarray of shape (n, C)
             In the order of ``classes_``.
         """
-        second = np.clip(self._mixture_mean(X, offset), 0.0, 1.0)  # which rounding may overstep
-        return np.column_stack([1.0 - second, second])
+
+        check_is_fitted(self)
+        if len(self.classes_) == 2:
+            second = np.clip(self._mixture_mean(X, offset), 0.0, 1.0)  # which rounding may overstep
+            return np.column_stack([1.0 - second, second])
+
+        def of_batch(batch, family):
+            return np.einsum("km,kcm->cm", self._prior(batch), self._class_proba(batch, family))
+
+        proba = np.clip(self._map_rows(X, of_batch, offset=offset), 0.0, 1.0)
+        return proba / proba.sum(axis=1, keepdims=True)
+
+    @piece_by_piece("offset")
+    def predict_components(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+        """Probabilities of classes in each component.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        proba : ndarray of shape (n, K), or (n, K, C) for more than two classes
+            Of two classes the probability of the second.
+        """
+        check_is_fitted(self)
+        if len(self.classes_) == 2:
+            return self._map_rows(X, self._means, offset=offset)
+        return self._map_rows(X, self._class_proba, offset=offset).swapaxes(1, 2)
 
     @piece_by_piece("offset")
     def predict_log_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -667,7 +756,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
         Returns
         -------
-        log_proba : ndarray of shape (n, 2)
+        log_proba : ndarray of shape (n, C)
             In the order of ``classes_``.
         """
         with np.errstate(divide="ignore"):
@@ -675,7 +764,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
     @piece_by_piece("offset")
     def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
-        """The more probable class.
+        """The most probable class.
 
         Parameters
         ----------
@@ -686,8 +775,38 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         -------
         y : ndarray of shape (n,)
         """
-        second = self._mixture_mean(X, offset) > 0.5
-        return self.classes_[second.astype(np.intp)]
+        most_probable = self.predict_proba(X, offset=offset).argmax(axis=1)
+        return self.classes_[most_probable]
+
+    def sample(
+        self, X: Any, *, offset: ArrayLike | None = None, random_state: RandomState = None
+    ) -> tuple[NDArray[Any], NDArray[np.intp]]:
+        """Draw a class for each row.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        offset : array-like of shape (n,), default=None
+        random_state : int, RandomState instance or None, default=None
+            None: that of the estimator, of which an int makes the same draws at each call.
+
+        Returns
+        -------
+        y : ndarray of shape (n,)
+        components : ndarray of int of shape (n,)
+            The components they were drawn from.
+        """
+        check_is_fitted(self)
+        if len(self.classes_) == 2:
+            return super().sample(X, offset=offset, random_state=random_state)
+        prior, proba = self._map_rows(
+            X, lambda batch, family: (self._prior(batch), self._class_proba(batch, family)), offset=offset
+        )
+        rng = self._rng(random_state)
+        components = (rng.uniform(size=(len(prior), 1)) > prior.cumsum(axis=1)[:, :-1]).sum(axis=1)
+        own = proba[np.arange(len(proba)), :, components]
+        codes = (rng.uniform(size=(len(own), 1)) > own.cumsum(axis=1)[:, :-1]).sum(axis=1)
+        return self.classes_[codes], components
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, offset: ArrayLike | None = None
@@ -707,8 +826,3 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         """
         predicted = gathered(self.predict(X, offset=offset))
         return float(accuracy_score(gathered(y), predicted, sample_weight=gathered(sample_weight)))
-
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.classifier_tags.multi_class = False
-        return tags

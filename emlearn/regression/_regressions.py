@@ -30,10 +30,13 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     ----------
     n_components : int, default=2
         Number of components, K.
-    family : {"gaussian", "poisson", "binomial"}, default="gaussian"
-        Distribution of the response given its component: normal noise about a linear regression; counts with
-        the logarithm as link; or successes with the logit, where y is 0 or 1 or has two columns, successes
-        and failures.
+    family : {"gaussian", "student_t", "poisson", "negative_binomial", "gamma", "binomial"}, or \
+            `emlearn.families.StudentT`, default="gaussian"
+        Distribution of the response given its component: normal noise about a linear regression, or that of
+        Student's t with 4 degrees of freedom, which outliers hardly move (``StudentT(df=...)`` for others);
+        counts with the logarithm as link, Poisson or with a variance of :math:`\mu + \phi \mu^2`; positive
+        numbers with the logarithm as link and the variance :math:`\phi \mu^2`; or successes with the logit,
+        where y is 0 or 1 or has two columns, successes and failures.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
     alpha : float, default=0.0
@@ -95,7 +98,10 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     intercept_ : ndarray of shape (K,)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
-        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+        Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``, and with
+        "student_t", of which it is the scale.
+    dispersion_ : ndarray of shape (K,)
+        The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
     weights_ : ndarray of shape (K,)
         Weights of the components, with groups the shares of groups: largest first, unless a warm start keeps
         the order of the last fit.
@@ -165,7 +171,7 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     """
 
     _made_of = "coef, intercept, weights=..., sigma=..."
-    _of_chain = ("coef", "intercept", "weights", "sigma")
+    _of_chain = ("coef", "intercept", "weights", "sigma", "dispersion")
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
         "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
@@ -278,7 +284,7 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
 
     def _batches_of(self, model, rows):
         table = self._table_of(rows)
-        has_offset = rows.offset is not None and not model.family.response.has_dispersion
+        has_offset = rows.offset is not None and not model.family.response.has_unit
         model = replace(model, family=replace(model.family, has_offset=has_offset))
         cut = rows_of_batch(model.family.floats_per_row(self.n_components, table.shape[1]))
         units = self._affine(self._units, table.shape[1])
@@ -311,13 +317,14 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         weights : array-like of shape (K,)
             Weights, of sum 1.
         sigma : array-like of shape (K,), default=None
-            Standard deviations of the noise. Only with ``family="gaussian"``.
-        family : {"gaussian", "poisson", "binomial"}, default="gaussian"
+            Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
+        family : str or `emlearn.families.StudentT`, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
-            Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
+            ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
+            ``warm_start=True`` a fit goes on from here.
 
         Returns
         -------

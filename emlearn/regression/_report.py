@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram, whitener
+from emlearn.em.algebra import NO_DIRECTION, spectrum, whitener
 
 # Of the direction in which columns are collinear, entries that count.
 TAKES_PART = 1e-6
@@ -35,13 +35,12 @@ def summarise(model, params):
     def of_batch(batch):
         prior = np.exp(model.latent.log_weights(params.latent, batch))
         seen = density(batch)
-        eta = model.family.linear_predictor(params.family, batch)
         resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
         totals = seen.totals(resp)
         return Summary(
             totals.weight,
             totals.gram,
-            weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
+            model.family.gentle_gram(params.family, batch, resp),
             totals.design,
             float((resp * (1.0 - prior)).sum()),
         )
@@ -130,7 +129,7 @@ def run_away(family, summary, unit):
     compared with what vanishes as their square.
     """
     K, p = summary.curvature.shape[:2]
-    if family.response.has_dispersion or not family.n_own:
+    if family.response.is_exact or not family.n_own:
         return np.zeros(K, dtype=bool)
     own = np.setdiff1d(np.arange(p), family.shared)
     least = np.full(K, np.inf)

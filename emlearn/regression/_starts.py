@@ -159,6 +159,8 @@ class RegressionStarts:
         one = family.start(self._batch, chance[None])
         _, y, _ = family.split(self._batch)
         residual = family.response.linear(y) - family.linear_predictor(one, self._batch)[0]
+        if residual.ndim == 2:  # of classes: in some direction
+            residual = rng.normal(size=len(residual)) @ residual
         residual = self._of_groups(residual)
         order = np.argsort(residual, kind="stable")
         share = np.cumsum(self._weight[order]) / self._weight.sum()
@@ -212,11 +214,12 @@ class RegressionStarts:
         return np.flatnonzero(np.isin(self._group, order[:n_drawn]))
 
     def _through(self, rows: np.ndarray) -> np.ndarray:
-        """Coefficients (p,) of least squares of rough linear predictors on some rows."""
+        """Coefficients (p,) of least squares of rough linear predictors on some rows; of classes in a row."""
         design, y, offset = self._model.family.split(self._batch)
         design, offset = design[:, rows], np.broadcast_to(offset, self._weight.shape)[rows]
         eta = self._model.family.response.linear(y[:, rows]) - offset
-        return solve(weighted_gram(np.ones((1, len(rows))), design)[0], design @ eta)
+        gram = weighted_gram(np.ones((1, len(rows))), design)[0]
+        return np.concatenate([solve(gram, design @ own) for own in np.atleast_2d(eta)])
 
     def _log_prob(self, coef: np.ndarray) -> np.ndarray:
         """Log-densities (K, m) with dispersion 1, each row's the mean of its group."""
@@ -229,7 +232,7 @@ class RegressionStarts:
         family = self._model.family
         n_dispersions = family.n_dispersions(self._K)
         dispersion = np.ones(n_dispersions)
-        if family.response.has_dispersion:
+        if family.response.is_exact:
             # Of densities with dispersion 1, whose height is that of residuals of 0, half the square is lost.
             half = -0.5 * np.log(2 * np.pi) - self._log_prob(coef).max(axis=0)
             dispersion *= max(2 * float(np.average(half, weights=self._weight)), family.floor)

@@ -515,9 +515,11 @@ def test_bad_gates_and_classes_are_named():
         with pytest.raises(ValueError, match=message):
             MixtureOfExperts.from_parameters(**{**GATE, **more})
     known = {name: value for name, value in GATE.items() if name != "sigma"}
-    for classes in ([1], [1, 1], [1, 0], [0, 1, 2]):
-        with pytest.raises(ValueError, match="give the two classes, in their order"):
+    for classes in ([1], [1, 1], [1, 0], [0, 2, 1]):
+        with pytest.raises(ValueError, match="give the classes, two at least, in their order"):
             MixtureOfExpertsClassifier.from_parameters(**known, classes=classes)
+    with pytest.raises(ValueError, match=r"coef has shape \(2, 1\); expected \(K, 3, d\)"):
+        MixtureOfExpertsClassifier.from_parameters(**known, classes=[0, 1, 2])
 
 
 # -- attributes that are set by hand ------------------------------------------------------------------------

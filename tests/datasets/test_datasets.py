@@ -9,6 +9,7 @@ from emlearn.datasets import (
     load_airquality,
     load_cdnow,
     load_earthquakes,
+    load_fed_funds,
     load_npreg,
     load_old_faithful,
     load_tone_perception,
@@ -21,6 +22,7 @@ LOADERS = [
     load_airquality,
     load_tone_perception,
     load_npreg,
+    load_fed_funds,
 ]
 
 
@@ -30,7 +32,7 @@ def test_bunch_follows_scikit_learn(load):
     assert bunch.data.dtype == np.float64
     assert bunch.data.shape[1] == len(bunch.feature_names)
     assert not np.isinf(bunch.data).any()
-    assert np.isnan(bunch.data).sum() == (44 if load is load_airquality else 0)
+    assert np.isnan(bunch.data).sum() == {load_airquality: 44, load_fed_funds: 4}.get(load, 0)
     assert bunch.frame is None
     assert f"{len(bunch.data):,}" in bunch.DESCR
     assert "Source:" in bunch.DESCR
@@ -52,8 +54,9 @@ def test_frame_holds_the_same_numbers(load):
 
 @pytest.mark.parametrize("load", LOADERS)
 def test_each_call_returns_its_own_arrays(load):
+    before = load().data.copy()
     load().data[:] = -1
-    assert np.nanmin(load().data) > 0
+    np.testing.assert_array_equal(load().data, before)
 
 
 @pytest.mark.parametrize("load", LOADERS)
@@ -172,3 +175,10 @@ def test_npreg_frame_dtypes():
     frame = load_npreg(as_frame=True).frame
     assert frame.columns.tolist() == ["x", "yn", "yp", "yb", "component", "id1", "id2"]
     assert [dtype.kind for dtype in frame.dtypes] == list("ffiiiii")
+
+
+def test_fed_funds_are_those_of_stata():
+    rates = load_fed_funds()
+    assert rates.target.sum() == pytest.approx(1226.73)
+    np.testing.assert_array_equal(np.isnan(rates.data[:, 0]), np.arange(226) < 4)
+    np.testing.assert_array_equal(np.diff(4 * rates.year + rates.quarter), 1)

@@ -13,6 +13,7 @@ ESTIMATORS = [
     emlearn.HMMEM,
     emlearn.EMImputer,
     emlearn.GaussianMixtureEM,
+    emlearn.MarkovSwitchingRegression,
     emlearn.MixtureOfExperts,
     emlearn.MixtureOfExpertsClassifier,
     emlearn.MixtureOfLinearRegressions,
@@ -27,19 +28,25 @@ UNIT = re.compile(r"per (observed step|observed entry|unit of weight)\b")
 OWN_WORDS = {
     "n_jobs": {"MultipleImputation": "has imputations to share out, and no starts"},
     "random_state": {"MultipleImputation": "hands it on to imputer and estimator"},
-    "assignment": {"HMMEM": "has paths", "GaussianMixtureEM": "has no groups"},
+    "assignment": {
+        "HMMEM": "has paths",
+        "MarkovSwitchingRegression": "has paths",
+        "GaussianMixtureEM": "has no groups",
+    },
     "annealing": {
         "GaussianMixtureEM": "has starting values that would melt",
         "HMMEM": "has states that melt sooner",
+        "MarkovSwitchingRegression": "has regimes that melt sooner",
     },
     "converged_": {"EMImputer": ONE_WAY, "BayesianGaussianMixtureEM": ONE_WAY},
     "log_likelihood_": {
-        **dict.fromkeys(REGRESSIONS, "it is that of the responses given X"),
+        **dict.fromkeys((*REGRESSIONS, "MarkovSwitchingRegression"), "it is that of the responses given X"),
         "EMImputer": ONE_WAY,
     },
     "lower_bound_": {
         **dict.fromkeys(REGRESSIONS, "score is R² or accuracy"),
         "HMMEM": "score knows no states",
+        "MarkovSwitchingRegression": "score takes y",
         "EMImputer": ONE_WAY,
         "BayesianGaussianMixtureEM": "it bounds the evidence of all data",
     },

@@ -14,13 +14,14 @@ PACKAGE = Path(emlearn.__file__).parent
 # What can be imported today must stay so. Names are never taken off this list.
 PUBLIC = {
     "emlearn": """
-        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier
-        MixtureOfLinearRegressions MultipleImputation __version__ ampute little_mcar_test match_components
-        missing_patterns overimpute pool show_versions
+        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM MarkovSwitchingRegression
+        MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions MultipleImputation
+        __version__ ampute little_mcar_test match_components missing_patterns overimpute pool show_versions
     """,
     "emlearn.dask": "OnDask",
     "emlearn.datasets": """
-        load_airquality load_cdnow load_earthquakes load_npreg load_old_faithful load_tone_perception
+        load_airquality load_cdnow load_earthquakes load_fed_funds load_npreg load_old_faithful
+        load_tone_perception
     """,
     "emlearn.display": """
         ConvergenceDisplay HMMDisplay MissingPatternDisplay MixtureDisplay OverimputeDisplay
@@ -34,6 +35,7 @@ PUBLIC = {
     """,
     "emlearn.families": """
         COVARIANCE_SHAPES RESPONSES Bernoulli BernoulliParams Categorical CategoricalParams Emission
+        Classes ClassRegression StudentT
         ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals Held
         IncompleteGaussian MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product
         Regression RegressionParams RegressionTotals Response WithGaps
@@ -50,7 +52,10 @@ PUBLIC = {
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
     "emlearn.mixture": "BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM",
-    "emlearn.regression": "MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions",
+    "emlearn.regression": """
+        MarkovSwitchingRegression MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions
+        RegimeForecast
+    """,
     "emlearn.sequences": "SequenceWise",
     "emlearn.testing": """
         LAWS check_acceleration check_batches check_flatten check_gradient check_model check_monotone

@@ -106,7 +106,8 @@ def expected_failures(estimator):
 @parametrize_with_checks(
     [
         *(kind(n_init=2, random_state=0) for kind in REGRESSORS),
-        MixtureOfExpertsClassifier(n_init=1, random_state=0),  # most classes are apart there, which takes time
+        # Most classes are apart there, which takes time, and a gate that runs away amplifies rounding.
+        MixtureOfExpertsClassifier(n_init=1, gate_alpha=1.0, random_state=0),
     ],
     expected_failed_checks=expected_failures,
 )
@@ -264,7 +265,6 @@ def test_classes():
             method(X, np.where(np.arange(N) == 5, "sideways", labels))
     estimator = make(MixtureOfExpertsClassifier)
     refused(estimator, X, np.full(N, "up"), "y has only one class, 'up': a classifier needs two")
-    refused(estimator, X, np.arange(N) % 3, "Only binary classification.*multiclass.*3 classes.*OneVsRest")
     refused(estimator, X, y, "[Uu]nknown label type")
 
 
@@ -442,7 +442,7 @@ def test_groups_without_y(kind):
 
 BAD_PARAMETERS = {
     "n_components": [0, 2.5, "two"],
-    "family": ["gamma", None],
+    "family": ["tweedie", None],
     "fit_intercept": ["yes", 2],
     "alpha": [-1.0, "auto", None],
     "shared_coef": [1.5],
@@ -1367,8 +1367,6 @@ def test_one_vs_rest():
     fitted = OneVsRestClassifier(make(MixtureOfExpertsClassifier, 2, alpha=0.1, n_init=2)).fit(X, y)
     assert fitted.score(X, y) > 0.85
     np.testing.assert_allclose(fitted.predict_proba(X).sum(axis=1), 1.0)
-    with pytest.raises(ValueError, match="OneVsRestClassifier"):
-        make(MixtureOfExpertsClassifier).fit(X, y)
 
 
 def test_repr_and_tags():
