@@ -41,7 +41,10 @@ def test_laws_of_em_with_a_prior(name, law):
 IN_A_CHAIN = [name for name in EACH_KIND_OF_FAMILY if "negative binomial" not in name]
 
 
-@pytest.mark.parametrize("name", some_slow(FAMILIES, IN_A_CHAIN[::3]))
+@pytest.mark.parametrize(
+    "name",
+    some_slow([name for i, name in enumerate(FAMILIES) if i % 2 == 0 or name in IN_A_CHAIN], IN_A_CHAIN[::3]),
+)
 def test_laws_of_em_in_a_chain(name):
     rows, params, (X, _) = problem(name)
     model = LatentModel(MarkovChain(), rows.family)

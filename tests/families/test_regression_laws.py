@@ -1175,7 +1175,7 @@ def hard_data(name):
 
 
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # some run away
-@pytest.mark.parametrize("seed", some_slow(range(3), [0]))
+@pytest.mark.parametrize("seed", some_slow(range(2), [0]))
 @pytest.mark.parametrize(
     "name",
     some_slow(

@@ -263,10 +263,10 @@ def gaussian_problem(shape, weights, gaps, weighted):
     return model, start, (X, weight)
 
 
-CASES = list(product(SHAPES, WEIGHTS, [False, True], [False, True]))
+CASES = list(product(SHAPES, WEIGHTS, [False, True], [False, True]))[::3]
 
 
-@pytest.mark.parametrize(("shape", "weights", "gaps", "weighted"), some_slow(CASES, 23))
+@pytest.mark.parametrize(("shape", "weights", "gaps", "weighted"), some_slow(CASES, 8))
 def test_laws_of_gaussians(shape, weights, gaps, weighted):
     """Among them that the bound never falls, however accelerated, and that its gradient vanishes at the end."""
     model, start, (X, weight) = gaussian_problem(shape, weights, gaps, weighted)

@@ -109,7 +109,7 @@ def published_data(name, earthquakes, speed):
 CASES = [
     pytest.param(seed, on, id=f"{seed}-{name}", marks=[*marks, *([] if seed < fast else [pytest.mark.slow])])
     for name, on, fast, n, marks in [
-        ("compiled", COMPILED, 1, 20, [needs_compiled]),
+        ("compiled", COMPILED, 1, 6, [needs_compiled]),
         ("numpy", _chain_numpy, 0, 2, []),  # the same but for rounding, and slow
     ]
     for seed in range(n)

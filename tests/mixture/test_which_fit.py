@@ -19,7 +19,7 @@ from emlearn.em import Batch, Start, fit_em
 from emlearn.em.fit import climb
 from tests.helpers.pace import some_slow
 
-SEEDS = some_slow(range(10), [0])
+SEEDS = some_slow(range(5), [0])
 
 
 def quietly(estimator, X, **given):
@@ -387,7 +387,7 @@ def test_equal_components_are_named(cls, settings):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_three_faults_in_a_million_steps(seed):
     rng = np.random.RandomState(seed)
     T = 1_000_000
