@@ -88,9 +88,10 @@ def complaints(estimator, summary, unit):
             "determined. Reduce n_components, or set alpha > 0."
         )
     resting = family.at_bound(params)
+    noise = "sigma_" if family.response.has_unit else "dispersion_"
     if resting.all():
         yield (
-            "The fit leaves no noise: sigma_ is the least that floating point can bear. There are too many "
+            f"The fit leaves no noise: {noise} is the least that floating point can bear. There are too many "
             "features or components for the rows, or responses are constant or exactly linear in the features."
         )
     elif resting.any():
