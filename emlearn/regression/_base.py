@@ -257,10 +257,21 @@ class _RegressionMixture(EMMixin):
         return offset
 
     def _shared_columns(self):
-        """Features whose coefficients are shared."""
+        """Columns of coef_ that are shared."""
         if self.shared_coef is None or not np.size(self.shared_coef):
             return np.empty(0, dtype=np.int_)
-        return self._column_numbers(self.shared_coef, "shared_coef")
+        shared, seen = self._column_numbers(self.shared_coef, "shared_coef"), self._expert_columns()
+        unseen = shared[~np.isin(shared, seen)]
+        if len(unseen):
+            raise ValueError(
+                f"shared_coef names {self._column_name(unseen[0])}, which experts do not see. Add it"
+                " to expert_features, or leave it out of shared_coef."
+            )
+        return np.flatnonzero(np.isin(seen, shared))
+
+    def _expert_columns(self):
+        """Features that regressions see."""
+        return np.arange(self.n_features_in_)
 
     def _gated_columns(self):
         """Features that the gate sees; None where there is no gate."""
@@ -343,8 +354,9 @@ class _RegressionMixture(EMMixin):
         return Affine(np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])])
 
     def _choose_family(self, shared, units, has_offset):
-        first = int(self.fit_intercept)
-        penalty = np.minimum(self.alpha / units.scale[:-1] ** 2, MOST_PENALTY)
+        first, seen = int(self.fit_intercept), self._expert_columns()
+        rows = np.r_[[0] * first, first + seen].astype(np.intp)
+        penalty = np.minimum(self.alpha / units.scale[rows] ** 2, MOST_PENALTY)
         penalty[:first] = 0.0
         penalty[shared + first] /= self.n_components  # each of the copies bears its share
         return Regression(
@@ -353,6 +365,8 @@ class _RegressionMixture(EMMixin):
             penalty=tuple(penalty.tolist()) if self.alpha else (),
             shared=tuple((shared + first).tolist()),
             has_offset=has_offset,
+            design=() if np.array_equal(rows, np.arange(len(rows))) else tuple(rows.tolist()),
+            n_beside=first + self.n_features_in_ - len(rows),
             **self._of_noise(),
         )
 
@@ -390,8 +404,12 @@ class _RegressionMixture(EMMixin):
         """The last fit's parameters in new units, as the only start."""
         latent, params = self._params
         new, old = model.family, self._model.family
-        fits = self.coef_.shape == (self.n_components, self.n_features_in_)
-        fits = fits and (new.n_columns, new.response) == (old.n_columns, old.response)
+        fits = (len(self.coef_), len(self._units.shift)) == (self.n_components, len(units.shift))
+        fits = fits and (new.n_columns, new.design, new.response) == (
+            old.n_columns,
+            old.design,
+            old.response,
+        )
         fits = fits and new.n_dispersions(self.n_components) == len(params.dispersion)
         fits = fits and self._has_same_latent(model)
         if fits:
@@ -439,14 +457,20 @@ class _RegressionMixture(EMMixin):
         return self._model.family.divergence(mine, other._model.family, theirs)
 
     @classmethod
-    def _of_coefficients(cls, coef, intercept, sigma, feature_names, params):
+    def _of_coefficients(cls, coef, intercept, sigma, feature_names, params, n_features=None):
         """An estimator, its family and parameters of that, from what a user gave."""
         coef = read_array("coef", coef, finite=True, advice="Give a row for each component.")
         if coef.ndim != 2:
             raise ValueError(f"coef has shape {coef.shape}; expected (K, d), a row for each component.")
-        K, d = coef.shape
+        K = len(coef)
         estimator = cls._of_legal(K, params)
-        estimator._know_features(d, feature_names)
+        estimator._know_features(n_features or coef.shape[1], feature_names)
+        d, seen = estimator.n_features_in_, estimator._expert_columns()
+        if coef.shape[1] != len(seen):
+            raise ValueError(
+                f"coef has shape {coef.shape}, but experts see {len(seen)} of {d} features: see "
+                "expert_features."
+            )
         constant = np.zeros(K)
         if intercept is not None:
             constant = read_array("intercept", intercept, shapes=[(K,)], finite=True)
@@ -488,7 +512,7 @@ class _RegressionMixture(EMMixin):
         elif offset is not None:  # stands where a response would
             y = np.zeros((len(X), 1))
         family = replace(self._model.family, has_offset=offset is not None)
-        table = self._table(X, y, offset, None, family.n_columns > X.shape[1])
+        table = self._table(X, y, offset, None, len(self._units.shift) - 1 > X.shape[1])
         units = self._affine(self._units, table.shape[1])
         batches = Batches(
             table,

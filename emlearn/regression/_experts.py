@@ -30,16 +30,39 @@ class _Gated:
     gate_coef_: NDArray[Any]
     gate_intercept_: NDArray[Any]
     gate_features_: NDArray[Any]
+    expert_features_: NDArray[Any]
     _portfolio = GATED_PORTFOLIO
 
-    def _gated_columns(self):
-        if self.gate_features is None:
-            return np.arange(self.n_features_in_)
-        if not np.size(self.gate_features):
-            return np.empty(0, dtype=np.int_)
-        return self._column_numbers(self.gate_features, "gate_features")
+    def _expert_columns(self):
+        seen = self._some_columns("expert_features")
+        if not len(seen) and not self.fit_intercept:
+            raise ValueError(
+                "expert_features names no feature and fit_intercept=False: nothing is left of the experts. "
+                "Set fit_intercept=True for intercepts alone."
+            )
+        return seen
 
-    _of_parameters = _RegressionMixture._of_parameters | {"gate_coef_", "gate_intercept_", "gate_features_"}
+    def _gated_columns(self):
+        return self._some_columns("gate_features")
+
+    def _some_columns(self, parameter):
+        """Numbers of the features in a parameter: None for all, an empty list or mask for none."""
+        given = getattr(self, parameter)
+        if given is None:
+            return np.arange(self.n_features_in_)
+        if not np.size(given):
+            return np.empty(0, dtype=np.int_)
+        mask = np.asarray(given)
+        if mask.dtype == bool and mask.shape == (self.n_features_in_,) and not mask.any():
+            return np.empty(0, dtype=np.int_)
+        return self._column_numbers(given, parameter)
+
+    _of_parameters = _RegressionMixture._of_parameters | {
+        "expert_features_",
+        "gate_coef_",
+        "gate_intercept_",
+        "gate_features_",
+    }
     _made_of = "coef, intercept, gate_coef=..., gate_intercept=..., ..."
     _of_chain = ("coef", "intercept", "sigma", "gate_coef", "gate_intercept")
 
@@ -73,8 +96,9 @@ class _Gated:
     @classmethod
     def _of_gate(cls, coef, intercept, sigma, gate_coef, gate_intercept, feature_names, params):
         """An estimator of known regressions and a known gate."""
+        n_features = cls._n_features(gate_coef, feature_names, params)
         experts, regression, emitted, units = cls._of_coefficients(
-            coef, intercept, sigma, feature_names, params
+            coef, intercept, sigma, feature_names, params, n_features
         )
         K, gated = len(emitted.coef), experts._gated_columns()
         slopes = read_array(
@@ -91,14 +115,37 @@ class _Gated:
         experts._take(LatentModel(latent, regression), params, units)
         return experts
 
+    @staticmethod
+    def _n_features(gate_coef, feature_names, params):
+        """Number of features of known experts; None where they have a coefficient for each."""
+        seen = params.get("expert_features")
+        if seen is None:
+            return None
+        if feature_names is not None:
+            return len([feature_names] if isinstance(feature_names, str) else list(feature_names))
+        if params.get("gate_features") is None:
+            return np.shape(gate_coef)[-1] if np.ndim(gate_coef) else 1
+        if np.asarray(seen).dtype == bool:
+            return np.size(seen)
+        raise ValueError(
+            "With expert_features and gate_features the parameters do not tell how many features there are: "
+            "give feature_names, or expert_features as a mask of all features."
+        )
+
     def _take_latent(self, latent):
         gate = self._latent
         params = gate.in_units(latent, self._units)
         vars(self).update(
+            expert_features_=self._seen_by_experts(),
             gate_features_=np.array(gate.columns, dtype=np.int_) - int(self.fit_intercept),
             gate_coef_=params[:, 1:].copy(),
             gate_intercept_=params[:, 0].copy(),
         )
+
+    def _seen_by_experts(self):
+        family, first = self._model.family, int(self.fit_intercept)
+        rows = np.array(family.design or range(family.n_columns), dtype=np.int_)
+        return rows[first:] - first
 
     def _has_same_latent(self, model):
         first = int(self.fit_intercept)
@@ -139,9 +186,13 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         deviations differ by a factor of 32. A fit that rests on it warns, and is taken only if it is better
         by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
         has coefficients of its own, and one more.
-    gate_features : array-like of int or str, default=None
-        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
-        on features.
+    expert_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the regressions of the experts see; None for all, an empty list
+        for intercepts alone (latent classes whose shares depend on features). The gate may see others, or the
+        same.
+    gate_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the gate sees; None for all. Of an empty list weights do not
+        depend on features.
     gate_alpha : float, default=1e-4
         Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
         squares, in nats. It keeps them finite where features separate the components.
@@ -181,12 +232,15 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (K, d)
-        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    coef_ : ndarray of shape (K, p)
+        Coefficients of each component for the features that experts see, p = d by default, on the scale of the
+        linear predictor, per unit of the features.
     intercept_ : ndarray of shape (K,)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
         Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``.
+    expert_features_ : ndarray of int of shape (p,)
+        The features that experts see.
     gate_coef_ : ndarray of shape (K, q)
         Slopes of the gate, per unit of its features. Only differences between components matter: each column
         sums to 0.
@@ -253,6 +307,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
+        "expert_features": ["array-like", str, Integral, None],
         "gate_features": ["array-like", str, Integral, None],
         "gate_alpha": [Interval(Real, 0.0, None, closed="left")],
     }
@@ -267,6 +322,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         shared_coef: ArrayLike | None = None,
         shared_variance: bool = False,
         min_variance_ratio: float = 1e-3,
+        expert_features: ArrayLike | None = None,
         gate_features: ArrayLike | None = None,
         gate_alpha: float = 1e-4,
         tol: float = 1e-4,
@@ -288,6 +344,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         self.shared_coef = shared_coef
         self.shared_variance = shared_variance
         self.min_variance_ratio = min_variance_ratio
+        self.expert_features = expert_features
         self.gate_features = gate_features
         self.gate_alpha = gate_alpha
         self.tol = tol
@@ -319,8 +376,9 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
         Parameters
         ----------
-        coef : array-like of shape (K, d)
-            Coefficients of each component, on the scale of the linear predictor.
+        coef : array-like of shape (K, p)
+            Coefficients of each component, on the scale of the linear predictor, for the features in
+            `expert_features`, which is a parameter of the class.
         intercept : array-like of shape (K,), default=None
             Intercepts; None for 0.
         gate_coef : array-like of shape (K, q)
@@ -333,7 +391,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         family : {"gaussian", "poisson", "binomial"}, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
-            Names of the features.
+            Names of the features. With `expert_features` they say how many features there are.
         **params
             Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
 
@@ -378,9 +436,13 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         PoissonRegressor, and 1 / C of its LogisticRegression.
     shared_coef : array-like of int or str, default=None
         Features, by number or name, whose coefficients are the same in all components.
-    gate_features : array-like of int or str, default=None
-        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
-        on features.
+    expert_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the regressions of the experts see; None for all, an empty list
+        for intercepts alone (latent classes whose shares depend on features). The gate may see others, or the
+        same.
+    gate_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the gate sees; None for all. Of an empty list weights do not
+        depend on features.
     gate_alpha : float, default=1e-4
         Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
         squares, in nats. It keeps them finite where features separate the components.
@@ -422,10 +484,13 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     ----------
     classes_ : ndarray of shape (2,)
         The classes; `coef_` are of the log-odds of the second.
-    coef_ : ndarray of shape (K, d)
-        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    coef_ : ndarray of shape (K, p)
+        Coefficients of each component for the features that experts see, p = d by default, on the scale of the
+        linear predictor, per unit of the features.
     intercept_ : ndarray of shape (K,)
         Intercepts; 0 without.
+    expert_features_ : ndarray of int of shape (p,)
+        The features that experts see.
     gate_coef_ : ndarray of shape (K, q)
         Slopes of the gate, per unit of its features. Only differences between components matter: each column
         sums to 0.
@@ -505,6 +570,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         fit_intercept: bool = True,
         alpha: float = 1.0,
         shared_coef: ArrayLike | None = None,
+        expert_features: ArrayLike | None = None,
         gate_features: ArrayLike | None = None,
         gate_alpha: float = 1e-4,
         tol: float = 1e-4,
@@ -523,6 +589,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         self.fit_intercept = fit_intercept
         self.alpha = alpha
         self.shared_coef = shared_coef
+        self.expert_features = expert_features
         self.gate_features = gate_features
         self.gate_alpha = gate_alpha
         self.tol = tol
@@ -553,8 +620,9 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
         Parameters
         ----------
-        coef : array-like of shape (K, d)
-            Coefficients of each component, on the scale of the linear predictor.
+        coef : array-like of shape (K, p)
+            Coefficients of each component, on the scale of the linear predictor, for the features in
+            `expert_features`, which is a parameter of the class.
         intercept : array-like of shape (K,), default=None
             Intercepts; None for 0.
         gate_coef : array-like of shape (K, q)
@@ -565,7 +633,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         classes : array-like of shape (2,), default=(0, 1)
             The classes; `coef` are of the log-odds of the second.
         feature_names : array-like of str of shape (d,), default=None
-            Names of the features.
+            Names of the features. With `expert_features` they say how many features there are.
         **params
             Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
 

@@ -70,6 +70,7 @@ def complaints(estimator, summary, unit):
     columns = undetermined(summary.design)[int(estimator.fit_intercept) :]
     if columns.any() and not estimator.alpha:
         names = getattr(estimator, "feature_names_in_", np.arange(estimator.n_features_in_))
+        names = names[estimator._expert_columns()]
         listed = _some([repr(name) for name in names[columns].tolist()])
         which = "columns" if columns.sum() > 1 else "column"
         yield (

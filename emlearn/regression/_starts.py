@@ -141,6 +141,11 @@ class RegressionStarts:
     def _from_labels(self, labels: np.ndarray) -> LatentPair:
         return self._from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
 
+    def _features(self) -> np.ndarray:
+        """All that experts or the gate see."""
+        family = self._model.family
+        return self._batch.x[: family.n_columns + family.n_beside]
+
     def _of_groups(self, values: np.ndarray) -> np.ndarray:
         """Weighted means over groups, one for each row."""
         if self._batch.lanes is None:
@@ -167,19 +172,19 @@ class RegressionStarts:
         return self._from_labels(np.searchsorted(residual[order][at], residual, side="left"))
 
     def _kmeans(self, rng) -> LatentPair:
-        design, y, _ = self._model.family.split(self._batch)
+        _, y, _ = self._model.family.split(self._batch)
         response = self._model.family.response.linear(y)
         spread = response.std()
-        points = np.vstack([design, response / spread if spread > 0 else response]).T
+        points = np.vstack([self._features(), response / spread if spread > 0 else response]).T
         kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
         with one_thread(), warnings.catch_warnings():  # starts have threads of their own
             warnings.simplefilter("ignore", ConvergenceWarning)  # points may coincide
             return self._from_labels(kmeans.fit_predict(points, sample_weight=self._weight))
 
     def _regions(self, rng) -> LatentPair:
-        """Regions of the design, nearest to each of some rows, where columns count by chance."""
-        design, _, _ = self._model.family.split(self._batch)
-        points = design * rng.exponential(size=(len(design), 1)) ** 2
+        """Regions of the features, nearest to each of some rows, where columns count by chance."""
+        features = self._features()
+        points = features * rng.exponential(size=(len(features), 1)) ** 2
         centres = points[:, [rng.choice(self._draw(rng)) for _ in range(self._K)]]
         distances = (points**2).sum(axis=0) - 2 * centres.T @ points + (centres**2).sum(axis=0)[:, None]
         return self._from_labels(distances.argmin(axis=0))

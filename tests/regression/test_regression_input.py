@@ -449,6 +449,7 @@ BAD_PARAMETERS = {
     "shared_variance": ["yes"],
     "min_variance_ratio": [1.0, -0.1],
     "forgetting": [1.0, -0.1, None],
+    "expert_features": [0.5],
     "gate_features": [1.5],
     "gate_alpha": [-1.0, None],
     "tol": [-1e-3],
