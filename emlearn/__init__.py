@@ -40,6 +40,7 @@ _SUBMODULES = (
     "hmm",
     "impute",
     "latent",
+    "metrics",
     "missing",
     "mixture",
     "regression",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -19,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.pieces import comes_in_pieces, each_piece, gathered, piece_by_piece, read_data
-from emlearn._input.sequences import read_groups
+from emlearn._input.sequences import group_codes, read_groups
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
@@ -54,6 +55,33 @@ def _of_rows(latent):
     return latent.latent if isinstance(latent, Grouped) else latent
 
 
+def _instead(response, y):
+    """What a user may have meant by responses that are impossible."""
+    if response.is_discrete and y.shape[1] == 1:
+        if response.name != "binomial" and (y >= 0).all():
+            return (
+                " A rate is a count over an exposure: give counts, and the exposure by offset=np.log(exposure)."
+            )
+        if response.name == "binomial" and (y >= 0).all() and (y <= 1).all():
+            return " A share of successes has trials: give the numbers of successes and of failures."
+        if response.name == "binomial" and len(np.unique(y)) == 2:
+            return f" Encode the two classes as 0 and 1, as in y == {y.max():g}."
+    return ""
+
+
+def _named_alone(cls):
+    """Decorate a private class: Python's errors name its public methods without it."""
+    for name, method in vars(cls).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            inspect.unwrap(method).__qualname__ = name
+    return cls
+
+
+def _given(**arguments):
+    """Names of the arguments that a user gave."""
+    return frozenset(name for name, value in arguments.items() if value is not None)
+
+
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
     if offset is None or not response.has_dispersion:
@@ -61,6 +89,7 @@ def _less_offset(y, offset, response):
     return y - offset[:, None], None
 
 
+@_named_alone
 class _RegressionMixture(EMMixin):
     """What mixtures of regressions and of experts share: all but their weights and how targets are read."""
 
@@ -97,6 +126,9 @@ class _RegressionMixture(EMMixin):
     __metadata_request__predict_proba = {"offset": True}
     __metadata_request__score = {"offset": True}
     _portfolio = PORTFOLIO
+    _had: frozenset[str] = frozenset()  # what stood beside X and y in the fit
+    _weighed: int | None = None  # number of rows of a fit with weights
+    _undetermined = 0  # how many coefficients and slopes of a gate the rows of the fit do not determine
 
     @property
     def _response(self):
@@ -152,7 +184,11 @@ class _RegressionMixture(EMMixin):
             differ, there are fewer distinct rows than components, or a parameter is not a legal one.
         """
         self._check_ways()
-        return self._fit(self._plan(self._data(X, y, sample_weight, groups, offset), offset is not None), X, y)
+        plan = self._plan(self._data(X, y, sample_weight, groups, offset), offset is not None)
+        self._fit(plan, X, y)
+        self._had = _given(groups=groups, offset=offset)
+        self._weighed = plan.n_rows if plan.size != plan.n_rows else None
+        return self
 
     def _data(self, X, y, sample_weight, groups, offset):
         """Design, responses and offsets, side by side; rows of a group together, as a sequence."""
@@ -223,7 +259,10 @@ class _RegressionMixture(EMMixin):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: it is the response."
             )
-        y = read_array("y", y, advice="For classes see MixtureOfExpertsClassifier.")
+        advice = "For classes see MixtureOfExpertsClassifier."
+        if response.name == "binomial":
+            advice = f"Encode the two classes as 0 and 1, as in y == 'yes'. {advice}"
+        y = read_array("y", y, advice=advice)
         check_consistent_length(X, y)
         if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
             y = column_or_1d(as_one_column("y", y))[:, None]
@@ -237,6 +276,7 @@ class _RegressionMixture(EMMixin):
             value = y[row, 0] if y.shape[1] == 1 else y[row].tolist()
             raise ValueError(
                 f"With family={response.name!r} y must be {response.support}, but is {value} in row {row}."
+                f"{_instead(response, y)}"
             )
         return response.encode(y)
 
@@ -435,7 +475,8 @@ class _RegressionMixture(EMMixin):
             fields["sigma"] = np.broadcast_to(np.sqrt(family.dispersion), K).copy()
         self._publish(fields)
         self._take_latent(params.latent)
-        self.n_parameters_ = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
+        n_parameters = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
+        self.n_parameters_ = n_parameters - self._undetermined
 
     def _take_latent(self, latent):
         """Attributes of how components are weighted."""
@@ -489,19 +530,41 @@ class _RegressionMixture(EMMixin):
             raise ValueError(f"sigma is for normal noise, but family={family.response.name!r} has none.")
         return estimator, family, RegressionParams(design, noise), units
 
-    def _complaints(self, plan, best):
+    def _publish_race(self, plan, result):
+        super()._publish_race(plan, result)
         with one_blas_thread():
-            summary = plan.data.sum(summarise(plan.model, self._params))
+            self._summary = plan.data.sum(summarise(plan.model, self._params))
+        self.n_parameters_ += self._undetermined
+        self._undetermined = self._summary.n_undetermined(plan.model.family)
+        self.n_parameters_ -= self._undetermined
+
+    def _complaints(self, plan, best):
+        summary = vars(self).pop("_summary")
         yield from complaints(self, summary, plan.size / plan.n_observed)
         yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _map_rows(self, X, function, y=None, offset=None, floats_per_row=0):
+    def _check_as_fitted(self, **given):
+        """Refuse to judge responses without what the fit knew of them: another model would be the judge."""
+        check_is_fitted(self)
+        advice = {
+            "groups": "groups=, np.arange(len(X)) where each row is a group of its own",
+            "offset": "offset=, zeros where there is none",
+        }
+        for name, value in given.items():
+            if value is None and name in self._had:
+                raise ValueError(
+                    f"The fit had {name}, and this call has none: it would judge the responses by another "
+                    f"model. Give {advice[name]}. In a search or cross-validation {name} must come by metadata "
+                    "routing: see set_fit_request, and emlearn.metrics for scorers that ask for it."
+                )
+
+    def _map_rows(self, X, function, y=None, offset=None, floats_per_row=0, seen=None):
         """``function(batch, family)`` of each batch, gathered over the rows of X, which come first.
 
         The function gives an array (..., m), or several in a tuple, and works on so many floats per row beside
-        those of an E-step.
+        those of an E-step. ``seen`` are log-densities (n, K) of what was seen of the group of each row before.
         """
         check_is_fitted(self)
         X = self._check_X(X, reset=False, allow_nan=False)
@@ -512,8 +575,15 @@ class _RegressionMixture(EMMixin):
         elif offset is not None:  # stands where a response would
             y = np.zeros((len(X), 1))
         family = replace(self._model.family, has_offset=offset is not None)
-        table = self._table(X, y, offset, None, len(self._units.shift) - 1 > X.shape[1])
-        units = self._affine(self._units, table.shape[1])
+        units, n_before = self._units, len(self._units.shift) - 1
+        features = X
+        if seen is not None:  # beside the features, where regressions do not look
+            features = SideBySide(X, seen)
+            family = replace(family, n_beside=family.n_beside + seen.shape[1])
+            none = np.zeros(seen.shape[1])
+            units = Affine(*(np.insert(u, n_before, none + one) for u, one in zip(units, (0, 1), strict=True)))
+        table = self._table(features, y, offset, None, n_before > X.shape[1])
+        units = self._affine(units, table.shape[1])
         batches = Batches(
             table,
             floats_per_row=floats_per_row + family.floats_per_row(len(self.coef_), table.shape[1]),
@@ -526,9 +596,12 @@ class _RegressionMixture(EMMixin):
             return tuple(np.concatenate(part, axis=-1).T for part in zip(*parts, strict=True))
         return np.concatenate(parts, axis=-1).T
 
-    def _prior(self, batch):
-        """Prior weights, (K, m)."""
-        return np.exp(self._log_prior(batch))
+    def _prior(self, batch, family):
+        """Weights (K, m) before the responses of the batch are seen."""
+        prior = self._log_prior(batch)
+        stop = len(self._units.shift) - 1 + family.n_beside - self._model.family.n_beside
+        seen = batch.x[len(self._units.shift) - 1 : stop]
+        return np.exp(prior) if not len(seen) else posterior_of(prior + seen)[0]
 
     @property
     def _latent(self):
@@ -540,12 +613,45 @@ class _RegressionMixture(EMMixin):
         eta = family.linear_predictor(self._params.family, batch)
         return family.response.mean(eta) * self._units.scale[-1] + self._units.shift[-1]
 
-    def _mixture_mean(self, X, offset):
+    def _mixture_mean(self, X, offset, groups=None, history=None):
         return self._map_rows(
             X,
-            lambda batch, family: (self._prior(batch) * self._means(batch, family)).sum(axis=0),
+            lambda batch, family: (self._prior(batch, family) * self._means(batch, family)).sum(axis=0),
             offset=offset,
+            seen=self._seen_before(X, groups, history),
         )
+
+    def _seen_before(self, X, groups, history):
+        """Log-densities (n, K) of the responses seen before of the group of each row; None without any."""
+        if history is None:
+            if groups is not None:
+                raise ValueError(
+                    "groups say nothing without responses of theirs: give history=(X, y, groups), rows of "
+                    "these groups whose responses are known."
+                )
+            return None
+        if groups is None:
+            raise ValueError("history tells of groups: say by groups= to which of them each row of X belongs.")
+        if not isinstance(history, (tuple, list)) or len(history) not in (3, 4):
+            raise ValueError("history must be (X, y, groups), or (X, y, groups, offset).")
+        known, y, of_known, *more = history
+        offset = more[0] if more else None
+        self._check_as_fitted(offset=offset)
+        log_prob = self._map_rows(known, self._log_prob, y, offset)
+        asked = len(self._check_X(X, reset=False))
+        for what, of_rows, n in (("history has groups", of_known, len(log_prob)), ("groups", groups, asked)):
+            if np.shape(of_rows) != (n,):
+                raise ValueError(
+                    f"{what} of shape {np.shape(of_rows)} beside {n} rows: give one group for each row."
+                )
+        gated = getattr(self, "gate_features_", None)
+        self._read_groups(groups, self._check_X(X, reset=False), None, gated)
+        together = [*np.asarray(of_known, dtype=object).tolist(), *np.asarray(groups, dtype=object).tolist()]
+        codes = group_codes(together)
+        total = np.zeros((codes.max() + 1, log_prob.shape[1]))
+        np.add.at(total, codes[: len(log_prob)], log_prob)
+        total -= np.maximum(total.max(axis=1, keepdims=True), -np.finfo(np.float64).max)
+        return total[codes[len(log_prob) :]]
 
     @piece_by_piece("offset")
     def predict_components(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -571,6 +677,8 @@ class _RegressionMixture(EMMixin):
         *,
         groups: ArrayLike | None = None,
         offset: ArrayLike | None = None,
+        history: Any = None,
+        by_group: bool = False,
     ) -> NDArray[np.float64]:
         """Probability of each component: prior weights, or responsibilities once y is known.
 
@@ -583,21 +691,33 @@ class _RegressionMixture(EMMixin):
         groups : array-like of shape (n,), default=None
             Rows of one group share their component.
         offset : array-like of shape (n,), default=None
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows of the groups whose responses were seen before.
+        by_group : bool, default=False
+            One row for each group, in the order in which they appear, in place of one for each row.
 
         Returns
         -------
-        proba : ndarray of shape (n, K)
+        proba : ndarray of shape (n, K), or (n_groups, K)
             Rows sum to 1.
         """
+        if by_group and groups is None:
+            raise ValueError("by_group=True asks for a row for each group: give groups.")
+        if y is None and history is None and groups is not None:
+            raise ValueError("groups say nothing without y: give y too, or a history of theirs.")
+        seen = self._seen_before(X, groups, history) if y is None or history is not None else None
         if y is None:
-            if groups is not None:
-                raise ValueError("groups say nothing without y: give y too.")
-            return self._map_rows(X, lambda batch, _: self._prior(batch), offset=offset)
-        resp, _, codes = self._posterior(X, y, None, groups, offset)
-        return resp if codes is None else resp[codes]
+            proba = self._map_rows(X, self._prior, offset=offset, seen=seen)
+            return proba[np.unique(group_codes(groups), return_index=True)[1]] if by_group else proba
+        self._check_as_fitted(groups=groups, offset=offset)
+        resp, _, codes = self._posterior(X, y, None, groups, offset, seen)
+        return resp if codes is None or by_group else resp[codes]
 
-    def _posterior(self, X, y, weight, groups, offset):
-        """Responsibilities (u, K) and log evidence (u,) of rows, or of groups with the group of each row."""
+    def _posterior(self, X, y, weight, groups, offset, seen=None):
+        """Responsibilities (u, K) and log evidence (u,) of rows, or of groups with the group of each row.
+
+        What was seen of groups before is evidence too, but not counted.
+        """
         if groups is None:
 
             def of_rows(batch, family):
@@ -615,6 +735,8 @@ class _RegressionMixture(EMMixin):
         order = np.arange(len(log_prob)) if order is None else order
         first = np.cumsum(lengths) - lengths
         of_groups = np.add.reduceat(log_prob[order], first) + prior[order[first]]
+        if seen is not None:
+            of_groups += seen[order[first]]
         resp, evidence = posterior_of(of_groups.T.copy())
         codes = np.zeros(len(log_prob), dtype=np.intp)
         codes[order] = np.repeat(np.arange(len(lengths)), lengths)
@@ -649,6 +771,7 @@ class _RegressionMixture(EMMixin):
         log_density : ndarray of shape (n,), or (n_groups,) in the order in which groups appear
             In nats, with respect to the unit of y.
         """
+        self._check_as_fitted(groups=groups, offset=offset)
         return far_as_impossible(self._posterior(X, y, None, groups, offset)[1])
 
     def aic(
@@ -674,6 +797,7 @@ class _RegressionMixture(EMMixin):
         -------
         aic : float
         """
+        self._check_weighed(X, sample_weight)
         return -2 * self._total(X, y, sample_weight, groups, offset)[0] + 2 * self.n_parameters_
 
     def bic(
@@ -701,6 +825,7 @@ class _RegressionMixture(EMMixin):
         -------
         bic : float
         """
+        self._check_weighed(X, sample_weight)
         log_likelihood, size, _ = self._total(X, y, sample_weight, groups, offset)
         self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(size)
@@ -731,8 +856,24 @@ class _RegressionMixture(EMMixin):
         -------
         icl : float
         """
+        self._check_weighed(X, sample_weight)
         log_likelihood, size, entropy = self._total(X, y, sample_weight, groups, offset)
         return -2 * log_likelihood + self.n_parameters_ * np.log(size) + 2 * entropy
+
+    def _check_weighed(self, X, sample_weight):
+        """Warn where a criterion of a weighted fit is asked for without weights."""
+        check_is_fitted(self)
+        if sample_weight is None and not comes_in_pieces(X) and np.shape(X)[:1] == (self._weighed,):
+            self._warn(
+                "The fit had sample_weight, and this call has none: every row counts once here, and the "
+                "criterion is not that of the fit. Give sample_weight=.",
+                UserWarning,
+            )
+
+    def _mean_log_density(self, X, y, sample_weight=None, *, groups=None, offset=None):
+        """Mean log-density of the responses, by weight."""
+        log_likelihood, size, _ = self._total(X, y, sample_weight, groups, offset)
+        return log_likelihood / size
 
     def _total(self, X, y, sample_weight, groups, offset):
         """Log-likelihood, total weight and entropy of the responsibilities."""
@@ -743,6 +884,7 @@ class _RegressionMixture(EMMixin):
 
             parts = each_piece(of_piece, X, sample_weight, y, offset)
             return tuple(map(sum, zip(*parts, strict=True)))
+        self._check_as_fitted(groups=groups, offset=offset)
         weight = self._check_weight(sample_weight, X)
         resp, evidence, _ = self._posterior(X, y, weight, groups, offset)
         entropy = special.entr(resp).sum(axis=1)
@@ -773,7 +915,7 @@ class _RegressionMixture(EMMixin):
         prior, eta = self._map_rows(
             X,
             lambda batch, family: (
-                self._prior(batch),
+                self._prior(batch, family),
                 family.linear_predictor(self._params.family, batch),
             ),
             offset=offset,
@@ -803,22 +945,41 @@ def _read_noise(sigma, K, n_dispersions):
     return sigma[:n_dispersions] ** 2
 
 
+@_named_alone
 class _MixtureRegressor(RegressorMixin, _RegressionMixture):
     """Predictions of a response that is a number."""
 
     @overload
     def predict(
-        self, X: Any, return_std: Literal[False] = False, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        return_std: Literal[False] = False,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64]: ...
 
     @overload
     def predict(
-        self, X: Any, return_std: Literal[True], *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        return_std: Literal[True],
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
-    @piece_by_piece("offset")
+    @piece_by_piece("offset", "groups")
     def predict(
-        self, X: Any, return_std: bool = False, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        return_std: bool = False,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean response: that of the mixture, over components and noise.
 
@@ -828,6 +989,11 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         return_std : bool, default=False
             Whether to return standard deviations too.
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -838,18 +1004,18 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             with ``return_std=True``.
         """
         if not return_std:
-            return self._mixture_mean(X, offset)
+            return self._mixture_mean(X, offset, groups, history)
 
         def moments(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
-            prior, means = self._prior(batch), self._means(batch, family)
+            prior, means = self._prior(batch, family), self._means(batch, family)
             noise = family.response.variance(eta, self._params.family.dispersion[:, None])
             mean = (prior * means).sum(axis=0)
             within = noise * self._units.scale[-1] ** 2
             variance = (prior * (within + (means - mean) ** 2)).sum(axis=0)
             return mean, np.sqrt(variance)
 
-        return self._map_rows(X, moments, offset=offset)
+        return self._map_rows(X, moments, offset=offset, seen=self._seen_before(X, groups, history))
 
     @piece_by_piece("y", "offset")
     def predict_proba(
@@ -859,6 +1025,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         *,
         groups: ArrayLike | None = None,
         offset: ArrayLike | None = None,
+        history: Any = None,
+        by_group: bool = False,
     ) -> NDArray[np.float64]:
         """Probability of each component: the same as `component_proba`.
 
@@ -867,17 +1035,28 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         X : array-like of shape (n, d)
         y : array-like of shape (n,), default=None
         groups : array-like of shape (n,), default=None
+            Rows of one group share their component.
         offset : array-like of shape (n,), default=None
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows of the groups whose responses were seen before.
+        by_group : bool, default=False
+            One row for each group, in the order in which they appear, in place of one for each row.
 
         Returns
         -------
-        proba : ndarray of shape (n, K)
+        proba : ndarray of shape (n, K), or (n_groups, K)
         """
-        return self.component_proba(X, y, groups=groups, offset=offset)
+        return self.component_proba(X, y, groups=groups, offset=offset, history=history, by_group=by_group)
 
-    @piece_by_piece("offset")
+    @piece_by_piece("offset", "groups")
     def predict_quantiles(
-        self, X: Any, q: ArrayLike, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        q: ArrayLike,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64]:
         """Quantiles of the response: of the mixture, components and noise together.
 
@@ -889,6 +1068,11 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         q : float or array-like of shape (m,)
             Probabilities between 0 and 1.
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -901,11 +1085,12 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         def of_batch(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
-            found = self._invert(family.response, self._prior(batch), eta, np.atleast_1d(levels))
+            found = self._invert(family.response, self._prior(batch, family), eta, np.atleast_1d(levels))
             return (found * self._units.scale[-1] + self._units.shift[-1]).T
 
         floats_per_row = 4 * len(self.coef_) * max(levels.size, 1)
-        quantiles = self._map_rows(X, of_batch, offset=offset, floats_per_row=floats_per_row)
+        seen = self._seen_before(X, groups, history)
+        quantiles = self._map_rows(X, of_batch, offset=offset, floats_per_row=floats_per_row, seen=seen)
         return quantiles if levels.ndim else quantiles[:, 0]
 
     def _invert(self, response, prior, eta, levels):
@@ -926,9 +1111,15 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             low, high = np.where(above, low, middle), np.where(above, middle, high)
         return high
 
-    @piece_by_piece("offset")
+    @piece_by_piece("offset", "groups")
     def predict_interval(
-        self, X: Any, coverage: float = 0.95, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        coverage: float = 0.95,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64]:
         """Interval that holds the response with a given probability.
 
@@ -940,6 +1131,11 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         coverage : float, default=0.95
             Probability between 0 and 1; as much is left out on either side.
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -948,7 +1144,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         """
         if not 0 < coverage < 1:
             raise ValueError(f"coverage={coverage!r}: give a probability between 0 and 1.")
-        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2], offset=offset)
+        ends = [(1 - coverage) / 2, (1 + coverage) / 2]
+        return self.predict_quantiles(X, ends, offset=offset, groups=groups, history=history)
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, offset: ArrayLike | None = None
@@ -967,6 +1164,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         score : float
             Of two columns that of the shares of success, each counted by its number of trials.
         """
+        self._check_as_fitted(offset=offset)
         predicted, y = gathered(self.predict(X, offset=offset)), np.asarray(gathered(y))
         sample_weight = gathered(sample_weight)
         if y.ndim == 2 and y.shape[1] == 2:

@@ -277,7 +277,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
         Only with ``assignment="sampled"``.
     n_parameters_ : int
-        Number of free parameters.
+        Number of free parameters; of coefficients as many as the rows determine, which is fewer where columns
+        make up one another.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -527,7 +528,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
         Only with ``assignment="sampled"``.
     n_parameters_ : int
-        Number of free parameters.
+        Number of free parameters; of coefficients as many as the rows determine, which is fewer where columns
+        make up one another.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -706,8 +708,15 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     def _of_response(self, y):
         return self.classes_[y.astype(np.intp)]
 
-    @piece_by_piece("offset")
-    def predict_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+    @piece_by_piece("offset", "groups")
+    def predict_proba(
+        self,
+        X: Any,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[np.float64]:
         """Probability of each class.
 
         Parameters
@@ -715,23 +724,40 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
             Added to the log-odds of the second class, component by component.
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
         proba : ndarray of shape (n, 2)
             In the order of ``classes_``.
         """
-        second = np.clip(self._mixture_mean(X, offset), 0.0, 1.0)  # which rounding may overstep
+        second = np.clip(self._mixture_mean(X, offset, groups, history), 0.0, 1.0)  # rounding may overstep
         return np.column_stack([1.0 - second, second])
 
-    @piece_by_piece("offset")
-    def predict_log_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+    @piece_by_piece("offset", "groups")
+    def predict_log_proba(
+        self,
+        X: Any,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[np.float64]:
         """Logarithm of `predict_proba`; -inf where that is 0.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -739,22 +765,34 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             In the order of ``classes_``.
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, offset=offset))
+            return np.log(self.predict_proba(X, offset=offset, groups=groups, history=history))
 
-    @piece_by_piece("offset")
-    def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
+    @piece_by_piece("offset", "groups")
+    def predict(
+        self,
+        X: Any,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[Any]:
         """The more probable class.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
         y : ndarray of shape (n,)
         """
-        second = self._mixture_mean(X, offset) > 0.5
+        second = self._mixture_mean(X, offset, groups, history) > 0.5
         return self.classes_[second.astype(np.intp)]
 
     def score(
@@ -773,6 +811,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         -------
         score : float
         """
+        self._check_as_fitted(offset=offset)
         predicted = gathered(self.predict(X, offset=offset))
         return float(accuracy_score(gathered(y), predicted, sample_weight=gathered(sample_weight)))
 

@@ -15,7 +15,7 @@ from emlearn.base import all_or_nothing
 from emlearn.em import Batches, LatentModel, LatentPair
 from emlearn.families.base import read_shares
 from emlearn.latent import Grouped, MixtureWeights
-from emlearn.regression._base import _less_offset, _MixtureRegressor, _RegressionMixture
+from emlearn.regression._base import _given, _less_offset, _MixtureRegressor, _RegressionMixture
 
 
 class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
@@ -125,7 +125,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
         Only with ``assignment="sampled"``.
     n_parameters_ : int
-        Number of free parameters.
+        Number of free parameters; of coefficients as many as the rows determine, which is fewer where columns
+        make up one another.
     n_rows_seen_ : int
         Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
         what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
@@ -270,7 +271,9 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
             raise ValueError(
                 "y must have as many columns in all batches: successes alone, or successes and failures."
             )
-        return self._take_in(Rows(X, read_y, weight, offset=offset))
+        self._take_in(Rows(X, read_y, weight, offset=offset))
+        self._had |= _given(offset=offset)
+        return self
 
     def _fit_to(self, rows):
         plan = self._plan(Batches(self._table_of(rows), rows.weight), rows.offset is not None)

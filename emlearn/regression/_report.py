@@ -26,6 +26,16 @@ class Summary(NamedTuple):
     expected: np.ndarray  # (K, p, p) the same for a curvature of 1 / (1 + η²)
     design: np.ndarray  # (p, p) Σ z zᵀ
     misfit: float  # Σ responsibility · (1 − prior weight)
+    gate: np.ndarray  # (q + 1, q + 1) Σ z zᵀ of what a gate sees; (0, 0) without one
+
+    def n_undetermined(self, family):
+        """How many coefficients the rows do not determine, as of columns that make up one another."""
+        K, p = self.curvature.shape[:2]
+        own = np.setdiff1d(np.arange(p), family.shared)
+        rank, of_own = _rank(self.design), _rank(self.design[np.ix_(own, own)])
+        # Of those that are shared counts what the others, free in each component, leave of them.
+        n_lost = K * (len(own) - of_own) + p - len(own) - (rank - of_own)
+        return n_lost + (K - 1) * (len(self.gate) - _rank(self.gate))
 
 
 def summarise(model, params):
@@ -36,7 +46,7 @@ def summarise(model, params):
         prior = np.exp(model.latent.log_weights(params.latent, batch))
         seen = density(batch)
         eta = model.family.linear_predictor(params.family, batch)
-        resp, _, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
+        resp, stats, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
         totals = seen.totals(resp)
         return Summary(
             totals.weight,
@@ -44,6 +54,7 @@ def summarise(model, params):
             weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
             totals.design,
             float((resp * (1.0 - prior)).sum()),
+            getattr(stats, "gram", np.zeros((0, 0))),
         )
 
     return of_batch
@@ -122,6 +133,11 @@ def undetermined(design):
     values, vectors, _ = spectrum(design)
     absent = np.abs(vectors[:, values <= NO_DIRECTION]) > TAKES_PART
     return absent.any(axis=1) | (np.diag(design) <= NO_DIRECTION * design.max())
+
+
+def _rank(gram):
+    """Number of directions that a design has, from its cross-products."""
+    return int(np.count_nonzero(spectrum(gram)[0] > NO_DIRECTION))
 
 
 def run_away(family, summary, unit):

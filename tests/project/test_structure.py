@@ -22,6 +22,7 @@ PUBLIC = {
     "emlearn.datasets": """
         load_airquality load_cdnow load_earthquakes load_npreg load_old_faithful load_tone_perception
     """,
+    "emlearn.metrics": "DensityScorer aic_scorer bic_scorer icl_scorer log_density_scorer",
     "emlearn.display": """
         ConvergenceDisplay HMMDisplay MissingPatternDisplay MixtureDisplay OverimputeDisplay
         RegressionMixtureDisplay
