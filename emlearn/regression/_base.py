@@ -22,10 +22,10 @@ from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.pieces import comes_in_pieces, each_piece, gathered, piece_by_piece, read_data
 from emlearn._input.sequences import group_codes, read_groups
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, portfolio, unit_of
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._typing import RandomState
-from emlearn.base import EMMixin, Plan, all_or_nothing
+from emlearn.base import FAR, EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     ASSIGNMENTS,
@@ -216,14 +216,26 @@ class _RegressionMixture(EMMixin):
 
     def _plan(self, data, has_offset):
         shared, gated = self._shared_columns(), self._gated_columns()
-        units, moments = self._units_of(data)
+        moments, rng = self._moments(data), check_random_state(self.random_state)
+        size = max(SAMPLE_ROWS, 10 * self.n_components * data.n_features)
+        if data.lengths is None:
+            drawn = draw_from(data, moments, size, rng)
+            rows = data.take(drawn[0])
+        else:
+            positions = np.unique(np.linspace(0, data.n_rows - 1, size).astype(np.intp))
+            weight = data.weights()
+            drawn = positions, np.ones(len(positions)) if weight is None else weight[positions]
+            rows = data.take(positions)
+        units = self._units_of(moments, rows, drawn[1])
         of_table = self._affine(units, data.n_features)
         latent = self._choose_latent(gated, units, moments)
         latent = latent if data.lengths is None else Grouped(latent)
         has_offset = has_offset and not self._response.has_dispersion
         model = LatentModel(latent, self._choose_family(shared, units, has_offset))
-        rng = check_random_state(self.random_state)
-        sample = self._sample(data, moments, of_table, rng)
+        if data.lengths is None:
+            sample = Sample.of(rows, of_table, drawn, moments.n_rows)
+        else:
+            sample = GroupedSample.of_groups(data, of_table, size, 10 * self.n_components, rng)
         self._check_rows(moments.n_rows, sample)
         share = 1.0 if sample.is_whole else sample.weight.sum() / moments.weight
         part_model = self._for_share(model, share)
@@ -261,7 +273,7 @@ class _RegressionMixture(EMMixin):
             )
         advice = "For classes see MixtureOfExpertsClassifier."
         if response.name == "binomial":
-            advice = f"Encode the two classes as 0 and 1, as in y == 'yes'. {advice}"
+            advice = f"{advice[:-1]}, or encode them as 0 and 1, as in y == 'yes'."
         y = read_array("y", y, advice=advice)
         check_consistent_length(X, y)
         if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
@@ -363,10 +375,9 @@ class _RegressionMixture(EMMixin):
         others = [part for part in (y, offset) if part is not None]
         return SideBySide(*constant, X, *others, order=order)
 
-    def _units_of(self, data):
-        """Units of the columns of the design and of the response, and the moments of all columns."""
-        moments, d = self._moments(data), self.n_features_in_
-        mean, variance = moments.mean, moments.variance
+    def _units_of(self, moments, rows, counts):
+        """Units of the columns of the design and of the response, from moments and from some rows."""
+        d, mean, variance = self.n_features_in_, moments.mean, moments.variance
         if not self.fit_intercept:  # about 0: a shift would be an intercept
             mean, variance = np.zeros_like(mean), variance + mean**2
         first = int(self.fit_intercept)
@@ -376,6 +387,8 @@ class _RegressionMixture(EMMixin):
         shift_y, scale_y = 0.0, 1.0
         if self._response.has_dispersion:
             shift_y, spread = mean[first + d], np.sqrt(variance[first + d])
+            # Of a response that is far from all others, such as a code for missing values, no unit is made.
+            spread = min(spread, FAR * near_spread(rows[:, [first + d]], counts)[0])
             constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
             scale_y = (abs(shift_y) or 1.0) if constant else spread
             if not 1e-150 < scale_y < 1e150:
@@ -383,7 +396,7 @@ class _RegressionMixture(EMMixin):
                     f"y has a scale of {scale_y:.3g}, whose square is beyond floating point. Give it in "
                     "another unit."
                 )
-        return Affine(np.r_[[0.0] * first, shift, shift_y], np.r_[[1.0] * first, scale, scale_y]), moments
+        return Affine(np.r_[[0.0] * first, shift, shift_y], np.r_[[1.0] * first, scale, scale_y])
 
     @staticmethod
     def _affine(units, n_columns):
@@ -409,14 +422,6 @@ class _RegressionMixture(EMMixin):
             n_beside=first + self.n_features_in_ - len(rows),
             **self._of_noise(),
         )
-
-    def _sample(self, data, moments, units, rng):
-        """Rows to start from."""
-        size = max(SAMPLE_ROWS, 10 * self.n_components * data.n_features)
-        if data.lengths is None:
-            drawn = draw_from(data, moments, size, rng)
-            return Sample.of(data.take(drawn[0]), units, drawn, moments.n_rows)
-        return GroupedSample.of_groups(data, units, size, 10 * self.n_components, rng)
 
     def _check_rows(self, n_rows, sample):
         if not isinstance(sample, GroupedSample):
@@ -540,7 +545,7 @@ class _RegressionMixture(EMMixin):
 
     def _complaints(self, plan, best):
         summary = vars(self).pop("_summary")
-        yield from complaints(self, summary, plan.size / plan.n_observed)
+        yield from complaints(self, summary, plan.size / plan.n_observed, plan.size)
         yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------

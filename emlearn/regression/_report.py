@@ -14,6 +14,9 @@ TAKES_PART = 1e-6
 SEPARATED = 0.5
 # Curvature of the likelihood, in rows, below which coefficients of a component run away.
 NO_CURVATURE = 0.1
+# Rows that all weight should be worth beside a prior; and the share of it beyond which a gate's ridge counts.
+FEW_ROWS = 10
+STRONG = 1e-2
 # Names that a message lists.
 MOST_NAMES = 10
 
@@ -32,7 +35,9 @@ class Summary(NamedTuple):
         """How many coefficients the rows do not determine, as of columns that make up one another."""
         K, p = self.curvature.shape[:2]
         own = np.setdiff1d(np.arange(p), family.shared)
-        rank, of_own = _rank(self.design), _rank(self.design[np.ix_(own, own)])
+        rank = of_own = _rank(self.design)
+        if len(family.shared):
+            of_own = _rank(self.design[np.ix_(own, own)])
         # Of those that are shared counts what the others, free in each component, leave of them.
         n_lost = K * (len(own) - of_own) + p - len(own) - (rank - of_own)
         return n_lost + (K - 1) * (len(self.gate) - _rank(self.gate))
@@ -60,7 +65,7 @@ def summarise(model, params):
     return of_batch
 
 
-def complaints(estimator, summary, unit):
+def complaints(estimator, summary, unit, size):
     """Messages for the user.
 
     Parameters
@@ -71,12 +76,25 @@ def complaints(estimator, summary, unit):
         Components in the order of the fitted attributes.
     unit : float
         Mean weight of a row.
+    size : float
+        Total weight.
 
     Yields
     ------
     message : str
     """
     family, params = estimator._model.family, estimator._params.family
+    if size < FEW_ROWS and unit < 0.5:
+        gate_alpha = getattr(estimator, "gate_alpha", 0.0)
+        priors = [f"alpha={estimator.alpha:g}"] if estimator.alpha else []
+        priors += [f"gate_alpha={gate_alpha:g}"] if gate_alpha > STRONG * size else []
+        if priors:
+            tell = " and ".join(priors)
+            yield (
+                f"sample_weight sums to {size:.3g}: a weight says how often a row counts, and all of these are "
+                f"worth {size:.3g} rows, over which the prior of {tell} wins. Give larger weights, or reduce "
+                f"{tell.partition('=')[0]}."
+            )
     lost = summary.counts < unit
     columns = undetermined(summary.design)[int(estimator.fit_intercept) :]
     if columns.any() and not estimator.alpha:
@@ -137,7 +155,9 @@ def undetermined(design):
 
 def _rank(gram):
     """Number of directions that a design has, from its cross-products."""
-    return int(np.count_nonzero(spectrum(gram)[0] > NO_DIRECTION))
+    size = np.sqrt(np.diag(gram))
+    size = np.where(size > 0, size, 1.0)
+    return int(np.count_nonzero(np.linalg.eigvalsh(gram / size[:, None] / size) > NO_DIRECTION))
 
 
 def run_away(family, summary, unit):

@@ -29,6 +29,8 @@ PORTFOLIO = ("random", "residual", "elemental", "kmeans", "annealed", "elemental
 GATED_PORTFOLIO = ("random", "kmeans", "elemental", "regions", "residual", "elemental", "annealed")
 # Shares of all weight that each cut between bands of residuals may move by, in bands.
 JITTER = 0.4
+# Components whose predictors differ by less than this, in units of noise, are one.
+SAME = 1e-3
 TEMPERATURES = (0.3, 0.5, 0.7, 0.85)  # inverse, of annealing
 
 
@@ -242,10 +244,25 @@ class RegressionStarts:
         params = family.nearest_legal(RegressionParams(coef, dispersion))
         return LatentPair(self._model.latent.start(self._batch, equal), params)
 
+    def _doubles(self, params: RegressionParams) -> np.ndarray:
+        """Which components are the same as one before them; none where all are."""
+        eta = self._model.family.linear_predictor(params, self._batch)
+        noise = np.broadcast_to(params.dispersion, self._K)
+        doubles = np.zeros(self._K, dtype=bool)
+        for k in range(1, self._K):
+            apart = (eta[k] - eta[:k]) ** 2 @ self._weight / self._weight.sum()
+            ratio = np.abs(np.log(noise[:k] / noise[k]))
+            doubles[k] = ((apart <= SAME**2 * noise[k]) & (ratio <= SAME)).any()
+        return doubles & (doubles.sum() < self._K - 1)
+
     def _reseed(self, params: LatentPair, rng) -> LatentPair | None:
-        """Regressions through badly explained rows for components that less than one row supports."""
+        """Regressions through badly explained rows for components that others do without.
+
+        That is those that less than one row supports, and those that are the same as another: where few rows
+        far away dwarf what the rest differ by, EM ends between components that have become one.
+        """
         counts = self._model.expectation(params)(self._batch).stats.family.weight
-        lost = np.flatnonzero(counts < self._unit)
+        lost = np.flatnonzero((counts < self._unit) | self._doubles(params.family))
         if not len(lost):
             return None
         coef = params.family.coef.copy()

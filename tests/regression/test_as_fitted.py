@@ -161,7 +161,7 @@ def test_bad_histories(given, message):
         fit.component_proba(X, by_group=True)
 
 
-# -- what the rows determine -------------------------------------------------------------------------------
+# -- what is told of a fit -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_parameters_are_those_that_rows_determine(kind, options, of_fewer):
         ("poisson", lambda x: np.round(x) - 9.5, "0, 1, 2, ..., but is -[0-9.]+ in row 0.$"),
         ("binomial", lambda x: 1 / (1 + x**2), "give the numbers of successes and of failures"),
         ("binomial", lambda x: np.where(x > 0, 1, -1), "Encode the two classes as 0 and 1, as in y == 1"),
-        ("binomial", lambda x: np.where(x > 0, "yes", "no"), "Encode the two .* as 0 and 1, as in y == 'yes'"),
+        ("binomial", lambda x: np.where(x > 0, "yes", "no"), "or encode them as 0 and 1, as in y == 'yes'"),
     ],
 )
 def test_responses_that_mean_something_else(family, y, message):
@@ -207,3 +207,47 @@ def test_errors_name_no_private_class():
     for method in (fit.score_samples, fit.bic, fit.score, fit.predict_quantiles):
         with pytest.raises(TypeError, match=rf"^{method.__name__}\(\) missing 1 required positional argument"):
             method([[0.0]])
+
+
+def test_what_is_projected_does_not_contradict_the_warning():
+    """On a flat ridge gains shrink ever more slowly: less than tol is projected, and not believed."""
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(200, 1))
+    y = 1.0 * (rng.uniform(size=200) < expit(X[:, 0]))
+    fit = MixtureOfLinearRegressions(2, family="binomial", n_init=1, max_iter=3, tol=0.01, random_state=0)
+    with pytest.warns(
+        ConvergenceWarning, match="to be gained, or many times as many, since gains do not shrink"
+    ):
+        fit.fit(X, y)
+    assert fit.gap_ < 0.01
+
+
+def test_a_code_for_missing_responses_is_no_unit():
+    """Three of them have a component, and the lines of the others are found to their last digit."""
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, 10, size=300)
+    y = np.where(rng.uniform(size=300) < 0.5, 2 * x + 1, 20 - x) + 0.05 * rng.normal(size=300)
+    y[[7, 9, 30]] = 999999
+    for seed in (0, 3):
+        fit = MixtureOfLinearRegressions(3, random_state=seed)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # the code has no noise
+            fit.fit(x[:, None], y)
+        bulk = fit.intercept_ < 1000
+        np.testing.assert_allclose(np.sort(fit.coef_[bulk, 0]), [-1, 2], atol=0.02)
+        np.testing.assert_allclose(fit.sigma_[bulk], 0.05, rtol=0.1)
+
+
+@pytest.mark.parametrize("kind", [MixtureOfLinearRegressions, MixtureOfExpertsClassifier])
+def test_weights_that_sum_to_one_beside_a_prior(kind):
+    X, y, _ = problem(kind)
+    share = np.full(N, 1 / N)
+    with pytest.warns(
+        ConvergenceWarning, match=r"sums to 1: .* worth 1 rows, over which the prior of alpha=1 wins"
+    ):
+        make(kind, alpha=1.0).fit(X, y, share)
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        make(kind, alpha=1.0).fit(X, y, N * share)
+        make(kind, alpha=0.0).fit(X, y, share)  # nothing is on
+    assert not any("sample_weight sums" in str(warning.message) for warning in told)
