@@ -539,13 +539,15 @@ class _RegressionMixture(EMMixin):
         super()._publish_race(plan, result)
         with one_blas_thread():
             self._summary = plan.data.sum(summarise(plan.model, self._params))
-        self.n_parameters_ += self._undetermined
-        self._undetermined = self._summary.n_undetermined(plan.model.family)
-        self.n_parameters_ -= self._undetermined
+            n_undetermined = self._summary.n_undetermined(plan.model.family)
+        self.n_parameters_ += self._undetermined - n_undetermined
+        self._undetermined = n_undetermined
 
     def _complaints(self, plan, best):
         summary = vars(self).pop("_summary")
-        yield from complaints(self, summary, plan.size / plan.n_observed, plan.size)
+        with one_blas_thread():
+            told = list(complaints(self, summary, plan.size / plan.n_observed, plan.size))
+        yield from told
         yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
