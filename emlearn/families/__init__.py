@@ -23,6 +23,7 @@ from emlearn.families.negative_binomial import (
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
+from emlearn.families.regression_and import RegressionAnd, UniformNoise, ZeroMass
 from emlearn.families.responses import RESPONSES, Response
 from emlearn.families.variational import (
     BetaProbabilities,
@@ -77,10 +78,12 @@ __all__ = [
     "PoissonParams",
     "Product",
     "Regression",
+    "RegressionAnd",
     "RegressionParams",
     "RegressionTotals",
     "Response",
     "Sketch",
+    "UniformNoise",
     "VariationalBernoulli",
     "VariationalCategorical",
     "VariationalGaussian",
@@ -89,5 +92,6 @@ __all__ = [
     "WrappedFamily",
     "ZeroInflatedPoisson",
     "ZeroInflatedPoissonParams",
+    "ZeroMass",
     "gaussian_family",
 ]

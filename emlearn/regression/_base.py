@@ -38,7 +38,17 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.batches import far_as_impossible
-from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression, RegressionParams
+from emlearn.families import (
+    COVARIANCE_SHAPES,
+    RESPONSES,
+    Gaussian,
+    Regression,
+    RegressionAnd,
+    RegressionParams,
+    UniformNoise,
+    ZeroMass,
+)
+from emlearn.families.regression_and import others_of
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
@@ -82,6 +92,11 @@ def _given(**arguments):
     return frozenset(name for name, value in arguments.items() if value is not None)
 
 
+def _predictive(family):
+    """What a response is of each component."""
+    return family.predictive if others_of(family) else family.response
+
+
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
     if offset is None or not response.has_dispersion:
@@ -107,6 +122,8 @@ class _RegressionMixture(EMMixin):
         "alpha": [Interval(Real, 0.0, None, closed="left")],
         "shared_coef": ["array-like", str, Integral, None],
         "shared_variance": ["boolean"],
+        "zero_inflated": ["boolean"],
+        "noise": ["boolean"],
         "min_variance_ratio": [Interval(Real, 0.0, 1.0, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -133,6 +150,10 @@ class _RegressionMixture(EMMixin):
     @property
     def _response(self):
         return RESPONSES[self.family]
+
+    # Of those that know no other components.
+    zero_inflated: Any = False
+    noise: Any = False
 
     def _of_noise(self):
         """Settings of the family that are about noise."""
@@ -231,7 +252,9 @@ class _RegressionMixture(EMMixin):
         latent = self._choose_latent(gated, units, moments)
         latent = latent if data.lengths is None else Grouped(latent)
         has_offset = has_offset and not self._response.has_dispersion
-        model = LatentModel(latent, self._choose_family(shared, units, has_offset))
+        family = self._choose_family(shared, units, has_offset)
+        others = self._choose_others(data, units)
+        model = LatentModel(latent, RegressionAnd.of(family, others) if others else family)
         if data.lengths is None:
             sample = Sample.of(rows, of_table, drawn, moments.n_rows)
         else:
@@ -375,6 +398,42 @@ class _RegressionMixture(EMMixin):
         others = [part for part in (y, offset) if part is not None]
         return SideBySide(*constant, X, *others, order=order)
 
+    def _choose_others(self, data, units):
+        """Components that are no regressions."""
+        if not (self.zero_inflated or self.noise):
+            return ()
+        place = self.n_features_in_ + int(self.fit_intercept)
+
+        def of_batch(batch):
+            there = slice(None) if batch.weight is None else batch.weight > 0
+            y = batch.x[place, there]
+            return np.array([y.min(initial=np.inf), -y.max(initial=-np.inf)])
+
+        ends = np.stack(list(data.map(of_batch))).min(axis=0)
+        low, high = ends[0], -ends[1]
+        if self.zero_inflated:
+            if not self._response.is_discrete:
+                raise ValueError(
+                    f"zero_inflated=True is for counts and successes, but family={self.family!r} has other "
+                    "responses: 0 is a number like any other there."
+                )
+            if low > 0:
+                raise ValueError(
+                    f"zero_inflated=True, but no response is 0: the least is {low:g}. Set zero_inflated=False."
+                )
+        if self.noise:
+            if self._response.is_discrete:
+                raise ValueError(
+                    f"noise=True is a uniform component for numbers, but family={self.family!r} has counts. "
+                    "Set noise=False."
+                )
+            if not low < high:
+                raise ValueError(
+                    "noise=True is a component that is uniform on the range of y, but all responses are alike."
+                )
+        low, high = (np.array([low, high]) - units.shift[-1]) / units.scale[-1]
+        return (ZeroMass(),) * bool(self.zero_inflated) + (UniformNoise(low, high),) * bool(self.noise)
+
     def _units_of(self, moments, rows, counts):
         """Units of the columns of the design and of the response, from moments and from some rows."""
         d, mean, variance = self.n_features_in_, moments.mean, moments.variance
@@ -439,7 +498,7 @@ class _RegressionMixture(EMMixin):
         make = RegressionStarts(model, self.n_components, sample, floats_per_row)
         # As many free coefficients as rows explain all of them: nothing is left to tell components apart by.
         explained = not self.alpha and len(sample.rows) <= model.family.n_columns
-        if self.n_components == 1 or explained:
+        if (self.n_components == 1 and not self.noise) or explained:
             return [Start("all", make.everything)]
         return portfolio(make.start, self._portfolio, self.n_init, rng)
 
@@ -455,6 +514,7 @@ class _RegressionMixture(EMMixin):
             old.design,
             old.response,
         )
+        fits = fits and others_of(new) == others_of(old)
         fits = fits and new.n_dispersions(self.n_components) == len(params.dispersion)
         fits = fits and self._has_same_latent(model)
         if fits:
@@ -468,7 +528,13 @@ class _RegressionMixture(EMMixin):
         return latent
 
     def _order(self, plan, params):
-        return np.lexsort((params.family.coef[:, 0], -np.round(params.latent, 9)))
+        return self._by_share(params, params.latent)
+
+    @staticmethod
+    def _by_share(params, shares):
+        """Order of the components by their shares, largest first; what is no regression stays last."""
+        first = params.family.coef[:, 0]
+        return np.r_[np.lexsort((first, -np.round(shares[: len(first)], 9))), len(first) : len(shares)]
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
@@ -527,6 +593,13 @@ class _RegressionMixture(EMMixin):
         if len(shared) and (coef[:, shared] != coef[0, shared]).any():
             raise ValueError("coef of the features in shared_coef must be the same in all components.")
         family = estimator._choose_family(shared, units, False)
+        if estimator.noise:
+            raise ValueError(
+                "noise=True has the range of the responses, which parameters do not tell: set noise=False, or "
+                "fit."
+            )
+        if estimator.zero_inflated:
+            family = RegressionAnd.of(family, (ZeroMass(),))
         design = np.column_stack([constant, coef]) if estimator.fit_intercept else coef.copy()
         noise = np.ones(family.n_dispersions(K))
         if family.response.has_dispersion:
@@ -603,9 +676,10 @@ class _RegressionMixture(EMMixin):
             return tuple(np.concatenate(part, axis=-1).T for part in zip(*parts, strict=True))
         return np.concatenate(parts, axis=-1).T
 
-    def _prior(self, batch, family):
-        """Weights (K, m) before the responses of the batch are seen."""
+    def _prior(self, batch, family=None):
+        """Weights (K, m) before the responses of the batch are seen; of a family, with what was seen before."""
         prior = self._log_prior(batch)
+        family = self._model.family if family is None else family
         stop = len(self._units.shift) - 1 + family.n_beside - self._model.family.n_beside
         seen = batch.x[len(self._units.shift) - 1 : stop]
         return np.exp(prior) if not len(seen) else posterior_of(prior + seen)[0]
@@ -618,7 +692,7 @@ class _RegressionMixture(EMMixin):
     def _means(self, batch, family):
         """Mean response of each component, (K, m)."""
         eta = family.linear_predictor(self._params.family, batch)
-        return family.response.mean(eta) * self._units.scale[-1] + self._units.shift[-1]
+        return _predictive(family).mean(eta) * self._units.scale[-1] + self._units.shift[-1]
 
     def _mixture_mean(self, X, offset, groups=None, history=None):
         return self._map_rows(
@@ -757,7 +831,7 @@ class _RegressionMixture(EMMixin):
     def _log_prior(self, batch):
         """Log prior weights, (K, m)."""
         log_weights = self._latent.log_weights(self._params.latent, batch)
-        return np.broadcast_to(log_weights, (len(self.coef_), batch.x.shape[1]))
+        return np.broadcast_to(log_weights, (len(log_weights), batch.x.shape[1]))
 
     @piece_by_piece("y", "offset")
     def score_samples(
@@ -931,8 +1005,11 @@ class _RegressionMixture(EMMixin):
         cumulative = prior.cumsum(axis=1)[:, :-1]
         components = (rng.uniform(size=(len(prior), 1)) > cumulative).sum(axis=1)
         rows = np.arange(len(prior))
-        dispersion = np.broadcast_to(self._params.family.dispersion, len(self.coef_))[components]
-        y = self._model.family.response.draw(eta[rows, components], dispersion, rng)
+        own = np.minimum(components, eta.shape[1] - 1)
+        dispersion = np.broadcast_to(self._params.family.dispersion, len(self.coef_))[own]
+        y = self._model.family.response.draw(eta[rows, own], dispersion, rng)
+        for k, other in enumerate(others_of(self._model.family), eta.shape[1]):
+            y = np.where(components == k, other.draw(len(y), rng), y)
         return self._of_response(y * self._units.scale[-1] + self._units.shift[-1]), components
 
     def _of_response(self, y):
@@ -1016,7 +1093,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         def moments(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
             prior, means = self._prior(batch, family), self._means(batch, family)
-            noise = family.response.variance(eta, self._params.family.dispersion[:, None])
+            noise = _predictive(family).variance(eta, self._params.family.dispersion[:, None])
             mean = (prior * means).sum(axis=0)
             within = noise * self._units.scale[-1] ** 2
             variance = (prior * (within + (means - mean) ** 2)).sum(axis=0)
@@ -1092,7 +1169,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         def of_batch(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
-            found = self._invert(family.response, self._prior(batch, family), eta, np.atleast_1d(levels))
+            found = self._invert(_predictive(family), self._prior(batch, family), eta, np.atleast_1d(levels))
             return (found * self._units.scale[-1] + self._units.shift[-1]).T
 
         floats_per_row = 4 * len(self.coef_) * max(levels.size, 1)

@@ -19,6 +19,7 @@ from emlearn._sklearn_compat import Interval
 from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
 from emlearn.em import LatentModel, LatentPair, one_blas_thread
 from emlearn.families import RESPONSES
+from emlearn.families.regression_and import others_of
 from emlearn.latent import SoftmaxGate
 from emlearn.regression._base import _MixtureRegressor, _of_rows, _RegressionMixture
 from emlearn.regression._starts import GATED_PORTFOLIO
@@ -79,7 +80,7 @@ class _Gated:
         return total / total.sum()
 
     def _order(self, plan, params):
-        return np.lexsort((params.family.coef[:, 0], -np.round(self._shares(plan, params), 9)))
+        return self._by_share(params, self._shares(plan, params))
 
     def _publish_race(self, plan, result):
         super()._publish_race(plan, result)
@@ -100,7 +101,7 @@ class _Gated:
         experts, regression, emitted, units = cls._of_coefficients(
             coef, intercept, sigma, feature_names, params, n_features
         )
-        K, gated = len(emitted.coef), experts._gated_columns()
+        K, gated = len(emitted.coef) + len(others_of(regression)), experts._gated_columns()
         slopes = read_array(
             "gate_coef",
             gate_coef,
@@ -180,6 +181,12 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Features, by number or name, whose coefficients are the same in all components.
     shared_variance : bool, default=False
         Whether all components have the same variance of the noise.
+    zero_inflated : bool, default=False
+        Whether there is one component more, the last, that never has a count or a success: zero-inflated
+        regression, with one component or more (Lambert, 1992). Not with ``family="gaussian"``.
+    noise : bool, default=False
+        Whether there is one component more, the last, that is uniform on the range of y: for outliers. Not for
+        counts.
     min_variance_ratio : float, default=1e-3
         Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
         bound: a component whose noise shrinks about few rows lifts it without end. 1e-3 lets standard
@@ -248,9 +255,9 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Intercepts of the gate, of sum 0.
     gate_features_ : ndarray of int of shape (q,)
         The features that the gate sees.
-    weights_ : ndarray of shape (K,)
+    weights_ : ndarray of shape (K,), or (K + 1,) with `zero_inflated` or `noise`
         Means of the prior weights over the rows of the fit, largest first, unless a warm start keeps the order
-        of the last fit.
+        of the last fit. What is no regression comes last, here and in the gate.
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding. A chain of draws never does.
     n_iter_ : int
@@ -291,6 +298,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     References
     ----------
+    Lambert (1992), Zero-inflated Poisson regression, Technometrics 34. Banfield & Raftery (1993), Model-based
+    Gaussian and non-Gaussian clustering, Biometrics 49.
     Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural Comput. 3. Jordan &
     Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural Comput. 6. Böhning (1992),
     Multinomial logistic regression algorithm, Ann. Inst. Statist. Math. 44.
@@ -322,6 +331,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         alpha: float = 0.0,
         shared_coef: ArrayLike | None = None,
         shared_variance: bool = False,
+        zero_inflated: bool = False,
+        noise: bool = False,
         min_variance_ratio: float = 1e-3,
         expert_features: ArrayLike | None = None,
         gate_features: ArrayLike | None = None,
@@ -344,6 +355,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         self.alpha = alpha
         self.shared_coef = shared_coef
         self.shared_variance = shared_variance
+        self.zero_inflated = zero_inflated
+        self.noise = noise
         self.min_variance_ratio = min_variance_ratio
         self.expert_features = expert_features
         self.gate_features = gate_features
@@ -562,7 +575,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     _parameter_constraints: dict = {
         name: constraint
         for name, constraint in MixtureOfExperts._parameter_constraints.items()
-        if name not in ("family", "shared_variance", "min_variance_ratio")
+        if name not in ("family", "shared_variance", "min_variance_ratio", "zero_inflated", "noise")
     }
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emlearn.em.algebra import NO_DIRECTION, spectrum, weighted_gram, whitener
+from emlearn.families.regression_and import others_of
 
 # Of the direction in which columns are collinear, entries that count.
 TAKES_PART = 1e-6
@@ -17,6 +18,8 @@ NO_CURVATURE = 0.1
 # Rows that all weight should be worth beside a prior; and the share of it beyond which a gate's ridge counts.
 FEW_ROWS = 10
 STRONG = 1e-2
+# Expected counts, in all, below which a component never has any.
+HALF_A_COUNT = 0.5
 # Names that a message lists.
 MOST_NAMES = 10
 
@@ -24,11 +27,12 @@ MOST_NAMES = 10
 class Summary(NamedTuple):
     """Sums over the rows at the end of a fit."""
 
-    counts: np.ndarray  # (K,) Σ responsibilities
+    counts: np.ndarray  # (K + J,) Σ responsibilities, those of the J components that are no regressions last
     curvature: np.ndarray  # (K, p, p) Σ responsibility · curvature · z zᵀ
     expected: np.ndarray  # (K, p, p) the same for a curvature of 1 / (1 + η²)
     design: np.ndarray  # (p, p) Σ z zᵀ
     misfit: float  # Σ responsibility · (1 − prior weight)
+    means: np.ndarray  # (K,) Σ responsibility · mean response
     gate: np.ndarray  # (q + 1, q + 1) Σ z zᵀ of what a gate sees; (0, 0) without one
 
     def n_undetermined(self, family):
@@ -40,7 +44,7 @@ class Summary(NamedTuple):
             of_own = _rank(self.design[np.ix_(own, own)])
         # Of those that are shared counts what the others, free in each component, leave of them.
         n_lost = K * (len(own) - of_own) + p - len(own) - (rank - of_own)
-        return n_lost + (K - 1) * (len(self.gate) - _rank(self.gate))
+        return n_lost + (len(self.counts) - 1) * (len(self.gate) - _rank(self.gate))
 
 
 def summarise(model, params):
@@ -53,12 +57,14 @@ def summarise(model, params):
         eta = model.family.linear_predictor(params.family, batch)
         resp, stats, _ = model.latent.posterior(params.latent, seen.log_prob, batch)
         totals = seen.totals(resp)
+        own = resp[: len(eta)]
         return Summary(
-            totals.weight,
+            resp.sum(axis=1),
             totals.gram,
-            weighted_gram(resp / (1.0 + eta**2), model.family.split(batch)[0]),
+            weighted_gram(own / (1.0 + eta**2), model.family.split(batch)[0]),
             totals.design,
             float((resp * (1.0 - prior)).sum()),
+            (own * model.family.response.mean(eta)).sum(axis=1),
             getattr(stats, "gram", np.zeros((0, 0))),
         )
 
@@ -95,7 +101,14 @@ def complaints(estimator, summary, unit, size):
                 f"worth {size:.3g} rows, over which the prior of {tell} wins. Give larger weights, or reduce "
                 f"{tell.partition('=')[0]}."
             )
-    lost = summary.counts < unit
+    K, others = len(summary.means), others_of(family)
+    absent = summary.counts < unit
+    for k, other in enumerate(others, K):
+        if absent[k]:
+            yield (
+                f"Less than one row supports component {k}, which is {other.kind}: set {other.parameter}=False."
+            )
+    counts, lost = summary.counts[:K], absent[:K]
     columns = undetermined(summary.design)[int(estimator.fit_intercept) :]
     if columns.any() and not estimator.alpha:
         names = getattr(estimator, "feature_names_in_", np.arange(estimator.n_features_in_))
@@ -112,7 +125,7 @@ def complaints(estimator, summary, unit, size):
             f"Less than one row supports {_components(lost)}: the fit has {int((~lost).sum())} components in "
             "effect. Reduce n_components."
         )
-    few = ~lost & (summary.counts < family.n_own * unit)
+    few = ~lost & (counts < family.n_own * unit)
     if few.any() and not estimator.alpha:
         yield (
             f"Fewer rows than coefficients ({family.n_own}) support {_components(few)}: these are not "
@@ -131,6 +144,16 @@ def complaints(estimator, summary, unit, size):
             "lower it; else reduce n_components or set shared_variance=True."
         )
     away = ~lost & run_away(family, summary, unit)
+    if family.response.is_discrete:
+        never = ~lost & (summary.means < HALF_A_COUNT * unit)
+        if never.any() and not (lost | never).all():
+            away &= ~never
+            instead = "reduce n_components" if others else "set zero_inflated=True and one component less"
+            what = "has a success" if family.response.name == "binomial" else "has a count"
+            yield (
+                f"{_components(never).capitalize()} never {what}: zero inflation, for which an intercept runs "
+                f"away that alpha does not bound. To have a component that is just that, {instead}."
+            )
     if away.any() and not estimator.alpha:
         yield (
             f"Coefficients of {_components(away)} run away to infinity: there the features tell the responses "
@@ -138,7 +161,7 @@ def complaints(estimator, summary, unit, size):
             "n_components."
         )
     # With one component, or for want of others, any gate is right.
-    if hasattr(estimator, "gate_coef_") and (~lost).sum() > 1 and summary.misfit < SEPARATED * unit:
+    if hasattr(estimator, "gate_coef_") and (~absent).sum() > 1 and summary.misfit < SEPARATED * unit:
         yield (
             "The gate tells the components apart without error (complete separation): its coefficients run "
             f"away, and only gate_alpha={estimator.gate_alpha} bounds them. Increase gate_alpha, or give it "
@@ -175,7 +198,7 @@ def run_away(family, summary, unit):
         units = whitener(summary.expected[k][np.ix_(own, own)])
         if units.size:
             least[k] = np.linalg.eigvalsh(units.T @ summary.curvature[k][np.ix_(own, own)] @ units)[0]
-    return least * summary.counts < NO_CURVATURE * unit
+    return least * summary.counts[:K] < NO_CURVATURE * unit
 
 
 def _some(names):

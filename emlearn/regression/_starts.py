@@ -20,7 +20,7 @@ from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, cool, one
 from emlearn.em.algebra import solve, weighted_gram
 from emlearn.em.annealing import cool_each
 from emlearn.em.restarts import FAILURES
-from emlearn.families import RegressionParams
+from emlearn.families import RegressionAnd, RegressionParams
 from emlearn.latent.grouped import lanes_of
 
 # Kinds by turns.
@@ -138,7 +138,12 @@ class RegressionStarts:
         return self._from_resp(np.full((self._K, len(self._weight)), 1.0 / self._K))
 
     def _from_resp(self, resp: np.ndarray) -> LatentPair:
-        return self._model.start(self._batch, resp * self._weight)
+        return self._model.start(self._batch, self._with_others(resp * self._weight))
+
+    def _with_others(self, resp: np.ndarray) -> np.ndarray:
+        """Weighted responsibilities of all components, from those of the regressions."""
+        family = self._model.family
+        return family.with_others(self._batch, resp) if isinstance(family, RegressionAnd) else resp
 
     def _from_labels(self, labels: np.ndarray) -> LatentPair:
         return self._from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
@@ -228,7 +233,7 @@ class RegressionStarts:
     def _log_prob(self, coef: np.ndarray) -> np.ndarray:
         """Log-densities (K, m) with dispersion 1, each row's the mean of its group."""
         params = RegressionParams(coef, np.ones(1))
-        log_prob = self._model.family.density(params)(self._batch).log_prob
+        log_prob = self._model.family.density(params)(self._batch).log_prob[: len(coef)]
         return np.stack([self._of_groups(row) for row in log_prob])
 
     def _at(self, coef: np.ndarray) -> LatentPair:
@@ -242,7 +247,7 @@ class RegressionStarts:
             dispersion *= max(2 * float(np.average(half, weights=self._weight)), family.floor)
         equal = np.full((self._K, len(self._weight)), 1.0 / self._K) * self._weight
         params = family.nearest_legal(RegressionParams(coef, dispersion))
-        return LatentPair(self._model.latent.start(self._batch, equal), params)
+        return LatentPair(self._model.latent.start(self._batch, self._with_others(equal)), params)
 
     def _doubles(self, params: RegressionParams) -> np.ndarray:
         """Which components are the same as one before them; none where all are."""

@@ -449,6 +449,8 @@ BAD_PARAMETERS = {
     "shared_variance": ["yes"],
     "min_variance_ratio": [1.0, -0.1],
     "forgetting": [1.0, -0.1, None],
+    "zero_inflated": ["yes", None],
+    "noise": ["yes", 0.1],
     "expert_features": [0.5],
     "gate_features": [1.5],
     "gate_alpha": [-1.0, None],
