@@ -83,7 +83,7 @@ def test_groups_for_the_splitter_alone():
 @pytest.mark.parametrize(
     "estimator",
     [
-        GaussianMixtureEM(2, random_state=0),
+        GaussianMixtureEM(2, n_init=1, random_state=0),
         BayesianGaussianMixtureEM(2, n_init=1, random_state=0),
         EMImputer(),
         HMMEM(1),

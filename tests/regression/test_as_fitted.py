@@ -9,6 +9,7 @@ from sklearn.exceptions import ConvergenceWarning
 
 from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
 from emlearn.display import RegressionMixtureDisplay
+from tests.helpers.pace import some_slow
 
 N, LENGTH = 160, 4
 GROUPS = np.repeat(np.arange(N // LENGTH), LENGTH)
@@ -31,7 +32,7 @@ def make(kind, **options):
     return kind(2, n_init=3, random_state=0, **gate, **options)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, [MixtureOfExperts]))
 def test_what_the_fit_had_is_asked_for(kind):
     X, y, offset = problem(kind)
     fit = make(kind).fit(X, y, groups=GROUPS, offset=offset)
@@ -73,7 +74,7 @@ def test_a_stream_remembers_its_offset():
         fit.score_samples(X, y)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", some_slow(KINDS, KINDS[1:]))
 def test_groups_seen_before(kind):
     """The weights of a group are what its history makes of the prior ones, by Bayes' rule row by row."""
     X, y, offset = problem(kind)
@@ -168,7 +169,7 @@ def test_bad_histories(given, message):
     ("options", "of_fewer"),
     [({}, {}), ({"shared_coef": [1, 2, 3]}, {"shared_coef": [1, 2]}), ({"alpha": 0.5}, None)],
 )
-@pytest.mark.parametrize("kind", [MixtureOfLinearRegressions, MixtureOfExperts])
+@pytest.mark.parametrize("kind", some_slow(KINDS[:2], [MixtureOfExperts]))
 def test_parameters_are_those_that_rows_determine(kind, options, of_fewer):
     """All columns of a category are no more than all but one of them."""
     rng = np.random.default_rng(0)
@@ -222,23 +223,23 @@ def test_what_is_projected_does_not_contradict_the_warning():
     assert fit.gap_ < 0.01
 
 
-def test_a_code_for_missing_responses_is_no_unit():
+@pytest.mark.parametrize("seed", some_slow(range(8), [3]))  # of which 3 ended elsewhere
+def test_a_code_for_missing_responses_is_no_unit(seed):
     """Three of them have a component, and the lines of the others are found to their last digit."""
     rng = np.random.default_rng(2)
     x = rng.uniform(0, 10, size=300)
     y = np.where(rng.uniform(size=300) < 0.5, 2 * x + 1, 20 - x) + 0.05 * rng.normal(size=300)
     y[[7, 9, 30]] = 999999
-    for seed in (0, 3):
-        fit = MixtureOfLinearRegressions(3, random_state=seed)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # the code has no noise
-            fit.fit(x[:, None], y)
-        bulk = fit.intercept_ < 1000
-        np.testing.assert_allclose(np.sort(fit.coef_[bulk, 0]), [-1, 2], atol=0.02)
-        np.testing.assert_allclose(fit.sigma_[bulk], 0.05, rtol=0.1)
+    fit = MixtureOfLinearRegressions(3, random_state=seed)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # the code has no noise
+        fit.fit(x[:, None], y)
+    bulk = fit.intercept_ < 1000
+    np.testing.assert_allclose(np.sort(fit.coef_[bulk, 0]), [-1, 2], atol=0.02)
+    np.testing.assert_allclose(fit.sigma_[bulk], 0.05, rtol=0.1)
 
 
-@pytest.mark.parametrize("kind", [MixtureOfLinearRegressions, MixtureOfExpertsClassifier])
+@pytest.mark.parametrize("kind", some_slow([KINDS[0], KINDS[2]], [KINDS[0]]))
 def test_weights_that_sum_to_one_beside_a_prior(kind):
     X, y, _ = problem(kind)
     share = np.full(N, 1 / N)

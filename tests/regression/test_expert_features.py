@@ -10,6 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from emlearn import MixtureOfExperts, MixtureOfExpertsClassifier, match_components
+from tests.helpers.pace import some_slow
 
 
 def who_and_what(n=150):
@@ -74,7 +75,7 @@ def test_classes_with_an_offset_and_intercepts_alone():
     np.testing.assert_allclose(classifier.predict_proba(w[:, None], offset=offset)[:, 1], expected, rtol=1e-12)
 
 
-@pytest.mark.parametrize("fit_intercept", [True, False])
+@pytest.mark.parametrize("fit_intercept", some_slow([True, False], [True]))
 def test_features_by_number_name_and_mask_in_any_order(fit_intercept):
     X, y = who_and_what()
     X = X.assign(v=X.x**2 + 3)

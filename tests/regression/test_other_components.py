@@ -15,6 +15,7 @@ from emlearn.em import LatentModel, LatentPair
 from emlearn.families import RESPONSES, Regression, RegressionAnd, RegressionParams, UniformNoise, ZeroMass
 from emlearn.latent import MixtureWeights
 from emlearn.testing import check_model
+from tests.helpers.pace import some_slow
 
 N = 300
 TIGHT = {"tol": 1e-9, "n_init": 3, "random_state": 0}
@@ -102,7 +103,7 @@ def test_zero_inflated_successes_in_groups_and_a_second_regression():
         fit.reorder([2, 0, 1])
 
 
-@pytest.mark.parametrize("n_components", [1, 2])
+@pytest.mark.parametrize("n_components", some_slow([1, 2], [1]))
 def test_uniform_noise(n_components):
     rng = np.random.default_rng(0)
     x = rng.normal(size=N)
@@ -143,7 +144,10 @@ def test_uniform_noise(n_components):
     assert again.fit(x[1:, None], y[1:]).n_iter_ < 100
 
 
-@pytest.mark.parametrize(("kind", "other"), [("poisson", ZeroMass()), ("gaussian", UniformNoise(-3.0, 4.0))])
+LAWFUL = [("poisson", ZeroMass()), ("gaussian", UniformNoise(-3.0, 4.0))]
+
+
+@pytest.mark.parametrize(("kind", "other"), some_slow(LAWFUL, LAWFUL[:1]))
 def test_the_family_obeys_the_laws(kind, other):
     rng = np.random.default_rng(3)
     x = rng.normal(size=60)
