@@ -399,7 +399,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
             Slopes of the gate, for the features in `gate_features`, which is a parameter of the class. Only
             differences between components matter.
         gate_intercept : array-like of shape (K,)
-            Intercepts of the gate.
+            Intercepts of the gate. With ``zero_inflated=True`` the gate has one component more, the last.
         sigma : array-like of shape (K,), default=None
             Standard deviations of the noise. Only with ``family="gaussian"``.
         family : {"gaussian", "poisson", "binomial"}, default="gaussian"
