@@ -317,6 +317,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
+        "zero_inflated": ["boolean"],
+        "noise": ["boolean"],
         "expert_features": ["array-like", str, Integral, None],
         "gate_features": ["array-like", str, Integral, None],
         "gate_alpha": [Interval(Real, 0.0, None, closed="left")],
