@@ -164,6 +164,24 @@ class RegressionAnd(Regression):
     ----------
     others : tuple of Other, default=()
         The components after the regressions. Parameters are those of the regressions alone.
+
+    Examples
+    --------
+    A third of all counts are 0 whatever the feature says:
+
+    >>> import numpy as np
+    >>> from emlearn.em import Batches, LatentModel, fit_em
+    >>> from emlearn.families import RESPONSES, Regression, RegressionAnd, ZeroMass
+    >>> from emlearn.latent import MixtureWeights
+    >>> rng = np.random.RandomState(0)
+    >>> x = rng.normal(size=2000)
+    >>> y = np.where(rng.uniform(size=2000) < 1 / 3, 0, rng.poisson(np.exp(1 + 0.5 * x)))
+    >>> family = RegressionAnd.of(Regression(RESPONSES["poisson"], n_columns=2), (ZeroMass(),))
+    >>> model, data = LatentModel(MixtureWeights(), family), Batches(np.column_stack([np.ones(2000), x, y]))
+    >>> start = model.start(next(iter(data)), np.full((2, 2000), 0.5))
+    >>> fit = fit_em(model, start, data).params
+    >>> fit.latent.round(1), fit.family.coef.round(1)
+    (array([0.7, 0.3]), array([[1. , 0.5]]))
     """
 
     others: tuple[Other, ...] = ()

@@ -123,8 +123,6 @@ class _RegressionMixture(EMMixin):
         "alpha": [Interval(Real, 0.0, None, closed="left")],
         "shared_coef": ["array-like", str, Integral, None],
         "shared_variance": ["boolean"],
-        "zero_inflated": ["boolean"],
-        "noise": ["boolean"],
         "min_variance_ratio": [Interval(Real, 0.0, 1.0, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],

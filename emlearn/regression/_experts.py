@@ -325,6 +325,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
+        "zero_inflated": ["boolean"],
+        "noise": ["boolean"],
         "expert_features": ["array-like", str, Integral, None],
         "gate_features": ["array-like", str, Integral, None],
         "gate_alpha": [Interval(Real, 0.0, None, closed="left")],
@@ -407,7 +409,7 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
             Slopes of the gate, for the features in `gate_features`, which is a parameter of the class. Only
             differences between components matter.
         gate_intercept : array-like of shape (K,)
-            Intercepts of the gate.
+            Intercepts of the gate. With ``zero_inflated=True`` the gate has one component more, the last.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
         family : str or `emlearn.families.StudentT`, default="gaussian"

@@ -184,6 +184,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     _of_chain = ("coef", "intercept", "weights", "sigma", "dispersion")
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
+        "zero_inflated": ["boolean"],
+        "noise": ["boolean"],
         "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
     }
 
