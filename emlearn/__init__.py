@@ -46,6 +46,7 @@ _SUBMODULES = (
     "hmm",
     "impute",
     "latent",
+    "metrics",
     "missing",
     "mixture",
     "regression",

@@ -532,8 +532,12 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             "fall": "The next step would have lowered the objective.",
         }
         gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "an unknown number of"
+        # Less than the tolerance is believed where gains shrink at a rate that has settled.
+        but = (
+            ", or many times as many, since gains do not shrink at a steady rate" if best.gap < self.tol else ""
+        )
         yield (
-            f"EM stopped short of tol={self.tol}, at {where}, with {gap} nats still to be gained. "
+            f"EM stopped short of tol={self.tol}, at {where}, with {gap} nats still to be gained{but}. "
             f"{what[best.reason]}"
         )
 

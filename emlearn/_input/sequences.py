@@ -486,10 +486,18 @@ def _read_gap(max_gap, times):
 
 def read_groups(groups, n_rows):
     """Lengths, in order of first appearance, and the order that puts groups together (None: they are)."""
+    if np.shape(groups) != (n_rows,):
+        shape = np.shape(groups)
+        raise ValueError(f"groups has shape {shape}, but X has {n_rows} rows: give one group per row.")
+    codes = group_codes(groups)
+    together = (codes[1:] >= codes[:-1]).all()
+    return np.bincount(codes), None if together else np.argsort(codes, kind="stable")
+
+
+def group_codes(groups):
+    """Number of the group of each row, in order of first appearance."""
     # A list of mixed types must not become an array of strings: NaN would be a name like any other.
     groups = np.asarray(groups, dtype=object if isinstance(groups, (list, tuple)) else None)
-    if groups.shape != (n_rows,):
-        raise ValueError(f"groups has shape {groups.shape}, but X has {n_rows} rows: give one group per row.")
     if groups.dtype.kind in "mM" and np.isnat(groups).any():
         _refuse_group(np.argmax(np.isnat(groups)))
     values = groups.tolist()
@@ -497,9 +505,7 @@ def read_groups(groups, n_rows):
     missing = [value for value in codes if is_missing(value)]
     if missing:
         _refuse_group(next(row for row, value in enumerate(values) if is_missing(value)))
-    codes = np.fromiter(map(codes.__getitem__, values), dtype=np.intp, count=n_rows)
-    together = (codes[1:] >= codes[:-1]).all()
-    return np.bincount(codes), None if together else np.argsort(codes, kind="stable")
+    return np.fromiter(map(codes.__getitem__, values), dtype=np.intp, count=len(values))
 
 
 def _refuse_group(row):

@@ -228,9 +228,10 @@ class RegressionMixtureDisplay:
         y, at = y.ravel(), None
         if offset is not None:
             at = np.full(GRID, np.mean(offset))
-            if final.family != "binomial":
+            response = final._response
+            if response.name != "binomial":
                 more = at[0] - np.asarray(offset)
-                y = y * np.exp(more) if final.family == "poisson" else y + more
+                y = y + more if response.has_unit else y * np.exp(more)
                 response_name += " at the mean offset"
         band, band_name = None, "interval"
         if interval is not None and not of_trials:

@@ -24,6 +24,7 @@ from emlearn.families.negative_binomial import (
 from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
+from emlearn.families.regression_and import RegressionAnd, UniformNoise, ZeroMass
 from emlearn.families.responses import RESPONSES, Response, StudentT
 from emlearn.families.variational import (
     BetaProbabilities,
@@ -80,11 +81,13 @@ __all__ = [
     "PoissonParams",
     "Product",
     "Regression",
+    "RegressionAnd",
     "RegressionParams",
     "RegressionTotals",
     "Response",
     "Sketch",
     "StudentT",
+    "UniformNoise",
     "VariationalBernoulli",
     "VariationalCategorical",
     "VariationalGaussian",
@@ -93,5 +96,6 @@ __all__ = [
     "WrappedFamily",
     "ZeroInflatedPoisson",
     "ZeroInflatedPoissonParams",
+    "ZeroMass",
     "gaussian_family",
 ]

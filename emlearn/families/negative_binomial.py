@@ -33,6 +33,7 @@ LONGEST_STEP = 2.0
 # From this size on differences of gamma functions are those of Stirling's series, which loses no digits.
 LARGE = 20.0
 SMALL = 0.01  # below, log(1 + t) - t is a series
+FAR_BELOW = -0.5  # below, log(1 + t) is taken of the quotient that 1 + t is: t itself may be rounded to -1
 
 
 class NegativeBinomialParams(NamedTuple):
@@ -246,15 +247,19 @@ def _base_measure(batch: Batch) -> FloatArray:
 
 
 def log_density(x: FloatArray, mean: FloatArray, size: FloatArray) -> FloatArray:
-    """Log-densities (K, u) of counts (u,), less −log x!, at means and sizes 1 / α (K, 1)."""
-    large = np.maximum(size, LARGE)
-    t = (x - mean) / (large + mean)
-    by_series = xlogy(x, mean) + (x + large) * np.log1p(t) - x - 0.5 * np.log1p(x / large)
-    by_series += stirling(x + large) - stirling(large)
-    small = np.minimum(size, LARGE)
-    exact = gammaln(x + small) - gammaln(small) + xlogy(x, mean) + small * np.log(small)
-    exact -= (x + small) * np.log(small + mean)
-    return np.where(size >= LARGE, by_series, exact)
+    """Log-densities (K, u) of counts (u,), less −log x!, at means (K, u) or (K, 1), and sizes 1 / α (K, 1)."""
+    out = np.empty(np.broadcast_shapes(x.shape, mean.shape, size.shape))
+    mean, size = np.broadcast_to(mean, out.shape), np.broadcast_to(size, (len(out), 1))
+    is_large = size[:, 0] >= LARGE
+    if is_large.any():
+        m, s = mean[is_large], size[is_large]
+        by_series = xlogy(x, m) + (x + s) * _log_ratio(x, m, s) - x - 0.5 * np.log1p(x / s)
+        out[is_large] = by_series + (stirling(x + s) - stirling(s))
+    if not is_large.all():
+        m, s = mean[~is_large], size[~is_large]
+        exact = gammaln(x + s) - gammaln(s) + xlogy(x, m) + s * np.log(s)
+        out[~is_large] = exact - (x + s) * np.log(s + m)
+    return out
 
 
 def stirling(z: FloatArray) -> FloatArray:
@@ -264,28 +269,39 @@ def stirling(z: FloatArray) -> FloatArray:
 
 
 def derivatives(x: FloatArray, mean: FloatArray, size: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """First and second derivatives (K, u) of log-densities by log α, at means and sizes 1 / α (K, 1)."""
-    s = np.maximum(size, LARGE)
-    t = (x - mean) / (s + mean)
-    first = _log1p_less(t) + x / (2 * s * (s + x)) + rest_of_digamma(x + s) - rest_of_digamma(s)
-    second = (mean - x) ** 2 / ((s + x) * (s + mean) ** 2) - x * (2 * s + x) / (2 * s**2 * (s + x) ** 2)
-    second += rest_of_trigamma(x + s) - rest_of_trigamma(s)
-    small = np.minimum(size, LARGE)
-    exact = digamma(x + small) - digamma(small) - np.log1p(mean / small) + (mean - x) / (small + mean)
-    exact_second = polygamma(1, x + small) - polygamma(1, small) + mean / (small * (small + mean))
-    exact_second -= (mean - x) / (small + mean) ** 2
-    first = np.where(size >= LARGE, first, exact)
-    second = np.where(size >= LARGE, second, exact_second)
+    """First and second derivatives (K, u) of log-densities by log α, at means and sizes as of `log_density`."""
+    first, second = np.empty((2, *np.broadcast_shapes(x.shape, mean.shape, size.shape)))
+    mean, size = np.broadcast_to(mean, first.shape), np.broadcast_to(size, (len(first), 1))
+    is_large = size[:, 0] >= LARGE
+    if is_large.any():
+        m, s = mean[is_large], size[is_large]
+        by_series = _log_ratio_less(x, m, s) + x / (2 * s * (s + x)) + rest_of_digamma(x + s)
+        first[is_large] = by_series - rest_of_digamma(s)
+        by_series = (m - x) ** 2 / ((s + x) * (s + m) ** 2) - x * (2 * s + x) / (2 * s**2 * (s + x) ** 2)
+        second[is_large] = by_series + (rest_of_trigamma(x + s) - rest_of_trigamma(s))
+    if not is_large.all():
+        m, s = mean[~is_large], size[~is_large]
+        first[~is_large] = digamma(x + s) - digamma(s) - np.log1p(m / s) + (m - x) / (s + m)
+        exact = polygamma(1, x + s) - polygamma(1, s) + m / (s * (s + m))
+        second[~is_large] = exact - (m - x) / (s + m) ** 2
     return -size * first, size * (size * second + first)
 
 
-def _log1p_less(t: FloatArray) -> FloatArray:
-    """log(1 + t) − t, without cancellation where t is small."""
+def _log_ratio(x: FloatArray, mean: FloatArray, size: FloatArray) -> FloatArray:
+    """log (x + size) / (mean + size), without cancellation where the two are near."""
+    t = (x - mean) / (size + mean)
+    near = np.log1p(np.maximum(t, FAR_BELOW))
+    return np.where(t > FAR_BELOW, near, np.log((x + size) / (size + mean)))
+
+
+def _log_ratio_less(x: FloatArray, mean: FloatArray, size: FloatArray) -> FloatArray:
+    """The same less t = (x − mean) / (size + mean), of which it is log (1 + t), by a series near 0."""
+    t = (x - mean) / (size + mean)
     near = np.where(np.abs(t) < SMALL, t, 0.0)
     series = np.zeros_like(near)
     for n in range(9, 1, -1):
         series = near * series + (-1) ** (n + 1) / n
-    return np.where(np.abs(t) < SMALL, near**2 * series, np.log1p(t) - t)
+    return np.where(np.abs(t) < SMALL, near**2 * series, _log_ratio(x, mean, size) - t)
 
 
 def rest_of_digamma(z: FloatArray) -> FloatArray:

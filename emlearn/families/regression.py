@@ -62,8 +62,9 @@ class RegressionTotals(NamedTuple):
 class Regression(ExponentialFamily):
     r"""Regressions of a response on a design.
 
-    The first ``n_columns`` rows of a batch are the design, the next ones the response, and one more, where
-    ``has_offset``, is added to the linear predictor.
+    The first ``n_columns`` rows of a batch are the design, or those that ``design`` names; ``n_beside`` others
+    may lie among or after them. The next ones are the response, and one more, where ``has_offset``, is added to
+    the linear predictor.
 
     Parameters
     ----------
@@ -84,6 +85,10 @@ class Regression(ExponentialFamily):
         Least dispersion.
     has_offset : bool, default=False
         Whether the last row of a batch is an offset.
+    design : tuple of int, default=()
+        The rows of a batch that are the design, in its order; empty for the first ones.
+    n_beside : int, default=0
+        Number of rows before the response that are not of the design: what only a gate sees.
     n_fits : int, default=1
         Of how many fits components stand side by side; see `side_by_side`.
     """
@@ -96,6 +101,8 @@ class Regression(ExponentialFamily):
     least_ratio: float = 0.0
     floor: float = 1e-12
     has_offset: bool = False
+    design: tuple[int, ...] = ()
+    n_beside: int = 0
     n_fits: int = field(default=1, compare=False)
 
     def side_by_side(self, n_fits: int) -> Regression | None:
@@ -125,9 +132,18 @@ class Regression(ExponentialFamily):
 
     def split(self, batch: Batch) -> tuple[FloatArray, FloatArray, FloatArray | float]:
         """Design (p, m), response (c, m) and offset (m,) of a batch."""
-        stop = len(batch.x) - self.has_offset
+        first, stop = self.n_columns + self.n_beside, len(batch.x) - self.has_offset
         offset = batch.x[-1] if self.has_offset else 0.0
-        return batch.x[: self.n_columns], batch.x[self.n_columns : stop], offset
+        return self._seen(batch), batch.x[first:stop], offset
+
+    def _seen(self, batch: Batch) -> FloatArray:
+        """The design, (p, m)."""
+
+        def gather() -> FloatArray:
+            return batch.x[list(self.design)]
+
+        seen: FloatArray = batch.once(self.design, gather) if self.design else batch.x[: self.n_columns]
+        return seen
 
     def cross_products(self, batch: Batch) -> FloatArray:
         """Σ weight z zᵀ, (p, p)."""
@@ -136,7 +152,7 @@ class Regression(ExponentialFamily):
             design = self.split(batch)[0]
             return (design if batch.weight is None else design * batch.weight) @ design.T
 
-        gram: FloatArray = batch.once(("design", self.n_columns), multiply)
+        gram: FloatArray = batch.once(("design", self.n_columns, self.design), multiply)
         return gram
 
     def linear_predictor(self, params: RegressionParams, batch: Batch) -> FloatArray:
@@ -437,8 +453,9 @@ class Regression(ExponentialFamily):
 
         Only a design whose first column is the constant may be shifted.
         """
-        shift, scale = (part[: self.n_columns] for part in units)
-        shift_y, scale_y = (part[self.n_columns] for part in units)
+        seen = list(self.design) if self.design else slice(self.n_columns)
+        shift, scale = (part[seen] for part in units)
+        shift_y, scale_y = (part[self.n_columns + self.n_beside] for part in units)
         coef = params.coef * (scale_y / scale)
         coef[:, 0] += shift_y - coef @ shift
         return RegressionParams(coef, params.dispersion * (scale_y**2 if self.response.has_unit else 1.0))
@@ -446,9 +463,10 @@ class Regression(ExponentialFamily):
     def divergence(self, params: RegressionParams, other: Emission, others: Any) -> FloatArray:
         """Bhattacharyya distances (K, L) of normal responses; columns of the design have mean square 1."""
         other = unwrapped(other)
-        if not isinstance(other, Regression) or (other.response, other.n_columns) != (
+        if not isinstance(other, Regression) or (other.response, other.n_columns, other.design) != (
             self.response,
             self.n_columns,
+            self.design,
         ):
             raise self.unlike(other)
         step = params.coef[:, None] - others.coef

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import replace
 from functools import partial
 from numbers import Integral, Real
@@ -19,12 +20,12 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.pieces import comes_in_pieces, each_piece, gathered, piece_by_piece, read_data
-from emlearn._input.sequences import read_groups
+from emlearn._input.sequences import group_codes, read_groups
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, portfolio, unit_of
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._typing import RandomState
-from emlearn.base import EMMixin, Plan, all_or_nothing
+from emlearn.base import FAR, EMMixin, Plan, all_or_nothing
 from emlearn.em import (
     ACCELERATIONS,
     ASSIGNMENTS,
@@ -37,7 +38,18 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.batches import far_as_impossible
-from emlearn.families import COVARIANCE_SHAPES, RESPONSES, Gaussian, Regression, RegressionParams, StudentT
+from emlearn.families import (
+    COVARIANCE_SHAPES,
+    RESPONSES,
+    Gaussian,
+    Regression,
+    RegressionAnd,
+    RegressionParams,
+    StudentT,
+    UniformNoise,
+    ZeroMass,
+)
+from emlearn.families.regression_and import others_of
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
@@ -54,6 +66,38 @@ def _of_rows(latent):
     return latent.latent if isinstance(latent, Grouped) else latent
 
 
+def _instead(response, y):
+    """What a user may have meant by responses that are impossible."""
+    if response.is_discrete and y.shape[1] == 1:
+        if response.name != "binomial" and (y >= 0).all():
+            return (
+                " A rate is a count over an exposure: give counts, and the exposure by offset=np.log(exposure)."
+            )
+        if response.name == "binomial" and (y >= 0).all() and (y <= 1).all():
+            return " A share of successes has trials: give the numbers of successes and of failures."
+        if response.name == "binomial" and len(np.unique(y)) == 2:
+            return f" Encode the two classes as 0 and 1, as in y == {y.max():g}."
+    return ""
+
+
+def _named_alone(cls):
+    """Decorate a private class: Python's errors name its public methods without it."""
+    for name, method in vars(cls).items():
+        if inspect.isfunction(method) and not name.startswith("_"):
+            inspect.unwrap(method).__qualname__ = name
+    return cls
+
+
+def _given(**arguments):
+    """Names of the arguments that a user gave."""
+    return frozenset(name for name, value in arguments.items() if value is not None)
+
+
+def _predictive(family):
+    """What a response is of each component."""
+    return family.predictive if others_of(family) else family.response
+
+
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
     if offset is None or not response.has_unit:
@@ -61,6 +105,7 @@ def _less_offset(y, offset, response):
     return y - offset[:, None], None
 
 
+@_named_alone
 class _RegressionMixture(EMMixin):
     """What mixtures of regressions and of experts share: all but their weights and how targets are read."""
 
@@ -97,10 +142,17 @@ class _RegressionMixture(EMMixin):
     __metadata_request__predict_proba = {"offset": True}
     __metadata_request__score = {"offset": True}
     _portfolio = PORTFOLIO
+    _had: frozenset[str] = frozenset()  # what stood beside X and y in the fit
+    _weighed: int | None = None  # number of rows of a fit with weights
+    _undetermined = 0  # how many coefficients and slopes of a gate the rows of the fit do not determine
 
     @property
     def _response(self):
         return RESPONSES[self.family] if isinstance(self.family, str) else self.family
+
+    # Of those that know no other components.
+    zero_inflated: Any = False
+    noise: Any = False
 
     def _of_noise(self):
         """Settings of the family that are about noise."""
@@ -152,7 +204,11 @@ class _RegressionMixture(EMMixin):
             differ, there are fewer distinct rows than components, or a parameter is not a legal one.
         """
         self._check_ways()
-        return self._fit(self._plan(self._data(X, y, sample_weight, groups, offset), offset is not None), X, y)
+        plan = self._plan(self._data(X, y, sample_weight, groups, offset), offset is not None)
+        self._fit(plan, X, y)
+        self._had = _given(groups=groups, offset=offset)
+        self._weighed = plan.n_rows if plan.size != plan.n_rows else None
+        return self
 
     def _data(self, X, y, sample_weight, groups, offset):
         """Design, responses and offsets, side by side; rows of a group together, as a sequence."""
@@ -180,14 +236,28 @@ class _RegressionMixture(EMMixin):
 
     def _plan(self, data, has_offset):
         shared, gated = self._shared_columns(), self._gated_columns()
-        units, moments = self._units_of(data)
+        moments, rng = self._moments(data), check_random_state(self.random_state)
+        size = max(SAMPLE_ROWS, 10 * self.n_components * data.n_features)
+        if data.lengths is None:
+            drawn = draw_from(data, moments, size, rng)
+            rows = data.take(drawn[0])
+        else:
+            positions = np.unique(np.linspace(0, data.n_rows - 1, size).astype(np.intp))
+            weight = data.weights()
+            drawn = positions, np.ones(len(positions)) if weight is None else weight[positions]
+            rows = data.take(positions)
+        units = self._units_of(moments, rows, drawn[1])
         of_table = self._affine(units, data.n_features)
         latent = self._choose_latent(gated, units, moments)
         latent = latent if data.lengths is None else Grouped(latent)
         has_offset = has_offset and not self._response.has_unit
-        model = LatentModel(latent, self._choose_family(shared, units, has_offset))
-        rng = check_random_state(self.random_state)
-        sample = self._sample(data, moments, of_table, rng)
+        family = self._choose_family(shared, units, has_offset)
+        others = self._choose_others(data, units)
+        model = LatentModel(latent, RegressionAnd.of(family, others) if others else family)
+        if data.lengths is None:
+            sample = Sample.of(rows, of_table, drawn, moments.n_rows)
+        else:
+            sample = GroupedSample.of_groups(data, of_table, size, 10 * self.n_components, rng)
         self._check_rows(moments.n_rows, sample)
         share = 1.0 if sample.is_whole else sample.weight.sum() / moments.weight
         part_model = self._for_share(model, share)
@@ -223,7 +293,10 @@ class _RegressionMixture(EMMixin):
             raise ValueError(
                 f"{type(self).__name__} requires y to be passed, but the target y is None: it is the response."
             )
-        y = read_array("y", y, advice="For classes see MixtureOfExpertsClassifier.")
+        advice = "For classes see MixtureOfExpertsClassifier."
+        if response.name == "binomial":
+            advice = f"{advice[:-1]}, or encode them as 0 and 1, as in y == 'yes'."
+        y = read_array("y", y, advice=advice)
         check_consistent_length(X, y)
         if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
             y = column_or_1d(as_one_column("y", y))[:, None]
@@ -237,6 +310,7 @@ class _RegressionMixture(EMMixin):
             value = y[row, 0] if y.shape[1] == 1 else y[row].tolist()
             raise ValueError(
                 f"With family={response.name!r} y must be {response.support}, but is {value} in row {row}."
+                f"{_instead(response, y)}"
             )
         return response.encode(y)
 
@@ -257,10 +331,21 @@ class _RegressionMixture(EMMixin):
         return offset
 
     def _shared_columns(self):
-        """Features whose coefficients are shared."""
+        """Columns of coef_ that are shared."""
         if self.shared_coef is None or not np.size(self.shared_coef):
             return np.empty(0, dtype=np.int_)
-        return self._column_numbers(self.shared_coef, "shared_coef")
+        shared, seen = self._column_numbers(self.shared_coef, "shared_coef"), self._expert_columns()
+        unseen = shared[~np.isin(shared, seen)]
+        if len(unseen):
+            raise ValueError(
+                f"shared_coef names {self._column_name(unseen[0])}, which experts do not see. Add it"
+                " to expert_features, or leave it out of shared_coef."
+            )
+        return np.flatnonzero(np.isin(seen, shared))
+
+    def _expert_columns(self):
+        """Features that regressions see."""
+        return np.arange(self.n_features_in_)
 
     def _gated_columns(self):
         """Features that the gate sees; None where there is no gate."""
@@ -312,10 +397,45 @@ class _RegressionMixture(EMMixin):
         others = [part for part in (y, offset) if part is not None]
         return SideBySide(*constant, X, *others, order=order)
 
-    def _units_of(self, data):
-        """Units of the columns of the design and of the response, and the moments of all columns."""
-        moments, d = self._moments(data), self.n_features_in_
-        mean, variance = moments.mean, moments.variance
+    def _choose_others(self, data, units):
+        """Components that are no regressions."""
+        if not (self.zero_inflated or self.noise):
+            return ()
+        place = self.n_features_in_ + int(self.fit_intercept)
+
+        def of_batch(batch):
+            there = slice(None) if batch.weight is None else batch.weight > 0
+            y = batch.x[place, there]
+            return np.array([y.min(initial=np.inf), -y.max(initial=-np.inf)])
+
+        ends = np.stack(list(data.map(of_batch))).min(axis=0)
+        low, high = ends[0], -ends[1]
+        if self.zero_inflated:
+            if not self._response.is_discrete:
+                raise ValueError(
+                    f"zero_inflated=True is for counts and successes, but family={self.family!r} has other "
+                    "responses: 0 is a number like any other there."
+                )
+            if low > 0:
+                raise ValueError(
+                    f"zero_inflated=True, but no response is 0: the least is {low:g}. Set zero_inflated=False."
+                )
+        if self.noise:
+            if self._response.is_discrete:
+                raise ValueError(
+                    f"noise=True is a uniform component for numbers, but family={self.family!r} has counts. "
+                    "Set noise=False."
+                )
+            if not low < high:
+                raise ValueError(
+                    "noise=True is a component that is uniform on the range of y, but all responses are alike."
+                )
+        low, high = (np.array([low, high]) - units.shift[-1]) / units.scale[-1]
+        return (ZeroMass(),) * bool(self.zero_inflated) + (UniformNoise(low, high),) * bool(self.noise)
+
+    def _units_of(self, moments, rows, counts):
+        """Units of the columns of the design and of the response, from moments and from some rows."""
+        d, mean, variance = self.n_features_in_, moments.mean, moments.variance
         if not self.fit_intercept:  # about 0: a shift would be an intercept
             mean, variance = np.zeros_like(mean), variance + mean**2
         first = int(self.fit_intercept)
@@ -325,6 +445,8 @@ class _RegressionMixture(EMMixin):
         shift_y, scale_y = 0.0, 1.0
         if self._response.has_unit:
             shift_y, spread = mean[first + d], np.sqrt(variance[first + d])
+            # Of a response that is far from all others, such as a code for missing values, no unit is made.
+            spread = min(spread, FAR * near_spread(rows[:, [first + d]], counts)[0])
             constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
             scale_y = (abs(shift_y) or 1.0) if constant else spread
             if not 1e-150 < scale_y < 1e150:
@@ -332,7 +454,7 @@ class _RegressionMixture(EMMixin):
                     f"y has a scale of {scale_y:.3g}, whose square is beyond floating point. Give it in "
                     "another unit."
                 )
-        return Affine(np.r_[[0.0] * first, shift, shift_y], np.r_[[1.0] * first, scale, scale_y]), moments
+        return Affine(np.r_[[0.0] * first, shift, shift_y], np.r_[[1.0] * first, scale, scale_y])
 
     @staticmethod
     def _affine(units, n_columns):
@@ -343,8 +465,9 @@ class _RegressionMixture(EMMixin):
         return Affine(np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])])
 
     def _choose_family(self, shared, units, has_offset):
-        first = int(self.fit_intercept)
-        penalty = np.minimum(self.alpha / units.scale[:-1] ** 2, MOST_PENALTY)
+        first, seen = int(self.fit_intercept), self._expert_columns()
+        rows = np.r_[[0] * first, first + seen].astype(np.intp)
+        penalty = np.minimum(self.alpha / units.scale[rows] ** 2, MOST_PENALTY)
         penalty[:first] = 0.0
         penalty[shared + first] /= self.n_components  # each of the copies bears its share
         return Regression(
@@ -353,16 +476,10 @@ class _RegressionMixture(EMMixin):
             penalty=tuple(penalty.tolist()) if self.alpha else (),
             shared=tuple((shared + first).tolist()),
             has_offset=has_offset,
+            design=() if np.array_equal(rows, np.arange(len(rows))) else tuple(rows.tolist()),
+            n_beside=first + self.n_features_in_ - len(rows),
             **self._of_noise(),
         )
-
-    def _sample(self, data, moments, units, rng):
-        """Rows to start from."""
-        size = max(SAMPLE_ROWS, 10 * self.n_components * data.n_features)
-        if data.lengths is None:
-            drawn = draw_from(data, moments, size, rng)
-            return Sample.of(data.take(drawn[0]), units, drawn, moments.n_rows)
-        return GroupedSample.of_groups(data, units, size, 10 * self.n_components, rng)
 
     def _check_rows(self, n_rows, sample):
         if not isinstance(sample, GroupedSample):
@@ -380,7 +497,7 @@ class _RegressionMixture(EMMixin):
         make = RegressionStarts(model, self.n_components, sample, floats_per_row)
         # As many free coefficients as rows explain all of them: nothing is left to tell components apart by.
         explained = not self.alpha and len(sample.rows) <= model.family.n_columns
-        if self.n_components == 1 or explained:
+        if (self.n_components == 1 and not self.noise) or explained:
             return [Start("all", make.everything)]
         return portfolio(make.start, self._portfolio, self.n_init, rng)
 
@@ -390,8 +507,13 @@ class _RegressionMixture(EMMixin):
         """The last fit's parameters in new units, as the only start."""
         latent, params = self._params
         new, old = model.family, self._model.family
-        fits = (len(self.coef_), self.coef_.shape[-1]) == (self.n_components, self.n_features_in_)
-        fits = fits and (new.n_columns, new.response) == (old.n_columns, old.response)
+        fits = (len(self.coef_), len(self._units.shift)) == (self.n_components, len(units.shift))
+        fits = fits and (new.n_columns, new.design, new.response) == (
+            old.n_columns,
+            old.design,
+            old.response,
+        )
+        fits = fits and others_of(new) == others_of(old)
         fits = fits and new.n_dispersions(self.n_components) == len(params.dispersion)
         fits = fits and self._has_same_latent(model)
         if fits:
@@ -405,7 +527,13 @@ class _RegressionMixture(EMMixin):
         return latent
 
     def _order(self, plan, params):
-        return np.lexsort((params.family.coef[:, 0], -np.round(params.latent, 9)))
+        return self._by_share(params, params.latent)
+
+    @staticmethod
+    def _by_share(params, shares):
+        """Order of the components by their shares, largest first; what is no regression stays last."""
+        first = params.family.coef[:, 0]
+        return np.r_[np.lexsort((first, -np.round(shares[: len(first)], 9))), len(first) : len(shares)]
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
@@ -419,7 +547,8 @@ class _RegressionMixture(EMMixin):
             fields["dispersion"] = np.broadcast_to(family.dispersion, K).copy()
         self._publish(fields)
         self._take_latent(params.latent)
-        self.n_parameters_ = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
+        n_parameters = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
+        self.n_parameters_ = n_parameters - self._undetermined
 
     def _take_latent(self, latent):
         """Attributes of how components are weighted."""
@@ -441,15 +570,21 @@ class _RegressionMixture(EMMixin):
         return self._model.family.divergence(mine, other._model.family, theirs)
 
     @classmethod
-    def _of_coefficients(cls, coef, intercept, sigma, feature_names, params):
+    def _of_coefficients(cls, coef, intercept, sigma, feature_names, params, n_features=None):
         """An estimator, its family and parameters of that, from what a user gave."""
         dispersion = params.pop("dispersion", None)
         coef = read_array("coef", coef, finite=True, advice="Give a row for each component.")
         if coef.ndim != 2:
             raise ValueError(f"coef has shape {coef.shape}; expected (K, d), a row for each component.")
-        K, d = coef.shape
+        K = len(coef)
         estimator = cls._of_legal(K, params)
-        estimator._know_features(d, feature_names)
+        estimator._know_features(n_features or coef.shape[1], feature_names)
+        d, seen = estimator.n_features_in_, estimator._expert_columns()
+        if coef.shape[1] != len(seen):
+            raise ValueError(
+                f"coef has shape {coef.shape}, but experts see {len(seen)} of {d} features: see "
+                "expert_features."
+            )
         constant = np.zeros(K)
         if intercept is not None:
             constant = read_array("intercept", intercept, shapes=[(K,)], finite=True)
@@ -460,6 +595,13 @@ class _RegressionMixture(EMMixin):
         if len(shared) and (coef[:, shared] != coef[0, shared]).any():
             raise ValueError("coef of the features in shared_coef must be the same in all components.")
         family = estimator._choose_family(shared, units, False)
+        if estimator.noise:
+            raise ValueError(
+                "noise=True has the range of the responses, which parameters do not tell: set noise=False, or "
+                "fit."
+            )
+        if estimator.zero_inflated:
+            family = RegressionAnd.of(family, (ZeroMass(),))
         design = np.column_stack([constant, coef]) if estimator.fit_intercept else coef.copy()
         noise = np.ones(family.n_dispersions(K))
         if family.response.has_unit:
@@ -474,19 +616,45 @@ class _RegressionMixture(EMMixin):
             )
         return estimator, family, RegressionParams(design, noise), units
 
-    def _complaints(self, plan, best):
+    _summarise = staticmethod(summarise)
+
+    def _publish_race(self, plan, result):
+        super()._publish_race(plan, result)
         with one_blas_thread():
-            summary = plan.data.sum(summarise(plan.model, self._params))
-        yield from complaints(self, summary, plan.size / plan.n_observed)
+            self._summary = plan.data.sum(self._summarise(plan.model, self._params))
+            n_undetermined = self._summary.n_undetermined(self._model.family)
+        self.n_parameters_ += self._undetermined - n_undetermined
+        self._undetermined = n_undetermined
+
+    def _complaints(self, plan, best):
+        summary = vars(self).pop("_summary")
+        with one_blas_thread():
+            told = list(complaints(self, summary, plan.size / plan.n_observed, plan.size))
+        yield from told
         yield from super()._complaints(plan, best)
 
     # -- after fit ---------------------------------------------------------------------------------------
 
-    def _map_rows(self, X, function, y=None, offset=None, floats_per_row=0):
+    def _check_as_fitted(self, **given):
+        """Refuse to judge responses without what the fit knew of them: another model would be the judge."""
+        check_is_fitted(self)
+        advice = {
+            "groups": "groups=, np.arange(len(X)) where each row is a group of its own",
+            "offset": "offset=, zeros where there is none",
+        }
+        for name, value in given.items():
+            if value is None and name in self._had:
+                raise ValueError(
+                    f"The fit had {name}, and this call has none: it would judge the responses by another "
+                    f"model. Give {advice[name]}. In a search or cross-validation {name} must come by metadata "
+                    "routing: see set_fit_request, and emlearn.metrics for scorers that ask for it."
+                )
+
+    def _map_rows(self, X, function, y=None, offset=None, floats_per_row=0, seen=None):
         """``function(batch, family)`` of each batch, gathered over the rows of X, which come first.
 
         The function gives an array (..., m), or several in a tuple, and works on so many floats per row beside
-        those of an E-step.
+        those of an E-step. ``seen`` are log-densities (n, K) of what was seen of the group of each row before.
         """
         check_is_fitted(self)
         X = self._check_X(X, reset=False, allow_nan=False)
@@ -497,8 +665,15 @@ class _RegressionMixture(EMMixin):
         elif offset is not None:  # stands where a response would
             y = np.zeros((len(X), 1))
         family = replace(self._model.family, has_offset=offset is not None)
-        table = self._table(X, y, offset, None, family.n_columns > X.shape[1])
-        units = self._affine(self._units, table.shape[1])
+        units, n_before = self._units, len(self._units.shift) - 1
+        features = X
+        if seen is not None:  # beside the features, where regressions do not look
+            features = SideBySide(X, seen)
+            family = replace(family, n_beside=family.n_beside + seen.shape[1])
+            none = np.zeros(seen.shape[1])
+            units = Affine(*(np.insert(u, n_before, none + one) for u, one in zip(units, (0, 1), strict=True)))
+        table = self._table(features, y, offset, None, n_before > X.shape[1])
+        units = self._affine(units, table.shape[1])
         batches = Batches(
             table,
             floats_per_row=floats_per_row + family.floats_per_row(len(self.coef_), table.shape[1]),
@@ -511,9 +686,13 @@ class _RegressionMixture(EMMixin):
             return tuple(np.concatenate(part, axis=-1).T for part in zip(*parts, strict=True))
         return np.concatenate(parts, axis=-1).T
 
-    def _prior(self, batch):
-        """Prior weights, (K, m)."""
-        return np.exp(self._log_prior(batch))
+    def _prior(self, batch, family=None):
+        """Weights (K, m) before the responses of the batch are seen; of a family, with what was seen before."""
+        prior = self._log_prior(batch)
+        family = self._model.family if family is None else family
+        stop = len(self._units.shift) - 1 + family.n_beside - self._model.family.n_beside
+        seen = batch.x[len(self._units.shift) - 1 : stop]
+        return np.exp(prior) if not len(seen) else posterior_of(prior + seen)[0]
 
     @property
     def _latent(self):
@@ -523,14 +702,47 @@ class _RegressionMixture(EMMixin):
     def _means(self, batch, family):
         """Mean response of each component, (K, m)."""
         eta = family.linear_predictor(self._params.family, batch)
-        return family.response.mean(eta) * self._units.scale[-1] + self._units.shift[-1]
+        return _predictive(family).mean(eta) * self._units.scale[-1] + self._units.shift[-1]
 
-    def _mixture_mean(self, X, offset):
+    def _mixture_mean(self, X, offset, groups=None, history=None):
         return self._map_rows(
             X,
-            lambda batch, family: (self._prior(batch) * self._means(batch, family)).sum(axis=0),
+            lambda batch, family: (self._prior(batch, family) * self._means(batch, family)).sum(axis=0),
             offset=offset,
+            seen=self._seen_before(X, groups, history),
         )
+
+    def _seen_before(self, X, groups, history):
+        """Log-densities (n, K) of the responses seen before of the group of each row; None without any."""
+        if history is None:
+            if groups is not None:
+                raise ValueError(
+                    "groups say nothing without responses of theirs: give history=(X, y, groups), rows of "
+                    "these groups whose responses are known."
+                )
+            return None
+        if groups is None:
+            raise ValueError("history tells of groups: say by groups= to which of them each row of X belongs.")
+        if not isinstance(history, (tuple, list)) or len(history) not in (3, 4):
+            raise ValueError("history must be (X, y, groups), or (X, y, groups, offset).")
+        known, y, of_known, *more = history
+        offset = more[0] if more else None
+        self._check_as_fitted(offset=offset)
+        log_prob = self._map_rows(known, self._log_prob, y, offset)
+        asked = len(self._check_X(X, reset=False))
+        for what, of_rows, n in (("history has groups", of_known, len(log_prob)), ("groups", groups, asked)):
+            if np.shape(of_rows) != (n,):
+                raise ValueError(
+                    f"{what} of shape {np.shape(of_rows)} beside {n} rows: give one group for each row."
+                )
+        gated = getattr(self, "gate_features_", None)
+        self._read_groups(groups, self._check_X(X, reset=False), None, gated)
+        together = [*np.asarray(of_known, dtype=object).tolist(), *np.asarray(groups, dtype=object).tolist()]
+        codes = group_codes(together)
+        total = np.zeros((codes.max() + 1, log_prob.shape[1]))
+        np.add.at(total, codes[: len(log_prob)], log_prob)
+        total -= np.maximum(total.max(axis=1, keepdims=True), -np.finfo(np.float64).max)
+        return total[codes[len(log_prob) :]]
 
     @piece_by_piece("offset")
     def predict_components(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
@@ -556,6 +768,8 @@ class _RegressionMixture(EMMixin):
         *,
         groups: ArrayLike | None = None,
         offset: ArrayLike | None = None,
+        history: Any = None,
+        by_group: bool = False,
     ) -> NDArray[np.float64]:
         """Probability of each component: prior weights, or responsibilities once y is known.
 
@@ -568,21 +782,33 @@ class _RegressionMixture(EMMixin):
         groups : array-like of shape (n,), default=None
             Rows of one group share their component.
         offset : array-like of shape (n,), default=None
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows of the groups whose responses were seen before.
+        by_group : bool, default=False
+            One row for each group, in the order in which they appear, in place of one for each row.
 
         Returns
         -------
-        proba : ndarray of shape (n, K)
+        proba : ndarray of shape (n, K), or (n_groups, K)
             Rows sum to 1.
         """
+        if by_group and groups is None:
+            raise ValueError("by_group=True asks for a row for each group: give groups.")
+        if y is None and history is None and groups is not None:
+            raise ValueError("groups say nothing without y: give y too, or a history of theirs.")
+        seen = self._seen_before(X, groups, history) if y is None or history is not None else None
         if y is None:
-            if groups is not None:
-                raise ValueError("groups say nothing without y: give y too.")
-            return self._map_rows(X, lambda batch, _: self._prior(batch), offset=offset)
-        resp, _, codes = self._posterior(X, y, None, groups, offset)
-        return resp if codes is None else resp[codes]
+            proba = self._map_rows(X, self._prior, offset=offset, seen=seen)
+            return proba[np.unique(group_codes(groups), return_index=True)[1]] if by_group else proba
+        self._check_as_fitted(groups=groups, offset=offset)
+        resp, _, codes = self._posterior(X, y, None, groups, offset, seen)
+        return resp if codes is None or by_group else resp[codes]
 
-    def _posterior(self, X, y, weight, groups, offset):
-        """Responsibilities (u, K) and log evidence (u,) of rows, or of groups with the group of each row."""
+    def _posterior(self, X, y, weight, groups, offset, seen=None):
+        """Responsibilities (u, K) and log evidence (u,) of rows, or of groups with the group of each row.
+
+        What was seen of groups before is evidence too, but not counted.
+        """
         if groups is None:
 
             def of_rows(batch, family):
@@ -600,6 +826,8 @@ class _RegressionMixture(EMMixin):
         order = np.arange(len(log_prob)) if order is None else order
         first = np.cumsum(lengths) - lengths
         of_groups = np.add.reduceat(log_prob[order], first) + prior[order[first]]
+        if seen is not None:
+            of_groups += seen[order[first]]
         resp, evidence = posterior_of(of_groups.T.copy())
         codes = np.zeros(len(log_prob), dtype=np.intp)
         codes[order] = np.repeat(np.arange(len(lengths)), lengths)
@@ -613,7 +841,7 @@ class _RegressionMixture(EMMixin):
     def _log_prior(self, batch):
         """Log prior weights, (K, m)."""
         log_weights = self._latent.log_weights(self._params.latent, batch)
-        return np.broadcast_to(log_weights, (len(self.coef_), batch.x.shape[1]))
+        return np.broadcast_to(log_weights, (len(log_weights), batch.x.shape[1]))
 
     @piece_by_piece("y", "offset")
     def score_samples(
@@ -634,6 +862,7 @@ class _RegressionMixture(EMMixin):
         log_density : ndarray of shape (n,), or (n_groups,) in the order in which groups appear
             In nats, with respect to the unit of y.
         """
+        self._check_as_fitted(groups=groups, offset=offset)
         return far_as_impossible(self._posterior(X, y, None, groups, offset)[1])
 
     def aic(
@@ -659,6 +888,7 @@ class _RegressionMixture(EMMixin):
         -------
         aic : float
         """
+        self._check_weighed(X, sample_weight)
         return -2 * self._total(X, y, sample_weight, groups, offset)[0] + 2 * self.n_parameters_
 
     def bic(
@@ -686,6 +916,7 @@ class _RegressionMixture(EMMixin):
         -------
         bic : float
         """
+        self._check_weighed(X, sample_weight)
         log_likelihood, size, _ = self._total(X, y, sample_weight, groups, offset)
         self._check_counts(sample_weight)
         return -2 * log_likelihood + self.n_parameters_ * np.log(size)
@@ -716,8 +947,24 @@ class _RegressionMixture(EMMixin):
         -------
         icl : float
         """
+        self._check_weighed(X, sample_weight)
         log_likelihood, size, entropy = self._total(X, y, sample_weight, groups, offset)
         return -2 * log_likelihood + self.n_parameters_ * np.log(size) + 2 * entropy
+
+    def _check_weighed(self, X, sample_weight):
+        """Warn where a criterion of a weighted fit is asked for without weights."""
+        check_is_fitted(self)
+        if sample_weight is None and not comes_in_pieces(X) and np.shape(X)[:1] == (self._weighed,):
+            self._warn(
+                "The fit had sample_weight, and this call has none: every row counts once here, and the "
+                "criterion is not that of the fit. Give sample_weight=.",
+                UserWarning,
+            )
+
+    def _mean_log_density(self, X, y, sample_weight=None, *, groups=None, offset=None):
+        """Mean log-density of the responses, by weight."""
+        log_likelihood, size, _ = self._total(X, y, sample_weight, groups, offset)
+        return log_likelihood / size
 
     def _total(self, X, y, sample_weight, groups, offset):
         """Log-likelihood, total weight and entropy of the responsibilities."""
@@ -728,6 +975,7 @@ class _RegressionMixture(EMMixin):
 
             parts = each_piece(of_piece, X, sample_weight, y, offset)
             return tuple(map(sum, zip(*parts, strict=True)))
+        self._check_as_fitted(groups=groups, offset=offset)
         weight = self._check_weight(sample_weight, X)
         resp, evidence, _ = self._posterior(X, y, weight, groups, offset)
         entropy = special.entr(resp).sum(axis=1)
@@ -758,7 +1006,7 @@ class _RegressionMixture(EMMixin):
         prior, eta = self._map_rows(
             X,
             lambda batch, family: (
-                self._prior(batch),
+                self._prior(batch, family),
                 family.linear_predictor(self._params.family, batch),
             ),
             offset=offset,
@@ -767,8 +1015,11 @@ class _RegressionMixture(EMMixin):
         cumulative = prior.cumsum(axis=1)[:, :-1]
         components = (rng.uniform(size=(len(prior), 1)) > cumulative).sum(axis=1)
         rows = np.arange(len(prior))
-        dispersion = np.broadcast_to(self._params.family.dispersion, len(self.coef_))[components]
-        y = self._model.family.response.draw(eta[rows, components], dispersion, rng)
+        own = np.minimum(components, eta.shape[1] - 1)
+        dispersion = np.broadcast_to(self._params.family.dispersion, len(self.coef_))[own]
+        y = self._model.family.response.draw(eta[rows, own], dispersion, rng)
+        for k, other in enumerate(others_of(self._model.family), eta.shape[1]):
+            y = np.where(components == k, other.draw(len(y), rng), y)
         return self._of_response(y * self._units.scale[-1] + self._units.shift[-1]), components
 
     def _of_response(self, y):
@@ -788,22 +1039,41 @@ def _read_noise(given, K, n_dispersions, name="sigma", what="the standard deviat
     return given[:n_dispersions]
 
 
+@_named_alone
 class _MixtureRegressor(RegressorMixin, _RegressionMixture):
     """Predictions of a response that is a number."""
 
     @overload
     def predict(
-        self, X: Any, return_std: Literal[False] = False, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        return_std: Literal[False] = False,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64]: ...
 
     @overload
     def predict(
-        self, X: Any, return_std: Literal[True], *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        return_std: Literal[True],
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
-    @piece_by_piece("offset")
+    @piece_by_piece("offset", "groups")
     def predict(
-        self, X: Any, return_std: bool = False, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        return_std: bool = False,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Mean response: that of the mixture, over components and noise.
 
@@ -813,6 +1083,11 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         return_std : bool, default=False
             Whether to return standard deviations too.
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -823,18 +1098,18 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             with ``return_std=True``.
         """
         if not return_std:
-            return self._mixture_mean(X, offset)
+            return self._mixture_mean(X, offset, groups, history)
 
         def moments(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
-            prior, means = self._prior(batch), self._means(batch, family)
-            noise = family.response.variance(eta, self._params.family.dispersion[:, None])
+            prior, means = self._prior(batch, family), self._means(batch, family)
+            noise = _predictive(family).variance(eta, self._params.family.dispersion[:, None])
             mean = (prior * means).sum(axis=0)
             within = noise * self._units.scale[-1] ** 2
             variance = (prior * (within + (means - mean) ** 2)).sum(axis=0)
             return mean, np.sqrt(variance)
 
-        return self._map_rows(X, moments, offset=offset)
+        return self._map_rows(X, moments, offset=offset, seen=self._seen_before(X, groups, history))
 
     @piece_by_piece("y", "offset")
     def predict_proba(
@@ -844,6 +1119,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         *,
         groups: ArrayLike | None = None,
         offset: ArrayLike | None = None,
+        history: Any = None,
+        by_group: bool = False,
     ) -> NDArray[np.float64]:
         """Probability of each component: the same as `component_proba`.
 
@@ -852,17 +1129,28 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         X : array-like of shape (n, d)
         y : array-like of shape (n,), default=None
         groups : array-like of shape (n,), default=None
+            Rows of one group share their component.
         offset : array-like of shape (n,), default=None
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows of the groups whose responses were seen before.
+        by_group : bool, default=False
+            One row for each group, in the order in which they appear, in place of one for each row.
 
         Returns
         -------
-        proba : ndarray of shape (n, K)
+        proba : ndarray of shape (n, K), or (n_groups, K)
         """
-        return self.component_proba(X, y, groups=groups, offset=offset)
+        return self.component_proba(X, y, groups=groups, offset=offset, history=history, by_group=by_group)
 
-    @piece_by_piece("offset")
+    @piece_by_piece("offset", "groups")
     def predict_quantiles(
-        self, X: Any, q: ArrayLike, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        q: ArrayLike,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64]:
         """Quantiles of the response: of the mixture, components and noise together.
 
@@ -874,6 +1162,11 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         q : float or array-like of shape (m,)
             Probabilities between 0 and 1.
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -886,11 +1179,12 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         def of_batch(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
-            found = self._invert(family.response, self._prior(batch), eta, np.atleast_1d(levels))
+            found = self._invert(_predictive(family), self._prior(batch, family), eta, np.atleast_1d(levels))
             return (found * self._units.scale[-1] + self._units.shift[-1]).T
 
         floats_per_row = 4 * len(self.coef_) * max(levels.size, 1)
-        quantiles = self._map_rows(X, of_batch, offset=offset, floats_per_row=floats_per_row)
+        seen = self._seen_before(X, groups, history)
+        quantiles = self._map_rows(X, of_batch, offset=offset, floats_per_row=floats_per_row, seen=seen)
         return quantiles if levels.ndim else quantiles[:, 0]
 
     def _invert(self, response, prior, eta, levels):
@@ -911,9 +1205,15 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             low, high = np.where(above, low, middle), np.where(above, middle, high)
         return high
 
-    @piece_by_piece("offset")
+    @piece_by_piece("offset", "groups")
     def predict_interval(
-        self, X: Any, coverage: float = 0.95, *, offset: ArrayLike | None = None
+        self,
+        X: Any,
+        coverage: float = 0.95,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
     ) -> NDArray[np.float64]:
         """Interval that holds the response with a given probability.
 
@@ -925,6 +1225,11 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         coverage : float, default=0.95
             Probability between 0 and 1; as much is left out on either side.
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -933,7 +1238,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         """
         if not 0 < coverage < 1:
             raise ValueError(f"coverage={coverage!r}: give a probability between 0 and 1.")
-        return self.predict_quantiles(X, [(1 - coverage) / 2, (1 + coverage) / 2], offset=offset)
+        ends = [(1 - coverage) / 2, (1 + coverage) / 2]
+        return self.predict_quantiles(X, ends, offset=offset, groups=groups, history=history)
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, offset: ArrayLike | None = None
@@ -952,6 +1258,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         score : float
             Of two columns that of the shares of success, each counted by its number of trials.
         """
+        self._check_as_fitted(offset=offset)
         predicted, y = gathered(self.predict(X, offset=offset)), np.asarray(gathered(y))
         sample_weight = gathered(sample_weight)
         if y.ndim == 2 and y.shape[1] == 2:

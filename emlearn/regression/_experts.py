@@ -21,6 +21,7 @@ from emlearn._sklearn_compat import Interval
 from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
 from emlearn.em import LatentModel, LatentPair, one_blas_thread
 from emlearn.families import RESPONSES, Classes, ClassRegression, RegressionParams
+from emlearn.families.regression_and import others_of
 from emlearn.latent import SoftmaxGate
 from emlearn.regression._base import _MixtureRegressor, _of_rows, _RegressionMixture
 from emlearn.regression._starts import GATED_PORTFOLIO
@@ -32,16 +33,39 @@ class _Gated:
     gate_coef_: NDArray[Any]
     gate_intercept_: NDArray[Any]
     gate_features_: NDArray[Any]
+    expert_features_: NDArray[Any]
     _portfolio = GATED_PORTFOLIO
 
-    def _gated_columns(self):
-        if self.gate_features is None:
-            return np.arange(self.n_features_in_)
-        if not np.size(self.gate_features):
-            return np.empty(0, dtype=np.int_)
-        return self._column_numbers(self.gate_features, "gate_features")
+    def _expert_columns(self):
+        seen = self._some_columns("expert_features")
+        if not len(seen) and not self.fit_intercept:
+            raise ValueError(
+                "expert_features names no feature and fit_intercept=False: nothing is left of the experts. "
+                "Set fit_intercept=True for intercepts alone."
+            )
+        return seen
 
-    _of_parameters = _RegressionMixture._of_parameters | {"gate_coef_", "gate_intercept_", "gate_features_"}
+    def _gated_columns(self):
+        return self._some_columns("gate_features")
+
+    def _some_columns(self, parameter):
+        """Numbers of the features in a parameter: None for all, an empty list or mask for none."""
+        given = getattr(self, parameter)
+        if given is None:
+            return np.arange(self.n_features_in_)
+        if not np.size(given):
+            return np.empty(0, dtype=np.int_)
+        mask = np.asarray(given)
+        if mask.dtype == bool and mask.shape == (self.n_features_in_,) and not mask.any():
+            return np.empty(0, dtype=np.int_)
+        return self._column_numbers(given, parameter)
+
+    _of_parameters = _RegressionMixture._of_parameters | {
+        "expert_features_",
+        "gate_coef_",
+        "gate_intercept_",
+        "gate_features_",
+    }
     _made_of = "coef, intercept, gate_coef=..., gate_intercept=..., ..."
     _of_chain = ("coef", "intercept", "sigma", "dispersion", "gate_coef", "gate_intercept")
 
@@ -58,7 +82,7 @@ class _Gated:
         return total / total.sum()
 
     def _order(self, plan, params):
-        return np.lexsort((params.family.coef[:, 0], -np.round(self._shares(plan, params), 9)))
+        return self._by_share(params, self._shares(plan, params))
 
     def _publish_race(self, plan, result):
         super()._publish_race(plan, result)
@@ -75,10 +99,11 @@ class _Gated:
     @classmethod
     def _of_gate(cls, coef, intercept, sigma, gate_coef, gate_intercept, feature_names, params):
         """An estimator of known regressions and a known gate."""
+        n_features = cls._n_features(gate_coef, feature_names, params)
         experts, regression, emitted, units = cls._of_coefficients(
-            coef, intercept, sigma, feature_names, params
+            coef, intercept, sigma, feature_names, params, n_features
         )
-        K, gated = len(emitted.coef), experts._gated_columns()
+        K, gated = len(emitted.coef) + len(others_of(regression)), experts._gated_columns()
         slopes = read_array(
             "gate_coef",
             gate_coef,
@@ -93,14 +118,37 @@ class _Gated:
         experts._take(LatentModel(latent, regression), params, units)
         return experts
 
+    @staticmethod
+    def _n_features(gate_coef, feature_names, params):
+        """Number of features of known experts; None where they have a coefficient for each."""
+        seen = params.get("expert_features")
+        if seen is None:
+            return None
+        if feature_names is not None:
+            return len([feature_names] if isinstance(feature_names, str) else list(feature_names))
+        if params.get("gate_features") is None:
+            return np.shape(gate_coef)[-1] if np.ndim(gate_coef) else 1
+        if np.asarray(seen).dtype == bool:
+            return np.size(seen)
+        raise ValueError(
+            "With expert_features and gate_features the parameters do not tell how many features there are: "
+            "give feature_names, or expert_features as a mask of all features."
+        )
+
     def _take_latent(self, latent):
         gate = self._latent
         params = gate.in_units(latent, self._units)
         vars(self).update(
+            expert_features_=self._seen_by_experts(),
             gate_features_=np.array(gate.columns, dtype=np.int_) - int(self.fit_intercept),
             gate_coef_=params[:, 1:].copy(),
             gate_intercept_=params[:, 0].copy(),
         )
+
+    def _seen_by_experts(self):
+        family, first = self._model.family, int(self.fit_intercept)
+        rows = np.array(family.design or range(family.n_columns), dtype=np.int_)
+        return rows[first:] - first
 
     def _has_same_latent(self, model):
         first = int(self.fit_intercept)
@@ -138,15 +186,25 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Features, by number or name, whose coefficients are the same in all components.
     shared_variance : bool, default=False
         Whether all components have the same variance of the noise.
+    zero_inflated : bool, default=False
+        Whether there is one component more, the last, that never has a count or a success: zero-inflated
+        regression, with one component or more (Lambert, 1992). Not with ``family="gaussian"``.
+    noise : bool, default=False
+        Whether there is one component more, the last, that is uniform on the range of y: for outliers. Not for
+        counts.
     min_variance_ratio : float, default=1e-3
         Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
         bound: a component whose noise shrinks about few rows lifts it without end. 1e-3 lets standard
         deviations differ by a factor of 32. A fit that rests on it warns, and is taken only if it is better
         by more than luck can give: :math:`\tfrac12 \log(1 / \text{ratio})` nats for as many rows as a component
         has coefficients of its own, and one more.
-    gate_features : array-like of int or str, default=None
-        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
-        on features.
+    expert_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the regressions of the experts see; None for all, an empty list
+        for intercepts alone (latent classes whose shares depend on features). The gate may see others, or the
+        same.
+    gate_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the gate sees; None for all. Of an empty list weights do not
+        depend on features.
     gate_alpha : float, default=1e-4
         Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
         squares, in nats. It keeps them finite where features separate the components.
@@ -186,8 +244,9 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (K, d)
-        Coefficients of each component, on the scale of the linear predictor, per unit of the features.
+    coef_ : ndarray of shape (K, p)
+        Coefficients of each component for the features that experts see, p = d by default, on the scale of the
+        linear predictor, per unit of the features.
     intercept_ : ndarray of shape (K,)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
@@ -195,6 +254,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         "student_t", of which it is the scale.
     dispersion_ : ndarray of shape (K,)
         The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
+    expert_features_ : ndarray of int of shape (p,)
+        The features that experts see.
     gate_coef_ : ndarray of shape (K, q)
         Slopes of the gate, per unit of its features. Only differences between components matter: each column
         sums to 0.
@@ -202,9 +263,9 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Intercepts of the gate, of sum 0.
     gate_features_ : ndarray of int of shape (q,)
         The features that the gate sees.
-    weights_ : ndarray of shape (K,)
+    weights_ : ndarray of shape (K,), or (K + 1,) with `zero_inflated` or `noise`
         Means of the prior weights over the rows of the fit, largest first, unless a warm start keeps the order
-        of the last fit.
+        of the last fit. What is no regression comes last, here and in the gate.
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding. A chain of draws never does.
     n_iter_ : int
@@ -231,7 +292,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
         Only with ``assignment="sampled"``.
     n_parameters_ : int
-        Number of free parameters.
+        Number of free parameters; of coefficients as many as the rows determine, which is fewer where columns
+        make up one another.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -244,6 +306,8 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     References
     ----------
+    Lambert (1992), Zero-inflated Poisson regression, Technometrics 34. Banfield & Raftery (1993), Model-based
+    Gaussian and non-Gaussian clustering, Biometrics 49.
     Jacobs, Jordan, Nowlan & Hinton (1991), Adaptive mixtures of local experts, Neural Comput. 3. Jordan &
     Jacobs (1994), Hierarchical mixtures of experts and the EM algorithm, Neural Comput. 6. Böhning (1992),
     Multinomial logistic regression algorithm, Ann. Inst. Statist. Math. 44.
@@ -261,6 +325,9 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
+        "zero_inflated": ["boolean"],
+        "noise": ["boolean"],
+        "expert_features": ["array-like", str, Integral, None],
         "gate_features": ["array-like", str, Integral, None],
         "gate_alpha": [Interval(Real, 0.0, None, closed="left")],
     }
@@ -274,7 +341,10 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         alpha: float = 0.0,
         shared_coef: ArrayLike | None = None,
         shared_variance: bool = False,
+        zero_inflated: bool = False,
+        noise: bool = False,
         min_variance_ratio: float = 1e-3,
+        expert_features: ArrayLike | None = None,
         gate_features: ArrayLike | None = None,
         gate_alpha: float = 1e-4,
         tol: float = 1e-4,
@@ -295,7 +365,10 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
         self.alpha = alpha
         self.shared_coef = shared_coef
         self.shared_variance = shared_variance
+        self.zero_inflated = zero_inflated
+        self.noise = noise
         self.min_variance_ratio = min_variance_ratio
+        self.expert_features = expert_features
         self.gate_features = gate_features
         self.gate_alpha = gate_alpha
         self.tol = tol
@@ -327,21 +400,22 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
         Parameters
         ----------
-        coef : array-like of shape (K, d)
-            Coefficients of each component, on the scale of the linear predictor.
+        coef : array-like of shape (K, p)
+            Coefficients of each component, on the scale of the linear predictor, for the features in
+            `expert_features`, which is a parameter of the class.
         intercept : array-like of shape (K,), default=None
             Intercepts; None for 0.
         gate_coef : array-like of shape (K, q)
             Slopes of the gate, for the features in `gate_features`, which is a parameter of the class. Only
             differences between components matter.
         gate_intercept : array-like of shape (K,)
-            Intercepts of the gate.
+            Intercepts of the gate. With ``zero_inflated=True`` the gate has one component more, the last.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
         family : str or `emlearn.families.StudentT`, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
-            Names of the features.
+            Names of the features. With `expert_features` they say how many features there are.
         **params
             ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
             ``warm_start=True`` a fit goes on from here.
@@ -390,9 +464,13 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         PoissonRegressor, and 1 / C of its LogisticRegression.
     shared_coef : array-like of int or str, default=None
         Features, by number or name, whose coefficients are the same in all components.
-    gate_features : array-like of int or str, default=None
-        Features, by number or name, that the gate sees; None for all. Of an empty list weights do not depend
-        on features.
+    expert_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the regressions of the experts see; None for all, an empty list
+        for intercepts alone (latent classes whose shares depend on features). The gate may see others, or the
+        same.
+    gate_features : array-like of int, str or bool, default=None
+        Features, by number, name or mask, that the gate sees; None for all. Of an empty list weights do not
+        depend on features.
     gate_alpha : float, default=1e-4
         Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
         squares, in nats. It keeps them finite where features separate the components.
@@ -434,11 +512,13 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     ----------
     classes_ : ndarray of shape (C,)
         The classes. Of two `coef_` are of the log-odds of the second.
-    coef_ : ndarray of shape (K, d), or (K, C, d) for more than two classes
+    coef_ : ndarray of shape (K, p), or (K, C, p) for more than two classes
         Coefficients of each component, on the scale of the linear predictor, per unit of the features. Of more
         than two classes those of each, of sum 0.
     intercept_ : ndarray of shape (K,), or (K, C)
         Intercepts; 0 without.
+    expert_features_ : ndarray of int of shape (p,)
+        The features that experts see.
     gate_coef_ : ndarray of shape (K, q)
         Slopes of the gate, per unit of its features. Only differences between components matter: each column
         sums to 0.
@@ -475,7 +555,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
         Only with ``assignment="sampled"``.
     n_parameters_ : int
-        Number of free parameters.
+        Number of free parameters; of coefficients as many as the rows determine, which is fewer where columns
+        make up one another.
     n_features_in_ : int
         Number of features, d.
     feature_names_in_ : ndarray of shape (d,)
@@ -537,7 +618,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     _parameter_constraints: dict = {
         name: constraint
         for name, constraint in MixtureOfExperts._parameter_constraints.items()
-        if name not in ("family", "shared_variance", "min_variance_ratio")
+        if name not in ("family", "shared_variance", "min_variance_ratio", "zero_inflated", "noise")
     }
 
     def __init__(
@@ -547,6 +628,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         fit_intercept: bool = True,
         alpha: float = 1.0,
         shared_coef: ArrayLike | None = None,
+        expert_features: ArrayLike | None = None,
         gate_features: ArrayLike | None = None,
         gate_alpha: float = 1e-4,
         tol: float = 1e-4,
@@ -565,6 +647,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         self.fit_intercept = fit_intercept
         self.alpha = alpha
         self.shared_coef = shared_coef
+        self.expert_features = expert_features
         self.gate_features = gate_features
         self.gate_alpha = gate_alpha
         self.tol = tol
@@ -595,7 +678,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
         Parameters
         ----------
-        coef : array-like of shape (K, d), or (K, C, d) for more than two classes
+        coef : array-like of shape (K, p), or (K, C, p) for more than two classes
             Coefficients of each component, on the scale of the linear predictor; of more than two classes those
             of each, of which only differences matter.
         intercept : array-like of shape (K,), or (K, C), default=None
@@ -608,7 +691,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         classes : array-like of shape (C,), default=(0, 1)
             The classes. Of two `coef` are of the log-odds of the second.
         feature_names : array-like of str of shape (d,), default=None
-            Names of the features.
+            Names of the features. With `expert_features` they say how many features there are.
         **params
             Other parameters of the class. With ``warm_start=True`` a fit goes on from here.
 
@@ -699,8 +782,15 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     def _of_response(self, y):
         return self.classes_[y.astype(np.intp)]
 
-    @piece_by_piece("offset")
-    def predict_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+    @piece_by_piece("offset", "groups")
+    def predict_proba(
+        self,
+        X: Any,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[np.float64]:
         """Probability of each class.
 
         Parameters
@@ -708,6 +798,11 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
             Added to the log-odds of the second of two classes, component by component.
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -717,13 +812,14 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
 
         check_is_fitted(self)
         if len(self.classes_) == 2:
-            second = np.clip(self._mixture_mean(X, offset), 0.0, 1.0)  # which rounding may overstep
+            second = np.clip(self._mixture_mean(X, offset, groups, history), 0.0, 1.0)  # rounding
             return np.column_stack([1.0 - second, second])
 
         def of_batch(batch, family):
-            return np.einsum("km,kcm->cm", self._prior(batch), self._class_proba(batch, family))
+            return np.einsum("km,kcm->cm", self._prior(batch, family), self._class_proba(batch, family))
 
-        proba = np.clip(self._map_rows(X, of_batch, offset=offset), 0.0, 1.0)
+        seen = self._seen_before(X, groups, history)
+        proba = np.clip(self._map_rows(X, of_batch, offset=offset, seen=seen), 0.0, 1.0)
         return proba / proba.sum(axis=1, keepdims=True)
 
     @piece_by_piece("offset")
@@ -745,14 +841,26 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             return self._map_rows(X, self._means, offset=offset)
         return self._map_rows(X, self._class_proba, offset=offset).swapaxes(1, 2)
 
-    @piece_by_piece("offset")
-    def predict_log_proba(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[np.float64]:
+    @piece_by_piece("offset", "groups")
+    def predict_log_proba(
+        self,
+        X: Any,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[np.float64]:
         """Logarithm of `predict_proba`; -inf where that is 0.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
@@ -760,22 +868,34 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
             In the order of ``classes_``.
         """
         with np.errstate(divide="ignore"):
-            return np.log(self.predict_proba(X, offset=offset))
+            return np.log(self.predict_proba(X, offset=offset, groups=groups, history=history))
 
-    @piece_by_piece("offset")
-    def predict(self, X: Any, *, offset: ArrayLike | None = None) -> NDArray[Any]:
+    @piece_by_piece("offset", "groups")
+    def predict(
+        self,
+        X: Any,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[Any]:
         """The most probable class.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
         offset : array-like of shape (n,), default=None
+        groups : array-like of shape (n,), default=None
+            With a history, the group of each row. Rows of groups that it does not tell of are as without it.
+        history : tuple (X, y, groups) or (X, y, groups, offset), default=None
+            Rows whose responses are known, and their groups: what these say of a group's component says how its
+            other rows will respond.
 
         Returns
         -------
         y : ndarray of shape (n,)
         """
-        most_probable = self.predict_proba(X, offset=offset).argmax(axis=1)
+        most_probable = self.predict_proba(X, offset=offset, groups=groups, history=history).argmax(axis=1)
         return self.classes_[most_probable]
 
     def sample(
@@ -800,7 +920,9 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         if len(self.classes_) == 2:
             return super().sample(X, offset=offset, random_state=random_state)
         prior, proba = self._map_rows(
-            X, lambda batch, family: (self._prior(batch), self._class_proba(batch, family)), offset=offset
+            X,
+            lambda batch, family: (self._prior(batch, family), self._class_proba(batch, family)),
+            offset=offset,
         )
         rng = self._rng(random_state)
         components = (rng.uniform(size=(len(prior), 1)) > prior.cumsum(axis=1)[:, :-1]).sum(axis=1)
@@ -824,5 +946,6 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         -------
         score : float
         """
+        self._check_as_fitted(offset=offset)
         predicted = gathered(self.predict(X, offset=offset))
         return float(accuracy_score(gathered(y), predicted, sample_weight=gathered(sample_weight)))

@@ -14,8 +14,9 @@ from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ra
 from emlearn.base import all_or_nothing
 from emlearn.em import Batches, LatentModel, LatentPair
 from emlearn.families.base import read_shares
+from emlearn.families.regression_and import others_of
 from emlearn.latent import Grouped, MixtureWeights
-from emlearn.regression._base import _less_offset, _MixtureRegressor, _RegressionMixture
+from emlearn.regression._base import _given, _less_offset, _MixtureRegressor, _RegressionMixture
 
 
 class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
@@ -48,6 +49,12 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         Features, by number or name, whose coefficients are the same in all components.
     shared_variance : bool, default=False
         Whether all components have the same variance of the noise.
+    zero_inflated : bool, default=False
+        Whether there is one component more, the last, that never has a count or a success: zero-inflated
+        regression, with one component or more (Lambert, 1992). Not with ``family="gaussian"``.
+    noise : bool, default=False
+        Whether there is one component more, the last, that is uniform on the range of y: for outliers. Not for
+        counts.
     min_variance_ratio : float, default=1e-3
         Least ratio of two components' noise variances (Hathaway, 1985). Without it the likelihood has no
         bound: a component whose noise shrinks about few rows lifts it without end. 1e-3 lets standard
@@ -102,9 +109,9 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         "student_t", of which it is the scale.
     dispersion_ : ndarray of shape (K,)
         The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
-    weights_ : ndarray of shape (K,)
+    weights_ : ndarray of shape (K,), or (K + 1,) with `zero_inflated` or `noise`
         Weights of the components, with groups the shares of groups: largest first, unless a warm start keeps
-        the order of the last fit.
+        the order of the last fit. What is no regression comes last.
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding. A chain of draws never does.
     n_iter_ : int
@@ -131,7 +138,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
         Only with ``assignment="sampled"``.
     n_parameters_ : int
-        Number of free parameters.
+        Number of free parameters; of coefficients as many as the rows determine, which is fewer where columns
+        make up one another.
     n_rows_seen_ : int
         Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
         what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
@@ -155,6 +163,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     ----------
     DeSarbo & Cron (1988), A maximum likelihood methodology for clusterwise linear regression, J. Classif. 5.
     Wedel & DeSarbo (1995), A mixture likelihood approach for generalized linear models, J. Classif. 12.
+    Lambert (1992), Zero-inflated Poisson regression, Technometrics 34. Banfield & Raftery (1993), Model-based
+    Gaussian and non-Gaussian clustering, Biometrics 49.
     Hathaway (1985), A constrained formulation of maximum-likelihood estimation for normal mixture
     distributions, Ann. Statist. 13.
 
@@ -174,6 +184,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     _of_chain = ("coef", "intercept", "weights", "sigma", "dispersion")
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
+        "zero_inflated": ["boolean"],
+        "noise": ["boolean"],
         "forgetting": [Interval(Real, 0.0, 1.0, closed="left")],
     }
 
@@ -186,6 +198,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         alpha: float = 0.0,
         shared_coef: ArrayLike | None = None,
         shared_variance: bool = False,
+        zero_inflated: bool = False,
+        noise: bool = False,
         min_variance_ratio: float = 1e-3,
         tol: float = 1e-4,
         max_iter: int = 1000,
@@ -206,6 +220,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         self.alpha = alpha
         self.shared_coef = shared_coef
         self.shared_variance = shared_variance
+        self.zero_inflated = zero_inflated
+        self.noise = noise
         self.min_variance_ratio = min_variance_ratio
         self.tol = tol
         self.max_iter = max_iter
@@ -264,6 +280,9 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
             an entry, a weight or a parameter is not a legal one. The estimator is then as it was before.
         """
         self._check_ways()
+        for parameter in ("zero_inflated", "noise"):
+            if getattr(self, parameter):
+                raise ValueError(f"partial_fit knows regressions alone: set {parameter}=False, or fit.")
         self._check_stream()
         if not self._begins and isinstance(self._model.latent, Grouped):
             raise ValueError("partial_fit takes rows, but the fit that it goes on from had groups of them.")
@@ -276,7 +295,9 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
             raise ValueError(
                 "y must have as many columns in all batches: successes alone, or successes and failures."
             )
-        return self._take_in(Rows(X, read_y, weight, offset=offset))
+        self._take_in(Rows(X, read_y, weight, offset=offset))
+        self._had |= _given(offset=offset)
+        return self
 
     def _fit_to(self, rows):
         plan = self._plan(Batches(self._table_of(rows), rows.weight), rows.offset is not None)
@@ -314,7 +335,7 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
             Coefficients of each component, on the scale of the linear predictor.
         intercept : array-like of shape (K,), default=None
             Intercepts; None for 0.
-        weights : array-like of shape (K,)
+        weights : array-like of shape (K,), or (K + 1,) with ``zero_inflated=True``
             Weights, of sum 1.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
@@ -350,6 +371,6 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         mixture, regression, emitted, units = cls._of_coefficients(
             coef, intercept, sigma, feature_names, params
         )
-        shares = read_shares("weights", weights, (len(emitted.coef),))
+        shares = read_shares("weights", weights, (len(emitted.coef) + len(others_of(regression)),))
         mixture._take(LatentModel(MixtureWeights(), regression), LatentPair(shares, emitted), units)
         return mixture

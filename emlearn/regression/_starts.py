@@ -20,7 +20,7 @@ from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, cool, one
 from emlearn.em.algebra import solve, weighted_gram
 from emlearn.em.annealing import cool_each
 from emlearn.em.restarts import FAILURES
-from emlearn.families import RegressionParams
+from emlearn.families import RegressionAnd, RegressionParams
 from emlearn.latent.grouped import lanes_of
 
 # Kinds by turns.
@@ -29,6 +29,8 @@ PORTFOLIO = ("random", "residual", "elemental", "kmeans", "annealed", "elemental
 GATED_PORTFOLIO = ("random", "kmeans", "elemental", "regions", "residual", "elemental", "annealed")
 # Shares of all weight that each cut between bands of residuals may move by, in bands.
 JITTER = 0.4
+# Components whose predictors differ by less than this, in units of noise, are one.
+SAME = 1e-3
 TEMPERATURES = (0.3, 0.5, 0.7, 0.85)  # inverse, of annealing
 
 
@@ -136,10 +138,20 @@ class RegressionStarts:
         return self._from_resp(np.full((self._K, len(self._weight)), 1.0 / self._K))
 
     def _from_resp(self, resp: np.ndarray) -> LatentPair:
-        return self._model.start(self._batch, resp * self._weight)
+        return self._model.start(self._batch, self._with_others(resp * self._weight))
+
+    def _with_others(self, resp: np.ndarray) -> np.ndarray:
+        """Weighted responsibilities of all components, from those of the regressions."""
+        family = self._model.family
+        return family.with_others(self._batch, resp) if isinstance(family, RegressionAnd) else resp
 
     def _from_labels(self, labels: np.ndarray) -> LatentPair:
         return self._from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
+
+    def _features(self) -> np.ndarray:
+        """All that experts or the gate see."""
+        family = self._model.family
+        return self._batch.x[: family.n_columns + family.n_beside]
 
     def _of_groups(self, values: np.ndarray) -> np.ndarray:
         """Weighted means over groups, one for each row."""
@@ -169,19 +181,19 @@ class RegressionStarts:
         return self._from_labels(np.searchsorted(residual[order][at], residual, side="left"))
 
     def _kmeans(self, rng) -> LatentPair:
-        design, y, _ = self._model.family.split(self._batch)
+        _, y, _ = self._model.family.split(self._batch)
         response = self._model.family.response.linear(y)
         spread = response.std()
-        points = np.vstack([design, response / spread if spread > 0 else response]).T
+        points = np.vstack([self._features(), response / spread if spread > 0 else response]).T
         kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
         with one_thread(), warnings.catch_warnings():  # starts have threads of their own
             warnings.simplefilter("ignore", ConvergenceWarning)  # points may coincide
             return self._from_labels(kmeans.fit_predict(points, sample_weight=self._weight))
 
     def _regions(self, rng) -> LatentPair:
-        """Regions of the design, nearest to each of some rows, where columns count by chance."""
-        design, _, _ = self._model.family.split(self._batch)
-        points = design * rng.exponential(size=(len(design), 1)) ** 2
+        """Regions of the features, nearest to each of some rows, where columns count by chance."""
+        features = self._features()
+        points = features * rng.exponential(size=(len(features), 1)) ** 2
         centres = points[:, [rng.choice(self._draw(rng)) for _ in range(self._K)]]
         distances = (points**2).sum(axis=0) - 2 * centres.T @ points + (centres**2).sum(axis=0)[:, None]
         return self._from_labels(distances.argmin(axis=0))
@@ -224,7 +236,7 @@ class RegressionStarts:
     def _log_prob(self, coef: np.ndarray) -> np.ndarray:
         """Log-densities (K, m) with dispersion 1, each row's the mean of its group."""
         params = RegressionParams(coef, np.ones(1))
-        log_prob = self._model.family.density(params)(self._batch).log_prob
+        log_prob = self._model.family.density(params)(self._batch).log_prob[: len(coef)]
         return np.stack([self._of_groups(row) for row in log_prob])
 
     def _at(self, coef: np.ndarray) -> LatentPair:
@@ -238,12 +250,27 @@ class RegressionStarts:
             dispersion *= max(2 * float(np.average(half, weights=self._weight)), family.floor)
         equal = np.full((self._K, len(self._weight)), 1.0 / self._K) * self._weight
         params = family.nearest_legal(RegressionParams(coef, dispersion))
-        return LatentPair(self._model.latent.start(self._batch, equal), params)
+        return LatentPair(self._model.latent.start(self._batch, self._with_others(equal)), params)
+
+    def _doubles(self, params: RegressionParams) -> np.ndarray:
+        """Which components are the same as one before them; none where all are."""
+        eta = self._model.family.linear_predictor(params, self._batch)
+        noise = np.broadcast_to(params.dispersion, self._K)
+        doubles = np.zeros(self._K, dtype=bool)
+        for k in range(1, self._K):
+            apart = (eta[k] - eta[:k]) ** 2 @ self._weight / self._weight.sum()
+            ratio = np.abs(np.log(noise[:k] / noise[k]))
+            doubles[k] = ((apart <= SAME**2 * noise[k]) & (ratio <= SAME)).any()
+        return doubles & (doubles.sum() < self._K - 1)
 
     def _reseed(self, params: LatentPair, rng) -> LatentPair | None:
-        """Regressions through badly explained rows for components that less than one row supports."""
+        """Regressions through badly explained rows for components that others do without.
+
+        That is those that less than one row supports, and those that are the same as another: where few rows
+        far away dwarf what the rest differ by, EM ends between components that have become one.
+        """
         counts = self._model.expectation(params)(self._batch).stats.family.weight
-        lost = np.flatnonzero(counts < self._unit)
+        lost = np.flatnonzero((counts < self._unit) | self._doubles(params.family))
         if not len(lost):
             return None
         coef = params.family.coef.copy()

@@ -23,7 +23,7 @@ from emlearn._rare import worst_explained
 from emlearn._sample import ground, portfolio, unit_of
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
-from emlearn.base import EMMixin, Plan, all_or_nothing
+from emlearn.base import Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, LatentPair, Start, one_blas_thread
 from emlearn.em.algebra import solve, weighted_gram
 from emlearn.em.batches import far_as_impossible
@@ -34,7 +34,7 @@ from emlearn.hmm._chain import bind_chain, check_allowed, probabilities_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
 from emlearn.regression._base import _less_offset, _RegressionMixture
-from emlearn.regression._report import Summary, complaints
+from emlearn.regression._report import Summary
 
 RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
 # Steps, beside as many as a regression has coefficients, that a start looks at together.
@@ -96,6 +96,27 @@ class SwitchingStarts(ChainStarts):
         for begin, end in zip(np.r_[0, self._ends[:-1]], self._ends, strict=True):
             squares[:, begin:end] = uniform_filter1d(squares[:, begin:end], WINDOW, axis=1, mode="nearest")
         return self._from_labels(squares.argmin(axis=0), rng)
+
+
+def _summarise(model, params):
+    """The summary of a batch, as a function of it."""
+    density = by_blocks(model.family.density(params.family))
+    family = unwrapped(model.family)
+
+    def of_batch(batch):
+        seen = density(batch)
+        resp = RECURSIONS.posterior(params.latent, seen.log_prob, batch)[0]
+        totals = seen.totals(resp)
+        there = np.flatnonzero(~np.isnan(batch.x[0]))
+        observed = batch.part("observed", there)
+        expected = family.gentle_gram(params.family, observed, resp[:, there])
+        means = (resp[:, there] * family.response.mean(family.linear_predictor(params.family, observed))).sum(
+            axis=1
+        )
+        # No gate can be wrong: there is none.
+        return Summary(totals.weight, totals.gram, expected, totals.design, np.inf, means, np.zeros((0, 0)))
+
+    return of_batch
 
 
 class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
@@ -280,6 +301,8 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     _default_schedule = (0.7, 0.85, 1.0)
     _form = "family or kind of variance"
 
+    _summarise = staticmethod(_summarise)
+
     # What `bind_chain` reads of an estimator, and this one leaves open.
     startprob_init = transmat_init = None
     fixed = ()
@@ -445,7 +468,8 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
                 f"n_samples={n_observed} with weight. Reduce n_components."
             )
         shared = self._shared_columns()
-        units, moments = self._units_of(data)
+        moments = self._moments(data)
+        units = self._units_of(moments, table[observed], counts[observed])
         of_table = self._affine(units, data.n_features)
         chain, given = bind_chain(self)
         plain = LatentModel(chain, self._choose_family(shared, units, read.has_offset))
@@ -536,12 +560,6 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         fields["stationary_distribution"] = stationary_distribution(latent.transition, latent.start)
         for name, value in fields.items():
             vars(self)[f"{name}_"] = value
-
-    def _complaints(self, plan, best):
-        with one_blas_thread():
-            summary = plan.data.sum(_summarise(plan.model, self._params))
-        yield from complaints(self, summary, plan.unit)
-        yield from EMMixin._complaints(self, plan, best)
 
     @classmethod
     def from_parameters(
@@ -1182,21 +1200,3 @@ def _one_by_one(name, values, sequences):
                 "for each row."
             )
     return np.concatenate(parts)
-
-
-def _summarise(model, params):
-    """The summary of a batch, as a function of it."""
-    density = by_blocks(model.family.density(params.family))
-    family = unwrapped(model.family)
-
-    def of_batch(batch):
-        seen = density(batch)
-        resp = RECURSIONS.posterior(params.latent, seen.log_prob, batch)[0]
-        totals = seen.totals(resp)
-        there = np.flatnonzero(~np.isnan(batch.x[0]))
-        observed = batch.part("observed", there)
-        expected = family.gentle_gram(params.family, observed, resp[:, there])
-        # No gate can be wrong: there is none.
-        return Summary(totals.weight, totals.gram, expected, totals.design, np.inf)
-
-    return of_batch

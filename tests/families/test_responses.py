@@ -257,8 +257,9 @@ def test_outliers_hardly_move_t():
     assert model.coef_[0, 0] == pytest.approx(2.0, abs=0.1)
     assert model.family.df == 2
     assert np.isinf(model.predict(X, return_std=True)[1]).all()
-    area, _ = integrate.quad(lambda v: np.exp(model.score_samples([[0.0]], [v])[0]), -np.inf, np.inf)
-    assert area == pytest.approx(1.0, abs=1e-6)
+    far = np.sinh(np.linspace(-12.0, 12.0, 4001))
+    area = integrate.trapezoid(np.exp(model.score_samples(np.zeros((4001, 1)), far)), far)
+    assert area == pytest.approx(1.0, abs=1e-4)
 
 
 def test_streams_of_counts():
@@ -370,7 +371,7 @@ def test_one_expert_is_multinomial_logistic_regression():
 def test_experts_of_three_classes():
     X, codes, _ = classes(300)
     names = np.array(["ash", "beech", "oak"])[codes]
-    model = MixtureOfExpertsClassifier(2, gate_alpha=0.01, n_init=7, random_state=0).fit(X, names)
+    model = MixtureOfExpertsClassifier(2, gate_alpha=0.01, n_init=4, random_state=0).fit(X, names)
     assert model.score(X, names) > LogisticRegression().fit(X, names).score(X, names) + 0.15
     truth = MixtureOfExpertsClassifier.from_parameters(
         [[[0, 0], [0, 3], [0, -3]], [[0, 0], [0, -3], [0, 3]]], [[-2, 0, 0], [2, 0, 0]], classes=model.classes_,

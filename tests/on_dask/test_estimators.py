@@ -124,7 +124,8 @@ def test_regressions(client, estimator):
     assert log_density.chunks == (LENGTHS,)
     np.testing.assert_allclose(log_density.compute(), here.score_samples(X, y), rtol=1e-8)
     assert there.score(on_dask(X), on_dask(y)) == pytest.approx(here.score(X, y), rel=1e-10)
-    assert there.bic(on_dask(X), on_dask(y)) == pytest.approx(here.bic(X, y), rel=1e-10)
+    bic = there.bic(on_dask(X), on_dask(y), on_dask(weight))
+    assert bic == pytest.approx(here.bic(X, y, weight), rel=1e-10)
 
 
 def test_a_classifier_sees_all_classes(client):

@@ -54,7 +54,10 @@ OWN_WORDS = {
         "EMImputer": ONE_WAY,
         "BayesianGaussianMixtureEM": "they bound the evidence of all data",
     },
-    "n_parameters_": {"HMMEM": "has a structure that may fix some"},
+    "n_parameters_": {
+        **dict.fromkeys(REGRESSIONS, "columns of a design may make up one another"),
+        "HMMEM": "has a structure that may fix some",
+    },
     "feature_names_in_": {"MultipleImputation": "models see data frames where names are known"},
 }
 SHARED = {

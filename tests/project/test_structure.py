@@ -23,6 +23,7 @@ PUBLIC = {
         load_airquality load_cdnow load_earthquakes load_fed_funds load_npreg load_old_faithful
         load_tone_perception
     """,
+    "emlearn.metrics": "DensityScorer aic_scorer bic_scorer icl_scorer log_density_scorer",
     "emlearn.display": """
         ConvergenceDisplay HMMDisplay MissingPatternDisplay MixtureDisplay OverimputeDisplay
         RegressionMixtureDisplay

@@ -65,16 +65,16 @@ def counts(X, seed=0):
 
 def messages_of(estimator, X, y, **kwargs):
     _, messages = fit_and_messages(estimator, X, y, **kwargs)
-    assert_finite(estimator, X, y)
+    assert_finite(estimator, X, y, kwargs.get("offset"))
     return messages
 
 
-def assert_finite(fitted, X, y):
+def assert_finite(fitted, X, y, offset=None):
     names = ("coef_", "intercept_", "weights_", "sigma_", "gate_coef_", "gate_intercept_", "log_likelihood_")
     for name in names:
         assert np.isfinite(getattr(fitted, name, 0.0)).all(), name
     assert fitted.weights_.sum() == pytest.approx(1.0)
-    assert np.isfinite(fitted.score_samples(X, y)).all()
+    assert np.isfinite(fitted.score_samples(X, y, offset=offset)).all()
     proba = fitted.predict_proba(X)
     np.testing.assert_allclose(proba.sum(axis=1), 1.0)
     if not hasattr(fitted, "classes_"):
@@ -449,6 +449,9 @@ BAD_PARAMETERS = {
     "shared_variance": ["yes"],
     "min_variance_ratio": [1.0, -0.1],
     "forgetting": [1.0, -0.1, None],
+    "zero_inflated": ["yes", None],
+    "noise": ["yes", 0.1],
+    "expert_features": [0.5],
     "gate_features": [1.5],
     "gate_alpha": [-1.0, None],
     "tol": [-1e-3],
@@ -572,12 +575,13 @@ def test_input_stays_as_it_was(kind):
     for array in arrays:
         array.flags.writeable = False
     gate = {} if kind is MixtureOfLinearRegressions else {"gate_features": columns}
+    make(kind, shared_coef=columns, **gate).fit(X, y, **given)
     for fitted in (
-        make(kind, shared_coef=columns, **gate).fit(X, y, **given),
+        make(kind, shared_coef=columns, **gate).fit(X, y, given["sample_weight"], offset=given["offset"]),
         make(kind, alpha=1.0, **gate).fit(X, y, given["sample_weight"], offset=given["offset"]),
     ):
         outcomes(fitted, X, y, given["offset"])
-        fitted.score_samples(X, y, groups=given["groups"])
+        fitted.score_samples(X, y, groups=given["groups"], offset=given["offset"])
         fitted.icl(X, y, given["sample_weight"], groups=given["groups"], offset=given["offset"])
     for array, copy in zip(arrays, copies, strict=True):
         np.testing.assert_array_equal(array, copy)
@@ -966,13 +970,13 @@ def test_frames_and_series(kind, frame, series):
     np.testing.assert_array_equal(
         fitted.predict(table, offset=as_series["offset"]), plain.predict(X, offset=given["offset"])
     )
-    groups = as_series["groups"]
+    weight = as_series.pop("sample_weight")
     np.testing.assert_allclose(
-        fitted.score_samples(table, series(y.tolist()), groups=groups),
-        plain.score_samples(X, y, groups=given["groups"]),
+        fitted.score_samples(table, series(y.tolist()), **as_series),
+        plain.score_samples(X, y, groups=given["groups"], offset=given["offset"]),
     )
-    score = fitted.score(table, series(y.tolist()), sample_weight=as_series["sample_weight"])
-    assert score == pytest.approx(plain.score(X, y, given["sample_weight"]))
+    score = fitted.score(table, series(y.tolist()), sample_weight=weight, offset=as_series["offset"])
+    assert score == pytest.approx(plain.score(X, y, given["sample_weight"], offset=given["offset"]))
 
 
 def test_a_series_whose_index_is_shuffled_goes_by_position():
@@ -1179,7 +1183,8 @@ def test_an_offset_arrives_by_default_and_groups_if_asked_for(kind):
     for found, fits in ((scores, folds), (scores_of_groups, asked_for)):
         for fold, (_, test), score in zip(fits, splits, found, strict=True):
             assert score == pytest.approx(fold.score(X[test], y[test], offset=offset[test]))
-            assert score != fold.score(X[test], y[test]) or kind is MixtureOfExpertsClassifier
+            without = fold.score(X[test], y[test], offset=np.zeros(len(test)))
+            assert score != without or kind is MixtureOfExpertsClassifier
 
 
 @pytest.mark.parametrize("kind", some_slow(ESTIMATORS, [MixtureOfExperts]))
@@ -1197,6 +1202,7 @@ def test_cross_val_predict(kind):
 def test_clone_pickle_and_joblib(kind, tmp_path):
     X, y = problem(kind)
     fitted = make(kind).fit(X, y, offset=0.1 * X[:, 0], groups=None)
+    offset = 0.2 * X[:, 1]
     copy = clone(fitted)
     assert copy.get_params() == fitted.get_params()
     assert not hasattr(copy, "coef_")
@@ -1204,7 +1210,8 @@ def test_clone_pickle_and_joblib(kind, tmp_path):
     for again in (pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "fitted")):
         same_fit(again, fitted, rtol=0)
         np.testing.assert_array_equal(again.predict(X), fitted.predict(X))
-        np.testing.assert_array_equal(again.score_samples(X, y), fitted.score_samples(X, y))
+        found = again.score_samples(X, y, offset=offset)
+        np.testing.assert_array_equal(found, fitted.score_samples(X, y, offset=offset))
     grouped = make().fit(*data(), groups=np.arange(N) // 4)
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(grouped)).predict(X), grouped.predict(X))
 

@@ -16,6 +16,7 @@ from emlearn import (
 from emlearn.em import Restarts
 from emlearn.families import Poisson
 from emlearn.hmm import Forecast
+from emlearn.metrics import log_density_scorer
 from emlearn.mixture import ConditionalMixture
 from emlearn.sequences import SequenceWise
 
@@ -79,6 +80,10 @@ def regressions(X: Floats, y: list[float]) -> None:
         assert_type(model.component_proba(X, y, groups=[1, 1, 2]), Floats)
         assert_type(model.sample(X), tuple[Array, Ints])
         assert_type(model.score(X, y), float)
+        assert_type(model.predict(X, groups=[1, 1, 2], history=(X, y, [1, 1, 2])), Floats)
+        assert_type(log_density_scorer(model, X, y), float)
+    MixtureOfExperts(expert_features=["x"], gate_features=[False, True], zero_inflated=True)
+    MixtureOfLinearRegressions(noise=True)
     assert_type(MixtureOfLinearRegressions(family="poisson").fit(X, y), MixtureOfLinearRegressions)
     assert_type(MixtureOfExperts().fit(X, y, offset=y).gate_coef_, Array)
     assert_type(MixtureOfExpertsClassifier().fit(X, ["yes", "no"]), MixtureOfExpertsClassifier)
