@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, Self
 
@@ -20,7 +21,15 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from emlearn._input.arrays import as_one_column
 from emlearn._input.mixed_table import find_categories
 from emlearn._input.tables import as_numpy, read_table
-from emlearn._sklearn_compat import Interval, _fit_context, available_if, in_container, validate_data
+from emlearn._sklearn_compat import (
+    CallbackSupportMixin,
+    Interval,
+    _fit_context,
+    available_if,
+    in_container,
+    validate_data,
+    with_callbacks,
+)
 from emlearn._typing import RandomState
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
@@ -44,7 +53,7 @@ def _models_have(method):
     return check
 
 
-class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
+class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     """A regressor or classifier fitted to many completed data sets, whose predictions are averaged.
 
     An `EMImputer` learns the joint distribution of the features and the target. Each imputation draws its
@@ -60,8 +69,8 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     n_imputations : int, default=20
         Number of completed data sets, m; two at least.
     imputer : EMImputer, default=None
-        What completes X; None for ``EMImputer()`` (give it, for a search to reach its parameters). Whatever
-        it says of features, such as `missing_values` and `min_value`, it says of those of X, not of y. Its
+        What completes X; None for ``EMImputer()``, which it becomes where ``imputer__...`` is set. Whatever it
+        says of features, such as `missing_values` and `min_value`, it says of those of X, not of y. Its
         `sample_posterior` does not matter.
     n_jobs : int, default=None
         Threads that share the imputations. The result does not depend on it.
@@ -172,8 +181,25 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, of the estimator and imputer too (``imputer__ridge``).
+
+        Parameters
+        ----------
+        **params
+            By name.
+
+        Returns
+        -------
+        self : MultipleImputation
+        """
+        if params.get("imputer", self.imputer) is None and any(name.startswith("imputer__") for name in params):
+            params = {**params, "imputer": EMImputer()}  # what None stands for
+        return super().set_params(**params)
+
     # -- fit ---------------------------------------------------------------------------------------------
 
+    @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -215,22 +241,30 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         weight = imputer._check_weight(sample_weight, entries)
         targets = _as_columns(y, weight, is_classifier(self.estimator)).astype(entries.dtype)
         beside = np.hstack([entries, targets])
-        joint = _fit_joint(imputer, beside, weight)
+        context = self._init_callback_context(max_subtasks=1 + self.n_imputations, sequential_subtasks=False)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        joint = _fit_joint(imputer, beside, weight, context)
         Z = joint._modelled(beside)
         self.imputer_ = _without_targets(joint, imputer)
         given = {} if weight is None else {"sample_weight": weight}
 
-        def fit_one(imputation_seed, model_seed):
+        def fit_one(task, imputation_seed, model_seed):
+            task.call_on_fit_task_begin(estimator=self, X=X, y=y)
             drawn = redrawn(joint, Z, weight, imputation_seed)
             alone = _without_targets(drawn, imputer).set_params(sample_posterior=False, n_jobs=1)
             model = clone(self.estimator)
             _set_seeds(model, np.random.RandomState(model_seed))
             filled = drawn._imputed(beside)[:, : entries.shape[1]]
-            model.fit(self._completed(alone, X, entries, filled), y, **given)
+            with _told_of(task, model):
+                model.fit(self._completed(alone, X, entries, filled), y, **given)
+            task.call_on_fit_task_end(estimator=self, X=X, y=y)
             return alone, model
 
         seeds = rng.randint(np.iinfo(np.int32).max, size=(self.n_imputations, 2))
-        self.imputers_, self.estimators_ = map(list, zip(*self._spread(fit_one, seeds), strict=True))
+        tasks = [context.subcontext(task_name="imputation", task_id=1 + i) for i in range(self.n_imputations)]
+        fits = self._spread(fit_one, [(task, *pair) for task, pair in zip(tasks, seeds, strict=True)])
+        self.imputers_, self.estimators_ = map(list, zip(*fits, strict=True))
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def _check_estimator(self, sample_weight):
@@ -332,6 +366,23 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         return np.mean(self._of_models("predict_proba", X), axis=0)
+
+    @available_if(_models_have("decision_function"))
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Confidence in the classes, the mean over the models. For classifiers that have it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            NaN, or the imputer's `missing_values`, is a missing entry.
+
+        Returns
+        -------
+        decision : ndarray of shape (n,) or (n, n_classes)
+            As of the estimator.
+        """
+        check_is_fitted(self)
+        return np.mean(self._of_models("decision_function", X), axis=0)
 
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy of a classifier, coefficient of determination R² of a regressor.
@@ -456,7 +507,17 @@ class _JointImputer(EMImputer):
         return self._of_features._integers()
 
 
-def _fit_joint(imputer, entries, weight):
+@contextmanager
+def _told_of(task, estimator):
+    """Within it callbacks that go down to other estimators hear of this one, if it has any."""
+    if not hasattr(estimator, "set_callbacks") or not hasattr(task, "propagate_callback_context"):
+        yield
+        return
+    with task.propagate_callback_context(estimator):
+        yield
+
+
+def _fit_joint(imputer, entries, weight, context):
     """An imputer of X, with columns of the target beside it, as ``imputer``, which has read X, is to be one."""
     unlimited = np.full(entries.shape[1] - len(imputer._feature_of), np.inf)
     least, most = np.hstack([imputer._check_limits(), [-unlimited, unlimited]])
@@ -464,7 +525,12 @@ def _fit_joint(imputer, entries, weight):
     joint.set_params(missing_values=np.nan, sample_posterior=True, min_value=least, max_value=most)
     joint.set_params(categorical=None, integer=None)
     joint._of_features = imputer
-    return joint.fit(entries, sample_weight=weight)
+    task = context.subcontext(task_name="imputer", task_id=0)
+    task.call_on_fit_task_begin(estimator=imputer, X=entries, y=None)
+    with _told_of(task, joint):
+        joint.fit(entries, sample_weight=weight)
+    task.call_on_fit_task_end(estimator=imputer, X=entries, y=None)
+    return joint
 
 
 def _without_targets(joint, imputer):
