@@ -34,6 +34,14 @@ class Category(NamedTuple):
     at: NDArray[np.intp]  # columns of numbers
     indicated: NDArray[np.intp]  # levels of which these are the indicators: all but one; none if ordered
 
+    def shares(self, indicators: NDArray[Any]) -> NDArray[Any]:
+        """What indicators of all levels but one say of each, (n, L)."""
+        every = np.empty((len(indicators), len(self.labels)))
+        every[:, self.indicated] = indicators
+        (rest,) = np.setdiff1d(np.arange(len(self.labels)), self.indicated)
+        every[:, rest] = 1.0 - indicators.sum(axis=1)
+        return every
+
 
 class MixedTable:
     """How the columns of a table become columns of numbers, and come back.
@@ -91,9 +99,9 @@ class MixedTable:
             self.categories[j] = Category(labels, ordered, found[j].dtype, at, indicated)
 
     @property
-    def nominal(self) -> list[NDArray[np.intp]]:
-        """Columns of numbers of each category without order."""
-        return [category.at for category in self.categories.values() if not category.ordered]
+    def nominal(self) -> list[Category]:
+        """The categories without order."""
+        return [category for category in self.categories.values() if not category.ordered]
 
     @property
     def ordered(self) -> NDArray[np.intp]:
@@ -217,7 +225,7 @@ class MixedTable:
 
     @staticmethod
     def _labels(category, filled):
-        """Levels of rows of numbers: the nearest of ordered ones, else the most probable."""
+        """Levels of rows of numbers: the nearest of ordered ones, else that of the greatest indicator."""
         if not category.labels:
             return np.full(len(filled), None, dtype=object)
         labels = np.empty(len(category.labels), dtype=object)
@@ -225,18 +233,9 @@ class MixedTable:
         own = filled[:, category.at]
         if category.ordered:
             return labels[np.clip(np.rint(own[:, 0]), 0, len(labels) - 1).astype(np.intp)]
-        return labels[shares(own, category.indicated, len(labels)).argmax(axis=1)]
-
-
-def shares(indicators: NDArray[Any], indicated: NDArray[np.intp], n_levels: int) -> NDArray[Any]:
-    """What indicators of all levels but one say of each, (n, L)."""
-    if n_levels == 1:
-        return np.ones((len(indicators), 1))
-    every = np.empty((len(indicators), n_levels))
-    every[:, indicated] = indicators
-    (rest,) = np.setdiff1d(np.arange(n_levels), indicated)
-    every[:, rest] = 1.0 - indicators.sum(axis=1)
-    return every
+        return labels[
+            category.shares(own).argmax(axis=1) if len(labels) > 1 else np.zeros(len(own), dtype=np.intp)
+        ]
 
 
 def find_categories(X: Any, categorical: Any) -> list[int]:

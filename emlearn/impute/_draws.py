@@ -56,38 +56,6 @@ def redrawn(imputer, Z, weight, seed):
     return drawn
 
 
-def with_categories_drawn(imputer, X, rng):
-    """Rows with their missing categories drawn, each given what is observed and the categories before it.
-
-    A category is drawn by the means of its indicators, as far as they are probabilities. What else is missing
-    can then be drawn given the category itself.
-
-    Parameters
-    ----------
-    imputer : EMImputer
-    X : ndarray of shape (n, D)
-        As the imputer reads it.
-    rng : RandomState
-
-    Returns
-    -------
-    X : ndarray of shape (n, D)
-    """
-    X = X.copy() if imputer._nominal else X
-    for columns in imputer._nominal:
-        rows = np.flatnonzero(np.isnan(X[:, columns[0]]))
-        if not len(rows) or imputer._empty[columns[0]]:
-            continue
-        part = X[rows]
-        means = imputer._fill(part, imputer._of_cells(part, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
-        likely = np.clip(means[:, columns], 0.0, None)
-        rest = np.clip(1.0 - means[:, columns].sum(axis=1), 0.0, None)  # of the level without an indicator
-        total = likely.sum(axis=1) + rest
-        level = (likely.cumsum(axis=1) < (rng.uniform(size=len(rows)) * total)[:, None]).sum(axis=1)
-        X[np.ix_(rows, columns)] = level[:, None] == np.arange(len(columns))
-    return X
-
-
 def draw(imputer, X, rng):
     """Draws of the missing entries that are modelled, row by row.
 

@@ -55,7 +55,8 @@ from emlearn.em import (
 from emlearn.em.batches import far_as_impossible
 from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import read_shares
-from emlearn.impute._draws import draw, redrawn, with_categories_drawn
+from emlearn.impute._draws import draw, redrawn
+from emlearn.impute._levels import with_levels
 from emlearn.impute._report import RAISED_TO, complaints_of_columns, of_few_rows, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
@@ -203,12 +204,13 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     its probability given the observed entries. Limits, `missing_values`, `sample_posterior`,
     `keep_empty_features`, `random_state` and `n_jobs` act when rows are imputed, all else at fit.
 
-    Categories are imputed by indicators of their levels, jointly with all else. `transform` takes the level of
-    greatest mean, `sample` draws one by these means; what else is missing in a row is drawn after its
-    categories, given them. Levels that are ordered (an ordered type of pandas) are numbers by rank, rounded.
-    Then a frame is returned for a frame, with its types: of columns without gaps as they are, of categories as
-    at fit; whole numbers that are imputed stay such a type where `integer` names them, and become floats
-    otherwise. For an array one of objects is returned. Levels unseen at fit count as missing.
+    Categories are imputed by indicators of their levels, jointly with all else. Given what a row has, a level
+    is probable by its share and the density that the row has given it (as in discriminant analysis).
+    `transform` takes the most probable level, `sample` draws one; what else is missing in a row is drawn after
+    its categories, given them. Levels that are ordered (an ordered type of pandas) are numbers by rank,
+    rounded. Then a frame is returned for a frame, with its types: of columns without gaps as they are, of
+    categories as at fit; whole numbers that are imputed stay such a type where `integer` names them, and become
+    floats otherwise. For an array one of objects is returned. Levels unseen at fit count as missing.
 
     The prior is :math:`\log p(\Sigma) = -\tfrac12 r \, (\log |\Sigma| + \operatorname{tr} D \Sigma^{-1})` with
     r the ridge and D the diagonal matrix of the variances of the available entries, so that the M-step adds
@@ -538,7 +540,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
     @property
     def _nominal(self):
-        """Columns of the model of each category without order."""
+        """The categories without order."""
         return [] if self._table is None else self._table.nominal
 
     def _integers(self):
@@ -901,9 +903,10 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     def _imputed(self, X):
         """What `_read` gives with its missing entries imputed, those of categories by columns of numbers."""
         if not self.sample_posterior:
-            return self._fill(X, self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
+            filled = self._fill(X, self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
+            return with_levels(self, X, filled)
         rng = check_random_state(self.random_state)
-        X = with_categories_drawn(self, X, rng)
+        X = with_levels(self, X, rng=rng)
         return self._fill(X, draw(self, X, rng))
 
     def _as_given(self, given, read, filled):
@@ -1213,8 +1216,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
     def _without_empty(self, values):
         """What `transform` gives of columns (n, D); NaN for categories without order, which are no numbers."""
-        for columns in self._nominal:
-            values[:, columns] = np.nan
+        for category in self._nominal:
+            values[:, category.at] = np.nan
         kept = self._first_columns[self._kept]
         return values if len(kept) == values.shape[1] else values[:, kept]
 
