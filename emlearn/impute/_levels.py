@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
-from scipy import special
+from scipy import linalg, special
+
+from emlearn.families import FactorGaussian
+from emlearn.families.patterns import group_columns
+
+LEAST = 1e-12  # least eigenvalue of a conditional covariance, relative to the variances of indicators
 
 
 def with_levels(imputer, X, filled=None, rng=None):
@@ -47,19 +54,75 @@ def level_probabilities(imputer, X, category):
     hide levels between others.
     """
     levels = np.arange(len(category.labels))
+    share = category.shares(imputer.means_[:, category.at])  # (K, L)
+    levels = np.flatnonzero((share > 0).any(axis=0))
+    indicators = (levels[:, None] == category.indicated).astype(np.float64)
+    densities = _by_engine if isinstance(imputer._model.family, FactorGaussian) else _by_pattern
     with np.errstate(divide="ignore"):
-        log_share = np.log(np.clip(category.shares(imputer.means_[:, category.at]), 0.0, None))
-    log_share += np.log(imputer.weights_)[:, None]  # (K, L)
-    score = np.full((len(X), len(levels)), -np.inf)
+        log_share = np.log(np.clip(share[:, levels], 0.0, None))
+    score = special.logsumexp(densities(imputer, X, category.at, indicators) + log_share.T, axis=2)
+    score = np.where(np.isfinite(score), score, -1e300)  # which a row far off may have of all
+    likely = np.zeros((len(X), len(category.labels)))
+    likely[:, levels] = np.exp(score - score.max(axis=1, keepdims=True))
+    return likely / likely.sum(axis=1, keepdims=True)
+
+
+def _by_pattern(imputer, X, at, indicators):
+    """Log of weight times density of what rows have, given each level's indicators, (n, L, K).
+
+    Up to a constant of each row. It is the density of the indicators given the row, over that of the indicators
+    alone: one factorisation for each pattern of missing entries serves all levels.
+    """
+    features = imputer._features
+    modelled = np.isin(at, features)
+    at, indicators = at[modelled], indicators[:, modelled]
+    order, bounds = group_columns(np.isnan(X[:, features]).T)
+    out = np.zeros((len(X), len(indicators), len(imputer.weights_)))
+    for k, (mean, covariance) in enumerate(zip(imputer.means_, imputer.covariances_, strict=True)):
+        prior = covariance[np.ix_(at, at)]
+        of_level = _log_normal(indicators - mean[at], prior, prior)
+        for first, end in pairwise(bounds):
+            rows = order[first:end]
+            o = features[~np.isnan(X[rows[0], features])]
+            slopes = _slopes(covariance[np.ix_(o, o)], covariance[np.ix_(o, at)])
+            expected = mean[at] + (X[np.ix_(rows, o)] - mean[o]) @ slopes
+            rest = prior - covariance[np.ix_(at, o)] @ slopes
+            out[rows, :, k] = _log_normal(indicators - expected[:, None], rest, prior) - of_level
+    return out + _log_density(imputer, X)[:, None] if len(imputer.weights_) > 1 else out
+
+
+def _slopes(covariance, beside):
+    """Slopes of a regression, of covariances of what it is on, which may be singular."""
+    scale = np.sqrt(np.diag(covariance))
+    correlations = covariance / np.outer(scale, scale)
+    try:
+        factor = linalg.cho_factor(correlations)
+        slopes = linalg.cho_solve(factor, beside / scale[:, None])
+    except linalg.LinAlgError:
+        slopes = linalg.pinvh(correlations) @ (beside / scale[:, None])
+    return slopes / scale[:, None]
+
+
+def _log_normal(x, covariance, prior):
+    """Log-density of rows x (..., b), of a covariance that is not less than a tiny share of another."""
+    scale = np.sqrt(np.diag(prior))
+    values, axes = np.linalg.eigh(covariance / np.outer(scale, scale))
+    values = np.maximum(values, LEAST)
+    return -0.5 * (((x / scale) @ axes) ** 2 / values).sum(axis=-1) - 0.5 * np.log(values).sum()
+
+
+def _by_engine(imputer, X, at, indicators):
+    """The same of factors, whose covariances are not to be made."""
     rows, alone = X.copy(), np.full((1, X.shape[1]), np.nan)
-    for level in np.flatnonzero(np.isfinite(log_share).any(axis=0)):
-        rows[:, category.at] = alone[:, category.at] = level == category.indicated
+    out = np.empty((len(X), len(indicators), len(imputer.weights_)))
+    with np.errstate(divide="ignore"):
+        log_weights = np.log(imputer.weights_)
+    for level, codes in enumerate(indicators):
+        rows[:, at] = alone[:, at] = codes
         of_level = _log_density(imputer, alone)
         given = np.where(np.isfinite(of_level), _log_density(imputer, rows) - of_level, -np.inf)
-        score[:, level] = special.logsumexp(given + log_share[:, level], axis=1)
-    score = np.where(np.isfinite(score), score, -1e300)  # which a row far off may have of all
-    likely = np.exp(score - score.max(axis=1, keepdims=True))
-    return likely / likely.sum(axis=1, keepdims=True)
+        out[:, level] = given + log_weights
+    return out
 
 
 def _log_density(imputer, X):

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from scipy import stats
+from scipy import special, stats
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
@@ -14,6 +14,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
 from emlearn import EMImputer, MultipleImputation
+from emlearn.impute._levels import _by_engine, _by_pattern
 
 N = 300
 LEVELS, SIZES = ["red", "green", "blue"], ["S", "M", "L", "XL"]
@@ -100,6 +101,19 @@ def test_as_indicators_made_by_hand():
     assert (out["size"].cat.codes == np.clip(np.rint(filled["size"]), 0, 3)).all()
     np.testing.assert_allclose(out["visits"].astype(float), np.rint(filled["visits"]))
     np.testing.assert_allclose(out["weight"], filled["weight"], atol=1e-6)
+
+
+@pytest.mark.parametrize("n_components", [1, 2])
+def test_two_ways_to_the_densities_agree(n_components):
+    _, gappy = mixed(n=100)
+    imputer = EMImputer(n_components=n_components, n_init=3, random_state=0).fit(gappy)
+    category = imputer._nominal[0]
+    X = imputer._read(gappy, reset=False)
+    X = X[np.isnan(X[:, category.at[0]])]
+    given = imputer, X, category.at, np.vstack([np.zeros(2), np.eye(2)])
+    ways = [densities(*given).reshape(len(X), -1) for densities in (_by_pattern, _by_engine)]
+    one, other = (way - special.logsumexp(way, axis=1, keepdims=True) for way in ways)
+    np.testing.assert_allclose(one, other, atol=1e-6)
 
 
 def test_better_than_the_most_frequent():
