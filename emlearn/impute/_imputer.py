@@ -22,7 +22,7 @@ from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import check_count, read_array
 from emlearn._input.mixed_table import MixedTable, find_categories
 from emlearn._input.pieces import MappedPieces, piece_by_piece, read_data
-from emlearn._input.tables import as_numpy, find_bad_entry
+from emlearn._input.tables import as_numpy, find_bad_entry, is_frame
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, in_units, portfolio, unit_of
@@ -480,7 +480,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             self._table = table or self._table_of([X])
         if self._table is not None:
             X = as_numpy(X)
-            validate_data(self, X, reset=reset, skip_check_array=True)  # are there as many columns?
+            if not reset and (is_frame(X) or np.shape(X)[1:] != (self.n_features_in_,)):
+                validate_data(self, X, reset=False, skip_check_array=np.ndim(X) == 2)  # says what is wrong
             X = self._table.coded(X, strict=strict)
         X = self._check_X(X, reset=reset)
         table = self._table
@@ -1232,7 +1233,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         filled = X.copy()
         rows, columns = self._where(X)
         whole = np.isin(columns, self._integers())
-        filled[rows, columns] = np.clip(np.where(whole, np.rint(values), values), *limits[:, columns])
+        filled[rows, columns] = np.clip(np.where(whole, np.rint(values) + 0.0, values), *limits[:, columns])
         if len(self._features) < X.shape[1]:
             rows, columns = np.nonzero(np.isnan(filled))
             constants = np.where(self._empty, 0.0, self._available_mean)

@@ -13,7 +13,7 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from emlearn import EMImputer, MultipleImputation
+from emlearn import EMImputer, MultipleImputation, pool
 from emlearn.impute._levels import _by_engine, _by_pattern
 
 N = 300
@@ -316,3 +316,30 @@ def test_in_pipelines_searches_and_multiple_imputation():
     assert "missingindicator_mood" in classifier.estimators_[0][0].feature_names_in_
     parts = ColumnTransformer([("fill", EMImputer(), list(gappy))]).set_output(transform="pandas")
     assert parts.fit_transform(gappy).dtypes.iloc[0] == gappy["colour"].dtype
+
+
+@pytest.mark.slow
+def test_draws_serve_an_analysis():
+    """Means by group and a share, where the group is missing at random, more often where the number is large."""
+    found, held = [], []
+    for seed in range(30):
+        rng = np.random.default_rng(seed)
+        level = rng.choice(3, p=[0.5, 0.3, 0.2], size=150)
+        y = level + rng.normal(size=150)
+        gone = rng.uniform(size=150) < special.expit(y - 1.5)
+        table = pd.DataFrame(
+            {"group": np.where(gone, None, np.array(list("abc"), dtype=object)[level]), "y": y}
+        )
+        completed = EMImputer(random_state=seed).fit(table).sample(table, 10)
+        results = []
+        for Z in completed:
+            groups = [Z["y"][Z["group"] == name] for name in "abc"]
+            share = np.mean(Z["group"] == "c")
+            errors = [*(group.sem() for group in groups), np.sqrt(share * (1 - share) / 150)]
+            results.append(([*(group.mean() for group in groups), share], errors))
+        pooled = pool(*zip(*results, strict=True))
+        lower, upper = pooled.interval()
+        found.append(pooled.estimate)
+        held.append((lower <= [0, 1, 2, 0.2]) & (np.array([0, 1, 2, 0.2]) <= upper))
+    np.testing.assert_allclose(np.mean(found, axis=0), [0, 1, 2, 0.2], atol=0.12)
+    assert 0.88 < np.mean(held) < 1
