@@ -320,7 +320,7 @@ def test_in_pipelines_searches_and_multiple_imputation():
 
 @pytest.mark.slow
 def test_draws_serve_an_analysis():
-    """Means by group and a share, where the group is missing at random, more often where the number is large."""
+    """Means by group and a share, where the group is missing at random, more often where y is large."""
     found, held = [], []
     for seed in range(30):
         rng = np.random.default_rng(seed)

@@ -117,7 +117,7 @@ def test_wald_of_one_and_of_complete_data(fits):
 def test_wald_holds_its_level():
     """Two slopes that are 0, where one of the features has gaps."""
     rng, pvalues = np.random.default_rng(0), []
-    for seed in range(80):
+    for seed in range(120):
         X = rng.normal(size=(60, 3))
         X[:, 1] += X[:, 0]
         X[rng.uniform(size=60) < 0.3, 1] = np.nan
