@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from sklearn.utils._param_validation import Interval, StrOptions
+from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names_in, validate_data
 
 if TYPE_CHECKING:  # scikit-learn has no types; its decorators leave those of a method as they are
@@ -48,6 +49,11 @@ else:
             return method
 
 
+def in_container(data, X, estimator):
+    """What a transformer makes of X in the container that its ``set_output`` asks for."""
+    return _wrap_data_with_container("transform", data, X, estimator)
+
+
 __all__ = [
     "CallbackSupportMixin",
     "Interval",
@@ -55,6 +61,7 @@ __all__ = [
     "_check_feature_names_in",
     "_fit_context",
     "available_if",
+    "in_container",
     "validate_data",
     "with_callbacks",
 ]

@@ -19,7 +19,7 @@ class OverimputeDisplay:
 
     A panel for each feature: points with their intervals, and the diagonal, on which imputations would be
     exact. An interval that holds the observed value crosses the diagonal; the others are drawn in another
-    colour. Make it with `from_estimator`, or `from_overimputed`.
+    colour. Features that hold categories are left out. Make it with `from_estimator`, or `from_overimputed`.
 
     Parameters
     ----------
@@ -174,9 +174,13 @@ class OverimputeDisplay:
         display : OverimputeDisplay
         """
         names = self.result.feature_names
-        features = range(len(names))
+        of_categories = self.result.categories
+        features = [j for j in range(len(names)) if j not in of_categories]
         if feature is not None:
             features = [find_column(feature, names, len(names), "feature")]
+        if not features or features[0] in of_categories:
+            which = "X" if feature is None else f"feature {names[features[0]]!r}"
+            raise ValueError(f"{which} holds categories, of which there is nothing to draw: see accuracy.")
         own = axes is None
         axes = _panels(len(features)) if own else axes
         self.axes_ = tuple(np.atleast_1d(np.asarray(axes, dtype=object)).ravel())

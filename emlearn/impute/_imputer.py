@@ -20,8 +20,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import check_count, read_array
-from emlearn._input.pieces import piece_by_piece, read_data
-from emlearn._input.tables import find_bad_entry
+from emlearn._input.mixed_table import MixedTable, find_categories
+from emlearn._input.pieces import MappedPieces, piece_by_piece, read_data
+from emlearn._input.tables import as_numpy, find_bad_entry, is_frame
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, in_units, portfolio, unit_of
@@ -30,6 +31,8 @@ from emlearn._sklearn_compat import (
     StrOptions,
     _check_feature_names_in,
     _fit_context,
+    in_container,
+    validate_data,
     with_callbacks,
 )
 from emlearn._typing import Acceleration, CovarianceType, RandomState, Ranking
@@ -53,6 +56,7 @@ from emlearn.em.batches import far_as_impossible
 from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import read_shares
 from emlearn.impute._draws import draw, redrawn
+from emlearn.impute._levels import with_levels
 from emlearn.impute._report import RAISED_TO, complaints_of_columns, of_few_rows, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
@@ -104,6 +108,12 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         logarithms.
     max_value : float, array-like of shape (d,) or None, default=inf
         Greatest imputed value, of each feature; None is inf.
+    categorical : "from_dtype", None, or int, str or sequence of them, default="from_dtype"
+        Columns that hold categories, by number or name. "from_dtype": in frames those of a type for categories,
+        of texts or of truth values; in arrays of objects those of nothing but texts, or but truth values.
+        None: there are none.
+    integer : int, str, sequence of them, or None, default=None
+        Columns of whole numbers, by number or name: what is imputed in them is rounded.
     sample_posterior : bool, default=False
         Whether `transform` draws from the distribution of the missing entries given the observed, in place
         of its mean.
@@ -125,15 +135,21 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
     Attributes
     ----------
-    mean_ : ndarray of shape (d,)
-        Mean of each feature; NaN for a feature without entries.
-    covariance_ : ndarray of shape (d, d)
-        Covariance of the features, of the whole mixture. Computed when asked for.
+    mean_ : ndarray of shape (D,)
+        Mean of each column of the model; NaN for a feature without entries. Without categories the columns are
+        the d features. Of L categories each but the most frequent has a column, of which the mean is its share;
+        ordered ones have a column of codes.
+    covariance_ : ndarray of shape (D, D)
+        Covariance of these columns, of the whole mixture. Computed when asked for.
+    column_names_ : ndarray of str of shape (D,)
+        Names of these columns, such as "colour=red".
+    categories_ : dict of int -> ndarray
+        Levels of each feature that holds categories, by its number.
     weights_ : ndarray of shape (K,)
         Weights of the components, largest first, unless `reorder` has changed that.
-    means_ : ndarray of shape (K, d)
+    means_ : ndarray of shape (K, D)
         Means of the components.
-    covariances_ : ndarray of shape (K, d, d)
+    covariances_ : ndarray of shape (K, D, D)
         Covariances of the components. Computed when asked for.
     missing_fraction_ : ndarray of shape (d,)
         Share of each feature's entries that is missing.
@@ -188,6 +204,14 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     its probability given the observed entries. Limits, `missing_values`, `sample_posterior`,
     `keep_empty_features`, `random_state` and `n_jobs` act when rows are imputed, all else at fit.
 
+    Categories are imputed by indicators of their levels, jointly with all else. Given what a row has, a level
+    is probable by its share and the density that the row has given it (as in discriminant analysis).
+    `transform` takes the most probable level, `sample` draws one; what else is missing in a row is drawn after
+    its categories, given them. Levels that are ordered (an ordered type of pandas) are numbers by rank,
+    rounded. Then a frame is returned for a frame, with its types: of columns without gaps as they are, of
+    categories as at fit; whole numbers that are imputed stay such a type where `integer` names them, and become
+    floats otherwise. For an array one of objects is returned. Levels unseen at fit count as missing.
+
     The prior is :math:`\log p(\Sigma) = -\tfrac12 r \, (\log |\Sigma| + \operatorname{tr} D \Sigma^{-1})` with
     r the ridge and D the diagonal matrix of the variances of the available entries, so that the M-step adds
     r D to the scatter matrix and r to the count.
@@ -209,6 +233,13 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
            [3.  , 5.9 ],
            [4.  , 7.9 ],
            [1.49, 3.  ]])
+
+    Categories beside numbers:
+
+    >>> X = [["short", 1.6], ["short", 1.5], ["tall", 1.9], ["tall", 2.0], [None, 1.95], [None, 1.55]]
+    >>> EMImputer().fit_transform(X)[4:]
+    array([['tall', 1.95],
+           ['short', 1.55]], dtype=object)
     """
 
     mean_: NDArray[Any]
@@ -219,6 +250,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     ridge_: float
     indicator_: Any
 
+    _table: MixedTable | None = None  # how columns become numbers, where some hold categories
     _of_parameters = frozenset({"weights_", "means_", "mean_", "covariance_", "covariances_"})
     _made_of = "mean, covariance"
 
@@ -234,6 +266,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         "ranking": [StrOptions(set(RANKINGS))],
         "min_value": [Real, "array-like", None],
         "max_value": [Real, "array-like", None],
+        "categorical": [StrOptions({"from_dtype"}), str, Integral, "array-like", None],
+        "integer": [str, Integral, "array-like", None],
         "sample_posterior": ["boolean"],
         "add_indicator": ["boolean"],
         "keep_empty_features": ["boolean"],
@@ -258,6 +292,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         ranking: Ranking = "evidence",
         min_value: ArrayLike | None = -np.inf,
         max_value: ArrayLike | None = np.inf,
+        categorical: Any = "from_dtype",
+        integer: Any = None,
         sample_posterior: bool = False,
         add_indicator: bool = False,
         keep_empty_features: bool = False,
@@ -278,6 +314,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         self.ranking = ranking
         self.min_value = min_value
         self.max_value = max_value
+        self.categorical = categorical
+        self.integer = integer
         self.sample_posterior = sample_posterior
         self.add_indicator = add_indicator
         self.keep_empty_features = keep_empty_features
@@ -313,14 +351,16 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         Raises
         ------
         ValueError
-            If X holds infinity or text, or nothing but missing entries, if a limit of the imputed values is of
-            the wrong length or they cross, or if weights are negative, all zero, or too many or few.
+            If X holds infinity, text that is not `categorical`, or nothing but missing entries, if a limit of
+            the imputed values is of the wrong length or they cross, if `integer` names categories, if a feature
+            has more than 1000 categories, or if weights are negative, all zero, or too many or few.
 
         Warns
         -----
         UserWarning
             Of features without entries, of constant ones, and, with "full" and "tied", of pairs of features
-            that no row has both of: the data say nothing of their correlation.
+            that no row has both of: the data say nothing of their correlation. Of features whose categories
+            are mostly seen once.
         ConvergenceWarning
             If `max_iter` comes first, `ridge` had to be raised, or there are no more rows than features for a
             full covariance.
@@ -358,8 +398,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         Raises
         ------
         ValueError
-            If the first batch is too small, a later one has other features, or an entry, a weight or a
-            parameter is not a legal one. The estimator is then as it was before.
+            If the first batch is too small, a later one has other features or categories, or an entry, a
+            weight or a parameter is not a legal one, or the type of a column in the first does not tell all of
+            its categories. The estimator is then as it was before.
 
         Warns
         -----
@@ -367,7 +408,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             Where a feature that was constant or without entries when the model was chosen begins to vary.
         """
         self._check_stream()
-        X = self._read(X, reset=self._begins)
+        table = self._table_of([X], more_to_come=True) if self._begins else None
+        X = self._read(X, reset=self._begins, table=table, strict=True)
         self._check_limits()
         return self._take_in(Rows(X, weight=self._check_weight(sample_weight, X, of_all=self._begins)))
 
@@ -382,7 +424,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         self._choose_features(moments)
         self.indicator_ = None
         if self.add_indicator:
-            has_gaps = np.where(moments.has_gaps, np.nan, 0.0)[None]  # it asks for no more
+            has_gaps = np.where(moments.has_gaps[self._first_columns], np.nan, 0.0)[None]  # it asks for no more
             self.indicator_ = MissingIndicator(error_on_new=False).fit(has_gaps)
         if len(self._features):
             rng = check_random_state(self.random_state)
@@ -412,7 +454,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
                 UserWarning,
             )
         self._fitted_to = self._fitted_to.joined(moments)
-        self.missing_fraction_ = np.maximum(1.0 - self._fitted_to.entries / self._fitted_to.weight, 0.0)
+        self._publish_gaps()
 
     def _choose_features(self, moments):
         """Which features are modelled: those that vary."""
@@ -421,28 +463,100 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         self._features = np.flatnonzero(~constant & ~self._empty)
         self._available_mean = np.where(self._empty, np.nan, moments.mean)
         self._fitted_to = moments
-        self.missing_fraction_ = np.maximum(1.0 - moments.entries / moments.weight, 0.0)
+        self._publish_gaps()
 
-    def _read(self, X, *, reset):
-        """X as floats, NaN where an entry is missing."""
+    def _publish_gaps(self):
+        moments, first = self._fitted_to, self._first_columns
+        self.missing_fraction_ = np.maximum(1.0 - moments.entries[first] / moments.weight, 0.0)
+
+    def _read(self, X, *, reset, table=None, strict=False):
+        """X as floats, NaN where an entry is missing, with columns of their own for categories."""
         marker = self.missing_values
         if not _is_nan(marker) and not (isinstance(marker, Real) and np.isfinite(marker)):
             raise ValueError(
                 f"missing_values={marker!r} is neither a finite number nor NaN, None or pandas.NA."
             )
+        if reset:
+            self._table = table or self._table_of([X])
+        if self._table is not None:
+            X = as_numpy(X)
+            if not reset and (is_frame(X) or np.shape(X)[1:] != (self.n_features_in_,)):
+                validate_data(self, X, reset=False, skip_check_array=np.ndim(X) == 2)  # says what is wrong
+            X = self._table.coded(X, strict=strict)
         X = self._check_X(X, reset=reset)
+        table = self._table
         if _is_nan(marker):
-            return X
-        bad = find_bad_entry(X, allow_nan=False)
+            return X if table is None else table.expanded(X)
+        numbers = np.arange(X.shape[1]) if table is None else table.numbers
+        values = X[:, numbers]
+        bad = find_bad_entry(values, allow_nan=False)
         if bad is not None:
             raise ValueError(
-                f"Input X contains NaN in {self._column_name(bad[1])}, row {bad[0]}, but "
+                f"Input X contains NaN in {self._feature_name(numbers[bad[1]])}, row {bad[0]}, but "
                 f"missing_values={marker} says what marks a missing entry. Use one marker."
             )
-        return np.where(X.dtype.type(marker) == X, X.dtype.type(np.nan), X)
+        values = np.where(X.dtype.type(marker) == values, X.dtype.type(np.nan), values)
+        if table is None:
+            return values
+        X[:, numbers] = values
+        return table.expanded(X)
+
+    def _table_of(self, tables, more_to_come=False):
+        """How columns become numbers, learnt from tables; None where none holds categories."""
+        columns = {j for X in tables for j in find_categories(as_numpy(X), self.categorical)}
+        if not columns:
+            return None
+        marker = None if _is_nan(self.missing_values) else self.missing_values
+        return MixedTable(tables, sorted(columns), marker, more_to_come)
+
+    def _feature_name(self, feature):
+        """How errors call a feature of X."""
+        return super()._column_name(feature)
+
+    def _column_name(self, column):
+        """How errors call the feature that a column of the model belongs to."""
+        return self._feature_name(self._feature_of[column])
+
+    @property
+    def _first_columns(self):
+        """First column of the model of each feature of X."""
+        return np.arange(self.n_features_in_) if self._table is None else self._table.first
+
+    @property
+    def _feature_of(self):
+        """Feature of X that each column of the model belongs to."""
+        return np.arange(self.n_features_in_) if self._table is None else self._table.feature_of
+
+    @property
+    def categories_(self) -> dict[int, NDArray[Any]]:
+        """Levels of each feature that holds categories, by its number."""
+        check_is_fitted(self)
+        return {} if self._table is None else self._table.levels
+
+    @property
+    def column_names_(self) -> NDArray[Any]:
+        """Names of the columns of the model, (D,)."""
+        names = _check_feature_names_in(self, None)
+        return names if self._table is None else self._table.names(names)
+
+    @property
+    def _nominal(self):
+        """The categories without order."""
+        return [] if self._table is None else self._table.nominal
+
+    def _integers(self):
+        """Columns of the model of whole numbers: those that `integer` names, and of ordered categories."""
+        ordered = np.empty(0, dtype=np.intp) if self._table is None else self._table.ordered
+        if self.integer is None or (not isinstance(self.integer, str) and np.size(self.integer) == 0):
+            return ordered
+        features = self._column_numbers(self.integer, "integer")
+        if self._table is not None and not np.isin(features, self._table.numbers).all():
+            (j, *_) = np.setdiff1d(features, self._table.numbers)
+            raise ValueError(f"integer names {self._feature_name(j)}, which holds categories: leave it out.")
+        return np.concatenate([ordered, self._first_columns[features]])
 
     def _check_limits(self):
-        """Least and greatest value of each feature, (2, d)."""
+        """Least and greatest value of each column of the model, (2, D)."""
         d = self.n_features_in_
         limits = np.empty((2, d))
         for i, (name, no_limit) in enumerate((("min_value", -np.inf), ("max_value", np.inf))):
@@ -461,8 +575,18 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         if (limits[0] > limits[1]).any():
             j = int(np.argmax(limits[0] > limits[1]))
             raise ValueError(
-                f"min_value={limits[0, j]:g} is above max_value={limits[1, j]:g} for {self._column_name(j)}."
+                f"min_value={limits[0, j]:g} is above max_value={limits[1, j]:g} for {self._feature_name(j)}."
             )
+        limits = limits if self._table is None else self._table.spread(limits)
+        columns = self._integers()
+        least, most = np.ceil(limits[0, columns]), np.floor(limits[1, columns])
+        if (least > most).any():
+            j = columns[np.argmax(least > most)]
+            raise ValueError(
+                f"integer names {self._column_name(j)}, but there is no whole number between "
+                f"min_value={limits[0, j]:g} and max_value={limits[1, j]:g}."
+            )
+        limits[:, columns] = least, most
         return limits
 
     def _modelled(self, X):
@@ -472,8 +596,13 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     def _data(self, X, sample_weight, *, fit):
         """Rows to fit, or to compare with those of the fit."""
 
+        pieces = MappedPieces(lambda rows: rows, X)
+
         def read(X, weight, first):
-            X = self._read(X, reset=fit and first is not False)
+            table = None
+            if fit and first and find_categories(as_numpy(X), self.categorical):
+                table = self._table_of(pieces)  # categories of all pieces
+            X = self._read(X, reset=fit and first is not False, table=table)
             return X, self._check_weight(weight, X, of_all=first is None)
 
         return read_data(read, X, sample_weight)
@@ -724,7 +853,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     def covariances_(self) -> NDArray[np.float64]:
         """Covariances of the components, (K, d, d)."""
         check_is_fitted(self)
-        d = self.n_features_in_
+        d = self.means_.shape[1]
         covariances = np.zeros((len(self.weights_), d, d))
         covariances[:, self._empty] = covariances[:, :, self._empty] = np.nan
         if len(self._features):
@@ -753,20 +882,43 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
         Returns
         -------
-        X_imputed : ndarray of shape (n, d_out), or an iterable of such
+        X_imputed : ndarray or frame of shape (n, d_out), or an iterable of such
             X without missing entries; what is observed is as it was. Features without entries at fit are
-            left out unless `keep_empty_features`; with `add_indicator` its columns come last.
+            left out unless `keep_empty_features`; with `add_indicator` its columns come last. With categories
+            an array of objects, or a frame for a frame.
+
+        Raises
+        ------
+        ValueError
+            If X has other features than at fit, infinity, or ordered categories that are none of those at fit.
+
+        Warns
+        -----
+        UserWarning
+            Of categories unseen at fit, which count as missing.
         """
         check_is_fitted(self)
-        X = self._read(X, reset=False)
-        if self.sample_posterior:
-            filled = self._fill(X, draw(self, X, check_random_state(self.random_state)))
-        else:
+        read = self._read(X, reset=False)
+        return self._as_given(X, read, self._imputed(read))
+
+    def _imputed(self, X):
+        """What `_read` gives with its missing entries imputed, those of categories by columns of numbers."""
+        if not self.sample_posterior:
             filled = self._fill(X, self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
-        filled = self._without_empty(filled)
-        if self.indicator_ is None:
-            return filled
-        return np.hstack([filled, np.isnan(X[:, self.indicator_.features_]).astype(X.dtype)])
+            return with_levels(self, X, filled)
+        rng = check_random_state(self.random_state)
+        X = with_levels(self, X, rng=rng)
+        return self._fill(X, draw(self, X, rng))
+
+    def _as_given(self, given, read, filled):
+        """What `transform` returns of X as it was given, was read, and is filled."""
+        marked = [] if self.indicator_ is None else self.indicator_.features_
+        gone = np.isnan(read[:, self._first_columns[marked]]).astype(read.dtype)
+        if self._table is None:
+            filled = self._without_empty(filled)
+            return np.hstack([filled, gone]) if self.indicator_ is not None else filled
+        beside = dict(zip(self.get_feature_names_out()[len(self._kept) :], gone.T, strict=True))
+        return self._table.restored(given, read, filled, self._kept, self._integers(), beside)
 
     def inverse_transform(self, X: Any) -> NDArray[Any]:
         """Put missing entries back where the indicator says that they were.
@@ -836,6 +988,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         -------
         std : ndarray of shape (n, d_out)
             In the units of X; 0 for what is observed. Columns are those of `transform`, without indicators.
+            NaN for categories without order; of ordered ones in ranks.
             Limits do not enter, nor does the uncertainty of the fit itself, which `sample` includes.
         """
         check_is_fitted(self)
@@ -865,7 +1018,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         -------
         lower, upper : ndarray of shape (n, d_out)
             Limits, within `min_value` and `max_value`; both are the value itself where it is observed.
-            Columns are those of `transform`, without indicators.
+            Columns are those of `transform`, without indicators. Whole numbers where `integer` asks for these;
+            NaN for categories without order, and ranks, from 0, for ordered ones.
         """
         check_is_fitted(self)
         if not (isinstance(coverage, Real) and 0 < coverage < 1):
@@ -1022,6 +1176,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             )
         check_count("n_imputations", n_imputations)
         rows = self._read(X if X_fit is None else X_fit, reset=False)
+        read = rows if X_fit is None else self._read(X, reset=False)
         weight = self._check_weight(sample_weight, rows)
         if not self._was_fitted_to(rows, weight):
             raise ValueError(
@@ -1035,7 +1190,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         fitted = copy.copy(self)  # which a lazy draw finds as it is now
 
         def complete(seed):
-            return redrawn(fitted, Z, weight, seed).transform(X)
+            drawn = redrawn(fitted, Z, weight, seed)
+            return in_container(drawn._as_given(X, read, drawn._imputed(read)), X, drawn)
 
         if lazy:
             return map(complete, seeds)
@@ -1057,11 +1213,14 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     def _kept(self):
         """Which features `transform` gives."""
         every = np.arange(self.n_features_in_)
-        return every if self.keep_empty_features else every[~self._empty]
+        return every if self.keep_empty_features else every[~self._empty[self._first_columns]]
 
     def _without_empty(self, values):
-        """What `transform` gives of columns (n, d)."""
-        return values if len(self._kept) == values.shape[1] else values[:, self._kept]
+        """What `transform` gives of columns (n, D); NaN for categories without order, which are no numbers."""
+        for category in self._nominal:
+            values[:, category.at] = np.nan
+        kept = self._first_columns[self._kept]
+        return values if len(kept) == values.shape[1] else values[:, kept]
 
     def _where(self, X):
         """Rows and columns of X of the missing entries that the model imputes, row by row."""
@@ -1073,10 +1232,12 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         limits = self._check_limits()
         filled = X.copy()
         rows, columns = self._where(X)
-        filled[rows, columns] = np.clip(values, *limits[:, columns])
+        whole = np.isin(columns, self._integers())
+        filled[rows, columns] = np.clip(np.where(whole, np.rint(values) + 0.0, values), *limits[:, columns])
         if len(self._features) < X.shape[1]:
             rows, columns = np.nonzero(np.isnan(filled))
             constants = np.where(self._empty, 0.0, self._available_mean)
+            constants[self._integers()] = np.rint(constants[self._integers()])
             filled[rows, columns] = np.clip(constants, *limits)[columns]
         return filled
 

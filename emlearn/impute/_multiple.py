@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, Self
 
@@ -12,14 +13,23 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.impute import MissingIndicator
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import check_random_state, get_tags
+from sklearn.utils import check_random_state, check_X_y, get_tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from emlearn._input.arrays import as_one_column
-from emlearn._input.tables import read_table
-from emlearn._sklearn_compat import Interval, _fit_context, available_if, validate_data
+from emlearn._input.mixed_table import find_categories
+from emlearn._input.tables import as_numpy, read_table
+from emlearn._sklearn_compat import (
+    CallbackSupportMixin,
+    Interval,
+    _fit_context,
+    available_if,
+    in_container,
+    validate_data,
+    with_callbacks,
+)
 from emlearn._typing import RandomState
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
@@ -43,7 +53,7 @@ def _models_have(method):
     return check
 
 
-class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
+class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator):
     """A regressor or classifier fitted to many completed data sets, whose predictions are averaged.
 
     An `EMImputer` learns the joint distribution of the features and the target. Each imputation draws its
@@ -59,8 +69,8 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     n_imputations : int, default=20
         Number of completed data sets, m; two at least.
     imputer : EMImputer, default=None
-        What completes X; None for ``EMImputer()`` (give it, for a search to reach its parameters). Whatever
-        it says of features, such as `missing_values` and `min_value`, it says of those of X, not of y. Its
+        What completes X; None for ``EMImputer()``, which it becomes where ``imputer__...`` is set. Whatever it
+        says of features, such as `missing_values` and `min_value`, it says of those of X, not of y. Its
         `sample_posterior` does not matter.
     n_jobs : int, default=None
         Threads that share the imputations. The result does not depend on it.
@@ -171,8 +181,25 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
+    def set_params(self, **params: Any) -> Self:
+        """Set parameters, of the estimator and imputer too (``imputer__ridge``).
+
+        Parameters
+        ----------
+        **params
+            By name.
+
+        Returns
+        -------
+        self : MultipleImputation
+        """
+        if params.get("imputer", self.imputer) is None and any(name.startswith("imputer__") for name in params):
+            params = {**params, "imputer": EMImputer()}  # what None stands for
+        return super().set_params(**params)
+
     # -- fit ---------------------------------------------------------------------------------------------
 
+    @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=False)
     def fit(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
@@ -198,38 +225,46 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
             if y has missing entries, or of what `EMImputer.fit` and the estimator refuse.
         """
         self._check_estimator(sample_weight)
-        X, y = self._read_training(X, y)
         rng = check_random_state(self.random_state)
         imputer = EMImputer() if self.imputer is None else clone(self.imputer)
         _set_seeds(imputer, rng, only_none=True)
+        X = as_numpy(X)
+        self._of_categories = bool(find_categories(X, imputer.categorical))
+        X, y = self._read_training(X, y)
         imputer.set_output(transform=self._container or "default")
         entries = imputer._read(X, reset=True)
         if np.isnan(entries).all():
             raise ValueError("Every entry of X is missing: there is nothing to learn from.")
         imputer.indicator_ = None
         if imputer.add_indicator:
-            imputer.indicator_ = MissingIndicator(error_on_new=False).fit(entries)
+            imputer.indicator_ = MissingIndicator(error_on_new=False).fit(entries[:, imputer._first_columns])
         weight = imputer._check_weight(sample_weight, entries)
         targets = _as_columns(y, weight, is_classifier(self.estimator)).astype(entries.dtype)
-        entries = np.hstack([entries, targets])
-        joint = _fit_joint(imputer, entries, weight)
-        Z = joint._modelled(entries)
+        beside = np.hstack([entries, targets])
+        context = self._init_callback_context(max_subtasks=1 + self.n_imputations, sequential_subtasks=False)
+        context.call_on_fit_task_begin(estimator=self, X=X, y=y)
+        joint = _fit_joint(imputer, beside, weight, context)
+        Z = joint._modelled(beside)
         self.imputer_ = _without_targets(joint, imputer)
-        names = self.imputer_.get_feature_names_out()
-        kept = len(self.imputer_._kept)
-        of_targets = slice(kept, kept + targets.shape[1])  # before those of indicators
         given = {} if weight is None else {"sample_weight": weight}
 
-        def fit_one(imputation_seed, model_seed):
+        def fit_one(task, imputation_seed, model_seed):
+            task.call_on_fit_task_begin(estimator=self, X=X, y=y)
             drawn = redrawn(joint, Z, weight, imputation_seed)
-            completed = np.delete(drawn.transform(entries), of_targets, axis=1)
+            alone = _without_targets(drawn, imputer).set_params(sample_posterior=False, n_jobs=1)
             model = clone(self.estimator)
             _set_seeds(model, np.random.RandomState(model_seed))
-            model.fit(self._table(completed, names, X), y, **given)
-            return _without_targets(drawn, imputer).set_params(sample_posterior=False, n_jobs=1), model
+            filled = drawn._imputed(beside)[:, : entries.shape[1]]
+            with _told_of(task, model):
+                model.fit(self._completed(alone, X, entries, filled), y, **given)
+            task.call_on_fit_task_end(estimator=self, X=X, y=y)
+            return alone, model
 
         seeds = rng.randint(np.iinfo(np.int32).max, size=(self.n_imputations, 2))
-        self.imputers_, self.estimators_ = map(list, zip(*self._spread(fit_one, seeds), strict=True))
+        tasks = [context.subcontext(task_name="imputation", task_id=1 + i) for i in range(self.n_imputations)]
+        fits = self._spread(fit_one, [(task, *pair) for task, pair in zip(tasks, seeds, strict=True)])
+        self.imputers_, self.estimators_ = map(list, zip(*fits, strict=True))
+        context.call_on_fit_task_end(estimator=self, X=X, y=y)
         return self
 
     def _check_estimator(self, sample_weight):
@@ -245,15 +280,12 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         of_classes = is_classifier(self.estimator)
         of_many = get_tags(self).target_tags.multi_output
         y = y if of_many else as_one_column("y", y)
-        _, y = validate_data(
-            self,
-            read_table(X),
-            y,
-            dtype=FLOATS,
-            ensure_all_finite=False,
-            multi_output=of_many,
-            y_numeric=not of_classes,
-        )
+        how_y = {"multi_output": of_many, "y_numeric": not of_classes}
+        if self._of_categories:  # X is then read by the imputer
+            validate_data(self, X, skip_check_array=True)
+            _, y = check_X_y(np.zeros((len(X), 1)), y, **how_y)
+        else:
+            _, y = validate_data(self, read_table(X), y, dtype=FLOATS, ensure_all_finite=False, **how_y)
         if of_classes:
             check_classification_targets(y)
         named = hasattr(self, "feature_names_in_")
@@ -262,7 +294,14 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         return self._read(X), y
 
     def _read(self, X):
-        """X as floats, in a data frame if it had names at fit: then everything inside knows them too."""
+        """X as floats, in a data frame if it had names at fit: then everything inside knows them too.
+
+        With categories it stays as it is.
+        """
+        if self._of_categories:
+            X = as_numpy(X)
+            validate_data(self, X, reset=False, skip_check_array=True)
+            return X
         values = validate_data(self, read_table(X), reset=False, dtype=FLOATS, ensure_all_finite=False)
         return self._table(values, getattr(self, "feature_names_in_", None), X)
 
@@ -274,6 +313,10 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         if self._container == "polars":
             return package.DataFrame(values, schema=list(names))
         return package.DataFrame(values, columns=names, index=X.index if hasattr(X, "iloc") else None)
+
+    def _completed(self, imputer, X, entries, filled):
+        """What an imputer makes of X, which it has read as ``entries`` and filled."""
+        return in_container(imputer._as_given(X, entries, filled), X, imputer)
 
     def _spread(self, function, arguments):
         """Results of ``function(*arguments)`` for each imputation, by threads."""
@@ -324,6 +367,23 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
         check_is_fitted(self)
         return np.mean(self._of_models("predict_proba", X), axis=0)
 
+    @available_if(_models_have("decision_function"))
+    def decision_function(self, X: Any) -> NDArray[np.float64]:
+        """Confidence in the classes, the mean over the models. For classifiers that have it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            NaN, or the imputer's `missing_values`, is a missing entry.
+
+        Returns
+        -------
+        decision : ndarray of shape (n,) or (n, n_classes)
+            As of the estimator.
+        """
+        check_is_fitted(self)
+        return np.mean(self._of_models("decision_function", X), axis=0)
+
     def score(self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Accuracy of a classifier, coefficient of determination R² of a regressor.
 
@@ -346,9 +406,10 @@ class MultipleImputation(MetaEstimatorMixin, BaseEstimator):
     def _of_models(self, method, X):
         """What a method of each model gives for X, completed by the means of its own imputer."""
         X = self._read(X)
+        entries = self.imputer_._read(X, reset=False)
 
         def of_one(imputer, model):
-            return getattr(model, method)(imputer.transform(X))
+            return getattr(model, method)(self._completed(imputer, X, entries, imputer._imputed(entries)))
 
         return self._spread(of_one, zip(self.imputers_, self.estimators_, strict=True))
 
@@ -431,29 +492,58 @@ class _JointImputer(EMImputer):
 
     def _column_name(self, column):
         alone = self._of_features
-        return alone._column_name(column) if column < alone.n_features_in_ else "y"
+        return alone._column_name(column) if column < len(alone._feature_of) else "y"
+
+    @property
+    def _feature_of(self):
+        own = self._of_features._feature_of
+        return np.concatenate([own, own.max() + np.arange(1, self.n_features_in_ - len(own) + 1)])
+
+    @property
+    def _nominal(self):
+        return self._of_features._nominal
+
+    def _integers(self):
+        return self._of_features._integers()
 
 
-def _fit_joint(imputer, entries, weight):
+@contextmanager
+def _told_of(task, estimator):
+    """Within it callbacks that go down to other estimators hear of this one, if it has any."""
+    if not hasattr(estimator, "set_callbacks") or not hasattr(task, "propagate_callback_context"):
+        yield
+        return
+    with task.propagate_callback_context(estimator):
+        yield
+
+
+def _fit_joint(imputer, entries, weight, context):
     """An imputer of X, with columns of the target beside it, as ``imputer``, which has read X, is to be one."""
-    unlimited = np.full(entries.shape[1] - imputer.n_features_in_, np.inf)
+    unlimited = np.full(entries.shape[1] - len(imputer._feature_of), np.inf)
     least, most = np.hstack([imputer._check_limits(), [-unlimited, unlimited]])
     joint = _JointImputer(**imputer.get_params(deep=False)).set_output(transform="default")
     joint.set_params(missing_values=np.nan, sample_posterior=True, min_value=least, max_value=most)
+    joint.set_params(categorical=None, integer=None)
     joint._of_features = imputer
-    return joint.fit(entries, sample_weight=weight)
+    task = context.subcontext(task_name="imputer", task_id=0)
+    task.call_on_fit_task_begin(estimator=imputer, X=entries, y=None)
+    with _told_of(task, joint):
+        joint.fit(entries, sample_weight=weight)
+    task.call_on_fit_task_end(estimator=imputer, X=entries, y=None)
+    return joint
 
 
 def _without_targets(joint, imputer):
     """The distribution of X that is left of the joint one; in all else as ``imputer``, which has read X."""
-    d = imputer.n_features_in_
+    d = len(imputer._feature_of)
     own = np.flatnonzero(joint._features < d)
     alone = copy.copy(imputer)
     of_fit = vars(joint).keys() - vars(imputer).keys() - {"_of_features"}
     vars(alone).update({name: getattr(joint, name) for name in of_fit})
     alone._features = joint._features[own]
-    for name in ("_empty", "_available_mean", "missing_fraction_"):
+    for name in ("_empty", "_available_mean"):
         setattr(alone, name, getattr(joint, name)[:d])
+    alone.missing_fraction_ = joint.missing_fraction_[imputer._first_columns]
     family = joint._params.family
     if len(own):
         family = joint._model.family.marginal(family, own)

@@ -18,9 +18,13 @@ def complaints_of_columns(imputer, data):
     """Complaints of columns without entries, of constant ones, and of pairs that no row has both of."""
     empty = imputer._empty
     constant = np.setdiff1d(np.flatnonzero(~empty), imputer._features)
+    # Of levels that no row has, a category has columns that are constant beside others that are not.
+    of = imputer._feature_of
+    constant = constant[~np.isin(of[constant], of[imputer._features])]
     if empty.any():
         what = "left out of the output. Set keep_empty_features=True to keep them, filled with 0."
-        what = "filled with 0." if imputer.keep_empty_features else what
+        if imputer.keep_empty_features:
+            what = "filled with 0; categories stay missing." if imputer._table else "filled with 0."
         yield f"X has {_listed(imputer, np.flatnonzero(empty))} without any entry: {what}"
     if len(constant):
         listed = _listed(imputer, constant)
@@ -61,7 +65,9 @@ def _of_strangers(imputer, data):
         return  # the rarest two must meet
     pairs = np.argwhere(np.triu(data.recut(columns=features).sum(_seen_together) == 0))
     if len(pairs):
-        named = [" and ".join(imputer._column_name(features[j]) for j in pair) for pair in pairs[:MOST_PAIRS]]
+        first = np.searchsorted(imputer._feature_of, imputer._feature_of[features[pairs]])  # of each category's
+        pairs = np.unique(first, axis=0)
+        named = [" and ".join(imputer._column_name(j) for j in pair) for pair in pairs[:MOST_PAIRS]]
         more = f" and {len(pairs) - MOST_PAIRS} more pairs" if pairs[MOST_PAIRS:].size else ""
         yield (
             f"No row has both {'; '.join(named)}{more}: their correlation cannot be learnt but through "
@@ -78,6 +84,6 @@ def _seen_together(batch):
 
 
 def _listed(imputer, columns):
-    names = [imputer._column_name(j) for j in columns]
+    names = list(dict.fromkeys(imputer._column_name(j) for j in columns))
     more = f" and {len(names) - MOST_COLUMNS} more" if names[MOST_COLUMNS:] else ""
     return ", ".join(names[:MOST_COLUMNS]) + more

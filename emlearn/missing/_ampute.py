@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from numbers import Real
 from typing import Any, Literal
 
@@ -11,9 +12,9 @@ from scipy import optimize, special
 from sklearn.utils import check_random_state
 
 from emlearn._input.columns import find_columns
-from emlearn._input.tables import like
+from emlearn._input.tables import as_numpy, is_frame, like
 from emlearn._typing import RandomState
-from emlearn.missing._patterns import _read
+from emlearn.missing._patterns import _read_any
 
 MECHANISMS = ("mcar", "mar", "mnar")
 SLOPE = 2.0  # of the log-odds of a gap, per standard deviation of what it depends on
@@ -32,29 +33,33 @@ def ampute(
     Parameters
     ----------
     X : array-like of shape (n, d)
-        Rows are observations, d > 1. Entries that are missing already stay missing.
+        Rows are observations, d > 1. Entries that are missing already stay missing. Columns may hold anything:
+        numbers, texts, categories, dates.
     mechanism : {"mcar", "mar", "mnar"}, default="mcar"
         What the probability of a gap depends on. "mcar", missing completely at random: on nothing. "mar",
-        missing at random: on the columns that stay complete, all those not in ``columns``. "mnar", missing
-        not at random: on the value itself that is removed.
+        missing at random: on the columns of numbers that stay complete, all those not in ``columns``. "mnar",
+        missing not at random: on the value itself that is removed, a number.
     proportion : float, default=0.2
         Share of the entries of ``columns`` to remove, between 0 and 1; the mean of the probabilities.
     columns : int, str, or sequence of them, default=None
         Columns that lose entries, by number or name. By default all; for "mar" the last half of them,
-        rounded down, but at least one.
+        rounded down, but at least one; for "mnar" those of numbers.
     random_state : int, RandomState instance or None, default=None
         Determines which entries are removed.
 
     Returns
     -------
     X : ndarray of float64 of shape (n, d)
-        A copy with NaN in the new gaps. A DataFrame of pandas or polars if X is one.
+        A copy with NaN in the new gaps. A DataFrame of pandas or polars if X is one. Of a table that holds
+        other things than numbers an array of objects, or a frame with the types of its columns where these
+        have gaps.
 
     Raises
     ------
     ValueError
-        If X has infinite entries, columns that are no numbers, or one column only; if there is no such
-        mechanism or column; if ``proportion`` is not between 0 and 1; if "mar" leaves no column complete.
+        If X has infinite entries, or one column only; if there is no such mechanism or column; if
+        ``proportion`` is not between 0 and 1; if "mar" leaves no column of numbers complete, or "mnar" is to
+        remove what is no number.
 
     Notes
     -----
@@ -87,7 +92,7 @@ def ampute(
            0  87  missing
     """
     given = X
-    X, names = _read(X)
+    X, observed, is_number, names = _read_any(X)
     n, d = X.shape
     if mechanism not in MECHANISMS:
         raise ValueError(f"mechanism={mechanism!r} is not one of {list(MECHANISMS)}.")
@@ -97,11 +102,17 @@ def ampute(
         raise ValueError(f"X has one column only, {names[0]!r}: a row with a gap would have no entry left.")
     if columns is None:
         columns = np.arange(d - max(1, d // 2), d) if mechanism == "mar" else np.arange(d)
+        columns = columns[is_number] if mechanism == "mnar" else columns
     else:
         columns = np.sort(find_columns(columns, names, d))
+    if mechanism == "mnar" and not is_number[columns].all():
+        name = names[columns[np.argmin(is_number[columns])]]
+        raise ValueError(
+            f"mechanism='mnar' depends on the value that is removed, but column {name!r} holds no numbers: "
+            "name others in columns, or encode it."
+        )
     rng = check_random_state(random_state)
-    probability = _gap_probabilities(X, mechanism, proportion, columns)
-    observed = ~np.isnan(X)
+    probability = _gap_probabilities(X, is_number, mechanism, proportion, columns)
     lost = np.zeros((n, d), dtype=bool)
     lost[:, columns] = rng.uniform(size=probability.shape) < probability
     lost &= observed
@@ -109,10 +120,33 @@ def ampute(
     bare = np.flatnonzero(lost.any(axis=1) & ~(observed & ~lost).any(axis=1))
     back = np.where(lost[bare], rng.uniform(size=(len(bare), d)), -1.0).argmax(axis=1)
     lost[bare, back] = False
-    return like(given, np.where(lost, np.nan, X))
+    return with_gaps(given, lost, X if is_number.all() else None)
 
 
-def _gap_probabilities(X, mechanism, proportion, columns):
+def with_gaps(given, lost, values=None):
+    """A table without the entries that are ``lost`` (n, d); ``values`` are its numbers, if that is all."""
+    if values is not None:
+        return like(given, np.where(lost, np.nan, values))
+    given = as_numpy(given)
+    if not is_frame(given):
+        out = given.astype(object)
+        out[lost] = np.nan
+        return out
+    if hasattr(given, "iloc"):
+        out = given.copy()
+        for j in np.flatnonzero(lost.any(axis=0)):
+            out.isetitem(j, given.iloc[:, j].mask(lost[:, j]))
+        return out
+    pl, columns = sys.modules["polars"], []
+    for j in np.flatnonzero(lost.any(axis=0)).tolist():
+        column = given[:, j]
+        columns.append(
+            column.zip_with(pl.Series(~lost[:, j]), pl.Series([None] * len(given), dtype=column.dtype))
+        )
+    return given.with_columns(columns)
+
+
+def _gap_probabilities(X, is_number, mechanism, proportion, columns):
     """Probability of a gap at each entry of ``columns``, (n, q)."""
     if mechanism == "mcar":
         return np.full((len(X), len(columns)), float(proportion))
@@ -125,10 +159,16 @@ def _gap_probabilities(X, mechanism, proportion, columns):
                 "mechanism='mar' needs a column that stays complete, but columns names all of them: gaps "
                 "depend on the others."
             )
+        complete = complete[is_number[complete]]
+        if not len(complete):
+            raise ValueError(
+                "mechanism='mar' needs a column of numbers that stays complete, but what is not in columns "
+                "holds none: encode one."
+            )
         total = _standardised(X[:, complete]).sum(axis=1, keepdims=True)
         z = np.repeat(_standardised(total), len(columns), axis=1)
     for j, column in enumerate(columns):
-        present = ~np.isnan(X[:, column])
+        present = ~np.isnan(X[:, column]) if is_number[column] else np.ones(len(X), dtype=bool)
         if present.any():
             z[:, j] = special.expit(_intercept(z[present, j], proportion) + SLOPE * z[:, j])
     return z

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from numbers import Integral, Real
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,8 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
 from sklearn.utils import check_random_state
 
-from emlearn._input.tables import like
+from emlearn._input.mixed_table import MixedTable, find_categories
+from emlearn._input.tables import as_numpy
 from emlearn._typing import RandomState
+from emlearn._warn import warn
+from emlearn.missing._ampute import with_gaps
 from emlearn.missing._patterns import _count, _read
 
 
@@ -23,19 +29,23 @@ class Overimputed(NamedTuple):
     rows, columns : ndarray of int of shape (m,)
         Where the m observed entries are, row by row.
     observed : ndarray of shape (m,)
-        Their values.
+        Their values; of categories codes, which ``categories`` explains.
     imputed : ndarray of shape (m,)
         What is imputed in their place.
     lower, upper : ndarray of shape (m,)
-        Limits of the intervals.
+        Limits of the intervals; NaN for categories without order.
     nominal : float
         Share of the entries that the intervals should hold.
     feature_names : list of d str
         Names of the features; "x0", "x1", ... where X has none.
+    categories : dict of int -> ndarray
+        Levels of each feature that holds categories, by code.
     coverage : float
-        Share of the entries that they do hold.
+        Share of the entries that they do hold, of those that have one.
     rmse : ndarray of shape (d,)
-        Root mean square of ``imputed - observed`` of each feature, in its units.
+        Root mean square of ``imputed - observed`` of each feature, in its units; NaN for categories.
+    accuracy : ndarray of shape (d,)
+        Share of the entries of each feature of categories that are imputed right; NaN for numbers.
     """
 
     rows: NDArray[np.intp]  # (m,)
@@ -46,6 +56,7 @@ class Overimputed(NamedTuple):
     upper: NDArray[Any]  # (m,)
     nominal: float
     feature_names: list[str]
+    categories: Mapping[int, NDArray[Any]] = MappingProxyType({})
 
     @property
     def inside(self) -> NDArray[np.bool_]:
@@ -55,21 +66,36 @@ class Overimputed(NamedTuple):
     @property
     def coverage(self) -> float:
         """Share of the entries that their intervals hold."""
-        return float(self.inside.mean())
+        return float(self.inside[~np.isnan(self.lower)].mean())
 
     @property
     def rmse(self) -> NDArray[np.float64]:
         """Root mean square error of each feature, in its units, (d,)."""
-        error, d = self.imputed - self.observed, len(self.feature_names)
-        total = np.bincount(self.columns, error**2, minlength=d)
-        return np.sqrt(total / np.bincount(self.columns, minlength=d))
+        return np.sqrt(self._mean((self.imputed - self.observed) ** 2, of_categories=False))
+
+    @property
+    def accuracy(self) -> NDArray[np.float64]:
+        """Share of the entries of each feature of categories that are imputed right, (d,)."""
+        return self._mean(self.imputed == self.observed, of_categories=True)
+
+    def _mean(self, values, of_categories):
+        """Mean of each feature of categories, or of the others, (d,); NaN elsewhere."""
+        d = len(self.feature_names)
+        mean = np.bincount(self.columns, values, minlength=d) / np.bincount(self.columns, minlength=d)
+        return np.where(np.isin(np.arange(d), list(self.categories)) == of_categories, mean, np.nan)
 
     def __repr__(self):
-        errors = ", ".join(f"{n}: {e:.4g}" for n, e in zip(self.feature_names, self.rmse, strict=True))
-        return (
-            f"<Overimputed: {self.coverage:.1%} of {_count(len(self.observed), 'entry', 'entries')} "
-            f"in their {self.nominal:.0%} intervals; rmse {errors}>"
-        )
+        def listed(values):
+            pairs = zip(self.feature_names, values, strict=True)
+            return ", ".join(f"{name}: {value:.4g}" for name, value in pairs if not np.isnan(value))
+
+        n = np.count_nonzero(~np.isnan(self.lower))
+        parts = [f"rmse {listed(self.rmse)}"] if listed(self.rmse) else []
+        parts += [f"accuracy {listed(self.accuracy)}"] if self.categories else []
+        if n:
+            share = f"{self.coverage:.1%} of {_count(n, 'entry', 'entries')}"
+            parts.insert(0, f"{share} in their {self.nominal:.0%} intervals")
+        return f"<Overimputed: {'; '.join(parts)}>"
 
 
 def overimpute(
@@ -89,8 +115,8 @@ def overimpute(
         With ``fit``, ``transform`` and ``predict_interval(X, coverage=...)``, which returns lower and upper
         limits, each (n, d). It is cloned, not fitted.
     X : array-like of shape (n, d)
-        Rows are observations; NaN, None and pandas' NA are missing entries. The imputer is given an array,
-        or a DataFrame if X is one of pandas or polars.
+        Rows are observations; NaN, None, and pandas' NA and NaT are missing entries. The imputer is given an
+        array, or a DataFrame if X is one of pandas or polars. Categories are those that `EMImputer` would take.
     coverage : float, default=0.95
         Share of the entries that the intervals should hold, between 0 and 1.
     n_folds : int, default=5
@@ -105,14 +131,20 @@ def overimpute(
     -------
     result : Overimputed
         ``rows``, ``columns``, ``observed``, ``imputed``, ``lower`` and ``upper`` of each observed entry, their
-        ``coverage``, and the ``rmse`` of each feature.
+        ``coverage``, and the ``rmse`` of each feature, or its ``accuracy`` if it holds categories.
 
     Raises
     ------
     ValueError
         If the imputer lacks one of the methods, or marks missing entries by another value than NaN; if X has
-        infinite entries, columns that are no numbers, or a column with fewer than two entries; if ``n_folds``
-        is less than 2 or more than the observed entries; if ``coverage`` is not between 0 and 1.
+        infinite entries, columns that are neither numbers nor categories, or a column with fewer than two
+        entries; if ``n_folds`` is less than 2 or more than the observed entries; if ``coverage`` is not between
+        0 and 1.
+
+    Warns
+    -----
+    UserWarning, ConvergenceWarning
+        What the fits warn of, of each kind the first, with the number of folds.
 
     Notes
     -----
@@ -150,30 +182,50 @@ def overimpute(
         )
     if not (isinstance(coverage, Real) and 0 < coverage < 1):
         raise ValueError(f"coverage={coverage!r} is not between 0 and 1.")
-    given = X
-    X, names = _read(X)
+    given = as_numpy(X)
+    categories = find_categories(given, getattr(imputer, "categorical", "from_dtype"))
+    table = MixedTable([given], categories) if categories else None
+    X, names = _read(given if table is None else table.coded(given))
     observed = ~np.isnan(X)
     fold = _deal(observed, names, n_folds, check_random_state(random_state))
     imputed, lower, upper = (np.full(X.shape, np.nan) for _ in range(3))
     fit_params = {} if sample_weight is None else {"sample_weight": sample_weight}
     imputer = clone(imputer)
-    if "sample_posterior" in imputer.get_params():  # means are asked for, not draws
-        imputer.set_params(sample_posterior=False)
+    for name in ("sample_posterior", "add_indicator"):  # means are asked for, of the features alone
+        if name in imputer.get_params():
+            imputer.set_params(**{name: False})
+    said = []
     for k in range(n_folds):
         hidden = fold == k
-        part = like(given, np.where(hidden, np.nan, X))
-        fitted = clone(imputer).fit(part, **fit_params)
-        answers = fitted.transform(part), *fitted.predict_interval(part, coverage=coverage)
-        for target, answer in zip((imputed, lower, upper), map(np.asarray, answers), strict=True):
+        part = with_gaps(given, hidden, X if table is None else None)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            fitted = clone(imputer).fit(part, **fit_params)
+            filled, *limits = fitted.transform(part), *fitted.predict_interval(part, coverage=coverage)
+        said += {warning.category: (k, warning) for warning in reversed(caught)}.values()
+        if table is not None and np.shape(filled) == X.shape:
+            filled = table.coded(as_numpy(filled))
+        answers = (np.asarray(answer, dtype=np.float64) for answer in (filled, *limits))
+        for target, answer in zip((imputed, lower, upper), answers, strict=True):
             if answer.shape != X.shape:
                 raise ValueError(
                     f"{type(imputer).__name__} answers with shape {answer.shape} where X has {X.shape}: it "
                     "must keep the columns of X and add none."
                 )
             target[hidden] = answer[hidden]
+    _pass_on(said, n_folds)
     rows, columns = np.nonzero(observed)
     values = (array[observed] for array in (X, imputed, lower, upper))
-    return Overimputed(rows, columns, *values, float(coverage), names)
+    levels = {} if table is None else table.levels
+    return Overimputed(rows, columns, *values, float(coverage), names, levels)
+
+
+def _pass_on(said, n_folds):
+    """Warn of what fits of folds have warned of: pairs (fold, warning), of each fold one of a kind."""
+    for category in dict.fromkeys(warning.category for _, warning in said):
+        folds = [(fold, warning) for fold, warning in said if warning.category is category]
+        fold, first = folds[0]
+        warn(f"In {len(folds)} of {n_folds} folds, first in fold {fold}: {first.message}", category)
 
 
 def _deal(observed, names, n_folds, rng):

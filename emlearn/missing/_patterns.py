@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 from sklearn.utils import check_array
 
-from emlearn._input.tables import as_numpy, is_frame, read_table, refuse_entries, shorten
+from emlearn._input.categories import _column, _entries
+from emlearn._input.tables import NUMERIC, as_numpy, is_frame, number, read_table, refuse_entries, shorten
 from emlearn.families.patterns import group_columns
 
 SHOWN_PATTERNS, SHOWN_WIDTH = 20, 100  # of a table in print
@@ -22,6 +25,44 @@ def _read(X):
     names = [f"x{i}" for i in range(X.shape[1])] if names is None else names
     refuse_entries(X, names)
     return X, names
+
+
+class AnyTable(NamedTuple):
+    """What is there in a table of anything."""
+
+    values: NDArray[np.float64]  # (n, d), NaN where an entry is missing or no number
+    observed: NDArray[np.bool_]  # (n, d)
+    is_number: NDArray[np.bool_]  # (d,), which columns hold numbers
+    names: list[str]
+
+
+def _read_any(X):
+    """A table of numbers, texts, categories, dates or anything else."""
+    X = as_numpy(X)
+    shape = getattr(X, "shape", ())
+    others = [str(dtype) for dtype in X.dtypes] if is_frame(X) else [str(getattr(X, "dtype", ""))]
+    if len(shape) != 2 or not all(shape) or all(map(NUMERIC.match, others)) or sparse.issparse(X):
+        X, names = _read(X)
+        return AnyTable(X, ~np.isnan(X), np.ones(X.shape[1], dtype=bool), names)
+    names = [str(name) for name in X.columns] if is_frame(X) else [f"x{j}" for j in range(shape[1])]
+    values, observed = np.full(shape, np.nan), np.empty(shape, dtype=bool)
+    is_number = np.zeros(shape[1], dtype=bool)
+    for j in range(shape[1]):
+        entries = entries_of(X, j)
+        observed[:, j] = [entry is not None for entry in entries]
+        with suppress(TypeError, ValueError):
+            values[:, j] = [number(entry) for entry in entries]
+            is_number[j] = True
+    refuse_entries(values, names if is_frame(X) else None)
+    return AnyTable(values, observed, is_number, names)
+
+
+def entries_of(X, j):
+    """Entries of a column, None where one is missing."""
+    column = _column(X, j)
+    if getattr(column.dtype, "kind", "") in "mM" and isinstance(X, np.ndarray):
+        return column.astype(f"{column.dtype.kind}8[us]").tolist()
+    return _entries(column)
 
 
 def _patterns_of(observed):
@@ -155,7 +196,8 @@ def missing_patterns(X: Any) -> MissingPatterns:
     Parameters
     ----------
     X : array-like of shape (n, d)
-        Rows are observations; NaN, None and pandas' NA are missing entries.
+        Rows are observations; NaN, None, and pandas' NA and NaT are missing entries. Columns may hold anything:
+        numbers, texts, categories, dates.
 
     Returns
     -------
@@ -165,7 +207,7 @@ def missing_patterns(X: Any) -> MissingPatterns:
     Raises
     ------
     ValueError
-        If X has infinite entries, or columns that are no numbers.
+        If X has infinite entries, or is no table.
 
     Examples
     --------
@@ -181,7 +223,6 @@ def missing_patterns(X: Any) -> MissingPatterns:
        2     NA       NA     .     .      .    .
              37        7     0     0      0    0  missing
     """
-    X, names = _read(X)
-    observed = ~np.isnan(X)
+    _, observed, _, names = _read_any(X)
     patterns, counts, _ = _patterns_of(observed)
     return MissingPatterns(patterns, counts, np.count_nonzero(~observed, axis=0), names)

@@ -630,10 +630,10 @@ def test_memory_maps(X, tmp_path):
 def test_text_is_refused_by_name(make):
     frame = make({"size": [1.0, 2.0, None], "town": ["a", "b", "c"], "note": ["x", None, "z"]})
     with pytest.raises(ValueError, match=r"town.*note.*ColumnTransformer"):
-        imputer().fit(frame)
+        imputer(categorical=None).fit(frame)
     numbers = make({"size": [1.0, 2.0, None], "town": [1.0, 5.0, 3.0], "note": [1.0, 2.0, 0.0]})
     with pytest.raises(ValueError, match=r"town.*note.*ColumnTransformer"):
-        imputer().fit(numbers).transform(frame)
+        imputer(categorical=None).fit(numbers).transform(frame)
 
 
 # -- scikit-learn ------------------------------------------------------------------------------------------

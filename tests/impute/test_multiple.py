@@ -23,13 +23,15 @@ from sklearn.linear_model import (
 )
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.mixture import GaussianMixture
-from sklearn.model_selection import GridSearchCV
+from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import SVC
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from emlearn import EMImputer, MultipleImputation, pool
+from emlearn._sklearn_compat import CallbackSupportMixin
 from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
 from tests.helpers.pace import some_slow
 
@@ -727,3 +729,50 @@ def test_a_fit_that_fails_leaves_the_last():
     model.set_params(estimator=before["estimator"])
     assert model.__dict__ == before
     assert model.predict(X).shape == y.shape
+
+
+def test_decision_function_is_the_mean():
+    X, y = incomplete()
+    model = multiple(SVC()).fit(X, y > 0)
+    pairs = zip(model.imputers_, model.estimators_, strict=True)
+    each = [fitted.decision_function(imputer.transform(X)) for imputer, fitted in pairs]
+    np.testing.assert_allclose(model.decision_function(X), np.mean(each, axis=0))
+    assert cross_val_score(multiple(SVC()), X, y > 0, scoring="roc_auc", cv=2).min() > 0.8
+    assert not hasattr(multiple().fit(X, y), "decision_function")
+
+
+def test_a_search_reaches_the_imputer_that_none_stands_for():
+    X, y = incomplete()
+    model = multiple().set_params(imputer__ridge=7.0)
+    assert model.imputer.ridge == 7.0
+    search = GridSearchCV(multiple(), {"imputer__ridge": [1.0, 100.0]}, cv=2).fit(X, y)
+    assert search.best_estimator_.imputer_.ridge_ == search.best_params_["imputer__ridge"]
+    with pytest.raises(ValueError, match="Invalid parameter 'rigde'"):
+        multiple().set_params(imputer__rigde=1.0)
+
+
+@pytest.mark.skipif(not hasattr(CallbackSupportMixin, "set_callbacks"), reason="scikit-learn < 1.9")
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_callbacks_hear_of_each_imputation(n_jobs):
+    class Watch:
+        def __init__(self):
+            self.told = []
+
+        def setup(self, estimator, context):
+            self.told.append("setup")
+
+        def teardown(self, estimator, context):
+            self.told.append("teardown")
+
+        def on_fit_task_begin(self, estimator, context, **kwargs):
+            pass
+
+        def on_fit_task_end(self, estimator, context, **kwargs):
+            self.told.append(f"{context.task_name} {context.task_id}")
+
+    X, y = incomplete()
+    watch = Watch()
+    multiple(n_imputations=3, n_jobs=n_jobs).set_callbacks(watch).fit(X, y)
+    assert watch.told[:2] == ["setup", "imputer 0"]
+    assert sorted(watch.told[2:5]) == ["imputation 1", "imputation 2", "imputation 3"]
+    assert watch.told[5:] == ["fit 0", "teardown"]

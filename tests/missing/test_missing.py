@@ -93,16 +93,10 @@ def test_a_column_of_nothing_is_a_column():
 @pytest.mark.parametrize(
     "function", [missing_patterns, little_mcar_test, ampute, lambda X: overimpute(MeanImputer(), X)]
 )
-def test_what_is_no_number_is_named(function):
-    pd, pl = pytest.importorskip("pandas"), pytest.importorskip("polars")
-    columns = {"spend": [1.0, NAN, 3.0], "city": ["Rome", "Oslo", None], "plan": ["1", "2", "3"]}
-    for frame in (pd.DataFrame(columns), pd.DataFrame(columns).astype("category"), pl.DataFrame(columns)):
-        with pytest.raises(ValueError, match=r"no numbers in columns \['city', 'plan'\].*ColumnTransformer"):
-            function(frame)
-    with pytest.raises(ValueError, match=r"no numbers in columns \[1\]"):
-        function([[1, "a"], [2, "b"]])
-    with pytest.raises(ValueError, match=r"no numbers in columns \['day'\]"):
-        function(pd.DataFrame({"day": pd.to_datetime(["2020-01-01", None]), "x": [1.0, 2.0]}))
+def test_infinity_and_what_is_no_table_are_named(function):
+    pd = pytest.importorskip("pandas")
+    with pytest.raises(ValueError, match="infinity in column 'spend', row 1"):
+        function(pd.DataFrame({"city": ["Rome", "Oslo"], "spend": [2.0, np.inf]}))
     with pytest.raises(ValueError, match="infinity in column 'spend', row 1"):
         function(pd.DataFrame({"x": [1.0, 2.0], "spend": [2.0, np.inf]}))
     with pytest.raises(ValueError, match="infinity in column 'x1', row 0"):

@@ -44,7 +44,7 @@ PUBLIC = {
         VariationalCategorical VariationalGaussian VariationalPoisson
     """,
     "emlearn.hmm": "Forecast HMMEM",
-    "emlearn.impute": "EMImputer MultipleImputation Pooled pool",
+    "emlearn.impute": "EMImputer MultipleImputation Pooled WaldTest pool",
     "emlearn.latent": """
         DirichletChain DirichletWeights StickBreaking
         ChainParams ChainStats GateStats Grouped MarkovChain MixtureWeights SoftmaxGate stationary_distribution
