@@ -44,6 +44,7 @@ from emlearn.em.batches import intended_underflow
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
+from emlearn.inference._methods import Inferring
 
 # Print-outs of one fit are at least this far apart, in seconds.
 BETWEEN_LINES = 1.0
@@ -164,7 +165,7 @@ def all_or_nothing(fit: Method) -> Method:
     return guarded_fit
 
 
-class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
+class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
     """Validation, units, progress and warnings common to all estimators fitted by EM.
 
     An estimator adds its parameters, the model, its starts and its attributes.
@@ -352,6 +353,15 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
 
     def _print(self, line):
         print(f"[{time.perf_counter() - self._began:6.1f} s] {line}")
+
+    def _log_volume_of(self, data):
+        """Log volume of the user's unit, of the entries of data in the engine's units."""
+
+        def entries(batch):
+            present = ~np.isnan(batch.x)
+            return present.sum(axis=1) if batch.weight is None else present @ batch.weight
+
+        return float(data.sum(entries) @ np.log(self._units.scale))
 
     # -- the fit -----------------------------------------------------------------------------------------
 

@@ -224,6 +224,14 @@ class Regression(ExponentialFamily):
             squares = squares + (step * (bend - 2 * totals.score)).sum(axis=1)
         return totals._replace(score=totals.score - bend, squares=squares)
 
+    def expected_log_joint(
+        self, totals: RegressionTotals, new: RegressionParams, old: RegressionParams
+    ) -> float | None:
+        there = self.recentred(totals, old, new)
+        if not self.response.has_dispersion:  # the slope half-way, by which a parabola rises
+            return float(0.5 * np.sum((totals.score + there.score) * (new.coef - old.coef)))
+        return float(-0.5 * np.sum(totals.weight * np.log(new.dispersion) + there.squares / new.dispersion))
+
     def _dispersion(self, squares: FloatArray, weight: FloatArray) -> FloatArray:
         """Dispersions of greatest likelihood within the bounds, from sums of squares and weights."""
         here = weight > 0
