@@ -89,7 +89,7 @@ class SeenAgain(NamedTuple):
 class Inference:
     """What data tell of the parameters of a fitted estimator, and how certain that is.
 
-    Made by the estimator's method `inference`.
+    Made by the method `infer` of estimators.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ class Inferring:
         other._take(model, params, self._units)
         return other
 
-    def inference(
+    def infer(
         self,
         X: Any,
         y: Any = None,
@@ -103,7 +103,7 @@ class Inferring:
             The data of the fit.
         y : array-like, default=None
         **how
-            As of `inference`.
+            As of `infer`.
 
         Returns
         -------
@@ -121,7 +121,7 @@ class Inferring:
         array([[0.031, 0.456],
                [0.027, 0.592]])
         """
-        return self.inference(X, y, **how).standard_errors
+        return self.infer(X, y, **how).standard_errors
 
     def confidence_intervals(self, X: Any, y: Any = None, *, level: float = 0.95, **how: Any) -> dict[str, Any]:
         """Intervals by the name of the attribute: see `Inference.confidence_intervals`.
@@ -133,14 +133,14 @@ class Inferring:
         y : array-like, default=None
         level : float, default=0.95
         **how
-            As of `inference`.
+            As of `infer`.
 
         Returns
         -------
         intervals : dict of pairs (low, high)
             Each of the attribute's shape.
         """
-        return self.inference(X, y, **how).confidence_intervals(level)
+        return self.infer(X, y, **how).confidence_intervals(level)
 
     def covariance_of_estimates(self, X: Any, y: Any = None, **how: Any) -> NDArray[np.float64]:
         """Covariance matrix of all estimates, in the order of `Inference.labels`.
@@ -151,13 +151,13 @@ class Inferring:
             The data of the fit.
         y : array-like, default=None
         **how
-            As of `inference`.
+            As of `infer`.
 
         Returns
         -------
         covariance : ndarray of shape (P, P)
         """
-        return self.inference(X, y, **how).covariance
+        return self.infer(X, y, **how).covariance
 
     def wald_test(self, X: Any, y: Any = None, *, R: ArrayLike, r: ArrayLike = 0.0, **how: Any) -> WaldTest:
         """Test that ``R @ estimates = r``: see `Inference.wald_test`.
@@ -170,13 +170,13 @@ class Inferring:
         R : array-like of shape (q, P)
         r : array-like of shape (q,) or float, default=0.0
         **how
-            As of `inference`.
+            As of `infer`.
 
         Returns
         -------
         test : WaldTest
         """
-        return self.inference(X, y, **how).wald_test(R, r)
+        return self.infer(X, y, **how).wald_test(R, r)
 
     def function_se(self, function: Callable[[Any], Any], X: Any, y: Any = None, **how: Any) -> Estimate:
         """Value and standard error of a function of the fitted estimator: see `Inference.function_se`.
@@ -189,7 +189,7 @@ class Inferring:
             The data of the fit.
         y : array-like, default=None
         **how
-            As of `inference`.
+            As of `infer`.
 
         Returns
         -------
@@ -205,7 +205,7 @@ class Inferring:
         >>> apart.value.round(2), apart.standard_error.round(2)
         (array([ 2.25, 25.49]), array([0.04, 0.74]))
         """
-        return self.inference(X, y, **how).function_se(function)
+        return self.infer(X, y, **how).function_se(function)
 
     def profile_likelihood(
         self, function: Callable[[Any], float] | str, X: Any, y: Any = None, *, level: float = 0.95, **how: Any
@@ -221,10 +221,10 @@ class Inferring:
         y : array-like, default=None
         level : float, default=0.95
         **how
-            As of `inference`.
+            As of `infer`.
 
         Returns
         -------
         low, high : float
         """
-        return self.inference(X, y, **how).profile_likelihood(function, level)
+        return self.infer(X, y, **how).profile_likelihood(function, level)
