@@ -28,6 +28,8 @@ DIFFERENCE = 1e-4
 WIDE_DIFFERENCE = 1e-3
 # Probabilities closer than this to 0 or 1 are tried there.
 NEAR_EDGE = 0.01
+# Of an objective: what is no more than this lower is as high.
+NOISE = 1e-12
 # Information along a direction below this, relative to the largest, is none.
 NO_INFORMATION = 1e-7
 
@@ -142,13 +144,17 @@ def objective_along(
             slope = _score(at, data, step)
             if slope is None:
                 steps = np.diag(DIFFERENCE * at.size)
-                slope = np.array([(height(step + e) - height(step - e)) / (2 * e[i]) for i, e in enumerate(steps)])
+                slope = np.array(
+                    [(height(step + e) - height(step - e)) / (2 * e[i]) for i, e in enumerate(steps)]
+                )
             return height(step), slope
 
     return along
 
 
-def scores(model: LatentModel, params: Any, data: Any, free: NDArray[np.bool_]) -> tuple[FloatArray, FloatArray]:
+def scores(
+    model: LatentModel, params: Any, data: Any, free: NDArray[np.bool_]
+) -> tuple[FloatArray, FloatArray]:
     """Slope of the log-density of each unit by the free coordinates, (u, f), and the units' weights (u,).
 
     A unit is an observation, or a sequence or group of them. Differences of two passes for each coordinate.
@@ -248,7 +254,7 @@ def _on_edges(model: EMModel, params: Any, data: Data) -> tuple[Any, NDArray[np.
         moved = vector.copy()
         moved[i] = edges[i]
         there = objective(model.unflatten(moved, params))
-        if there[0] >= best[0]:
+        if there[0] >= best[0] - NOISE * abs(best[0]):
             vector, best = moved, there
     params = model.unflatten(vector, params)
     free = np.isfinite(vector) & ~(vector == edges)

@@ -1092,7 +1092,11 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     def _seen_again(self, X, y=None, sample_weight=None, groups=None, lengths=None):
         data = self._cut(self._read_again(X, sample_weight, groups, lengths, y)[0])
-        return SeenAgain(data, self._log_volume_of(data))
+
+        def n_steps(batch):
+            return _total((~np.isnan(batch.x)).any(axis=0), batch.weight)
+
+        return SeenAgain(data, self._log_volume_of(data), float(data.sum(n_steps)))
 
     _fits_groups = True
 

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 
 from emlearn._input.arrays import read_array
 from emlearn._warn import warn
-from emlearn.em import Data
+from emlearn.em import Data, em_rate
 from emlearn.em.information import objective_along, observed_information, scores, spectrum
 
 FloatArray = NDArray[np.float64]
@@ -83,6 +83,7 @@ class SeenAgain(NamedTuple):
 
     data: Data
     log_volume: float  # of the user's unit, of all data
+    size: float  # observations, for criteria
     clusters: NDArray[Any] | None = None  # which units are not independent, (u,)
 
 
@@ -107,6 +108,8 @@ class Inference:
         How the covariance was found.
     log_likelihood : float
         Of the data, in nats.
+    size : float
+        Number of observations, as criteria count them.
 
     References
     ----------
@@ -128,6 +131,7 @@ class Inference:
         self._information = observed_information(model, estimator._params, again.data)
         self._estimator = estimator._at(model, self._information.params)
         self.log_likelihood = self._information.log_likelihood - again.log_volume
+        self.size = again.size
         self._look(estimator)
         self._values, self._directions = spectrum(self._information.observed)
         self._moves = self._of_coordinates(again.clusters)
@@ -207,6 +211,10 @@ class Inference:
         covariance[unknown] = covariance[:, unknown] = np.nan
         return covariance, known, moved
 
+    def missing_information(self) -> float:
+        """Largest fraction of information that is missing for what is hidden, over all directions."""
+        return em_rate(self._model, self._information.params, self._data)
+
     # -- what users ask ----------------------------------------------------------------------------------
 
     @cached_property
@@ -216,6 +224,13 @@ class Inference:
 
     def _as_attributes(self, values):
         return _shaped(_attributes(self._estimator), values)
+
+    def _short_labels(self, longest):
+        """The labels, with names of features no longer than this."""
+        names = getattr(self._estimator, "feature_names_in_", None)
+        if names is not None:
+            names = [name if len(name) <= longest else name[: longest - 1] + "…" for name in map(str, names)]
+        return _labels(_attributes(self._estimator), names)
 
     def confidence_intervals(self, level: float = 0.95) -> dict[str, Any]:
         """Wald intervals by the name of the attribute.
@@ -246,11 +261,26 @@ class Inference:
             )
         }
 
+    @cached_property
+    def _distinct(self):
+        """Places of the estimates, of symmetric matrices those of the upper triangle."""
+        kept = []
+        for name, values in _walk(_attributes(self._estimator)):
+            upper = np.ones(values.shape, dtype=bool)
+            if _kind(name) in COVARIANCES and _are_matrices(values):
+                upper &= np.triu(np.ones(values.shape[-2:], dtype=bool))
+            kept.append(upper.ravel())
+        return np.flatnonzero(np.concatenate(kept))
+
+    @cached_property
+    def _scales(self):
+        return _scales(_attributes(self._estimator))
+
     def _intervals(self, level):
         if not 0 < level < 1:
             raise ValueError(f"level={level} must lie between 0 and 1.")
         width = stats.norm.ppf(0.5 + level / 2) * np.sqrt(np.diagonal(self.covariance))
-        x, scales = self.estimates, _scales(_attributes(self._estimator))
+        x, scales = self.estimates, self._scales
         low, high = x - width, x + width
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             bounded = scales == "probability"
@@ -320,7 +350,9 @@ class Inference:
             error = np.sqrt(np.diagonal(covariance)).reshape(value.shape)
         return Estimate(value, error, covariance)
 
-    def profile_likelihood(self, function: Callable[[Any], float] | str, level: float = 0.95) -> tuple[float, float]:
+    def profile_likelihood(
+        self, function: Callable[[Any], float] | str, level: float = 0.95
+    ) -> tuple[float, float]:
         """Interval of all values of a parameter that the likelihood does not rule out.
 
         For each value the others are fitted anew. Such intervals need not be symmetric, and do not depend on how
@@ -431,8 +463,8 @@ def _attributes(estimator):
 def _walk(tree, name=""):
     """Arrays of a tree, each with its name."""
     if isinstance(tree, dict):
-        for key, branch in tree.items():
-            yield from _walk(branch, key if not name else f"{name}[{key!r}]")
+        for key, branch in tree.items():  # of attributes, or, within one, of columns
+            yield from _walk(branch, key if isinstance(key, str) else ", ".join(map(str, key)))
     elif isinstance(tree, tuple):
         keys = getattr(tree, "_fields", range(len(tree)))
         for key, branch in zip(keys, tree, strict=True):
@@ -475,7 +507,12 @@ def _labels(tree, features):
     labels = []
     for name, values in _walk(tree):
         n_named, kind = 0, _kind(name)
-        if features is not None and kind not in OF_COMPONENTS and values.shape[-1:] == (len(features),):
+        if "." in name:  # of some columns
+            columns, field = name.split(".", 1)
+            if features is not None:
+                columns = ", ".join(str(features[int(j)]) for j in columns.split(", "))
+            name = f"{columns}.{field}"
+        elif features is not None and kind not in OF_COMPONENTS and values.shape[-1:] == (len(features),):
             n_named = 2 if kind in COVARIANCES and _are_matrices(values) else 1
         for place in np.ndindex(values.shape):
             own = [str(i) for i in place[: len(place) - n_named]]
@@ -486,7 +523,11 @@ def _labels(tree, features):
 
 def _are_matrices(values):
     """Whether covariances are matrices, and not variances."""
-    return values.ndim > 1 and values.shape[-1] == values.shape[-2] and np.allclose(values, values.swapaxes(-1, -2))
+    return (
+        values.ndim > 1
+        and values.shape[-1] == values.shape[-2]
+        and np.allclose(values, values.swapaxes(-1, -2))
+    )
 
 
 def _scales(tree):
@@ -520,3 +561,8 @@ def read_clusters(groups, n):
     if groups.shape != (n,):
         raise ValueError(f"groups has shape {groups.shape}, but X has {n} rows: give one label for each row.")
     return groups
+
+
+def weight_of(data):
+    """Sum of the weights of all rows."""
+    return float(data.sum(lambda batch: batch.total_weight))

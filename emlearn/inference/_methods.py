@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn.inference._estimates import Estimate, Inference, WaldTest
+from emlearn.inference._summary import Summary, facts_of
 
 
 class Inferring:
@@ -74,7 +75,13 @@ class Inferring:
             If the estimator has no maximum of a likelihood, or something is given that its fit does not take.
         """
         check_is_fitted(self)
-        others = {"y": y, "sample_weight": sample_weight, "groups": groups, "offset": offset, "lengths": lengths}
+        others = {
+            "y": y,
+            "sample_weight": sample_weight,
+            "groups": groups,
+            "offset": offset,
+            "lengths": lengths,
+        }
         given = {name: value for name, value in others.items() if value is not None}
         takes = inspect.signature(self._seen_again).parameters
         for name in given:
@@ -93,6 +100,40 @@ class Inferring:
         return Inference(self, self._seen_again(X, **given), kind)
 
     _fits_groups = False  # whether groups were part of the model
+
+    def summary(self, X: Any, y: Any = None, *, level: float = 0.95, **how: Any) -> Summary:
+        """A table of the estimates, and of how the fit went.
+
+        Parameters
+        ----------
+        X : array-like
+            The data of the fit.
+        y : array-like, default=None
+        level : float, default=0.95
+            Of the intervals.
+        **how
+            As of `infer`.
+
+        Returns
+        -------
+        summary : Summary
+            ``print`` it, or take ``to_frame()`` or ``to_latex()`` of it.
+
+        Examples
+        --------
+        >>> from emlearn import GaussianMixtureEM
+        >>> from emlearn.datasets import load_old_faithful
+        >>> X = load_old_faithful(as_frame=True).data
+        >>> model = GaussianMixtureEM(n_components=2, covariance_type="tied", random_state=0).fit(X)
+        >>> print(model.summary(X))  # doctest: +ELLIPSIS
+                              GaussianMixtureEM, 2 components
+        ...
+        means_[0, waiting]...
+        """
+        inference = self.infer(X, y, **how)
+        given = {name: value for name, value in {"y": y, **how}.items() if value is not None and name != "kind"}
+        title = f"{type(self).__name__}, {self.n_components} component{'s' * (self.n_components > 1)}"
+        return Summary(title, facts_of(self, inference, X, given), inference, level)
 
     def standard_errors(self, X: Any, y: Any = None, **how: Any) -> dict[str, Any]:
         """Standard errors of the estimates.

@@ -50,7 +50,9 @@ class Grouped(Wrapper, LatentStructure):
 
     def log_evidence(self, params: Any, log_prob: FloatArray, batch: Batch) -> FloatArray:
         """Log evidence of each group, (n_groups,)."""
-        evidence: FloatArray = self.latent.log_evidence(params, self._of_groups(log_prob, batch), groups_of(batch))
+        evidence: FloatArray = self.latent.log_evidence(
+            params, self._of_groups(log_prob, batch), groups_of(batch)
+        )
         return evidence
 
     def unit_weight(self, batch: Batch) -> FloatArray | None:

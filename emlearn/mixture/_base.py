@@ -21,7 +21,7 @@ from emlearn._sklearn_compat import _fit_context, with_callbacks
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.em.batches import far_as_impossible
-from emlearn.inference._estimates import SeenAgain, read_clusters
+from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
 
 # Starts of a race that none can win by evidence: one of each kind.
@@ -240,7 +240,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
 
     def _seen_again(self, X, y=None, sample_weight=None, groups=None):
         data = self._cut(self._data(X, sample_weight, fit=False))
-        return SeenAgain(data, self._log_volume_of(data), read_clusters(groups, data.n_rows))
+        return SeenAgain(data, self._log_volume_of(data), weight_of(data), read_clusters(groups, data.n_rows))
 
     def _resp_of_rows(self, params):
         """Function of a batch that gives responsibilities, (m, K)."""
