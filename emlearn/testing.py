@@ -464,7 +464,8 @@ def check_score(model: EMModel, params: Any, data: Any) -> None:
         _require(
             "score",
             abs(expected - found) <= allowed,
-            f"along a direction `expected_log_joint` rises by {expected:.8g}, the log-likelihood by {found:.8g}",
+            f"in a direction in which the log-likelihood rises by {found:.8g} `expected_log_joint` does by "
+            f"{expected:.8g}",
         )
 
 

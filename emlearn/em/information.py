@@ -1,14 +1,13 @@
 r"""What data tell of parameters: scores and information, in unconstrained coordinates.
 
 The slope of the expected log joint density at the parameters of the E-step is that of the log-likelihood
-(Fisher's identity). So the score at any parameters takes one E-step and no more data, and its differences along p
-coordinates, the observed information, 2p E-steps (Oakes, 1999).
+(Fisher's identity). So the score at any parameters takes one E-step and no more data, and its differences
+along p coordinates, the observed information, 2p E-steps (Oakes, 1999).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,14 +115,13 @@ def observed_information(model: EMModel, params: Any, data: Any) -> Information:
     with one_blas_thread():
         params, free, log_likelihood = _on_edges(model, params, data)
         at = _Coordinates(model, params, free)
-        score = partial(_score, at, data)
-        here = score(np.zeros(at.n))
+        here = _score(at, data, np.zeros(at.n))
         if here is None:
             observed, here = _by_second_differences(at, data)
         else:
-            observed = np.empty((at.n, at.n))
-            for i, step in enumerate(np.diag(DIFFERENCE * at.size)):
-                observed[i] = (score(-step) - score(step)) / (2 * step[i])
+            steps = np.diag(DIFFERENCE * at.size)
+            ahead, behind = (np.array([_score(at, data, sign * step) for step in steps]) for sign in (1, -1))
+            observed = (behind - ahead).reshape(at.n, at.n) / (2 * DIFFERENCE * at.size[:, None])
             observed = 0.5 * (observed + observed.T)
     return Information(params, free, observed, here, log_likelihood)
 

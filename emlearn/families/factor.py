@@ -210,7 +210,9 @@ class FactorGaussian(ExponentialFamily):
         squares = totals.squares - 2 * step * totals.cross[:, :, q] + step**2 * zeta[:, :, q]
         return totals._replace(cross=totals.cross - step[:, :, None] * zeta, squares=squares)
 
-    def expected_log_joint(self, stats: FactorTotals, new: FactorParams, old: FactorParams) -> float | None:
+    def expected_log_joint(  # type: ignore[override]
+        self, stats: FactorTotals, new: FactorParams, old: FactorParams
+    ) -> float | None:
         q = self.n_factors
         moments = self.recentred(stats, old, new)  # ζ beside x less the new means
         zz = moments.products[:, :, _square(q + 1)[:q, :q]]

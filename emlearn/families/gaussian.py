@@ -312,7 +312,7 @@ class Gaussian(ExponentialFamily):
     def recentred(self, totals: GaussianTotals, old: GaussianParams, new: GaussianParams) -> GaussianTotals:
         return moved_moments(self.structure, totals, new.means - old.means)
 
-    def expected_log_joint(
+    def expected_log_joint(  # type: ignore[override]
         self, stats: GaussianTotals, new: GaussianParams, old: GaussianParams
     ) -> float | None:
         structure, d = self.structure, new.means.shape[1]

@@ -224,7 +224,7 @@ class Regression(ExponentialFamily):
             squares = squares + (step * (bend - 2 * totals.score)).sum(axis=1)
         return totals._replace(score=totals.score - bend, squares=squares)
 
-    def expected_log_joint(
+    def expected_log_joint(  # type: ignore[override]
         self, totals: RegressionTotals, new: RegressionParams, old: RegressionParams
     ) -> float | None:
         there = self.recentred(totals, old, new)

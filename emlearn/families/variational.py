@@ -440,7 +440,7 @@ class VariationalGaussian(Emission):
 
     @property
     def rounding(self) -> float:
-        # A prior mean far off puts its distance into the scatter, beside which the least eigenvalue has few digits.
+        # A prior mean far off puts its distance into the scatter, which leaves the least eigenvalue few digits.
         prior = self.prior
         largest = max(1.0, float(prior.precision.max() * np.square(prior.means).sum(axis=1).max()))
         return max(1e-10, 10 * float(np.finfo(np.float64).eps) * largest / self._least)

@@ -125,7 +125,7 @@ class Inference:
         model = replace(estimator._model, assignment="soft")
         if not model.is_density:
             raise ValueError(
-                f"{type(estimator).__name__} has a posterior distribution in the place of estimates with errors."
+                f"{type(estimator).__name__} has a posterior in the place of estimates with standard errors."
             )
         self._model = model
         self._information = observed_information(model, estimator._params, again.data)
@@ -345,7 +345,7 @@ class Inference:
             return np.asarray(function(fitted), dtype=np.float64).ravel()
 
         value = np.asarray(function(self._estimator), dtype=np.float64)
-        covariance, known, moved = self._carried(self._slopes(flat))
+        covariance = self._carried(self._slopes(flat))[0]
         with np.errstate(invalid="ignore"):
             error = np.sqrt(np.diagonal(covariance)).reshape(value.shape)
         return Estimate(value, error, covariance)
@@ -355,8 +355,8 @@ class Inference:
     ) -> tuple[float, float]:
         """Interval of all values of a parameter that the likelihood does not rule out.
 
-        For each value the others are fitted anew. Such intervals need not be symmetric, and do not depend on how
-        a parameter is written; they hold more often than Wald's where the likelihood is no parabola.
+        For each value the others are fitted anew. Such intervals need not be symmetric, and do not depend on
+        how a parameter is written; they hold more often than Wald's where the likelihood is no parabola.
 
         Parameters
         ----------
@@ -436,7 +436,7 @@ class _Profile:
         return -float(found.fun), found.x
 
     def where_it_falls(self, value, error, fall):
-        """Where the objective, at its greatest, has fallen by so much, on the side to which ``error`` points."""
+        """Where the greatest objective has fallen by so much, on the side to which ``error`` points."""
         z = np.zeros(self._root.shape[1])
         top = -self._objective(z)[0]
         inside, step = value, math.sqrt(2 * fall) * error

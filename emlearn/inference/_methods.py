@@ -89,8 +89,8 @@ class Inferring:
                 raise ValueError(f"{name} is nothing that a {type(self).__name__} is fitted to: leave it out.")
         if self._model is None or not getattr(self._model, "is_density", True):
             raise ValueError(
-                f"This {type(self).__name__} is no maximum of a likelihood, whose parameters would have standard "
-                "errors."
+                f"This {type(self).__name__} is no maximum of a likelihood, whose parameters would have "
+                "standard errors."
             )
         if groups is not None and kind == "observed" and not self._fits_groups:
             raise ValueError(

@@ -132,7 +132,8 @@ class MarkovChain(LatentStructure):
     def log_evidence(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> FloatArray:
         """Log evidence of each sequence, (n_lanes,)."""
         lane = _lanes(batch).places()[1]
-        return np.bincount(lane, self.filter(params, log_prob, batch).predictive)
+        predictive = self.filter(params, log_prob, batch).predictive
+        return np.bincount(lane, predictive).astype(np.float64)
 
     def viterbi(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> tuple[IntArray, FloatArray]:
         """Most probable path (m,), and its log joint probability with what was seen, (n_lanes,)."""
