@@ -30,6 +30,7 @@ from emlearn._version import __version__
 from emlearn._warn import warn
 from emlearn.em import (
     Affine,
+    Batch,
     Data,
     EMModel,
     LatentPair,
@@ -119,6 +120,7 @@ class Plan(NamedTuple):
     part: Data | None  # of the data, to race on; None for all
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
+    rows: Batch | None = None  # what starts are made from, in the engine's units
     n_rows: int = 0  # of all data
     n_observed: float = 0  # observations that count: distinct rows, steps, or rows with weight
     exchangeable: bool = True  # whether nothing but their estimates tells components apart
@@ -437,6 +439,9 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
     def _fit(self, plan, X, y):
         """Race the starts of a plan, and take what comes out."""
         plan = self._as_asked(plan)
+        guide = vars(self).pop("_guide", None)
+        if guide is not None:
+            plan = plan._replace(starts=guide(plan))
         result = self._race(plan, X, y)
         instead = self._plan_instead(plan, result.best)
         if instead is not None:

@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from emlearn.em.batches import Batch, as_data, one_blas_thread
+from emlearn.em.batches import Batch, Lanes, as_data, one_blas_thread
 from emlearn.em.data import Data
 from emlearn.em.model import EMModel, LatentModel
 from emlearn.em.spaces import Probability, Simplex, n_coordinates
-from emlearn.em.trees import leaves
+from emlearn.em.trees import leaves, tree_map
 
 FloatArray = NDArray[np.float64]
 
@@ -172,6 +172,45 @@ def scores(
         slopes = [(of_units(step) - of_units(-step)) / (2 * step[i]) for i, step in enumerate(steps)]
         weights = np.concatenate(list(data.map(weight)))
     return np.stack(slopes, axis=1) if slopes else np.empty((len(weights), 0)), weights
+
+
+def leave_one_out(model: EMModel, params: Any, data: Any) -> float:
+    """Sum of the log-likelihoods of each unit by the parameters of an M-step without it, in nats.
+
+    Responsibilities of the others stay as they are: one M-step and two E-steps of a single unit for each.
+    """
+    data = as_data(data)
+    total = 0.0
+    with one_blas_thread():
+        e_step = model.expectation(params)
+        stats = data.sum(e_step).stats
+        for own in data.map(list_of_units):
+            for unit in own:
+                weight = unit.total_weight
+                if not weight:
+                    continue
+                there = Batch(unit.x, None, lanes=unit.lanes) if unit.lanes is None else unit
+                of_unit = tree_map(lambda s: s / weight, e_step(unit).stats) if unit.lanes is None else e_step(unit).stats
+                without = model.maximize(tree_map(lambda a, b: a - b, stats, of_unit), params)
+                log_likelihood = model.expectation(without)(there).log_likelihood
+                total += log_likelihood * (weight if unit.lanes is None else 1.0)
+    return total
+
+
+def list_of_units(batch: Batch) -> list[Batch]:
+    """The units of a batch, each in one of its own."""
+    if batch.lanes is not None:
+        lanes = batch.lanes
+        return [
+            Batch(
+                np.ascontiguousarray(batch.x[:, lanes.columns(i)]),
+                None if batch.weight is None else batch.weight[lanes.columns(i)],
+                lanes=Lanes(np.array([length])),
+            )
+            for i, length in enumerate(lanes.lengths)
+        ]
+    weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+    return [Batch(np.ascontiguousarray(batch.x[:, [i]]), weight[[i]]) for i in range(len(weight))]
 
 
 def _n_units(batch: Batch) -> int:

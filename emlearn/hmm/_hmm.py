@@ -750,6 +750,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             log_volume=seen.moments.entries @ np.log(units.scale),
             n_rows=data.n_rows,
             n_observed=seen.n_steps,
+            rows=some,
             exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,

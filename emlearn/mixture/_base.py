@@ -177,6 +177,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             log_volume=log_volume,
             n_rows=data.n_rows,
             n_observed=len(sample.rows),
+            rows=sample.batch if few is None else None,
             unit=unit,
             part_unit=sample.unit,
             part_share=sample.counts.sum() / moments.weight,

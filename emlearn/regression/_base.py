@@ -209,6 +209,7 @@ class _RegressionMixture(EMMixin):
             log_volume=moments.weight * np.log(units.scale[-1]),
             n_rows=data.n_rows,
             n_observed=moments.n_rows,
+            rows=sample.batch,
             unit=unit,
             part_unit=sample.unit,
             part_share=sample.weight.sum() / moments.weight,
