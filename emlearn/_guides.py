@@ -22,6 +22,12 @@ def split(fitted: Any, plan: Any) -> list[Start]:
     return _cut_in_two("split", fitted, plan, 1.0)
 
 
+def same(fitted: Any, plan: Any) -> list[Start]:
+    """The components as they are, for a fit of another form."""
+    share = _shares(fitted, plan)
+    return [] if share is None else [Start("same", partial(_start, plan, share))]
+
+
 def doubled(fitted: Any, plan: Any) -> list[Start]:
     """Each component in turn next to its like, from where the likelihood cannot but rise."""
     return _cut_in_two("doubled", fitted, plan, HARDLY)
@@ -59,7 +65,10 @@ def _shares(fitted, plan):
     if plan.rows is None or fitted._model is None or len(fitted._units.shift) != len(plan.units.shift):
         return None
     rows = plan.rows
-    if not (np.array_equal(fitted._units.shift, plan.units.shift) and np.array_equal(fitted._units.scale, plan.units.scale)):
+    if not (
+        np.array_equal(fitted._units.shift, plan.units.shift)
+        and np.array_equal(fitted._units.scale, plan.units.scale)
+    ):
         n = len(plan.units.shift)
         x = rows.x.copy()
         of_user = x[:n] * plan.units.scale[:, None] + plan.units.shift[:, None]

@@ -440,6 +440,7 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
         """Race the starts of a plan, and take what comes out."""
         plan = self._as_asked(plan)
         guide = vars(self).pop("_guide", None)
+        self._is_guided = guide is not None
         if guide is not None:
             plan = plan._replace(starts=guide(plan))
         result = self._race(plan, X, y)
@@ -527,6 +528,8 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
             )
 
     def _unless_seen(self):
+        if self._is_guided:  # such starts tell nothing of those that are drawn at random
+            return
         starts, n_best, n_maxima, unseen = self.restarts_
         if len(starts) < ENOUGH_STARTS or not n_maxima:
             return

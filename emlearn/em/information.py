@@ -177,40 +177,34 @@ def scores(
 def leave_one_out(model: EMModel, params: Any, data: Any) -> float:
     """Sum of the log-likelihoods of each unit by the parameters of an M-step without it, in nats.
 
-    Responsibilities of the others stay as they are: one M-step and two E-steps of a single unit for each.
+    Responsibilities of the others stay as they are: one M-step and two E-steps of a single unit for each. A
+    unit is an observation or a sequence, and one of weight w stands for w of which one is left out.
     """
     data = as_data(data)
     total = 0.0
     with one_blas_thread():
         e_step = model.expectation(params)
         stats = data.sum(e_step).stats
-        for own in data.map(list_of_units):
-            for unit in own:
-                weight = unit.total_weight
-                if not weight:
-                    continue
-                there = Batch(unit.x, None, lanes=unit.lanes) if unit.lanes is None else unit
-                of_unit = tree_map(lambda s: s / weight, e_step(unit).stats) if unit.lanes is None else e_step(unit).stats
-                without = model.maximize(tree_map(lambda a, b: a - b, stats, of_unit), params)
-                log_likelihood = model.expectation(without)(there).log_likelihood
-                total += log_likelihood * (weight if unit.lanes is None else 1.0)
+        for units in data.map(_units):
+            for unit, weight in units:
+                without = model.maximize(tree_map(np.subtract, stats, e_step(unit).stats), params)
+                total += weight * model.expectation(without)(unit).log_likelihood
     return total
 
 
-def list_of_units(batch: Batch) -> list[Batch]:
-    """The units of a batch, each in one of its own."""
-    if batch.lanes is not None:
-        lanes = batch.lanes
-        return [
-            Batch(
-                np.ascontiguousarray(batch.x[:, lanes.columns(i)]),
-                None if batch.weight is None else batch.weight[lanes.columns(i)],
-                lanes=Lanes(np.array([length])),
-            )
-            for i, length in enumerate(lanes.lengths)
-        ]
+def _units(batch: Batch) -> list[tuple[Batch, float]]:
+    """The units of a batch that have weight, each alone and of weight 1, and their weights."""
     weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
-    return [Batch(np.ascontiguousarray(batch.x[:, [i]]), weight[[i]]) for i in range(len(weight))]
+    if batch.lanes is None:
+        alone = [np.array([i]) for i in range(len(weight))]
+    else:
+        alone = [batch.lanes.columns(i) for i in range(len(batch.lanes.lengths))]
+    found = []
+    for columns in alone:
+        lanes = None if batch.lanes is None else Lanes.of(np.array([len(columns)]))
+        if weight[columns[0]] > 0:
+            found.append((Batch(np.ascontiguousarray(batch.x[:, columns]), lanes=lanes), weight[columns[0]]))
+    return found
 
 
 def _n_units(batch: Batch) -> int:

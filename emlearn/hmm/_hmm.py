@@ -1099,6 +1099,16 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
         return SeenAgain(data, self._log_volume_of(data), float(data.sum(n_steps)))
 
+    def _drawn_anew(self, X, given, rng):
+        """Sequences of the same lengths drawn from the model, with gaps where X has them."""
+        where = {name: given[name] for name in ("groups", "lengths") if name in given}
+        sequences = self._read(X, where.get("groups"), where.get("lengths"), reset=False)
+        drawn = self.sample(sequences.lengths, random_state=rng)[0]
+        gaps = np.split(np.isnan(sequences.rows), np.cumsum(sequences.lengths)[:-1])
+        for sequence, missing in zip(drawn, gaps, strict=True):
+            sequence[missing] = np.nan
+        return drawn, {name: value for name, value in given.items() if name not in where}
+
     _fits_groups = True
 
     def _cut(self, data):

@@ -243,6 +243,13 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         data = self._cut(self._data(X, sample_weight, fit=False))
         return SeenAgain(data, self._log_volume_of(data), weight_of(data), read_clusters(groups, data.n_rows))
 
+    def _drawn_anew(self, X, given, rng):
+        """As many rows drawn from the model, with gaps where X has them."""
+        X = self._check_X(X, reset=False)
+        drawn = self.sample(len(X), random_state=rng)[0]
+        drawn[np.isnan(X)] = np.nan
+        return drawn[rng.permutation(len(drawn))] if not np.isnan(drawn).any() else drawn, given
+
     def _resp_of_rows(self, params):
         """Function of a batch that gives responsibilities, (m, K)."""
         density, latent = self._model.family.density(params.family), self._model.latent

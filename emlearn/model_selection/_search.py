@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Self
 
@@ -38,9 +39,9 @@ def _of_best(name):
 class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
     """Fit every candidate of a grid to all data, and keep the best by an information criterion.
 
-    Candidates that differ in ``n_components`` alone are fitted one after another. The components of each are split,
-    one at a time, into starts for the next, and the closest ones merged into starts for the one before, so that
-    the log-likelihood does not fall as components are added, and so that one lucky fit of many helps the others.
+    Candidates that differ in ``n_components`` alone are fitted one after another. The components of each are
+    split, one at a time, into starts for the next, and the closest ones merged into starts for the one before:
+    the log-likelihood does not fall as components are added, and one lucky fit of many helps the others.
 
     Parameters
     ----------
@@ -67,9 +68,9 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
     best_estimator_ : estimator
         Its fit; only with ``refit``.
     cv_results_ : dict of arrays
-        For each candidate ``params``, ``param_...``, ``log_likelihood``, ``n_parameters``, ``converged``, every
-        criterion by its name, ``score`` and ``rank``, ``fit_time`` in seconds, and ``start``, where its fit came
-        from.
+        For each candidate ``params``, ``param_...``, ``log_likelihood``, ``n_parameters``, ``converged``,
+        every criterion by its name, ``score`` and ``rank``, ``fit_time`` in seconds, and ``start``, where its
+        fit came from.
     n_features_in_ : int
         Number of features.
 
@@ -81,8 +82,8 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
     References
     ----------
     Schwarz (1978), Estimating the dimension of a model, Ann. Statist. 6. Biernacki, Celeux & Govaert (2000),
-    Assessing a mixture model for clustering with the integrated completed likelihood, IEEE PAMI 22. Ueda, Nakano,
-    Ghahramani & Hinton (2000), SMEM algorithm for mixture models, Neural Comput. 12.
+    Assessing a mixture model for clustering with the integrated completed likelihood, IEEE PAMI 22. Ueda,
+    Nakano, Ghahramani & Hinton (2000), SMEM algorithm for mixture models, Neural Comput. 12.
 
     Examples
     --------
@@ -153,9 +154,14 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
         if len(failures) == len(found):
             raise ValueError(f"None of {len(found)} candidates could be fitted. The first: {failures[0]}")
         if failures:
-            warn(f"{len(failures)} of {len(found)} candidates could not be fitted. The first: {failures[0]}", UserWarning)
+            warn(
+                f"{len(failures)} of {len(found)} candidates could not be fitted. The first: {failures[0]}",
+                UserWarning,
+            )
         rows = [_evaluated(fit, X, y, fit_params, self.criterion) for fit in found]
         self._publish(candidates, rows)
+        for complaint in found[self.best_index_].complaints:  # of fits that nobody will use none are told
+            warn(*complaint)
         if self.refit:
             self.best_estimator_ = found[self.best_index_].estimator
         self.n_features_in_ = found[self.best_index_].estimator.n_features_in_
@@ -165,8 +171,8 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
         last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
         if not isinstance(last, EMMixin):
             raise ValueError(
-                f"estimator={self.estimator!r} has no likelihood to compare: give an estimator of emlearn, or a "
-                "pipeline that ends in one."
+                f"estimator={self.estimator!r} has no likelihood to compare: give an estimator of emlearn, or "
+                "a pipeline that ends in one."
             )
         if not callable(self.criterion) and self.criterion not in CRITERIA:
             raise ValueError(f"criterion={self.criterion!r} is none of {', '.join(CRITERIA)}, nor callable.")
@@ -180,8 +186,8 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
             others = sorted({name for c in candidates for name in c if not name.startswith(f"{own}__")})
             if others and not callable(self.criterion):
                 raise ValueError(
-                    f"param_grid changes {others[0]}, and with it the data of {own!r}: likelihoods of different data "
-                    "cannot be compared."
+                    f"param_grid changes {others[0]}, and with it the data of {own!r}: likelihoods of other "
+                    "data cannot be compared."
                 )
         return candidates
 
@@ -231,15 +237,17 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
     def _best(self):
         check_is_fitted(self)
         if not self.refit:
-            raise AttributeError("refit=False keeps no fit: fit the estimator with best_params_, or set refit=True.")
+            raise AttributeError(
+                "refit=False keeps no fit: fit the estimator with best_params_, or set refit=True."
+            )
         return self.best_estimator_
 
 
 class _Fit:
     """What became of a candidate."""
 
-    def __init__(self, estimator=None, seconds=0.0, error=None):
-        self.estimator, self.seconds, self.error = estimator, seconds, error
+    def __init__(self, estimator=None, seconds=0.0, error=None, complaints=()):
+        self.estimator, self.seconds, self.error, self.complaints = estimator, seconds, error, complaints
 
     @property
     def last(self):
@@ -304,13 +312,15 @@ def _attempt(estimator, X, y, fit_params, candidate, guide):
     given = fit_params
     if isinstance(fitted, Pipeline):
         given = {f"{fitted.steps[-1][0]}__{name}": value for name, value in fit_params.items()}
-    try:
-        fitted.fit(X, y, **given)
-    except (ValueError, FloatingPointError) as error:
-        return _Fit(error=str(error), seconds=time.perf_counter() - begun)
-    finally:
-        vars(last).pop("_guide", None)
-    return _Fit(fitted, time.perf_counter() - begun)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            fitted.fit(X, y, **given)
+        except (ValueError, FloatingPointError) as error:
+            return _Fit(error=str(error), seconds=time.perf_counter() - begun)
+        finally:
+            vars(last).pop("_guide", None)
+    return _Fit(fitted, time.perf_counter() - begun, complaints=[(str(w.message), w.category) for w in caught])
 
 
 def _with_splits(before, plan):
