@@ -68,9 +68,10 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
     best_estimator_ : estimator
         Its fit; only with ``refit``.
     cv_results_ : dict of arrays
-        For each candidate ``params``, ``param_...``, ``log_likelihood``, ``n_parameters``, ``converged``,
-        every criterion by its name, ``score`` and ``rank``, ``fit_time`` in seconds, and ``start``, where its
-        fit came from.
+        For each candidate ``params``, ``param_...``, ``log_likelihood``, ``n_parameters``, every criterion by
+        its name, ``score`` and ``rank``, ``converged``, ``fit_time`` in seconds, and ``start``, where its fit
+        came from. ``believable`` is False where a component of few rows makes the likelihood as high as it is:
+        such fits come after all others.
     n_features_in_ : int
         Number of features.
 
@@ -202,7 +203,8 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
         for key in rows[0]:
             results[key] = np.array([row[key] for row in rows])
         score = results["score"]
-        order = np.argsort(np.where(np.isnan(score), np.inf, -score), kind="stable")
+        believable = results["believable"] | ~results["believable"].any()
+        order = np.lexsort([np.where(np.isnan(score), np.inf, -score), ~believable])
         results["rank"] = np.empty(len(score), dtype=int)
         results["rank"][order] = np.arange(1, len(score) + 1)
         self.cv_results_ = results
@@ -256,6 +258,17 @@ class _Fit:
     @property
     def height(self):
         return -math.inf if self.error is not None else self.last.log_likelihood_
+
+    @property
+    def is_believable(self):
+        """Whether the height of the fit is more than luck: components of a few rows fit them whatever they are."""
+        if self.error is not None or self.last.ranking == "likelihood":
+            return self.error is None
+        return self.best_start.evidence > -math.inf
+
+    @property
+    def best_start(self):
+        return next(start for start in self.last.restarts_.starts if start.status == "best")
 
 
 def _paths(candidates):
@@ -335,7 +348,8 @@ def _only(guide, other, plan):
 
 
 def _higher(one, other):
-    higher = other if other.height > one.height else one
+    better = (other.is_believable, other.height) > (one.is_believable, one.height)
+    higher = other if better else one
     higher.seconds = one.seconds + other.seconds
     return higher
 
@@ -344,7 +358,7 @@ def _evaluated(fit, X, y, fit_params, criterion):
     names = ("log_likelihood", "n_parameters", *CRITERIA, "score")
     if fit.error is not None:
         nothing = dict.fromkeys(names, math.nan)
-        return {**nothing, "converged": False, "start": "", "fit_time": fit.seconds}
+        return {**nothing, "believable": False, "converged": False, "start": "", "fit_time": fit.seconds}
     last, seen = fit.last, X
     if isinstance(fit.estimator, Pipeline):
         seen = fit.estimator[:-1].transform(X) if len(fit.estimator) > 1 else X
@@ -360,11 +374,7 @@ def _evaluated(fit, X, y, fit_params, criterion):
     if criterion == "loo":
         row["loo"] = -2 * (leave_one_out(last._model, last._params, again.data) - again.log_volume)
     row["score"] = -float(criterion(fit.estimator, X, y) if callable(criterion) else row[criterion])
-    row["converged"], row["start"] = last.converged_, _start_of(last)
+    row["believable"], row["converged"] = fit.is_believable, last.converged_
+    row["start"] = fit.best_start.kind
     row["fit_time"] = fit.seconds
     return row
-
-
-def _start_of(fitted):
-    best = [start.kind for start in fitted.restarts_.starts if start.status == "best"]
-    return best[0] if best else ""
