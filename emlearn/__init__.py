@@ -10,6 +10,7 @@ from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer, MultipleImputation, pool
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
 from emlearn.mixture import BayesianGaussianMixtureEM, GaussianMixtureEM
+from emlearn.model_selection import InformationCriterionSearch, bootstrap, bootstrap_lrt, stability
 from emlearn.regression import MixtureOfExperts, MixtureOfExpertsClassifier, MixtureOfLinearRegressions
 
 __all__ = [
@@ -17,18 +18,22 @@ __all__ = [
     "BayesianGaussianMixtureEM",
     "EMImputer",
     "GaussianMixtureEM",
+    "InformationCriterionSearch",
     "MixtureOfExperts",
     "MixtureOfExpertsClassifier",
     "MixtureOfLinearRegressions",
     "MultipleImputation",
     "__version__",
     "ampute",
+    "bootstrap",
+    "bootstrap_lrt",
     "little_mcar_test",
     "match_components",
     "missing_patterns",
     "overimpute",
     "pool",
     "show_versions",
+    "stability",
 ]
 
 _SUBMODULES = (
@@ -39,9 +44,11 @@ _SUBMODULES = (
     "families",
     "hmm",
     "impute",
+    "inference",
     "latent",
     "missing",
     "mixture",
+    "model_selection",
     "regression",
     "sequences",
     "testing",

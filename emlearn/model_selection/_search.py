@@ -261,7 +261,7 @@ class _Fit:
 
     @property
     def is_believable(self):
-        """Whether the height of the fit is more than luck: components of a few rows fit them whatever they are."""
+        """Whether its height is more than the luck of components that fit a few rows whatever they are."""
         if self.error is not None or self.last.ranking == "likelihood":
             return self.error is None
         return self.best_start.evidence > -math.inf

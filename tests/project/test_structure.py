@@ -14,7 +14,8 @@ PACKAGE = Path(emlearn.__file__).parent
 # What can be imported today must stay so. Names are never taken off this list.
 PUBLIC = {
     "emlearn": """
-        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM MixtureOfExperts MixtureOfExpertsClassifier
+        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM InformationCriterionSearch bootstrap
+        bootstrap_lrt stability MixtureOfExperts MixtureOfExpertsClassifier
         MixtureOfLinearRegressions MultipleImputation __version__ ampute little_mcar_test match_components
         missing_patterns overimpute pool show_versions
     """,
@@ -23,7 +24,9 @@ PUBLIC = {
         load_airquality load_cdnow load_earthquakes load_npreg load_old_faithful load_tone_perception
     """,
     "emlearn.display": """
-        ConvergenceDisplay HMMDisplay MissingPatternDisplay MixtureDisplay OverimputeDisplay
+        ConvergenceDisplay HMMDisplay InferenceDisplay MissingPatternDisplay MixtureDisplay
+        ModelSelectionDisplay
+        OverimputeDisplay
         RegressionMixtureDisplay
     """,
     "emlearn.em": """
@@ -42,6 +45,7 @@ PUBLIC = {
     """,
     "emlearn.hmm": "Forecast HMMEM",
     "emlearn.impute": "EMImputer MultipleImputation Pooled pool",
+    "emlearn.inference": "Estimate Inference Summary WaldTest",
     "emlearn.latent": """
         DirichletChain DirichletWeights StickBreaking
         ChainParams ChainStats GateStats Grouped MarkovChain MixtureWeights SoftmaxGate stationary_distribution
@@ -50,11 +54,14 @@ PUBLIC = {
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
     "emlearn.mixture": "BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM",
+    "emlearn.model_selection": """
+        Bootstrap InformationCriterionSearch LikelihoodRatioTest Stability bootstrap bootstrap_lrt stability
+    """,
     "emlearn.regression": "MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions",
     "emlearn.sequences": "SequenceWise",
     "emlearn.testing": """
         LAWS check_acceleration check_batches check_flatten check_gradient check_model check_monotone
-        check_reported check_row_order check_union check_weights
+        check_reported check_row_order check_score check_union check_weights
     """,
 }
 SUBMODULES = {path.partition(".")[2] for path in PUBLIC} - {""}
