@@ -10,6 +10,7 @@ from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer, MultipleImputation, pool
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
 from emlearn.mixture import BayesianGaussianMixtureEM, GaussianMixtureEM
+from emlearn.model_selection import InformationCriterionSearch, bootstrap, bootstrap_lrt, stability
 from emlearn.regression import (
     MarkovSwitchingRegression,
     MixtureOfExperts,
@@ -22,6 +23,7 @@ __all__ = [
     "BayesianGaussianMixtureEM",
     "EMImputer",
     "GaussianMixtureEM",
+    "InformationCriterionSearch",
     "MarkovSwitchingRegression",
     "MixtureOfExperts",
     "MixtureOfExpertsClassifier",
@@ -29,12 +31,15 @@ __all__ = [
     "MultipleImputation",
     "__version__",
     "ampute",
+    "bootstrap",
+    "bootstrap_lrt",
     "little_mcar_test",
     "match_components",
     "missing_patterns",
     "overimpute",
     "pool",
     "show_versions",
+    "stability",
 ]
 
 _SUBMODULES = (
@@ -45,10 +50,12 @@ _SUBMODULES = (
     "families",
     "hmm",
     "impute",
+    "inference",
     "latent",
     "metrics",
     "missing",
     "mixture",
+    "model_selection",
     "regression",
     "sequences",
     "testing",

@@ -30,6 +30,7 @@ from emlearn._version import __version__
 from emlearn._warn import warn
 from emlearn.em import (
     Affine,
+    Batch,
     Data,
     EMModel,
     LatentPair,
@@ -44,6 +45,7 @@ from emlearn.em.batches import intended_underflow
 from emlearn.em.trees import leaves
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import LEAST_FLOOR
+from emlearn.inference._methods import Inferring
 
 # Print-outs of one fit are at least this far apart, in seconds.
 BETWEEN_LINES = 1.0
@@ -118,6 +120,7 @@ class Plan(NamedTuple):
     part: Data | None  # of the data, to race on; None for all
     size: float  # what lower_bound_ is per
     log_volume: float  # of the user's unit, of all data
+    rows: Batch | None = None  # what starts are made from, in the engine's units
     n_rows: int = 0  # of all data
     n_observed: float = 0  # observations that count: distinct rows, steps, or rows with weight
     exchangeable: bool = True  # whether nothing but their estimates tells components apart
@@ -164,7 +167,7 @@ def all_or_nothing(fit: Method) -> Method:
     return guarded_fit
 
 
-class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
+class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
     """Validation, units, progress and warnings common to all estimators fitted by EM.
 
     An estimator adds its parameters, the model, its starts and its attributes.
@@ -353,6 +356,15 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     def _print(self, line):
         print(f"[{time.perf_counter() - self._began:6.1f} s] {line}")
 
+    def _log_volume_of(self, data):
+        """Log volume of the user's unit, of the entries of data in the engine's units."""
+
+        def entries(batch):
+            present = ~np.isnan(batch.x)
+            return present.sum(axis=1) if batch.weight is None else present @ batch.weight
+
+        return float(data.sum(entries) @ np.log(self._units.scale))
+
     # -- the fit -----------------------------------------------------------------------------------------
 
     def _check_ways(self):
@@ -427,6 +439,10 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
     def _fit(self, plan, X, y):
         """Race the starts of a plan, and take what comes out."""
         plan = self._as_asked(plan)
+        guide = vars(self).pop("_guide", None)
+        self._is_guided = guide is not None
+        if guide is not None:
+            plan = plan._replace(starts=guide(plan))
         result = self._race(plan, X, y)
         instead = self._plan_instead(plan, result.best)
         if instead is not None:
@@ -512,6 +528,8 @@ class EMMixin(ByHand, CallbackSupportMixin, BaseEstimator):
             )
 
     def _unless_seen(self):
+        if self._is_guided:  # such starts tell nothing of those that are drawn at random
+            return
         starts, n_best, n_maxima, unseen = self.restarts_
         if len(starts) < ENOUGH_STARTS or not n_maxima:
             return

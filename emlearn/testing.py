@@ -17,6 +17,9 @@ weights       weight 2 is the row twice, weight 0 is no row     terms that forge
 row_order     the order of rows does not matter                 rows that see their neighbours
 density       the density of what is seen integrates to 1, or   a log-likelihood that is counted twice, or
               draws from it bend it as much as they vary        lacks what depends on the parameters
+score         what an E-step expects of data and hidden values  an `expected_log_joint` of something else
+              rises as the log-likelihood does, where a model
+              states it
 monotone      the objective never falls                         wrong M-steps, a wrong E-step of most kinds,
                                                                 an extrapolation that is not guarded
 reported      a fit reports the objective of its parameters     a log prior or evidence of an iterate before
@@ -64,6 +67,7 @@ __all__ = [
     "check_monotone",
     "check_reported",
     "check_row_order",
+    "check_score",
     "check_spaces",
     "check_union",
     "check_weights",
@@ -76,7 +80,8 @@ SPLIT_ROWS = 7  # rows per batch, where laws cut the data finely
 MOST_MOVED = 20  # coordinates that are moved to see where they lead, about
 # Draws from a model, in how many groups, and in how many directions their log-likelihood is looked at.
 N_DRAWN, N_GROUPS, N_DIRECTIONS = 4000, 400, 2
-STEP = 1e-3  # for their slopes and curvature, relative to coordinates
+N_SLOPES = 3  # directions in which slopes are compared
+STEP = 1e-3  # for slopes and curvature, relative to coordinates
 FLAT = 1e-2  # directions in which the squared slope of a group is no more tell nothing: others are looked at
 # Variance by curvature of 400 groups is 1 within .07, one standard error: 2 or 1/2 is something else.
 MOST_APART = 1.45
@@ -135,8 +140,8 @@ def check_model(
         ...
     AssertionError: Law 'monotone': ...
     >>> list(LAWS)  # doctest: +NORMALIZE_WHITESPACE
-    ['flatten', 'spaces', 'union', 'batches', 'weights', 'row_order', 'density', 'monotone', 'reported',
-     'acceleration', 'gradient']
+    ['flatten', 'spaces', 'union', 'batches', 'weights', 'row_order', 'density', 'score', 'monotone',
+     'reported', 'acceleration', 'gradient']
     """
     if laws is None:
         laws = [name for name in LAWS if not (isinstance(data, Batches) and name in OF_ROWS)]
@@ -421,6 +426,49 @@ def _totals(density: Callable[[float], float], x: FloatArray) -> Iterator[tuple[
     )
 
 
+def check_score(model: EMModel, params: Any, data: Any) -> None:
+    """Check Fisher's identity: `expected_log_joint` has the slope of the log-likelihood, by differences.
+
+    A model that does not state it has nothing to check.
+
+    Parameters
+    ----------
+    model : EMModel
+    params : NamedTuple
+        Parameters, not at a maximum.
+    data : array-like of shape (n, d), pair (rows, weights), or Batches
+    """
+    rng = np.random.RandomState(0)
+    here = _at(model, params, data)
+    if model.expected_log_joint(here.stats, params, params) is None:
+        return
+    vector = model.flatten(params)
+    moving = np.isfinite(vector)
+    resting = model.resting(params)
+    moving &= True if resting is None else ~resting
+    size = np.where(moving, np.maximum(1.0, np.abs(vector, where=moving, out=np.ones_like(vector))), 0.0)
+
+    def slope(function: Callable[[Any], float], step: FloatArray) -> float:
+        near, far = (
+            function(model.unflatten(vector + n * step, params))
+            - function(model.unflatten(vector - n * step, params))
+            for n in (1, 2)
+        )
+        return (8 * near - far) / 12
+
+    for _ in range(N_SLOPES):
+        step = STEP * size * rng.choice([-1.0, 1.0], size=len(vector))
+        expected = slope(lambda new: model.expected_log_joint(here.stats, new, params) or 0.0, step)
+        found = slope(lambda new: _at(model, new, data).log_likelihood, step)
+        allowed = 1e-5 * (STEP * here.weight + abs(found)) + _rounding(here.log_likelihood, here.weight)
+        _require(
+            "score",
+            abs(expected - found) <= allowed,
+            f"in a direction in which the log-likelihood rises by {found:.8g} `expected_log_joint` does by "
+            f"{expected:.8g}",
+        )
+
+
 def check_monotone(model: EMModel, params: Any, data: Any, *, tol: float = 1e-4) -> None:
     """Check that the objective never falls, with any acceleration.
 
@@ -547,6 +595,7 @@ LAWS: dict[str, Callable[..., None]] = {
     "weights": check_weights,
     "row_order": check_row_order,
     "density": check_density,
+    "score": check_score,
     "monotone": check_monotone,
     "reported": check_reported,
     "acceleration": check_acceleration,

@@ -2,6 +2,7 @@
 
 from emlearn.display._convergence import ConvergenceDisplay
 from emlearn.display._hmm import HMMDisplay
+from emlearn.display._inference import InferenceDisplay, ModelSelectionDisplay
 from emlearn.display._missing_patterns import MissingPatternDisplay
 from emlearn.display._mixture import MixtureDisplay
 from emlearn.display._overimpute import OverimputeDisplay
@@ -10,8 +11,10 @@ from emlearn.display._regression_mixture import RegressionMixtureDisplay
 __all__ = [
     "ConvergenceDisplay",
     "HMMDisplay",
+    "InferenceDisplay",
     "MissingPatternDisplay",
     "MixtureDisplay",
+    "ModelSelectionDisplay",
     "OverimputeDisplay",
     "RegressionMixtureDisplay",
 ]

@@ -6,6 +6,7 @@ from emlearn.em.batches import Affine, Batch, Batches, Lanes, SideBySide, one_bl
 from emlearn.em.components import random_starts, responsibilities
 from emlearn.em.data import Data
 from emlearn.em.fit import EMResult, MonotonicityWarning, em_iterates, fit_em
+from emlearn.em.information import Information, leave_one_out, observed_information, scores
 from emlearn.em.model import (
     ASSIGNMENTS,
     EMModel,
@@ -40,6 +41,7 @@ __all__ = [
     "Family",
     "FileRows",
     "Fixed",
+    "Information",
     "Iterate",
     "Lanes",
     "LatentModel",
@@ -69,10 +71,13 @@ __all__ = [
     "fit_em_online",
     "fit_mcem",
     "from_parquet",
+    "leave_one_out",
+    "observed_information",
     "one_blas_thread",
     "one_thread",
     "race",
     "random_starts",
     "responsibilities",
+    "scores",
     "to_parquet",
 ]

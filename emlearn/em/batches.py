@@ -423,6 +423,18 @@ class Batches(Data):
             again._lengths = self._lengths
         return again
 
+    def in_the_place_of(self, rows: NDArray[Any], weight: Any = None, lengths: Any = None) -> Batches:
+        """Other rows, in the user's units, for those of this data: in the same units and cut."""
+        cut = self._cut_settings
+        return Batches(
+            rows,
+            weight,
+            lengths=lengths,
+            units=cut.units,
+            floats_per_row=cut.floats_per_row,
+            n_threads=self._n_threads,
+        )
+
     def __iter__(self) -> Iterator[Batch]:
         for array in self._items():
             for block in array.blocks:

@@ -155,6 +155,19 @@ class LatentStructure(Parametric):
         """
         raise NotImplementedError
 
+    def log_evidence(self, params: Any, log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log evidence of each unit of a batch, (u,): of an observation, or of those that share what is hidden.
+
+        Only for `emlearn.em.scores`. ``log_prob`` may be overwritten.
+        """
+        raise NotImplementedError
+
+    def unit_weight(self, batch: Batch) -> FloatArray | None:
+        """Weight of each unit of a batch, (u,); None where all have weight 1."""
+        if batch.weight is None or batch.lanes is None:
+            return batch.weight
+        return batch.weight[: len(batch.lanes.lengths)]
+
     def most_probable(self, params: Any, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, of all in a batch together, (m,).
 
@@ -272,6 +285,17 @@ class LatentModel(Composite, EMModel):
             return EStep(stats, evidence + seen.shared, batch.total_weight)
 
         return e_step
+
+    def log_density(self, params: LatentPair) -> Callable[[Batch], FloatArray]:
+        """Log-density of each unit, (u,), as a function of a batch: of an observation, a sequence, a group."""
+        density = by_blocks(self.family.density(params.family))
+
+        def of_units(batch: Batch) -> FloatArray:
+            seen = density(batch)
+            log_prob = seen.log_prob + seen.shared_log_prob()
+            return self.latent.log_evidence(params.latent, log_prob, batch)
+
+        return of_units
 
     def _assign(self, params: Any, log_prob: FloatArray, batch: Batch) -> float | None:
         """Leave no component possible but one, chosen or drawn; for draws Σ weight · log evidence before that.

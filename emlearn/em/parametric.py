@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 
-from emlearn.em.spaces import FloatArray, n_coordinates
+from emlearn.em.spaces import FloatArray, Simplex, n_coordinates
 from emlearn.em.trees import Tree
 
 
@@ -80,6 +81,14 @@ class Parametric:
         """
         return stats
 
+    def expected_log_joint(self, stats: Any, new: Any, old: Any) -> float | None:
+        """Expected log density at ``new`` of what is seen and hidden, by statistics of an E-step at ``old``.
+
+        Up to a constant, and to second order about ``old``: its slope there is that of the log-likelihood
+        (Fisher's identity), by which standard errors are found. None where that is not known of a model.
+        """
+        return None
+
     def without_flat(self, params: Any) -> Callable[[FloatArray], FloatArray] | None:
         """Takes out of a direction of the coordinates what changes no density; None where all changes some."""
         return None
@@ -90,6 +99,9 @@ class Leaf(Parametric):
 
     def __init__(self, space: Any):
         self.spaces = space
+
+    def expected_log_joint(self, stats: Any, new: Any, old: Any) -> float | None:
+        return float(xlogy(stats, new).sum()) if isinstance(self.spaces, Simplex) else None
 
 
 class Composite(Parametric):
@@ -151,6 +163,10 @@ class Composite(Parametric):
 
     def recentred(self, stats: Any, old: Any, new: Any) -> Any:
         return self._join(stats, [part.recentred(s, a, b) for part, s, a, b in self._each(stats, old, new)])
+
+    def expected_log_joint(self, stats: Any, new: Any, old: Any) -> float | None:
+        terms = [part.expected_log_joint(s, a, b) for part, s, a, b in self._each(stats, new, old)]
+        return None if any(term is None for term in terms) else float(sum(terms))
 
     def without_flat(self, params: Any) -> Callable[[FloatArray], FloatArray] | None:
         answers = [part.without_flat(p) for part, p in self._each(params)]

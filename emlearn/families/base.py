@@ -643,6 +643,10 @@ class ExponentialFamily(Emission):
 
         return observe
 
+    def expected_log_joint(self, stats: FloatArray, new: Any, old: Any) -> float | None:
+        natural = self.natural(new)
+        return float((stats * np.where(stats == 0, 0.0, natural)).sum())  # nothing of what is impossible
+
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         T = self.statistics(batch)

@@ -210,6 +210,17 @@ class FactorGaussian(ExponentialFamily):
         squares = totals.squares - 2 * step * totals.cross[:, :, q] + step**2 * zeta[:, :, q]
         return totals._replace(cross=totals.cross - step[:, :, None] * zeta, squares=squares)
 
+    def expected_log_joint(  # type: ignore[override]
+        self, stats: FactorTotals, new: FactorParams, old: FactorParams
+    ) -> float | None:
+        q = self.n_factors
+        moments = self.recentred(stats, old, new)  # ζ beside x less the new means
+        zz = moments.products[:, :, _square(q + 1)[:q, :q]]
+        explained = np.einsum("kjq,kjqp,kjp->kj", new.loadings, zz, new.loadings)
+        squares = moments.squares + explained - 2 * np.sum(new.loadings * moments.cross[:, :, :q], axis=2)
+        weight = moments.products[:, :, -1]
+        return float(-0.5 * np.sum(weight * np.log(new.noise) + squares / new.noise))
+
     def _regress(self, totals: FactorTotals, params: FactorParams) -> FactorParams:
         """M-step of one component, from its own totals and parameters, without the leading axis.
 

@@ -312,6 +312,15 @@ class Gaussian(ExponentialFamily):
     def recentred(self, totals: GaussianTotals, old: GaussianParams, new: GaussianParams) -> GaussianTotals:
         return moved_moments(self.structure, totals, new.means - old.means)
 
+    def expected_log_joint(  # type: ignore[override]
+        self, stats: GaussianTotals, new: GaussianParams, old: GaussianParams
+    ) -> float | None:
+        structure, d = self.structure, new.means.shape[1]
+        moments = self.recentred(stats, old, new)
+        whitener = structure.whitener(new.covariances)
+        log_det = structure.log_det(whitener, d) @ structure.pool(moments.weight)
+        return float(log_det + np.sum(structure.coefficients(whitener, d) * moments.second))
+
     def _observe_whitened(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
         log_prob = np.empty((len(params.means), batch.x.shape[1]))

@@ -127,15 +127,15 @@ class MixtureOf(Composite, Emission):
         K, M = len(resp), self.n_components
         points = self.family.embedding(batch)
         overall = resp.sum(axis=0)
-        least = NO_SPREAD * _principal(points, overall)[1]
+        least = NO_SPREAD * principal(points, overall)[1]
         joint = np.empty((K, M, points.shape[1]))
         for k in range(K):
             share = resp[k]
-            direction, spread = _principal(points, share)
+            direction, spread = principal(points, share)
             if M > 1 and spread <= least:  # all in one point, or none at all: cut them off the others
                 share = share + overall * ((share.sum() or 1.0) / (overall.sum() or 1.0))
-                direction, _ = _principal(points, share)
-            cut = _slices(points, share, direction, M) if rng is None else _cells(points, share, M, rng)
+                direction, _ = principal(points, share)
+            cut = slices(points, share, direction, M) if rng is None else _cells(points, share, M, rng)
             joint[k] = share * cut
         uniform = np.full((K, M), 1.0 / M)
         return MixtureParams(
@@ -296,7 +296,7 @@ def _average(weights: FloatArray, values: FloatArray) -> FloatArray:
     return np.einsum("km,km...->k...", weights, values.reshape(*weights.shape, *values.shape[1:]))
 
 
-def _principal(points: FloatArray, weight: FloatArray) -> tuple[FloatArray, float]:
+def principal(points: FloatArray, weight: FloatArray) -> tuple[FloatArray, float]:
     """Direction (f,) in which points (f, m) spread most, and the variance in it."""
     total = weight.sum()
     if not total > 0:
@@ -321,7 +321,7 @@ def _cells(points: FloatArray, weight: FloatArray, n: int, rng: np.random.Random
     return 0.9 * (nearest == np.arange(n)[:, None]) + 0.1 / n
 
 
-def _slices(points: FloatArray, weight: FloatArray, direction: FloatArray, n: int) -> FloatArray:
+def slices(points: FloatArray, weight: FloatArray, direction: FloatArray, n: int) -> FloatArray:
     """Shares (n, m) of n slices of equal weight across ``direction`` in each of the points (f, m)."""
     along = (points * direction[:, None]).sum(axis=0)
     along -= along.min()

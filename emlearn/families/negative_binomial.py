@@ -147,6 +147,15 @@ class NegativeBinomial(Emission):
         dispersions = np.clip(dispersions, LEAST_DISPERSION, MOST_DISPERSION)
         return NegativeBinomialParams(rates, np.where(known, dispersions, params.dispersions))
 
+    def expected_log_joint(
+        self, stats: NegativeBinomialTotals, new: NegativeBinomialParams, old: NegativeBinomialParams
+    ) -> float | None:
+        """By the slopes, that of the dispersions being what it is at the ``old`` ones."""
+        excess = stats.sums - stats.weight * old.rates  # over 1 + αμ the slope by log μ
+        along = np.log(new.rates / old.rates) * excess / (1.0 + old.dispersions * old.rates)
+        across = np.log(new.dispersions / old.dispersions) * stats.slope
+        return float(along.sum() + across.sum())
+
     def resting(self, params: NegativeBinomialParams) -> NDArray[np.bool_] | None:
         """Coordinates of dispersions that rest at their least or most; None for none."""
         within = (params.dispersions > LEAST_DISPERSION) & (params.dispersions < MOST_DISPERSION)

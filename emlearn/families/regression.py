@@ -303,6 +303,18 @@ class Regression(ExponentialFamily):
         """What derivatives by linear predictors are multiples of 1 over, (K,) or (1,)."""
         return params.dispersion if self.response.scales else np.ones_like(params.dispersion)
 
+    def expected_log_joint(  # type: ignore[override]
+        self, totals: RegressionTotals, new: RegressionParams, old: RegressionParams
+    ) -> float | None:
+        there = self.recentred(totals, old, new)
+        if self.response.is_exact:
+            return float(-0.5 * np.sum(totals.weight * np.log(new.dispersion) + there.squares / new.dispersion))
+        half_way = 0.5 * (totals.score + there.score)  # the slope there, by which a parabola rises
+        value = np.sum(half_way * (new.coef - old.coef) / self._scale(old)[:, None])
+        if self.response.has_dispersion:
+            value += np.sum(totals.slope * np.log(new.dispersion / old.dispersion))
+        return float(value)
+
     def _dispersion(self, squares: FloatArray, weight: FloatArray) -> FloatArray:
         """Dispersions of greatest likelihood within the bounds, from sums of squares and weights."""
         here = weight > 0

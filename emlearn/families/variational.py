@@ -504,6 +504,10 @@ class _Conjugate(ExponentialFamily):
         """The family whose parameters have a distribution."""
         return self.family
 
+    def expected_log_joint(self, stats: Any, new: Any, old: Any) -> None:
+        """None: parameters are of a posterior, which says itself how certain it is."""
+        return None
+
     @cached_property
     def spaces(self) -> Any:
         return tree_map(Counts, self.prior)

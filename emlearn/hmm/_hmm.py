@@ -77,6 +77,7 @@ from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._lag import fixed_lag
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
+from emlearn.inference._estimates import SeenAgain
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
 from emlearn.latent.markov_chain import possible_states
 
@@ -84,6 +85,10 @@ INFERENCES = {"em": MaximumLikelihood, "variational": Variational}
 # A state counts where it holds more than this share of a step.
 COUNTS = 0.5
 RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
+
+
+# What is published of a chain, beside its emissions.
+OF_CHAIN = ("startprob", "transmat", "stationary_distribution")
 
 
 class Seen(NamedTuple):
@@ -745,6 +750,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             log_volume=seen.moments.entries @ np.log(units.scale),
             n_rows=data.n_rows,
             n_observed=seen.n_steps,
+            rows=some,
             exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,
@@ -1077,6 +1083,33 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             for _ in self._cut(data).map(of_batch):
                 pass
         return sequences, *arrays
+
+    def _estimated(self):
+        others = {"emission_params", "n_effective_components"}
+        own = [name for name in self._published if name not in others]
+        if len(own) == len(OF_CHAIN):
+            own.append("emission_params")
+        return tuple(f"{name}_" for name in own)
+
+    def _seen_again(self, X, y=None, sample_weight=None, groups=None, lengths=None):
+        data = self._cut(self._read_again(X, sample_weight, groups, lengths, y)[0])
+
+        def n_steps(batch):
+            return _total((~np.isnan(batch.x)).any(axis=0), batch.weight)
+
+        return SeenAgain(data, self._log_volume_of(data), float(data.sum(n_steps)))
+
+    def _drawn_anew(self, X, given, rng):
+        """Sequences of the same lengths drawn from the model, with gaps where X has them."""
+        where = {name: given[name] for name in ("groups", "lengths") if name in given}
+        sequences = self._read(X, where.get("groups"), where.get("lengths"), reset=False)
+        drawn = self.sample(sequences.lengths, random_state=rng)[0]
+        gaps = np.split(np.isnan(sequences.rows), np.cumsum(sequences.lengths)[:-1])
+        for sequence, missing in zip(drawn, gaps, strict=True):
+            sequence[missing] = np.nan
+        return drawn, {name: value for name, value in given.items() if name not in where}
+
+    _fits_groups = True
 
     def _cut(self, data):
         """Sequences in the user's units as data for the engine."""
@@ -1423,15 +1456,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     def _total_score(self, X, sample_weight, groups, lengths, y=None):
         """Weighted sums of the log-densities of steps, and of the steps at which something is observed."""
         check_is_fitted(self)
-        if come_in_pieces(X):
-            data, names = self._data_in_pieces(X, sample_weight, groups, lengths, fit=False), {}
-        else:
-            sequences = self._read(X, groups, lengths, reset=False)
-            _check_ignored(y, sequences)
-            if groups is None and lengths is None and not self._cuts_rows:
-                self._unless_alone(sequences)
-            weight = check_sequence_weight(sample_weight, sequences)
-            data, names = Batches(sequences.rows, weight, lengths=sequences.lengths), sequences.labels
+        data, names = self._read_again(X, sample_weight, groups, lengths, y)
         chain, family, emitted = self._views.ahead
         warn_of_impossible(self, data, family, emitted, names)
         density, log_scale = by_blocks(family.density(emitted)), np.log(self._units.scale)
@@ -1447,6 +1472,17 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         if not n_steps > 0:
             raise ValueError("X holds no observed step with weight: there is nothing to score.")
         return float(total), float(n_steps)
+
+    def _read_again(self, X, sample_weight, groups, lengths, y=None):
+        """Sequences to look at after a fit, in the user's units, and the names of their categories."""
+        if come_in_pieces(X):
+            return self._data_in_pieces(X, sample_weight, groups, lengths, fit=False), {}
+        sequences = self._read(X, groups, lengths, reset=False)
+        _check_ignored(y, sequences)
+        if groups is None and lengths is None and not self._cuts_rows:
+            self._unless_alone(sequences)
+        weight = check_sequence_weight(sample_weight, sequences)
+        return Batches(sequences.rows, weight, lengths=sequences.lengths), sequences.labels
 
     @property
     def _cuts_rows(self):

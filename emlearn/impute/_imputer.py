@@ -59,6 +59,7 @@ from emlearn.impute._draws import draw, redrawn
 from emlearn.impute._levels import with_levels
 from emlearn.impute._report import RAISED_TO, complaints_of_columns, of_few_rows, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
+from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._starts import GaussianStarts, kinds_for
 
@@ -869,6 +870,13 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         within = np.einsum("k,kij->ij", self.weights_, self.covariances_)
         centred = self.means_ - self.mean_
         return within + (self.weights_ * centred.T) @ centred
+
+    def _estimated(self):
+        return ("weights_", "means_", "covariances_") if len(self.weights_) > 1 else ("mean_", "covariance_")
+
+    def _seen_again(self, X, y=None, sample_weight=None, groups=None):
+        data = self._cut(self._data(X, sample_weight, fit=False), self._model, self._units)
+        return SeenAgain(data, self._log_volume_of(data), weight_of(data), read_clusters(groups, data.n_rows))
 
     # -- after fit ---------------------------------------------------------------------------------------
 

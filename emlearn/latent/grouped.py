@@ -48,6 +48,16 @@ class Grouped(Wrapper, LatentStructure):
             log_prob *= batch.weight
         return log_prob, stats, evidence
 
+    def log_evidence(self, params: Any, log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log evidence of each group, (n_groups,)."""
+        evidence: FloatArray = self.latent.log_evidence(
+            params, self._of_groups(log_prob, batch), groups_of(batch)
+        )
+        return evidence
+
+    def unit_weight(self, batch: Batch) -> FloatArray | None:
+        return groups_of(batch).weight
+
     def most_probable(self, params: Any, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of the group of each observation, (m,)."""
         of_groups = self._of_groups(log_prob, batch)

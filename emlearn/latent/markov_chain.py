@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 
 from emlearn.em.batches import Batch, FloatArray, IntArray, Lanes
 from emlearn.em.compiled import compiled_or
@@ -128,6 +129,12 @@ class MarkovChain(LatentStructure):
             kernel.as_numbers(passed.filtered, passed.far)
         return passed
 
+    def log_evidence(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log evidence of each sequence, (n_lanes,)."""
+        lane = _lanes(batch).places()[1]
+        predictive = self.filter(params, log_prob, batch).predictive
+        return np.bincount(lane, predictive).astype(np.float64)
+
     def viterbi(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> tuple[IntArray, FloatArray]:
         """Most probable path (m,), and its log joint probability with what was seen, (n_lanes,)."""
         log_prob = np.ascontiguousarray(log_prob, dtype=np.float64)
@@ -233,6 +240,9 @@ class MarkovChain(LatentStructure):
     def reorder(self, params: ChainParams, order: NDArray[np.int_]) -> ChainParams:
         """Parameters with the states in another order."""
         return ChainParams(params.start[order], params.transition[np.ix_(order, order)])
+
+    def expected_log_joint(self, stats: ChainStats, new: ChainParams, old: ChainParams) -> float | None:
+        return float(xlogy(stats.first, self.start_of(new)).sum() + xlogy(stats.pairs, new.transition).sum())
 
     def log_prior(self, params: ChainParams) -> float:
         value = 0.0 if self.fixed_transition else _log_dirichlet(self.concentration, params.transition)

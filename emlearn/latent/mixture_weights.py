@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import xlogy
 
 from emlearn.em.batches import Batch
 from emlearn.em.model import LatentStructure
@@ -57,6 +58,10 @@ class MixtureWeights(LatentStructure):
         log_weights = self.log_weights(params)[:, 0] if len(params) > 1 else None
         return posterior_of(log_prob, beta, log_weights)
 
+    def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log evidence of each observation, (m,)."""
+        return self.resp(params, log_prob)[1]
+
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
         log_prob += self.log_weights(params)
@@ -79,6 +84,9 @@ class MixtureWeights(LatentStructure):
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
         counts = stats + (self.concentration - 1.0)
         return counts / counts.sum()
+
+    def expected_log_joint(self, stats: FloatArray, new: FloatArray, old: FloatArray) -> float | None:
+        return float(xlogy(stats, new).sum())
 
     def log_prior(self, params: FloatArray) -> float:
         if self.concentration == 1.0:

@@ -91,6 +91,11 @@ class SoftmaxGate(LatentStructure):
         stats = GateStats((resp - weights) @ z.T, weighted_gram(both, z), gram)
         return resp, stats, batch.sum(log_evidence)
 
+    def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log evidence of each observation, (m,)."""
+        log_prob += self.log_weights(params, batch)
+        return posterior_of(log_prob)[1]
+
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
         log_prob += self.log_weights(params, batch)
@@ -166,6 +171,10 @@ class SoftmaxGate(LatentStructure):
             curvature += np.kron(np.eye(len(step)), (units.T * penalty) @ units)
             step = _solve(curvature, step.ravel()).reshape(step.shape)
         return basis @ (position + step @ units.T)
+
+    def expected_log_joint(self, stats: GateStats, new: FloatArray, old: FloatArray) -> float | None:
+        there = self.recentred(stats, old, new)  # the slope half-way, by which a parabola rises
+        return float(0.5 * np.sum((stats.gradient + there.gradient) * (new - old)))
 
     def log_prior(self, params: FloatArray) -> float:
         """Log of the normal density that the ridge amounts to, up to a constant."""

@@ -21,6 +21,7 @@ from emlearn._sklearn_compat import _fit_context, with_callbacks
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.em.batches import far_as_impossible
+from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
 
 # Starts of a race that none can win by evidence: one of each kind.
@@ -176,6 +177,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             log_volume=log_volume,
             n_rows=data.n_rows,
             n_observed=len(sample.rows),
+            rows=sample.batch if few is None else None,
             unit=unit,
             part_unit=sample.unit,
             part_share=sample.counts.sum() / moments.weight,
@@ -236,6 +238,17 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         return same_size and model.family.has_form_of(self._model.family)
 
     # -- after fit ---------------------------------------------------------------------------------------
+
+    def _seen_again(self, X, y=None, sample_weight=None, groups=None):
+        data = self._cut(self._data(X, sample_weight, fit=False))
+        return SeenAgain(data, self._log_volume_of(data), weight_of(data), read_clusters(groups, data.n_rows))
+
+    def _drawn_anew(self, X, given, rng):
+        """As many rows drawn from the model, with gaps where X has them."""
+        X = self._check_X(X, reset=False)
+        drawn = self.sample(len(X), random_state=rng)[0]
+        drawn[np.isnan(X)] = np.nan
+        return drawn[rng.permutation(len(drawn))] if not np.isnan(drawn).any() else drawn, given
 
     def _resp_of_rows(self, params):
         """Function of a batch that gives responsibilities, (m, K)."""

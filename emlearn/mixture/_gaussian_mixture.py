@@ -343,6 +343,9 @@ class GaussianMixtureEM(MixtureOfRows):
         self._publish({name: in_precision(value, self._dtype) for name, value in fields.items()})
         self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
 
+    def _estimated(self):
+        return tuple(f"{name}_" for name in self._published if not name.startswith("precisions"))
+
     @classmethod
     def from_parameters(
         cls,

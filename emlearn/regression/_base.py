@@ -50,6 +50,7 @@ from emlearn.families import (
     ZeroMass,
 )
 from emlearn.families.regression_and import others_of
+from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
@@ -210,7 +211,7 @@ class _RegressionMixture(EMMixin):
         self._weighed = plan.n_rows if plan.size != plan.n_rows else None
         return self
 
-    def _data(self, X, y, sample_weight, groups, offset):
+    def _data(self, X, y, sample_weight, groups, offset, *, fit=True):
         """Design, responses and offsets, side by side; rows of a group together, as a sequence."""
         if comes_in_pieces(X):
             if groups is not None:
@@ -218,10 +219,10 @@ class _RegressionMixture(EMMixin):
             self._see_targets(y)
 
         def read(X, weight, y, offset, first):
-            X = self._check_X(X, reset=first is not False, allow_nan=False)
+            X = self._check_X(X, reset=fit and first is not False, allow_nan=False)
             self._shared_columns()  # refused before any work is done
             gated = self._gated_columns()
-            y = self._read_y(y, X, self._response, reset=first is None)
+            y = self._read_y(y, X, self._response, reset=fit and first is None)
             weight = self._check_weight(weight, X, of_all=first is None)
             y, offset = _less_offset(y, self._check_offset(offset, X), self._response)
             lengths, order = (None, None) if groups is None else self._read_groups(groups, X, weight, gated)
@@ -279,6 +280,7 @@ class _RegressionMixture(EMMixin):
             log_volume=moments.weight * np.log(units.scale[-1]),
             n_rows=data.n_rows,
             n_observed=moments.n_rows,
+            rows=sample.batch,
             unit=unit,
             part_unit=sample.unit,
             part_share=sample.weight.sum() / moments.weight,
@@ -685,6 +687,41 @@ class _RegressionMixture(EMMixin):
         if isinstance(parts[0], tuple):
             return tuple(np.concatenate(part, axis=-1).T for part in zip(*parts, strict=True))
         return np.concatenate(parts, axis=-1).T
+
+    def _estimated(self):
+        names = [f"{name}_" for name in self._published]
+        if not self.fit_intercept:
+            names.remove("intercept_")
+        return (*names, *self._of_latent)
+
+    _of_latent: tuple[str, ...] = ("weights_",)
+
+    @property
+    def _fits_groups(self):
+        return isinstance(self._model.latent, Grouped)
+
+    def _seen_again(self, X, y=None, sample_weight=None, groups=None, offset=None):
+        clusters = None if self._fits_groups else groups
+        self._check_as_fitted(groups=groups if self._fits_groups else None, offset=offset)
+        data = self._data(X, y, sample_weight, groups if self._fits_groups else None, offset, fit=False)
+        family, latent = self._model.family, self._model.latent
+        data = data.recut(
+            units=self._affine(self._units, data.n_features),
+            floats_per_row=family.floats_per_row(len(self.coef_), data.n_features)
+            + latent.floats_per_row(len(self.coef_)),
+            n_threads=effective_n_jobs(self.n_jobs),
+        )
+        size = weight_of(data)
+        return SeenAgain(data, size * np.log(self._units.scale[-1]), size, read_clusters(clusters, data.n_rows))
+
+    def _drawn_anew(self, X, given, rng):
+        """Responses drawn from the model."""
+        if self._fits_groups:
+            raise ValueError(
+                "Responses of groups cannot be drawn from the model: draw groups, by kind='weights'."
+            )
+        drawn, _ = self.sample(X, offset=given.get("offset"), random_state=rng)
+        return X, {**given, "y": drawn}
 
     def _prior(self, batch, family=None):
         """Weights (K, m) before the responses of the batch are seen; of a family, with what was seen before."""

@@ -145,6 +145,8 @@ class _Gated:
             gate_intercept_=params[:, 0].copy(),
         )
 
+    _of_latent = ("gate_coef_", "gate_intercept_")
+
     def _seen_by_experts(self):
         family, first = self._model.family, int(self.fit_intercept)
         rows = np.array(family.design or range(family.n_columns), dtype=np.int_)

@@ -19,12 +19,15 @@ from emlearn.datasets import load_airquality, load_earthquakes, load_npreg, load
 from emlearn.display import (
     ConvergenceDisplay,
     HMMDisplay,
+    InferenceDisplay,
     MissingPatternDisplay,
     MixtureDisplay,
+    ModelSelectionDisplay,
     RegressionMixtureDisplay,
 )
 from emlearn.display._shared import component_colors, component_lines
 from emlearn.families import COVARIANCE_SHAPES
+from emlearn.model_selection import InformationCriterionSearch
 from tests.helpers.pace import EACH_KIND, some_slow
 
 plt = pytest.importorskip("matplotlib.pyplot")
@@ -690,3 +693,34 @@ def test_what_hard_and_sampled_fits_climb_is_drawn():
     lowest, highest = display.ax_.get_ylim()
     assert lowest < min(display.log_likelihood)
     assert highest > max(display.log_likelihood)
+
+
+# -- inference and choice of models ------------------------------------------------------------------------
+
+
+def test_a_forest_of_estimates():
+    X = load_old_faithful().data
+    found = GaussianMixtureEM(2, random_state=0).fit(X).infer(X)
+    display = InferenceDisplay.from_inference(found, "covariances_")
+    assert len(display.labels) == 6  # each entry of a symmetric matrix once
+    assert [text.get_text() for text in display.ax_.get_yticklabels()] == display.labels
+    ends = np.array([path.vertices[:, 0] for path in display.intervals_.get_paths()])
+    low, high = found.confidence_intervals()["covariances_"]
+    np.testing.assert_allclose(ends[0], [low[0, 0, 0], high[0, 0, 0]])
+    np.testing.assert_allclose(ends[4], [low[1, 0, 1], high[1, 0, 1]])
+    with pytest.raises(ValueError, match="No estimate begins with 'rates_'"):
+        InferenceDisplay.from_inference(found, "rates_")
+
+
+def test_criteria_of_a_search():
+    grid = {"n_components": [3, 1, 2], "covariance_type": ["full", "tied"]}
+    search = InformationCriterionSearch(GaussianMixtureEM(random_state=0), grid).fit(load_old_faithful().data)
+    display = ModelSelectionDisplay.from_search(search)
+    assert display.ax_.get_ylabel() == "BIC"
+    for line in display.lines_:
+        of_form = search.cv_results_["param_covariance_type"] == line.get_label()
+        np.testing.assert_array_equal(line.get_xdata(), [1, 2, 3])
+        np.testing.assert_array_equal(line.get_ydata(), search.cv_results_["bic"][of_form][[1, 2, 0]])
+    assert ModelSelectionDisplay.from_search(search, "icl").best is None
+    with pytest.raises(ValueError, match="criterion='dic' is no column"):
+        ModelSelectionDisplay.from_search(search, "dic")

@@ -14,9 +14,10 @@ PACKAGE = Path(emlearn.__file__).parent
 # What can be imported today must stay so. Names are never taken off this list.
 PUBLIC = {
     "emlearn": """
-        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM MarkovSwitchingRegression
-        MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions MultipleImputation
-        __version__ ampute little_mcar_test match_components missing_patterns overimpute pool show_versions
+        BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM InformationCriterionSearch
+        MarkovSwitchingRegression MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions
+        MultipleImputation __version__ ampute bootstrap bootstrap_lrt little_mcar_test match_components
+        missing_patterns overimpute pool show_versions stability
     """,
     "emlearn.dask": "OnDask",
     "emlearn.datasets": """
@@ -25,7 +26,9 @@ PUBLIC = {
     """,
     "emlearn.metrics": "DensityScorer aic_scorer bic_scorer icl_scorer log_density_scorer",
     "emlearn.display": """
-        ConvergenceDisplay HMMDisplay MissingPatternDisplay MixtureDisplay OverimputeDisplay
+        ConvergenceDisplay HMMDisplay InferenceDisplay MissingPatternDisplay MixtureDisplay
+        ModelSelectionDisplay
+        OverimputeDisplay
         RegressionMixtureDisplay
     """,
     "emlearn.em": """
@@ -45,6 +48,7 @@ PUBLIC = {
     """,
     "emlearn.hmm": "Forecast HMMEM",
     "emlearn.impute": "EMImputer MultipleImputation Pooled WaldTest pool",
+    "emlearn.inference": "Estimate Inference Summary WaldTest",
     "emlearn.latent": """
         DirichletChain DirichletWeights StickBreaking
         ChainParams ChainStats GateStats Grouped MarkovChain MixtureWeights SoftmaxGate stationary_distribution
@@ -53,6 +57,9 @@ PUBLIC = {
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
     "emlearn.mixture": "BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM",
+    "emlearn.model_selection": """
+        Bootstrap InformationCriterionSearch LikelihoodRatioTest Stability bootstrap bootstrap_lrt stability
+    """,
     "emlearn.regression": """
         MarkovSwitchingRegression MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions
         RegimeForecast
@@ -60,7 +67,7 @@ PUBLIC = {
     "emlearn.sequences": "SequenceWise",
     "emlearn.testing": """
         LAWS check_acceleration check_batches check_flatten check_gradient check_model check_monotone
-        check_reported check_row_order check_union check_weights
+        check_reported check_row_order check_score check_union check_weights
     """,
 }
 SUBMODULES = {path.partition(".")[2] for path in PUBLIC} - {""}

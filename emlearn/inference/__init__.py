@@ -1,0 +1,6 @@
+"""How certain estimates are: standard errors, intervals, tests, tables."""
+
+from emlearn.inference._estimates import Estimate, Inference, WaldTest
+from emlearn.inference._summary import Summary
+
+__all__ = ["Estimate", "Inference", "Summary", "WaldTest"]
