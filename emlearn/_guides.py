@@ -9,6 +9,7 @@ import numpy as np
 
 from emlearn.em import Batch, LatentPair, Start
 from emlearn.em.model import by_blocks
+from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import principal, slices
 
 # How much of a component's cut in two a start keeps that is to be next to as high as before.
@@ -75,7 +76,10 @@ def _shares(fitted, plan):
         x[:n] = (of_user - fitted._units.shift[:, None]) / fitted._units.scale[:, None]
         rows = Batch(x, rows.weight, lanes=rows.lanes)
     model, params = fitted._model, fitted._params
-    seen = by_blocks(model.family.density(params.family))(rows)
+    family = model.family
+    if isinstance(plan.model.family, MissingRows) and not isinstance(family, MissingRows):
+        family = MissingRows(family)
+    seen = by_blocks(family.density(params.family))(rows)
     return model.latent.posterior(params.latent, seen.log_prob, rows)[0].copy()
 
 

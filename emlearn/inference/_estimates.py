@@ -85,6 +85,7 @@ class SeenAgain(NamedTuple):
     log_volume: float  # of the user's unit, of all data
     size: float  # observations, for criteria
     clusters: NDArray[Any] | None = None  # which units are not independent, (u,)
+    model: Any = None  # of data of which not all is there; None: that of the estimator
 
 
 class Inference:
@@ -122,7 +123,7 @@ class Inference:
             raise ValueError(f"kind={kind!r} is none of {', '.join(KINDS)}.")
         self.kind = kind
         self._data = again.data
-        model = replace(estimator._model, assignment="soft")
+        model = replace(again.model or estimator._model, assignment="soft")
         if not model.is_density:
             raise ValueError(
                 f"{type(estimator).__name__} has a posterior in the place of estimates with standard errors."

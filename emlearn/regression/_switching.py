@@ -32,6 +32,7 @@ from emlearn.families.base import unwrapped
 from emlearn.families.missing_rows import MissingRows
 from emlearn.hmm._chain import bind_chain, check_allowed, probabilities_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
+from emlearn.inference._estimates import SeenAgain
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
 from emlearn.regression._base import _less_offset, _RegressionMixture
 from emlearn.regression._report import Summary
@@ -496,6 +497,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             log_volume=size * np.log(units.scale[-1]),
             n_rows=data.n_rows,
             n_observed=n_observed,
+            rows=some,
             exchangeable=self._is_exchangeable() and not self._continues,
             unit=unit,
             part_unit=sample.unit,
@@ -554,6 +556,39 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         start = model.latent.start_of(params.latent)
         params = params._replace(latent=params.latent._replace(start=start))
         super()._take(replace(model, family=unwrapped(model.family)), params, units)
+
+    _of_latent = ("startprob_", "transmat_", "stationary_distribution_")
+    _fits_groups = True
+
+    def _seen_again(self, X, y=None, sample_weight=None, groups=None, offset=None, lengths=None):
+        self._check_as_fitted(offset=offset)
+        if y is None:
+            raise ValueError("y is None: regimes are known by the responses that they lead to.")
+        read = self._read(X, y, offset, groups, lengths, reset=False)
+        weight = check_sequence_weight(sample_weight, read.sequences)
+        family = MissingRows(replace(self._model.family, has_offset=read.has_offset))
+        data = Batches(
+            read.table,
+            weight,
+            lengths=read.sequences.lengths,
+            units=self._affine(self._units, read.table.shape[1]),
+            floats_per_row=self._floats_per_row(self._model.family, read.table.shape[1]),
+            n_threads=effective_n_jobs(self.n_jobs),
+        )
+        observed = ~np.isnan(read.table[:, 0])
+        of_steps = 1.0 if weight is None else np.repeat(weight, read.sequences.lengths)
+        size = float(np.sum(observed * of_steps))
+        model = replace(self._model, family=family)
+        return SeenAgain(data, size * np.log(self._units.scale[-1]), size, model=model)
+
+    def _drawn_anew(self, X, given, rng):
+        """Responses drawn from the model, with gaps where they were."""
+        where = {name: given[name] for name in ("groups", "lengths", "offset") if name in given}
+        drawn, _ = self.sample(X, random_state=rng, **where)
+        if np.asarray(drawn).dtype == object:
+            gaps = [np.isnan(np.asarray(y, dtype=float)) for y in given["y"]]
+            return X, {**given, "y": [np.where(m, np.nan, y) for m, y in zip(gaps, drawn, strict=True)]}
+        return X, {**given, "y": np.where(np.isnan(np.asarray(given["y"], dtype=float)), np.nan, drawn)}
 
     def _take_latent(self, latent):
         fields = {"startprob": latent.start.copy(), "transmat": latent.transition.copy()}

@@ -1,0 +1,154 @@
+"""Standard errors of regressions, against published values, peers and second differences."""
+
+import numpy as np
+import pytest
+
+from emlearn import (
+    MarkovSwitchingRegression,
+    MixtureOfExperts,
+    MixtureOfExpertsClassifier,
+    MixtureOfLinearRegressions,
+)
+from emlearn.datasets import load_npreg
+from emlearn.em.information import _by_second_differences, _Coordinates, observed_information
+from emlearn.model_selection import InformationCriterionSearch, bootstrap, bootstrap_lrt
+from tests.helpers.pace import some_slow
+
+NPREG = load_npreg()
+X = NPREG.data[:, :1]
+PARABOLA = np.column_stack([X, X**2])
+
+
+def regressions(K=2, **settings):
+    return MixtureOfLinearRegressions(K, **{"random_state": 0, "tol": 1e-9, "max_iter": 5000} | settings)
+
+
+def test_published_values():
+    found = regressions().fit(PARABOLA, NPREG.yn).standard_errors(PARABOLA, NPREG.yn)
+    expected = [[1.3238, 0.5916, 0.0553], [1.0092, 0.5096, 0.0498]]
+    np.testing.assert_allclose(np.column_stack([found["intercept_"], found["coef_"]]), expected, atol=6e-5)
+    found = regressions(family="poisson").fit(X, NPREG.yp).standard_errors(X, NPREG.yp)
+    expected = [[0.17436, 0.03940], [0.17936, 0.02742]]
+    np.testing.assert_allclose(np.column_stack([found["intercept_"], found["coef_"]]), expected, atol=6e-6)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson", "binomial", "gamma"])
+def test_one_component_is_a_generalised_linear_model(family):
+    sm = pytest.importorskip("statsmodels.api")
+    rng = np.random.RandomState(0)
+    x = rng.normal(size=(150, 2))
+    eta = 0.5 + x @ [0.4, -0.3]
+    y, of_peer = {
+        "gaussian": (eta + rng.normal(size=150), sm.families.Gaussian()),
+        "poisson": (rng.poisson(np.exp(eta)), sm.families.Poisson()),
+        "binomial": (rng.uniform(size=150) < 1 / (1 + np.exp(-eta)), sm.families.Binomial()),
+        "gamma": (rng.gamma(3, np.exp(eta) / 3), sm.families.Gamma(sm.families.links.Log())),
+    }[family]
+    y = np.asarray(y, dtype=float)
+    found = regressions(1, family=family).fit(x, y).infer(x, y)
+    peer = sm.GLM(y, sm.add_constant(x), family=of_peer).fit()
+    expected = peer.bse
+    if family == "gaussian":  # theirs has n - p for n
+        expected = expected * np.sqrt(147 / 150)
+    if family == "gamma":  # theirs has Pearson's dispersion for that of greatest likelihood
+        expected = expected * np.sqrt(found._estimator.dispersion_[0] / peer.scale)
+    ours = [found.standard_errors["intercept_"][0], *found.standard_errors["coef_"][0]]
+    np.testing.assert_allclose(ours, expected, rtol=1e-6 if family != "gamma" else 0.05)
+
+
+def responses(family, rng, n=300):
+    x, second = rng.normal(size=(n, 1)), rng.uniform(size=n) < 0.4
+    eta = np.where(second, 2.0 - 0.5 * x[:, 0], 0.5 + 0.5 * x[:, 0])
+    y = {
+        "gaussian": lambda: 3 * eta + rng.normal(size=n),
+        "student_t": lambda: 3 * eta + 0.4 * rng.standard_t(4, size=n),
+        "poisson": lambda: rng.poisson(np.exp(eta)),
+        "negative_binomial": lambda: rng.poisson(np.exp(eta) * rng.gamma(4, 1 / 4, size=n)),
+        "gamma": lambda: np.exp(eta) * rng.gamma(5, 1 / 5, size=n),
+    }[family]()
+    return x, np.asarray(y, dtype=float)
+
+
+FAMILIES = ["gaussian", "student_t", "poisson", "negative_binomial", "gamma"]
+KINDS = [MixtureOfLinearRegressions, MixtureOfExperts, MarkovSwitchingRegression]
+
+
+@pytest.mark.parametrize(
+    ("kind", "family"),
+    some_slow(
+        [(kind, family) for kind in KINDS for family in FAMILIES],
+        [(KINDS[0], "gamma"), (KINDS[1], "negative_binomial"), (KINDS[2], "student_t")],
+    ),
+)
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+def test_information_is_minus_the_second_difference(kind, family):
+    x, y = responses(family, np.random.RandomState(1))
+    model = kind(2, family=family, random_state=0, n_init=3).fit(x, y)
+    again = model._seen_again(x, y)
+    engine = again.model or model._model
+    found = observed_information(engine, model._params, again.data)
+    expected, _ = _by_second_differences(_Coordinates(engine, found.params, found.free), again.data)
+    np.testing.assert_allclose(found.observed, expected, rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert model.infer(x, y).log_likelihood == pytest.approx(model.log_likelihood_, abs=1e-5)
+
+
+def test_groups_are_units():
+    groups = NPREG.id2
+    model = regressions(family="poisson").fit(X, NPREG.yp, groups=groups)
+    errors = {
+        kind: model.standard_errors(X, NPREG.yp, groups=groups, kind=kind) for kind in ("observed", "robust")
+    }
+    np.testing.assert_allclose(errors["robust"]["coef_"], errors["observed"]["coef_"], rtol=0.5)
+    with pytest.raises(ValueError, match="The fit had groups, and this call has none"):
+        model.standard_errors(X, NPREG.yp)
+    # Without groups in the model they say which rows depend on one another.
+    alone = regressions(1, family="poisson").fit(X, NPREG.yp)
+    naive, clustered = (
+        alone.standard_errors(X, NPREG.yp, kind="robust", **how)["intercept_"][0]
+        for how in ({}, {"groups": groups})
+    )
+    assert clustered > 1.2 * naive
+
+
+def test_classes():
+    rng = np.random.RandomState(0)
+    x, y = rng.normal(size=(200, 2)), rng.randint(3, size=200)
+    model = MixtureOfExpertsClassifier(1, random_state=0).fit(x, y)
+    found = model.infer(x, y)
+    assert found.standard_errors["coef_"].shape == (1, 3, 2)
+    assert np.isfinite(found.standard_errors["coef_"]).all()
+    # Coefficients of classes sum to 0, and so do their moves.
+    covariance = found.function_se(lambda m: m.coef_.sum(axis=1)).covariance
+    np.testing.assert_allclose(covariance, 0.0, atol=1e-10)
+
+
+def test_search_bootstrap_and_test():
+    search = InformationCriterionSearch(regressions(tol=1e-4), {"n_components": [1, 2, 3]}).fit(
+        PARABOLA, NPREG.yn
+    )
+    assert search.best_params_ == {"n_components": 2}
+    np.testing.assert_allclose(search.cv_results_["log_likelihood"][1], -642.532014, atol=1e-3)
+    best = search.best_estimator_
+    expected = best.standard_errors(PARABOLA, NPREG.yn)["intercept_"]
+    for kind in ("weights", "parametric"):
+        found = bootstrap(best, PARABOLA, NPREG.yn, n=60, kind=kind, random_state=0)
+        np.testing.assert_allclose(found.standard_errors["intercept_"], expected, rtol=0.5)
+    test = bootstrap_lrt(regressions(1), regressions(2), PARABOLA, NPREG.yn, n=9, random_state=0)
+    assert test.pvalue == 0.1
+    grouped = regressions(family="poisson").fit(X, NPREG.yp, groups=NPREG.id2)
+    found = bootstrap(grouped, X, NPREG.yp, groups=NPREG.id2, n=10, random_state=0)
+    assert found.n_failed == 0
+    with pytest.raises(ValueError, match="Groups cannot be drawn from the model"):
+        bootstrap(grouped, X, NPREG.yp, groups=NPREG.id2, n=10, kind="parametric")
+
+
+def test_regimes_with_gaps():
+    y = NPREG.yn.copy()
+    y[::9] = np.nan
+    model = MarkovSwitchingRegression(2, random_state=0).fit(X, y)
+    found = model.infer(X, y)
+    assert found.log_likelihood == pytest.approx(model.log_likelihood_)
+    assert found.size == np.count_nonzero(~np.isnan(y))
+    assert np.isfinite(found.standard_errors["coef_"]).all()
+    again = bootstrap(model, X, y, n=5, kind="parametric", random_state=0)
+    assert np.isfinite(again.replicates).all()
