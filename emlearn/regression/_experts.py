@@ -515,8 +515,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
     classes_ : ndarray of shape (C,)
         The classes. Of two `coef_` are of the log-odds of the second.
     coef_ : ndarray of shape (K, p), or (K, C, p) for more than two classes
-        Coefficients of each component, on the scale of the linear predictor, per unit of the features. Of more
-        than two classes those of each, of sum 0.
+        Coefficients of each component for the features that experts see, p = d by default, on the scale of the
+        linear predictor, per unit of the features. Of more than two classes those of each, of sum 0.
     intercept_ : ndarray of shape (K,), or (K, C)
         Intercepts; 0 without.
     expert_features_ : ndarray of int of shape (p,)
@@ -682,7 +682,8 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         ----------
         coef : array-like of shape (K, p), or (K, C, p) for more than two classes
             Coefficients of each component, on the scale of the linear predictor; of more than two classes those
-            of each, of which only differences matter.
+            of each, of which only differences matter. For the features in `expert_features`, which is a
+            parameter of the class.
         intercept : array-like of shape (K,), or (K, C), default=None
             Intercepts; None for 0.
         gate_coef : array-like of shape (K, q)

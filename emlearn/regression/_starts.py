@@ -259,6 +259,7 @@ class RegressionStarts:
         doubles = np.zeros(self._K, dtype=bool)
         for k in range(1, self._K):
             apart = (eta[k] - eta[:k]) ** 2 @ self._weight / self._weight.sum()
+            apart = apart.reshape(k, -1).max(axis=1)  # of classes there are several predictors
             ratio = np.abs(np.log(noise[:k] / noise[k]))
             doubles[k] = ((apart <= SAME**2 * noise[k]) & (ratio <= SAME)).any()
         return doubles & (doubles.sum() < self._K - 1)

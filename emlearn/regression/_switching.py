@@ -34,7 +34,7 @@ from emlearn.hmm._chain import bind_chain, check_allowed, probabilities_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.inference._estimates import SeenAgain
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
-from emlearn.regression._base import _less_offset, _RegressionMixture
+from emlearn.regression._base import _given, _less_offset, _RegressionMixture
 from emlearn.regression._report import Summary
 
 RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
@@ -425,7 +425,9 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         self._check_ways()
         read = self._read(X, y, offset, groups, lengths, reset=True)
         weight = check_sequence_weight(sample_weight, read.sequences)
-        return self._fit(self._plan_of(read, weight), X, y)
+        self._fit(self._plan_of(read, weight), X, y)
+        self._had = _given(groups=groups, offset=offset)
+        return self
 
     def _read(self, X, y, offset, groups, lengths, *, reset):
         """What a user gave, y where it is given."""
@@ -1050,6 +1052,9 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         """
         read, _, predictive = self._filter(X, y, offset, groups, lengths)
         return read.sequences.restore(predictive)
+
+    def _mean_log_density(self, X, y, sample_weight=None, *, groups=None, offset=None):
+        return self.score(X, y, sample_weight, groups=groups, offset=offset)
 
     def score(
         self,
