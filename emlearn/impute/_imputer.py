@@ -52,8 +52,9 @@ from emlearn.em import (
 from emlearn.em.batches import far_as_impossible
 from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import read_shares
+from emlearn.impute._choices import USUAL, choose_n_factors, choose_ridge
 from emlearn.impute._draws import draw, redrawn
-from emlearn.impute._report import RAISED_TO, complaints_of_columns, of_few_rows, of_raised_ridge
+from emlearn.impute._report import FLOOR, RAISED_TO, complaints_of_columns, of_few_entries, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._starts import GaussianStarts, kinds_for
@@ -62,6 +63,8 @@ from emlearn.mixture._starts import GaussianStarts, kinds_for
 # property of the data, not of their number); with more it is what the last steps of the fit tell.
 FEW_PARAMETERS = 50
 RATE_ROWS = 1000
+# Rows are cut, to choose a number of factors, as for so many of them.
+FEW_FACTORS = 10
 FULL = COVARIANCE_SHAPES["full"]
 
 
@@ -82,11 +85,14 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         Form of the covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
         "tied_spherical", as in `GaussianMixtureEM`; or "factor", `n_factors` factors plus noise of each
         feature's own, for wide data (more columns than rows included).
-    n_factors : int, default=10
-        Number of factors, q, where `covariance_type` is "factor"; no more than there are features count.
-    ridge : float, default=1.0
+    n_factors : int or "auto", default="auto"
+        Number of factors, q, where `covariance_type` is "factor"; no more than there are features count. "auto"
+        is that of the least BIC of one component, on up to 1,000 rows.
+    ridge : float or "auto", default="auto"
         Prior on each covariance matrix, worth that many rows of uncorrelated features that have their own
-        variance. It does not depend on the units of X. 0 is maximum likelihood.
+        variance. It does not depend on the units of X. 0 is maximum likelihood. "auto" is, of one component
+        with a "full" or "tied" covariance, that of the greatest evidence given X (empirical Bayes), in all
+        else 1.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
@@ -142,7 +148,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         information that is missing where most is. With up to 50 parameters found by E-steps of its own, on up
         to 1,000 rows; with more, to a few hundredths, from the last steps of the fit.
     ridge_ : float
-        The ridge that was used: `ridge`, or more where the covariance would be singular without.
+        The ridge that was used: `ridge`, or what was chosen, or more where the covariance would be singular.
+    n_factors_ : int or None
+        Number of factors; None but for "factor".
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding.
     gap_ : float
@@ -217,6 +225,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     missing_fraction_: NDArray[Any]
     fraction_missing_information_: float
     ridge_: float
+    n_factors_: int | None
     indicator_: Any
 
     _of_parameters = frozenset({"weights_", "means_", "mean_", "covariance_", "covariances_"})
@@ -226,8 +235,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         "missing_values": "no_validation",
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
-        "n_factors": [Interval(Integral, 1, None, closed="left")],
-        "ridge": [Interval(Real, 0.0, None, closed="left")],
+        "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "ridge": [Interval(Real, 0.0, None, closed="left"), StrOptions({"auto"})],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -250,8 +259,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         missing_values: Any = np.nan,
         n_components: int = 1,
         covariance_type: CovarianceType = "full",
-        n_factors: int = 10,
-        ridge: float = 1.0,
+        n_factors: int | Literal["auto"] = "auto",
+        ridge: float | Literal["auto"] = "auto",
         tol: float = 1e-4,
         max_iter: int = 1000,
         n_init: int = 40,
@@ -322,8 +331,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             Of features without entries, of constant ones, and, with "full" and "tied", of pairs of features
             that no row has both of: the data say nothing of their correlation.
         ConvergenceWarning
-            If `max_iter` comes first, `ridge` had to be raised, or there are no more rows than features for a
-            full covariance.
+            If `max_iter` comes first, `ridge` had to be raised, or there are few observed entries for the
+            parameters of a full covariance.
         """
         self._fit_data(self._data(X, sample_weight, fit=True), X, y)
         return self
@@ -387,7 +396,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         if len(self._features):
             rng = check_random_state(self.random_state)
             modelled = data.recut(columns=self._features)
-            self._fit(self._plan(modelled, rng, float(self.ridge)), X, y)
+            self._fit(self._plan(modelled, rng), X, y)
         else:
             self._fit_nothing()
         for complaint in complaints_of_columns(self, data):
@@ -478,15 +487,27 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
         return read_data(read, X, sample_weight)
 
-    def _plan(self, data, rng, ridge):
-        """How to fit the features that vary, in the user's units."""
+    @property
+    def _ridge_unless_chosen(self):
+        """The ridge, where the data do not choose it."""
+        return USUAL if self.ridge == "auto" else float(self.ridge)
+
+    def _model_of(self, ridge, n_factors=1):
+        """The model of the features that vary, with a given ridge and number of factors."""
+        family = gaussian_family(self.covariance_type, floor=FLOOR, ridge=ridge, n_factors=n_factors)
+        return LatentModel(MixtureWeights(), family)
+
+    def _plan(self, data, rng, ridge=None):
+        """How to fit the features that vary, in the user's units; with the data's own ridge unless given."""
         moments, features, K = self._fitted_to, self._features, self.n_components
-        family = gaussian_family(
-            self.covariance_type, ridge=ridge, n_factors=min(self.n_factors, len(features))
-        )
-        units = Affine(moments.mean[features], family.units(moments.variance[features]))
-        model = LatentModel(MixtureWeights(), family)
-        ways = self._way_of_one if K == 1 else self._ways_of_many
+        given = self._ridge_unless_chosen if ridge is None else ridge
+        model, begin = self._model_of(given), None
+        units = Affine(moments.mean[features], model.family.units(moments.variance[features]))
+        if self.covariance_type == "factor":
+            model, begin = self._of_factors(data, units, rng, given)
+        elif ridge is None and self.ridge == "auto" and K == 1 and model.family.has_correlations:
+            model, begin = self._of_evidence(data, units, rng)
+        ways = partial(self._way_of_one, begin) if K == 1 else self._ways_of_many
         unit = unit_of(moments.weight, moments.n_rows)
         starts, ground = ways(model, data, units, unit, rng)
 
@@ -508,8 +529,36 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             raised=partial(self._plan, data, rng),
         )
 
-    def _way_of_one(self, model, data, units, unit, rng):
-        """The one sensible start of one component, and the data."""
+    def _of_evidence(self, data, units, rng):
+        """The model with the ridge of greatest evidence, and parameters to begin from."""
+        model, d = self._model_of(USUAL), len(self._features)
+        start = LatentPair(np.ones(1), model.family.standard(1, d))
+        if self._fitted_to.n_rows > RATE_ROWS:
+            positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, rng)
+            data = Batches(data.take(positions), counts)
+        some = self._cut(data, model, units)
+        ridge, params = choose_ridge(self._model_of, start, some, np.arange(d))
+        return self._model_of(ridge), params
+
+    def _of_factors(self, data, units, rng, ridge):
+        """The model with the number of factors that was asked for, or chosen, and parameters to begin from."""
+        most = len(self._features)
+        if self.n_factors != "auto":
+            return self._model_of(ridge, min(self.n_factors, most)), None
+        positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, rng)
+        rows = data.take(positions)
+        some = self._cut(Batches(rows, counts), self._model_of(ridge, min(FEW_FACTORS, most)), units)
+        batch = Batch(np.ascontiguousarray(in_units(rows, units).T), counts)
+
+        def start_of(model):
+            return model.start(batch, counts[None, :])
+
+        most = max(min(most, self._fitted_to.n_rows) // 2, 1)
+        q, params = choose_n_factors(partial(self._model_of, ridge), start_of, some, most)
+        return self._model_of(ridge, q), params
+
+    def _way_of_one(self, begin, model, data, units, unit, rng):
+        """The one sensible start of one component, where none is known to begin from, and the data."""
 
         def from_some():  # from the entries that are there
             positions, counts = draw_from(data, self._fitted_to, SAMPLE_ROWS, rng)
@@ -517,7 +566,10 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             return model.start(rows, counts[None, :])
 
         standard = model.family.standard(1, data.n_features)
-        make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
+        if begin is not None:
+            make = partial(copy.copy, begin)
+        else:
+            make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
         return [Start("all", make)], {"data": self._data_of_one(model, data, units), "part": None}
 
     def _data_of_one(self, model, data, units):
@@ -560,7 +612,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         least = RAISED_TO * self._fitted_to.weight
         if plan.model.family.ridge >= least or not plan.model.family.on_floor(best.params.family).any():
             return None
-        self._warn(of_raised_ridge(self, plan.model.family.covariance(best.params.family), least))
+        family = plan.model.family
+        self._warn(of_raised_ridge(self, family.covariance(best.params.family), family.ridge, least))
         return plan.raised(least)
 
     def _publish_race(self, plan, result):
@@ -576,7 +629,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
     def _complaints(self, plan, best):
         yield from self._unless_converged(best, advice="raise ridge")
-        yield from of_few_rows(self, plan.model.family)
+        yield from of_few_entries(self, plan.model.family)
 
     def _fit_nothing(self):
         """The fit where no feature varies."""
@@ -584,7 +637,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         plan = Plan(None, Affine(np.empty(0), np.empty(0)), [], None, None, size=1.0, log_volume=0.0)
         best = EMResult(None, 0.0, 0.0, True, n_iter=0, gap=0.0, history=(0.0,), extrapolated=(False,))
         self._take(None, LatentPair(np.ones(1), None), plan.units)
-        self.ridge_, self.n_parameters_ = float(self.ridge), 0
+        self.ridge_, self.n_factors_, self.n_parameters_ = self._ridge_unless_chosen, None, 0
         self._publish_race(plan, RaceResult(best, Restarts((), 0, 0, 0.0)))
 
     def _take(self, model, params, units):
@@ -594,6 +647,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             family = model.family
             means[:, self._features] = family.mean(family.in_units(params.family, units))
             self.ridge_ = float(family.ridge)
+            self.n_factors_ = getattr(family, "n_factors", None)
             self.n_parameters_ = len(params.latent) - 1 + family.n_parameters(params.family)
         self._publish({"weights": params.latent.copy(), "means": means, "mean": params.latent @ means})
 
@@ -705,10 +759,10 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         varies = ~self._empty & ((variance != 0) | (np.diag(within) > 0))
         features = self._features = every[varies]
         if not len(features):
-            self.n_parameters_, self.ridge_ = 0, float(self.ridge)
+            self.ridge_, self.n_factors_, self.n_parameters_ = self._ridge_unless_chosen, None, 0
             self._take(None, LatentPair(np.ones(1), None), as_they_are(0))
             return
-        family = gaussian_family(self.covariance_type, ridge=float(self.ridge))
+        family = gaussian_family(self.covariance_type, ridge=self._ridge_unless_chosen)
         own = covariances[:, features[:, None], features]
         FULL.refuse(own, len(features), names[1])
         emitted = family.of_moments(means[:, features], own)
