@@ -50,10 +50,13 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.batches import far_as_impossible
+from emlearn.em.fit import climb
 from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import read_shares
 from emlearn.impute._choices import USUAL, choose_n_factors, choose_ridge
 from emlearn.impute._draws import draw, redrawn
+from emlearn.impute._intervals import lost_by_gaps, widths
+from emlearn.impute._relations import Relations, condition, find_relations
 from emlearn.impute._report import FLOOR, RAISED_TO, complaints_of_columns, of_few_entries, of_raised_ridge
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
@@ -65,6 +68,8 @@ FEW_PARAMETERS = 50
 RATE_ROWS = 1000
 # Rows are cut, to choose a number of factors, as for so many of them.
 FEW_FACTORS = 10
+# A ridge beside which a relation that holds exactly stands out.
+LITTLE = 0.1
 FULL = COVARIANCE_SHAPES["full"]
 
 
@@ -192,7 +197,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     -----
     Rows are independent: what `transform` makes of a row, draws apart, depends on that row and the fit
     alone. A feature that is constant says nothing of the others; it is imputed by its value, and has no part
-    in likelihoods. With several components an entry is imputed by the mean over components, each weighted by
+    in likelihoods. Linear relations that hold exactly in all rows (sums and their parts, copies) hold in what
+    is imputed and drawn too; they are found where all that they involve is observed in enough rows. With
+    several components an entry is imputed by the mean over components, each weighted by
     its probability given the observed entries. Limits, `missing_values`, `sample_posterior`,
     `keep_empty_features`, `random_state` and `n_jobs` act when rows are imputed, all else at fit.
 
@@ -389,13 +396,14 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         if not moments.entries.any():
             raise ValueError("Every entry of X is missing: there is nothing to learn from.")
         self._choose_features(moments)
-        self.indicator_ = None
+        self.indicator_ = self._lost = self._relations = None
         if self.add_indicator:
             has_gaps = np.where(moments.has_gaps, np.nan, 0.0)[None]  # it asks for no more
             self.indicator_ = MissingIndicator(error_on_new=False).fit(has_gaps)
         if len(self._features):
             rng = check_random_state(self.random_state)
             modelled = data.recut(columns=self._features)
+            self._relations = self._find_relations(data, modelled)
             self._fit(self._plan(modelled, rng), X, y)
         else:
             self._fit_nothing()
@@ -420,6 +428,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
                 "part of it, but now it varies. Begin a new stream for it to be imputed from the others.",
                 UserWarning,
             )
+        if self._relations is not None:
+            self._relations = self._relations.kept_by(rows.X)
         self._fitted_to = self._fitted_to.joined(moments)
         self.missing_fraction_ = np.maximum(1.0 - self._fitted_to.entries / self._fitted_to.weight, 0.0)
 
@@ -537,8 +547,46 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, rng)
             data = Batches(data.take(positions), counts)
         some = self._cut(data, model, units)
-        ridge, params = choose_ridge(self._model_of, start, some, np.arange(d))
+        free = np.arange(d)
+        if self._relations is not None:
+            free = np.flatnonzero(~np.isin(self._features, self._relations.dependent))
+        ridge, params = choose_ridge(self._model_of, start, some, free)
         return self._model_of(ridge), params
+
+    def _find_relations(self, data, modelled):
+        """Linear relations that hold exactly in all rows."""
+        features, moments = self._features, self._fitted_to
+        if len(features) < 2:
+            return None
+        units = Affine(moments.mean[features], np.sqrt(moments.variance[features]))
+        rng = np.random.RandomState(0)
+        positions, counts = draw_from(modelled, moments, RATE_ROWS, rng)
+        rows = modelled.take(positions)[counts > 0]
+
+        def precision_of():
+            model = LatentModel(MixtureWeights(), gaussian_family("full", floor=FLOOR, ridge=LITTLE))
+            start = LatentPair(np.ones(1), model.family.standard(1, len(features)))
+            fit = climb(model, start, Batches(rows, counts[counts > 0], units=units), tol=1.0, max_iter=12)
+            return model.family.precisions(fit.params.family)[0]
+
+        found = find_relations(rows, units, features, self.n_features_in_, precision_of)
+        if found is None or moments.n_rows <= len(rows):
+            return found
+        for kept in data.map(partial(_kept_by, found)):
+            own = np.isin(found.dependent, kept)
+            found = Relations(*(part[own] for part in found))
+        return found if len(found.dependent) else None
+
+    def _conditioned(self, X, values):
+        """Means, or draws, of missing entries given exact relations too, and what is left of deviations."""
+        if self._relations is None or not len(values):
+            return values, np.ones(len(values))
+        relations = self._relations.within(self._features, X.shape[1])
+        if not len(relations.dependent):
+            return values, np.ones(len(values))
+        own = self.covariance_[np.ix_(self._features, self._features)]
+        scale = np.sqrt(np.diag(own))
+        return condition(X, values, relations, own, scale, self._features)
 
     def _of_factors(self, data, units, rng, ridge):
         """The model with the number of factors that was asked for, or chosen, and parameters to begin from."""
@@ -618,6 +666,13 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
     def _publish_race(self, plan, result):
         super()._publish_race(plan, result)
+        if plan.model is not None and self.n_components == 1 and plan.model.family.has_correlations:
+            lost, n = lost_by_gaps(plan.model, self._params, plan.some())
+            d = self.n_features_in_
+            share = self._fitted_to.weight / n  # of rows that were drawn
+            every = np.zeros((d, d))
+            every[np.ix_(self._features, self._features)] = share * lost
+            self._lost = every, share * n
         if plan.model is not None and not result.best.n_iter:
             self.fraction_missing_information_ = np.nan  # nothing was iterated that could tell
         elif plan.model is None:
@@ -753,7 +808,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             if not np.isfinite(given).all():
                 raise ValueError(f"{name} holds NaN or infinity for a feature of which there is a mean.")
         self._available_mean = weights @ means
-        self.indicator_ = None
+        self.indicator_ = self._lost = self._relations = None
         variance = np.where(self._empty, 0.0, covariances[:, every, every]).sum(axis=0)
         within = (weights * (means - self._available_mean).T) @ (means - self._available_mean)
         varies = ~self._empty & ((variance != 0) | (np.diag(within) > 0))
@@ -814,10 +869,10 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         check_is_fitted(self)
         X = self._read(X, reset=False)
         if self.sample_posterior:
-            filled = self._fill(X, draw(self, X, check_random_state(self.random_state)))
+            values = draw(self, X, check_random_state(self.random_state))
         else:
-            filled = self._fill(X, self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
-        filled = self._without_empty(filled)
+            values = self._means_of_cells(X)
+        filled = self._without_empty(self._fill(X, self._conditioned(X, values)[0]))
         if self.indicator_ is None:
             return filled
         return np.hstack([filled, np.isnan(X[:, self.indicator_.features_]).astype(X.dtype)])
@@ -890,7 +945,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         -------
         std : ndarray of shape (n, d_out)
             In the units of X; 0 for what is observed. Columns are those of `transform`, without indicators.
-            Limits do not enter, nor does the uncertainty of the fit itself, which `sample` includes.
+            Limits do not enter, nor does the uncertainty of the fit itself, which `predict_interval` and
+            `sample` include.
         """
         check_is_fitted(self)
         X = self._read(X, reset=False)
@@ -901,13 +957,17 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
         std = np.zeros_like(X)
         std[self._where(X)] = self._of_cells(X, std_of)
+        if self._relations is not None:
+            std[self._where(X)] *= self._conditioned(X, self._means_of_cells(X))[1]
         return self._without_empty(std)
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Interval that holds each missing entry with a given probability, given what its row has and the fit.
+        """Interval that holds each missing entry with a given probability, given what its row has.
 
-        The uncertainty of the fit itself is not in it: with few rows for the number of features, intervals are
-        too narrow. Quantiles of draws by `sample` include it.
+        With one component and a "full" or "tied" covariance it includes what is not known of the fit: limits
+        are quantiles of Student's t distribution, wider where few rows tell of an entry. With several
+        components, and with "factor" and the other forms, it is of the fit as it stands, and too narrow with
+        few rows.
 
         Parameters
         ----------
@@ -932,6 +992,16 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             return np.stack([_mixture_quantile(tail, weights, means, stds) for tail in tails], axis=1)
 
         lower, upper = self._of_cells(X, limits_of, shape=(2,)).T
+        if self._lost is not None:
+            factors, dofs = self._widths(X)
+            middle, half = 0.5 * (lower + upper), 0.5 * (upper - lower)
+            half *= factors * special.stdtrit(dofs, tails[1]) / special.ndtri(tails[1])
+            lower, upper = middle - half, middle + half
+        if self._relations is not None:
+            means = self._means_of_cells(X)
+            moved, shares = self._conditioned(X, means)
+            middle, half = 0.5 * (lower + upper) + moved - means, 0.5 * (upper - lower) * shares
+            lower, upper = middle - half, middle + half
         return self._without_empty(self._fill(X, lower)), self._without_empty(self._fill(X, upper))
 
     @piece_by_piece()
@@ -1066,7 +1136,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         >>> errors = [Z[:, 0].std(ddof=1) / np.sqrt(len(Z)) for Z in completed]
         >>> pooled = pool(means, errors)
         >>> print(f"Ozone {pooled.estimate:.0f} +- {pooled.standard_error:.1f} ppb")
-        Ozone 42 +- 2.7 ppb
+        Ozone 42 +- 2.8 ppb
         """
         check_is_fitted(self)
         if not hasattr(self, "_fitted_to"):
@@ -1122,6 +1192,16 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         rows, columns = np.nonzero(np.isnan(X)[:, self._features])
         return rows, self._features[columns]
 
+    def _fill_means(self, X):
+        """X with missing entries at their conditional means, whatever the limits."""
+        filled = X.astype(np.float64)
+        filled[self._where(X)] = self._means_of_cells(X)
+        return filled
+
+    def _means_of_cells(self, X):
+        """Conditional means of the missing entries that the model imputes, row by row."""
+        return self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean))
+
     def _fill(self, X, values):
         """X with ``values`` for the missing entries that the model imputes, and constants for the others."""
         limits = self._check_limits()
@@ -1171,6 +1251,17 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
         return np.concatenate(self._complete(Z, of_batch))
 
+    def _widths(self, X):
+        """What the scale of each missing entry is multiplied by for what the fit does not know, and dofs."""
+        Z = (self._modelled(X) - self._units.shift) / self._units.scale
+        if not np.isnan(Z).any():
+            return np.empty(0), np.empty(0)
+        filled = (self._modelled(self._fill_means(X)) - self._units.shift) / self._units.scale
+        lost, n = self._lost
+        columns = np.ix_(self._features, self._features)
+        means, covariances = self._params.family
+        return widths(Z, covariances[0], filled - means[0], lost[columns], n, self.ridge_)
+
     def _log_density(self, Z):
         if not len(self._features):
             return np.zeros(len(Z))
@@ -1190,6 +1281,11 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
 # Around what scikit-learn's set_output has made of it: frames are made piece by piece.
 EMImputer.transform = piece_by_piece()(EMImputer.transform)  # type: ignore[method-assign]
+
+
+def _kept_by(relations, batch):
+    """Columns that relations give which hold in a batch."""
+    return relations.kept_by(batch.x.T).dependent
 
 
 def _is_nan(marker):

@@ -287,7 +287,12 @@ def test_imputations_by_the_textbook(X, covariance_type, n_components):
         for limit, p in ((lower, 0.1), (upper, 0.9)):
             np.testing.assert_array_equal(limit[i, ~m], X[i, ~m])
             each = stats.norm(means, np.sqrt(np.diagonal(covariances, axis1=1, axis2=2)))
-            np.testing.assert_allclose(resp @ each.cdf(limit[i, m]), p, atol=1e-8)
+            reached = resp @ each.cdf(limit[i, m])
+            if n_components == 1 and fitted._model.family.has_correlations:  # wider, as test_intervals says
+                assert ((reached < p) == (p < 0.5)).all()
+                np.testing.assert_allclose(reached, p, atol=0.01)
+            else:
+                np.testing.assert_allclose(reached, p, atol=1e-8)
     assert (std[~np.isnan(X)] == 0).all()
 
 
