@@ -57,7 +57,14 @@ from emlearn.impute._choices import USUAL, choose_n_factors, choose_ridge
 from emlearn.impute._draws import draw, redrawn
 from emlearn.impute._intervals import lost_by_gaps, widths
 from emlearn.impute._relations import Relations, condition, find_relations
-from emlearn.impute._report import FLOOR, RAISED_TO, complaints_of_columns, of_few_entries, of_raised_ridge
+from emlearn.impute._report import (
+    FLOOR,
+    RAISED_TO,
+    complaints_of_columns,
+    of_few_entries,
+    of_raised_ridge,
+    of_small_weights,
+)
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._starts import GaussianStarts, kinds_for
@@ -437,6 +444,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         """Which features are modelled: those that vary."""
         _, constant = self._choose_units(moments, gaussian_family("diag"))
         self._empty = moments.entries == 0
+        self._lone = constant & (moments.entries <= unit_of(moments.weight, moments.n_rows)) & ~self._empty
         self._features = np.flatnonzero(~constant & ~self._empty)
         self._available_mean = np.where(self._empty, np.nan, moments.mean)
         self._fitted_to = moments
@@ -684,6 +692,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
     def _complaints(self, plan, best):
         yield from self._unless_converged(best, advice="raise ridge")
+        yield from of_small_weights(self)
         yield from of_few_entries(self, plan.model.family)
 
     def _fit_nothing(self):
@@ -808,6 +817,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             if not np.isfinite(given).all():
                 raise ValueError(f"{name} holds NaN or infinity for a feature of which there is a mean.")
         self._available_mean = weights @ means
+        self._lone = np.zeros(means.shape[1], dtype=bool)
         self.indicator_ = self._lost = self._relations = None
         variance = np.where(self._empty, 0.0, covariances[:, every, every]).sum(axis=0)
         within = (weights * (means - self._available_mean).T) @ (means - self._available_mean)
@@ -978,7 +988,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         Returns
         -------
         lower, upper : ndarray of shape (n, d_out)
-            Limits, within `min_value` and `max_value`; both are the value itself where it is observed.
+            Limits, within `min_value` and `max_value`; both are the value itself where it is observed. Of a
+            feature with one entry at fit, `min_value` and `max_value` themselves: infinite by default.
             Columns are those of `transform`, without indicators.
         """
         check_is_fitted(self)
@@ -1002,7 +1013,12 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             moved, shares = self._conditioned(X, means)
             middle, half = 0.5 * (lower + upper) + moved - means, 0.5 * (upper - lower) * shares
             lower, upper = middle - half, middle + half
-        return self._without_empty(self._fill(X, lower)), self._without_empty(self._fill(X, upper))
+        lower, upper = self._fill(X, lower), self._fill(X, upper)
+        lone = np.isnan(X) & self._lone[: X.shape[1]]
+        if lone.any():  # one entry says nothing of how far others lie
+            for filled, limits in zip((lower, upper), self._check_limits(), strict=True):
+                filled[lone] = np.broadcast_to(limits, X.shape)[lone]
+        return self._without_empty(lower), self._without_empty(upper)
 
     @piece_by_piece()
     def score_samples(self, X: Any) -> NDArray[np.float64]:

@@ -13,6 +13,8 @@ RAISED_TO = 1e-6
 FLOOR = 0.1 * RAISED_TO
 # Columns and pairs of them that a message lists.
 MOST_COLUMNS, MOST_PAIRS = 10, 5
+# A prior worth more than this share of all weight outweighs weights that do not count rows.
+OUTWEIGHED = 0.1
 # Entries of singular directions, squared, that count.
 TAKES_PART = 1e-3
 
@@ -43,6 +45,17 @@ def of_raised_ridge(imputer, covariances, used, ridge):
         f"{_listed(imputer, imputer._features[along > TAKES_PART])}: linearly dependent, or too few rows. The "
         f"fit was done again with ridge={ridge:.3g}."
     )
+
+
+def of_small_weights(imputer):
+    """Complaints that weights are worth few rows beside the prior."""
+    moments = imputer._fitted_to
+    if moments.has_weights and moments.weight < moments.n_rows and imputer.ridge_ > OUTWEIGHED * moments.weight:
+        yield (
+            f"sample_weight sums to {moments.weight:.3g} for {moments.n_rows} rows, beside a prior worth "
+            f"ridge={imputer.ridge_:g} rows: a weight says how often a row counts. Scale weights to sum to the "
+            "number of rows, or set ridge=0."
+        )
 
 
 def of_few_entries(imputer, family):

@@ -55,7 +55,10 @@ def test_the_prior_that_made_the_data_is_found():
         assert ridge / 2 < np.median(found) < 2 * ridge
 
 
-@pytest.mark.parametrize(("n", "rmse"), [(40, 1.18), (80, 1.15), (240, 1.1)])
+@pytest.mark.parametrize(
+    ("n", "rmse"),
+    [(80, 1.15), *(pytest.param(n, e, marks=pytest.mark.slow) for n, e in [(40, 1.18), (240, 1.1)])],
+)
 def test_wide_data(n, rmse):
     """Intervals hold, and errors are small; three factors are found, and do better still."""
     whole = factors(n, 60, 3, 0)
@@ -115,3 +118,14 @@ def test_choices_are_checked(bad):
     (name,) = bad
     with pytest.raises(ValueError, match=f"The '{name}' parameter of EMImputer"):
         EMImputer(**bad).fit(np.eye(3))
+
+
+def test_weights_worth_few_rows_beside_the_prior_are_told():
+    X, _ = hidden(factors(60, 3, 1, 0), 0.1, 0)
+    weight = np.full(60, 1 / 60)
+    _, messages = fit_and_messages(EMImputer(), X, categories=(ConvergenceWarning,), sample_weight=weight)
+    assert any("sample_weight sums to 1 for 60 rows, beside a prior worth ridge=" in m for m in messages)
+    _, messages = fit_and_messages(
+        EMImputer(ridge=0), X, categories=(ConvergenceWarning,), sample_weight=weight
+    )
+    assert not messages

@@ -79,3 +79,14 @@ def test_coverage(size, replications, kind):
         lower, upper = EMImputer().fit(X).predict_interval(X)
         inside.extend(((lower <= whole) & (whole <= upper))[gone])
     assert 0.935 < np.mean(inside) < 0.975
+
+
+def test_one_entry_tells_no_interval():
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    X[1:, 2] = np.nan
+    with pytest.warns(UserWarning, match="column 2 constant"):
+        fitted = EMImputer(min_value=[-np.inf, -np.inf, -5.0]).fit(X)
+    lower, upper = fitted.predict_interval(X)
+    assert lower[0, 2] == upper[0, 2] == X[0, 2]
+    assert (lower[1:, 2] == -5.0).all()
+    assert (upper[1:, 2] == np.inf).all()
