@@ -544,8 +544,11 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
         if best.converged:
             return
         where = f"max_iter={self.max_iter}" if best.reason == "max_iter" else f"iteration {best.n_iter}"
+        refused = ""
+        if best.reason == "max_iter" and 2 * best.n_iter < self.max_iter:
+            refused = f" Of its iterations {best.n_iter} were accepted: the others were refused guesses."
         what = {
-            "max_iter": f"Increase max_iter, or {advice}.",
+            "max_iter": f"Increase max_iter, or {advice}.{refused}",
             "callback": "A callback ended it.",
             "fall": "The next step would have lowered the objective.",
         }

@@ -29,7 +29,9 @@ the order in which they were given ("mixture means given", "all given", "labels"
 means that are given begin with the covariance of the rows about them, and take another way to the same place.
 Since components are compared with one another, a race that is stopped early takes another start ("mixture
 stopped"). Since starts race side by side, the first
-of equals wins ("hmm none": another start at the same maximum).
+of equals wins ("hmm none": another start at the same maximum). Since the data choose the ridge of
+imputers, and intervals include what the fit does not know, all cases of imputers, multiple imputation and
+overimputation are others.
 """
 
 import argparse

@@ -53,7 +53,7 @@ def em_rate(
     Returns
     -------
     rate : float
-        Between 0 and 1.
+        Between 0 and 1; NaN where an EM step leads to what is no number.
 
     Examples
     --------
@@ -76,8 +76,12 @@ def em_rate(
     without_flat = model.without_flat(params)
 
     def image(vector: FloatArray) -> FloatArray:
-        at = model.unflatten(vector, params)
-        return model.flatten(model.maximize(batches.sum(model.expectation(at)).stats, at))
+        try:
+            with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+                at = model.unflatten(vector, params)
+                return model.flatten(model.maximize(batches.sum(model.expectation(at)).stats, at))
+        except np.linalg.LinAlgError:  # no parameters, so close to a boundary
+            return np.full_like(vector, np.nan)
 
     def change(direction: FloatArray) -> FloatArray:
         step = np.zeros_like(here)
@@ -104,7 +108,12 @@ def em_rate(
         if without_flat is not None:
             first = change(first) - first  # without what else the map may leave as it is
         first = estimable(first)
-        basis = [first / np.linalg.norm(first)]
+        length = float(np.linalg.norm(first))
+        if not np.isfinite(length):
+            return float("nan")
+        if not length:  # all that could be estimated is found in one step
+            return 0.0
+        basis = [first / length]
         projected = np.zeros((max_steps + 1, max_steps + 1))
         rates = [0.0]
         for j in range(min(max_steps, n)):
@@ -114,12 +123,14 @@ def em_rate(
                     share = vector @ ahead
                     projected[i, j] += share
                     ahead = ahead - share * vector
+            rest = float(np.linalg.norm(ahead))
+            if not np.isfinite(rest):
+                return float("nan")
             values = np.linalg.eigvals(projected[: j + 1, : j + 1]).real
             if without_flat is not None:  # what rounding lets back in is flat too
                 values = values[values < FLAT]
             rates.append(float(values.max(initial=0.0)))
             steady = j > 1 and np.ptp(rates[-3:]) < tol * rates[-1]
-            rest = float(np.linalg.norm(ahead))
             if steady or rest < DIFFERENCE:
                 break
             projected[j + 1, j] = rest

@@ -400,12 +400,14 @@ class FactorGaussian(ExponentialFamily):
         """
         K, d, q = params.loadings.shape
         rest = direction.copy()
-        tiny = np.finfo(np.float64).tiny
         for own, loadings in zip(rest[K * d : K * d * (1 + q)].reshape(K, d, q), params.loadings, strict=True):
             values, vectors = np.linalg.eigh(loadings.T @ loadings)
             twist = loadings.T @ own
             twist = vectors.T @ (twist - twist.T) @ vectors
-            twist /= np.maximum(np.add.outer(values, values), tiny)
+            pairs = np.add.outer(values, values)
+            told = pairs > len(own) * np.finfo(np.float64).eps * values[-1]
+            np.divide(twist, pairs, out=twist, where=told)
+            twist[~told] = 0.0  # turns of factors without loadings turn nothing
             own -= loadings @ (vectors @ twist @ vectors.T)
         return rest
 

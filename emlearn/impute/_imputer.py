@@ -53,11 +53,22 @@ from emlearn.em import (
     one_blas_thread,
 )
 from emlearn.em.batches import far_as_impossible
+from emlearn.em.fit import climb
 from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import read_shares
+from emlearn.impute._choices import USUAL, choose_n_factors, choose_ridge
 from emlearn.impute._draws import draw, redrawn
+from emlearn.impute._intervals import lost_by_gaps, widths
 from emlearn.impute._levels import with_levels
-from emlearn.impute._report import RAISED_TO, complaints_of_columns, of_few_rows, of_raised_ridge
+from emlearn.impute._relations import Relations, condition, find_relations
+from emlearn.impute._report import (
+    FLOOR,
+    RAISED_TO,
+    complaints_of_columns,
+    of_few_entries,
+    of_raised_ridge,
+    of_small_weights,
+)
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
@@ -67,6 +78,10 @@ from emlearn.mixture._starts import GaussianStarts, kinds_for
 # property of the data, not of their number); with more it is what the last steps of the fit tell.
 FEW_PARAMETERS = 50
 RATE_ROWS = 1000
+# Rows are cut, to choose a number of factors, as for so many of them.
+FEW_FACTORS = 10
+# A ridge beside which a relation that holds exactly stands out.
+LITTLE = 0.1
 FULL = COVARIANCE_SHAPES["full"]
 
 
@@ -87,11 +102,14 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         Form of the covariance matrices: "full", "tied", "diag", "spherical", "tied_diag" or
         "tied_spherical", as in `GaussianMixtureEM`; or "factor", `n_factors` factors plus noise of each
         feature's own, for wide data (more columns than rows included).
-    n_factors : int, default=10
-        Number of factors, q, where `covariance_type` is "factor"; no more than there are features count.
-    ridge : float, default=1.0
+    n_factors : int or "auto", default="auto"
+        Number of factors, q, where `covariance_type` is "factor"; no more than there are features count. "auto"
+        is that of the least BIC of one component, on up to 1,000 rows.
+    ridge : float or "auto", default="auto"
         Prior on each covariance matrix, worth that many rows of uncorrelated features that have their own
-        variance. It does not depend on the units of X. 0 is maximum likelihood.
+        variance. It does not depend on the units of X. 0 is maximum likelihood. "auto" is, of one component
+        with a "full" or "tied" covariance, that of the greatest evidence given X (empirical Bayes), in all
+        else 1.
     tol : float, default=1e-4
         Stop when less than this is still to be gained in total, in nats, as projected from the rate of
         convergence. It does not depend on the number of rows.
@@ -159,7 +177,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         information that is missing where most is. With up to 50 parameters found by E-steps of its own, on up
         to 1,000 rows; with more, to a few hundredths, from the last steps of the fit.
     ridge_ : float
-        The ridge that was used: `ridge`, or more where the covariance would be singular without.
+        The ridge that was used: `ridge`, or what was chosen, or more where the covariance would be singular.
+    n_factors_ : int or None
+        Number of factors; None but for "factor".
     converged_ : bool
         Whether the best start met `tol`, or all gains were lost in rounding.
     gap_ : float
@@ -201,7 +221,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     -----
     Rows are independent: what `transform` makes of a row, draws apart, depends on that row and the fit
     alone. A feature that is constant says nothing of the others; it is imputed by its value, and has no part
-    in likelihoods. With several components an entry is imputed by the mean over components, each weighted by
+    in likelihoods. Linear relations that hold exactly in all rows (sums and their parts, copies) hold in what
+    is imputed and drawn too; they are found where all that they involve is observed in enough rows. With
+    several components an entry is imputed by the mean over components, each weighted by
     its probability given the observed entries. Limits, `missing_values`, `sample_posterior`,
     `keep_empty_features`, `random_state` and `n_jobs` act when rows are imputed, all else at fit.
 
@@ -249,6 +271,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     missing_fraction_: NDArray[Any]
     fraction_missing_information_: float
     ridge_: float
+    n_factors_: int | None
     indicator_: Any
 
     _table: MixedTable | None = None  # how columns become numbers, where some hold categories
@@ -259,8 +282,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         "missing_values": "no_validation",
         "n_components": [Interval(Integral, 1, None, closed="left")],
         "covariance_type": [StrOptions(set(COVARIANCE_TYPES))],
-        "n_factors": [Interval(Integral, 1, None, closed="left")],
-        "ridge": [Interval(Real, 0.0, None, closed="left")],
+        "n_factors": [Interval(Integral, 1, None, closed="left"), StrOptions({"auto"})],
+        "ridge": [Interval(Real, 0.0, None, closed="left"), StrOptions({"auto"})],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
@@ -285,8 +308,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         missing_values: Any = np.nan,
         n_components: int = 1,
         covariance_type: CovarianceType = "full",
-        n_factors: int = 10,
-        ridge: float = 1.0,
+        n_factors: int | Literal["auto"] = "auto",
+        ridge: float | Literal["auto"] = "auto",
         tol: float = 1e-4,
         max_iter: int = 1000,
         n_init: int = 40,
@@ -363,8 +386,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             that no row has both of: the data say nothing of their correlation. Of features whose categories
             are mostly seen once.
         ConvergenceWarning
-            If `max_iter` comes first, `ridge` had to be raised, or there are no more rows than features for a
-            full covariance.
+            If `max_iter` comes first, `ridge` had to be raised, or there are few observed entries for the
+            parameters of a full covariance.
         """
         self._fit_data(self._data(X, sample_weight, fit=True), X, y)
         return self
@@ -423,14 +446,15 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         if not moments.entries.any():
             raise ValueError("Every entry of X is missing: there is nothing to learn from.")
         self._choose_features(moments)
-        self.indicator_ = None
+        self.indicator_ = self._lost = self._relations = None
         if self.add_indicator:
             has_gaps = np.where(moments.has_gaps[self._first_columns], np.nan, 0.0)[None]  # it asks for no more
             self.indicator_ = MissingIndicator(error_on_new=False).fit(has_gaps)
         if len(self._features):
             rng = check_random_state(self.random_state)
             modelled = data.recut(columns=self._features)
-            self._fit(self._plan(modelled, rng, float(self.ridge)), X, y)
+            self._relations = self._find_relations(data, modelled)
+            self._fit(self._plan(modelled, rng), X, y)
         else:
             self._fit_nothing()
         for complaint in complaints_of_columns(self, data):
@@ -454,6 +478,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
                 "part of it, but now it varies. Begin a new stream for it to be imputed from the others.",
                 UserWarning,
             )
+        if self._relations is not None:
+            self._relations = self._relations.kept_by(rows.X)
         self._fitted_to = self._fitted_to.joined(moments)
         self._publish_gaps()
 
@@ -461,6 +487,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         """Which features are modelled: those that vary."""
         _, constant = self._choose_units(moments, gaussian_family("diag"))
         self._empty = moments.entries == 0
+        self._lone = constant & (moments.entries <= unit_of(moments.weight, moments.n_rows)) & ~self._empty
         self._features = np.flatnonzero(~constant & ~self._empty)
         self._available_mean = np.where(self._empty, np.nan, moments.mean)
         self._fitted_to = moments
@@ -608,15 +635,27 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
         return read_data(read, X, sample_weight)
 
-    def _plan(self, data, rng, ridge):
-        """How to fit the features that vary, in the user's units."""
+    @property
+    def _ridge_unless_chosen(self):
+        """The ridge, where the data do not choose it."""
+        return USUAL if self.ridge == "auto" else float(self.ridge)
+
+    def _model_of(self, ridge, n_factors=1):
+        """The model of the features that vary, with a given ridge and number of factors."""
+        family = gaussian_family(self.covariance_type, floor=FLOOR, ridge=ridge, n_factors=n_factors)
+        return LatentModel(MixtureWeights(), family)
+
+    def _plan(self, data, rng, ridge=None):
+        """How to fit the features that vary, in the user's units; with the data's own ridge unless given."""
         moments, features, K = self._fitted_to, self._features, self.n_components
-        family = gaussian_family(
-            self.covariance_type, ridge=ridge, n_factors=min(self.n_factors, len(features))
-        )
-        units = Affine(moments.mean[features], family.units(moments.variance[features]))
-        model = LatentModel(MixtureWeights(), family)
-        ways = self._way_of_one if K == 1 else self._ways_of_many
+        given = self._ridge_unless_chosen if ridge is None else ridge
+        model, begin = self._model_of(given), None
+        units = Affine(moments.mean[features], model.family.units(moments.variance[features]))
+        if self.covariance_type == "factor":
+            model, begin = self._of_factors(data, units, rng, given)
+        elif ridge is None and self.ridge == "auto" and K == 1 and model.family.has_correlations:
+            model, begin = self._of_evidence(data, units, rng)
+        ways = partial(self._way_of_one, begin) if K == 1 else self._ways_of_many
         unit = unit_of(moments.weight, moments.n_rows)
         starts, ground = ways(model, data, units, unit, rng)
 
@@ -638,8 +677,74 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             raised=partial(self._plan, data, rng),
         )
 
-    def _way_of_one(self, model, data, units, unit, rng):
-        """The one sensible start of one component, and the data."""
+    def _of_evidence(self, data, units, rng):
+        """The model with the ridge of greatest evidence, and parameters to begin from."""
+        model, d = self._model_of(USUAL), len(self._features)
+        start = LatentPair(np.ones(1), model.family.standard(1, d))
+        if self._fitted_to.n_rows > RATE_ROWS:
+            positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, rng)
+            data = Batches(data.take(positions), counts)
+        some = self._cut(data, model, units)
+        free = np.arange(d)
+        if self._relations is not None:
+            free = np.flatnonzero(~np.isin(self._features, self._relations.dependent))
+        ridge, params = choose_ridge(self._model_of, start, some, free)
+        return self._model_of(ridge), params
+
+    def _find_relations(self, data, modelled):
+        """Linear relations that hold exactly in all rows."""
+        features, moments = self._features, self._fitted_to
+        if len(features) < 2:
+            return None
+        units = Affine(moments.mean[features], np.sqrt(moments.variance[features]))
+        rng = np.random.RandomState(0)
+        positions, counts = draw_from(modelled, moments, RATE_ROWS, rng)
+        rows = modelled.take(positions)[counts > 0]
+
+        def precision_of():
+            model = LatentModel(MixtureWeights(), gaussian_family("full", floor=FLOOR, ridge=LITTLE))
+            start = LatentPair(np.ones(1), model.family.standard(1, len(features)))
+            fit = climb(model, start, Batches(rows, counts[counts > 0], units=units), tol=1.0, max_iter=12)
+            return model.family.precisions(fit.params.family)[0]
+
+        found = find_relations(rows, units, features, len(self._feature_of), precision_of)
+        if found is None or moments.n_rows <= len(rows):
+            return found
+        for kept in data.map(partial(_kept_by, found)):
+            own = np.isin(found.dependent, kept)
+            found = Relations(*(part[own] for part in found))
+        return found if len(found.dependent) else None
+
+    def _conditioned(self, X, values):
+        """Means, or draws, of missing entries given exact relations too, and what is left of deviations."""
+        if self._relations is None or not len(values):
+            return values, np.ones(len(values))
+        relations = self._relations.within(self._features, X.shape[1])
+        if not len(relations.dependent):
+            return values, np.ones(len(values))
+        own = self.covariance_[np.ix_(self._features, self._features)]
+        scale = np.sqrt(np.diag(own))
+        return condition(X, values, relations, own, scale, self._features)
+
+    def _of_factors(self, data, units, rng, ridge):
+        """The model with the number of factors that was asked for, or chosen, and parameters to begin from."""
+        most = len(self._features)
+        if self.n_factors != "auto":
+            return self._model_of(ridge, min(self.n_factors, most)), None
+        positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, rng)
+        rows = data.take(positions)
+        some = self._cut(Batches(rows, counts), self._model_of(ridge, min(FEW_FACTORS, most)), units)
+        batch = Batch(np.ascontiguousarray(in_units(rows, units).T), counts)
+
+        def start_of(model):
+            return model.start(batch, counts[None, :])
+
+        most = max(min(most, self._fitted_to.n_rows) // 2, 1)
+        q, params = choose_n_factors(partial(self._model_of, ridge), start_of, some, most)
+        return self._model_of(ridge, q), params
+
+    def _way_of_one(self, begin, model, data, units, unit, rng):
+        """The one sensible start of one component, where none is known to begin from, and the data."""
 
         def from_some():  # from the entries that are there
             positions, counts = draw_from(data, self._fitted_to, SAMPLE_ROWS, rng)
@@ -647,7 +752,10 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             return model.start(rows, counts[None, :])
 
         standard = model.family.standard(1, data.n_features)
-        make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
+        if begin is not None:
+            make = partial(copy.copy, begin)
+        else:
+            make = from_some if standard is None else partial(LatentPair, np.ones(1), standard)
         return [Start("all", make)], {"data": self._data_of_one(model, data, units), "part": None}
 
     def _data_of_one(self, model, data, units):
@@ -690,11 +798,19 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         least = RAISED_TO * self._fitted_to.weight
         if plan.model.family.ridge >= least or not plan.model.family.on_floor(best.params.family).any():
             return None
-        self._warn(of_raised_ridge(self, plan.model.family.covariance(best.params.family), least))
+        family = plan.model.family
+        self._warn(of_raised_ridge(self, family.covariance(best.params.family), family.ridge, least))
         return plan.raised(least)
 
     def _publish_race(self, plan, result):
         super()._publish_race(plan, result)
+        if plan.model is not None and self.n_components == 1 and plan.model.family.has_correlations:
+            lost, n = lost_by_gaps(plan.model, self._params, plan.some())
+            d = len(self._feature_of)
+            share = self._fitted_to.weight / n  # of rows that were drawn
+            every = np.zeros((d, d))
+            every[np.ix_(self._features, self._features)] = share * lost
+            self._lost = every, share * n
         if plan.model is not None and not result.best.n_iter:
             self.fraction_missing_information_ = np.nan  # nothing was iterated that could tell
         elif plan.model is None:
@@ -706,7 +822,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
     def _complaints(self, plan, best):
         yield from self._unless_converged(best, advice="raise ridge")
-        yield from of_few_rows(self, plan.model.family)
+        yield from of_small_weights(self)
+        yield from of_few_entries(self, plan.model.family)
 
     def _fit_nothing(self):
         """The fit where no feature varies."""
@@ -714,7 +831,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         plan = Plan(None, Affine(np.empty(0), np.empty(0)), [], None, None, size=1.0, log_volume=0.0)
         best = EMResult(None, 0.0, 0.0, True, n_iter=0, gap=0.0, history=(0.0,), extrapolated=(False,))
         self._take(None, LatentPair(np.ones(1), None), plan.units)
-        self.ridge_, self.n_parameters_ = float(self.ridge), 0
+        self.ridge_, self.n_factors_, self.n_parameters_ = self._ridge_unless_chosen, None, 0
         self._publish_race(plan, RaceResult(best, Restarts((), 0, 0, 0.0)))
 
     def _take(self, model, params, units):
@@ -724,6 +841,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             family = model.family
             means[:, self._features] = family.mean(family.in_units(params.family, units))
             self.ridge_ = float(family.ridge)
+            self.n_factors_ = getattr(family, "n_factors", None)
             self.n_parameters_ = len(params.latent) - 1 + family.n_parameters(params.family)
         self._publish({"weights": params.latent.copy(), "means": means, "mean": params.latent @ means})
 
@@ -829,16 +947,17 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             if not np.isfinite(given).all():
                 raise ValueError(f"{name} holds NaN or infinity for a feature of which there is a mean.")
         self._available_mean = weights @ means
-        self.indicator_ = None
+        self._lone = np.zeros(means.shape[1], dtype=bool)
+        self.indicator_ = self._lost = self._relations = None
         variance = np.where(self._empty, 0.0, covariances[:, every, every]).sum(axis=0)
         within = (weights * (means - self._available_mean).T) @ (means - self._available_mean)
         varies = ~self._empty & ((variance != 0) | (np.diag(within) > 0))
         features = self._features = every[varies]
         if not len(features):
-            self.n_parameters_, self.ridge_ = 0, float(self.ridge)
+            self.ridge_, self.n_factors_, self.n_parameters_ = self._ridge_unless_chosen, None, 0
             self._take(None, LatentPair(np.ones(1), None), as_they_are(0))
             return
-        family = gaussian_family(self.covariance_type, ridge=float(self.ridge))
+        family = gaussian_family(self.covariance_type, ridge=self._ridge_unless_chosen)
         own = covariances[:, features[:, None], features]
         FULL.refuse(own, len(features), names[1])
         emitted = family.of_moments(means[:, features], own)
@@ -912,11 +1031,11 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     def _imputed(self, X):
         """What `_read` gives with its missing entries imputed, those of categories by columns of numbers."""
         if not self.sample_posterior:
-            filled = self._fill(X, self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean)))
+            filled = self._fill(X, self._conditioned(X, self._means_of_cells(X))[0])
             return with_levels(self, X, filled)
         rng = check_random_state(self.random_state)
         X = with_levels(self, X, rng=rng)
-        return self._fill(X, draw(self, X, rng))
+        return self._fill(X, self._conditioned(X, draw(self, X, rng))[0])
 
     def _as_given(self, given, read, filled):
         """What `transform` returns of X as it was given, was read, and is filled."""
@@ -997,7 +1116,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         std : ndarray of shape (n, d_out)
             In the units of X; 0 for what is observed. Columns are those of `transform`, without indicators.
             NaN for categories without order; of ordered ones in ranks.
-            Limits do not enter, nor does the uncertainty of the fit itself, which `sample` includes.
+            Limits do not enter, nor does the uncertainty of the fit itself, which `predict_interval` and
+            `sample` include.
         """
         check_is_fitted(self)
         X = self._read(X, reset=False)
@@ -1008,13 +1128,17 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
         std = np.zeros_like(X)
         std[self._where(X)] = self._of_cells(X, std_of)
+        if self._relations is not None:
+            std[self._where(X)] *= self._conditioned(X, self._means_of_cells(X))[1]
         return self._without_empty(std)
 
     def predict_interval(self, X: Any, coverage: float = 0.95) -> tuple[NDArray[Any], NDArray[Any]]:
-        """Interval that holds each missing entry with a given probability, given what its row has and the fit.
+        """Interval that holds each missing entry with a given probability, given what its row has.
 
-        The uncertainty of the fit itself is not in it: with few rows for the number of features, intervals are
-        too narrow. Quantiles of draws by `sample` include it.
+        With one component and a "full" or "tied" covariance it includes what is not known of the fit: limits
+        are quantiles of Student's t distribution, wider where few rows tell of an entry. With several
+        components, and with "factor" and the other forms, it is of the fit as it stands, and too narrow with
+        few rows.
 
         Parameters
         ----------
@@ -1025,7 +1149,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         Returns
         -------
         lower, upper : ndarray of shape (n, d_out)
-            Limits, within `min_value` and `max_value`; both are the value itself where it is observed.
+            Limits, within `min_value` and `max_value`; both are the value itself where it is observed. Of a
+            feature with one entry at fit, `min_value` and `max_value` themselves: infinite by default.
             Columns are those of `transform`, without indicators. Whole numbers where `integer` asks for these;
             NaN for categories without order, and ranks, from 0, for ordered ones.
         """
@@ -1040,7 +1165,22 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             return np.stack([_mixture_quantile(tail, weights, means, stds) for tail in tails], axis=1)
 
         lower, upper = self._of_cells(X, limits_of, shape=(2,)).T
-        return self._without_empty(self._fill(X, lower)), self._without_empty(self._fill(X, upper))
+        if self._lost is not None:
+            factors, dofs = self._widths(X)
+            middle, half = 0.5 * (lower + upper), 0.5 * (upper - lower)
+            half *= factors * special.stdtrit(dofs, tails[1]) / special.ndtri(tails[1])
+            lower, upper = middle - half, middle + half
+        if self._relations is not None:
+            means = self._means_of_cells(X)
+            moved, shares = self._conditioned(X, means)
+            middle, half = 0.5 * (lower + upper) + moved - means, 0.5 * (upper - lower) * shares
+            lower, upper = middle - half, middle + half
+        lower, upper = self._fill(X, lower), self._fill(X, upper)
+        lone = np.isnan(X) & self._lone[: X.shape[1]]
+        if lone.any():  # one entry says nothing of how far others lie
+            for filled, limits in zip((lower, upper), self._check_limits(), strict=True):
+                filled[lone] = np.broadcast_to(limits, X.shape)[lone]
+        return self._without_empty(lower), self._without_empty(upper)
 
     @piece_by_piece()
     def score_samples(self, X: Any) -> NDArray[np.float64]:
@@ -1174,7 +1314,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         >>> errors = [Z[:, 0].std(ddof=1) / np.sqrt(len(Z)) for Z in completed]
         >>> pooled = pool(means, errors)
         >>> print(f"Ozone {pooled.estimate:.0f} +- {pooled.standard_error:.1f} ppb")
-        Ozone 42 +- 2.7 ppb
+        Ozone 42 +- 2.8 ppb
         """
         check_is_fitted(self)
         if not hasattr(self, "_fitted_to"):
@@ -1235,6 +1375,16 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         rows, columns = np.nonzero(np.isnan(X)[:, self._features])
         return rows, self._features[columns]
 
+    def _fill_means(self, X):
+        """X with missing entries at their conditional means, whatever the limits."""
+        filled = X.astype(np.float64)
+        filled[self._where(X)] = self._means_of_cells(X)
+        return filled
+
+    def _means_of_cells(self, X):
+        """Conditional means of the missing entries that the model imputes, row by row."""
+        return self._of_cells(X, lambda w, mean, _: np.einsum("ck,ck->c", w, mean))
+
     def _fill(self, X, values):
         """X with ``values`` for the missing entries that the model imputes, and constants for the others."""
         limits = self._check_limits()
@@ -1286,6 +1436,17 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
         return np.concatenate(self._complete(Z, of_batch))
 
+    def _widths(self, X):
+        """What the scale of each missing entry is multiplied by for what the fit does not know, and dofs."""
+        Z = (self._modelled(X) - self._units.shift) / self._units.scale
+        if not np.isnan(Z).any():
+            return np.empty(0), np.empty(0)
+        filled = (self._modelled(self._fill_means(X)) - self._units.shift) / self._units.scale
+        lost, n = self._lost
+        columns = np.ix_(self._features, self._features)
+        means, covariances = self._params.family
+        return widths(Z, covariances[0], filled - means[0], lost[columns], n, self.ridge_)
+
     def _log_density(self, Z):
         if not len(self._features):
             return np.zeros(len(Z))
@@ -1305,6 +1466,11 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
 
 # Around what scikit-learn's set_output has made of it: frames are made piece by piece.
 EMImputer.transform = piece_by_piece()(EMImputer.transform)  # type: ignore[method-assign]
+
+
+def _kept_by(relations, batch):
+    """Columns that relations give which hold in a batch."""
+    return relations.kept_by(batch.x.T).dependent
 
 
 def _is_nan(marker):

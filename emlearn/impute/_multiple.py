@@ -146,10 +146,10 @@ class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
     >>> pooled = pool(coefs, errors, df_complete=len(data) - 4)
     >>> for name, b, e in zip(["1", "sunshine", "wind", "temperature"], pooled.estimate, pooled.standard_error):
     ...     print(f"{name:12}{b:7.2f} +- {e:.2f}")
-    1            -69.32 +- 22.97
+    1            -68.46 +- 23.26
     sunshine       0.06 +- 0.02
-    wind          -3.02 +- 0.66
-    temperature    1.67 +- 0.24
+    wind          -3.00 +- 0.67
+    temperature    1.66 +- 0.25
     """
 
     imputer_: EMImputer

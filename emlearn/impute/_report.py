@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-# With more features than this, a full covariance from no more rows than features is worth a warning.
-FEW_FEATURES = 10
+# With more features than this, a full covariance is worth a warning if there are fewer observed entries for
+# each of its parameters than so many: with a ridge that the data chose, and with another.
+FEW_FEATURES, FEW, SCANTY = 10, 1.0, 5.0
 # Where a fit would rest on its constraints, the least eigenvalue that a raised ridge leaves, relatively.
 RAISED_TO = 1e-6
+# Least eigenvalue of a fit, relatively: with less the objective loses its digits before it rests there.
+FLOOR = 0.1 * RAISED_TO
 # Columns and pairs of them that a message lists.
 MOST_COLUMNS, MOST_PAIRS = 10, 5
+# A prior worth more than this share of all weight outweighs weights that do not count rows.
+OUTWEIGHED = 0.1
 # Entries of singular directions, squared, that count.
 TAKES_PART = 1e-3
 
@@ -33,27 +38,44 @@ def complaints_of_columns(imputer, data):
         yield from _of_strangers(imputer, data)
 
 
-def of_raised_ridge(imputer, covariances, ridge):
-    """The complaint that covariances (K, d, d) are singular without more ridge, and along which features."""
+def of_raised_ridge(imputer, covariances, used, ridge):
+    """The complaint that covariances (K, d, d) are singular without more ridge than used, and along what."""
     along = np.zeros(len(imputer._features))
     for covariance in covariances:
         values, vectors = np.linalg.eigh(covariance)
         along += (vectors[:, values < RAISED_TO] ** 2).sum(axis=1)
     return (
-        f"With ridge={imputer.ridge:g} the covariance is singular along "
+        f"With ridge={used:g} the covariance is singular along "
         f"{_listed(imputer, imputer._features[along > TAKES_PART])}: linearly dependent, or too few rows. The "
         f"fit was done again with ridge={ridge:.3g}."
     )
 
 
-def of_few_rows(imputer, family):
-    """Complaints that a full covariance is too much for so few rows, where there is something to impute."""
-    moments, d = imputer._fitted_to, len(imputer._features)
-    gaps = moments.entries[imputer._features].min(initial=moments.weight) < moments.weight
-    if family.has_correlations and gaps and d > FEW_FEATURES and moments.n_rows <= d:
+def of_small_weights(imputer):
+    """Complaints that weights are worth few rows beside the prior."""
+    moments = imputer._fitted_to
+    if moments.has_weights and moments.weight < moments.n_rows and imputer.ridge_ > OUTWEIGHED * moments.weight:
         yield (
-            f"{moments.n_rows} rows do not determine a full covariance of {d} features: what is imputed "
-            f"rests on ridge={imputer.ridge_:g}, and intervals are too narrow. Use covariance_type='factor'."
+            f"sample_weight sums to {moments.weight:.3g} for {moments.n_rows} rows, beside a prior worth "
+            f"ridge={imputer.ridge_:g} rows: a weight says how often a row counts. Scale weights to sum to the "
+            "number of rows, or set ridge=0."
+        )
+
+
+def of_few_entries(imputer, family):
+    """Complaints that there are few entries for the parameters of a full covariance, where some are missing."""
+    moments, d = imputer._fitted_to, len(imputer._features)
+    entries = moments.entries[imputer._features]
+    gaps = entries.min(initial=moments.weight) < moments.weight
+    chosen = imputer.ridge == "auto"
+    share = moments.n_rows / moments.weight  # of weights that do not count rows
+    per_parameter = share * entries.sum() / max(family.size(d), 1)
+    if family.has_correlations and gaps and d > FEW_FEATURES and per_parameter < (FEW if chosen else SCANTY):
+        rest = "" if chosen else ", which the data did not choose: intervals may be too narrow"
+        yield (
+            f"There are {per_parameter:.2g} observed entries for each parameter of a full covariance of {d} "
+            f"features: what is imputed rests on ridge={imputer.ridge_:g}{rest}. "
+            + ("Try covariance_type='factor'." if chosen else "Leave ridge at 'auto'.")
         )
 
 

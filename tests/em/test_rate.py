@@ -99,3 +99,23 @@ def test_turns_of_factors_do_not_count():
         assert without_turns(other) @ turn == pytest.approx(0.0, abs=1e-9)
         np.testing.assert_allclose(without_turns(without_turns(other)), without_turns(other))
     assert em_rate(model, best.params, X) < 0.9
+
+
+def test_factors_without_loadings_turn_nothing():
+    """Of three factors two have none, up to rounding: dividing by their size went to infinity."""
+    rng = np.random.RandomState(0)
+    X = rng.normal(size=(60, 1)) @ rng.normal(size=(1, 3)) + rng.normal(size=(60, 3))
+    X[rng.uniform(size=X.shape) < 0.3] = np.nan
+    loadings = np.c_[rng.normal(size=3), 1e-170 * rng.normal(size=(3, 2))][None]
+    model = LatentModel(MixtureWeights(), FactorGaussian(3))
+    params = LatentPair(np.ones(1), FactorParams(np.zeros((1, 3)), loadings, np.ones((1, 3))))
+    assert 0.1 < em_rate(model, params, X) < 1
+
+
+def test_steps_to_what_is_no_number_tell_no_rate():
+    class Broken(Poisson):
+        def maximize(self, totals, params):
+            return PoissonParams(np.full_like(params.rates, np.nan))
+
+    params = LatentPair(np.array([0.5, 0.5]), PoissonParams(np.array([[1.0], [2.0]])))
+    assert np.isnan(em_rate(LatentModel(MixtureWeights(), Broken()), params, np.arange(5.0)[:, None]))
