@@ -196,14 +196,14 @@ def _refits(estimator, draw, seeds):
     found = []
     for seed in seeds:
         try:
-            found.append(_refit(estimator, draw(np.random.RandomState(seed))))
+            found.append(_refit(estimator, *draw(np.random.RandomState(seed))))
         except NO_PARAMETERS:
             found.append(None)
     return found
 
 
-def _refit(estimator, data):
-    model, params = estimator._model, estimator._params
+def _refit(estimator, model, data):
+    params = estimator._params
     fit = fit_em(model, params, data, tol=estimator.tol, max_iter=estimator.max_iter)
     return _flat(_attributes(estimator._at(model, _matched(model, params, fit.params))))
 
@@ -225,14 +225,16 @@ class _Parametric:
 
     def __call__(self, rng):
         X, given = self._estimator._drawn_anew(self._X, self._given, rng)
-        return self._estimator._seen_again(X, **given).data
+        again = self._estimator._seen_again(X, **given)
+        return again.model or self._estimator._model, again.data
 
 
 class _Redrawn:
     """Rows, sequences, groups or pieces of sequences, drawn with replacement."""
 
     def __init__(self, estimator, X, given, kind, block_length):
-        data = estimator._seen_again(X, **given).data
+        again = estimator._seen_again(X, **given)
+        self._model, data = again.model or estimator._model, again.data
         if not isinstance(data, Batches):
             raise ValueError("X is to be drawn from again and again: give it as an array, not in pieces.")
         self._data, self._kind = data, kind
@@ -257,6 +259,9 @@ class _Redrawn:
         self._block_length = block_length
 
     def __call__(self, rng):
+        return self._model, self._drawn(rng)
+
+    def _drawn(self, rng):
         rows, weight, lengths = self._rows, self._weight, self._lengths
         if self._kind == "blocks":
             order = np.concatenate([self._pieces(first, n, rng) for first, n in self._sequences()])
@@ -293,18 +298,17 @@ def _counts(weight, rng):
 
 def _influence(estimator, X, given):
     """How much each unit moves the estimates, but for a factor, (u, P)."""
-    data = estimator._seen_again(X, **given).data
-    found = observed_information(estimator._model, estimator._params, data)
+    again = estimator._seen_again(X, **given)
+    model, data = again.model or estimator._model, again.data
+    found = observed_information(model, estimator._params, data)
     values, directions = spectrum(found.observed)
-    slopes, weight = scores(estimator._model, found.params, data, found.free)
-    here = estimator._model.flatten(found.params)
+    slopes, weight = scores(model, found.params, data, found.free)
+    here = model.flatten(found.params)
 
     def attributes(step):
         vector = here.copy()
         vector[found.free] += step
-        return _flat(
-            _attributes(estimator._at(estimator._model, estimator._model.unflatten(vector, found.params)))
-        )
+        return _flat(_attributes(estimator._at(model, model.unflatten(vector, found.params))))
 
     steps = np.diag(_estimates.STEP * np.maximum(np.abs(here[found.free]), 1.0))
     jacobian = np.stack([(attributes(e) - attributes(-e)) / (2 * e[i]) for i, e in enumerate(steps)])
