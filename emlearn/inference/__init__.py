@@ -1,6 +1,7 @@
 """How certain estimates are: standard errors, intervals, tests, tables."""
 
+from emlearn.inference._check import PredictiveCheck, posterior_predictive_check
 from emlearn.inference._estimates import Estimate, Inference, WaldTest
 from emlearn.inference._summary import Summary
 
-__all__ = ["Estimate", "Inference", "Summary", "WaldTest"]
+__all__ = ["Estimate", "Inference", "PredictiveCheck", "Summary", "WaldTest", "posterior_predictive_check"]

@@ -213,7 +213,7 @@ def test_interval_covers(n):
 
 @pytest.mark.slow
 def test_interval_covers_as_often_as_it_says():
-    multiple_imputation, single = coverage_of_a_mean(1000, 10)
+    multiple_imputation, single = coverage_of_a_mean(300, 10)
     assert 0.93 <= multiple_imputation <= 0.97
     assert single < 0.1
 

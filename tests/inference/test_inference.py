@@ -11,6 +11,7 @@ from emlearn.datasets import load_airquality, load_earthquakes, load_old_faithfu
 from emlearn.em import Batches, LatentModel, LatentPair, fit_em
 from emlearn.em.information import _by_second_differences, _Coordinates, observed_information, scores, spectrum
 from emlearn.families import COVARIANCE_SHAPES, Poisson, PoissonParams
+from emlearn.inference import posterior_predictive_check
 from emlearn.latent import MarkovChain, MixtureWeights
 from emlearn.latent.markov_chain import ChainParams
 from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, problem
@@ -220,6 +221,20 @@ def test_summary(faithful):
     assert table.loc["means_[0, waiting]", "std err"] == pytest.approx(0.456186, rel=1e-5)
     assert "0.4562" in summary.to_latex()
     assert "<td>means_[0, waiting]</td>" in summary._repr_html_()
+
+
+def test_what_a_model_does_not_make_is_found(faithful):
+    def kurtosis(X):
+        return stats.kurtosis(X[:, 0])
+
+    one = mixture(1).fit(FAITHFUL)
+    found = posterior_predictive_check(one, FAITHFUL, statistic=kurtosis, n=99, random_state=0)
+    assert (found.observed, found.pvalue) == (stats.kurtosis(FAITHFUL[:, 0]), 0.02)  # 2 (1 + 0) / (1 + 99)
+    assert posterior_predictive_check(faithful, FAITHFUL, statistic=kurtosis, n=99, random_state=0).pvalue > 0.1
+    with pytest.raises(ValueError, match="A EMImputer does not draw"):
+        posterior_predictive_check(EMImputer().fit(FAITHFUL), FAITHFUL, statistic=kurtosis)
+    with pytest.raises(ValueError, match="n=0 must be"):
+        posterior_predictive_check(one, FAITHFUL, statistic=kurtosis, n=0)
 
 
 # -- bad input ---------------------------------------------------------------------------------------------

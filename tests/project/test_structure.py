@@ -48,7 +48,7 @@ PUBLIC = {
     """,
     "emlearn.hmm": "Forecast HMMEM",
     "emlearn.impute": "EMImputer MultipleImputation Pooled WaldTest pool",
-    "emlearn.inference": "Estimate Inference Summary WaldTest",
+    "emlearn.inference": "Estimate Inference PredictiveCheck Summary WaldTest posterior_predictive_check",
     "emlearn.latent": """
         DirichletChain DirichletWeights StickBreaking
         ChainParams ChainStats GateStats Grouped MarkovChain MixtureWeights SoftmaxGate stationary_distribution
