@@ -34,6 +34,8 @@ def as_numpy(X, name="X"):
 
     No number is copied that need not be, and nothing of a memory map is read.
     """
+    if isinstance(X, Named):
+        return X.rows
     if isinstance(X, np.ma.MaskedArray):
         if X.dtype.kind in NUMBERS:
             return X.astype(np.float64).filled(np.nan)

@@ -652,9 +652,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         model, begin = self._model_of(given), None
         units = Affine(moments.mean[features], model.family.units(moments.variance[features]))
         if self.covariance_type == "factor":
-            model, begin = self._of_factors(data, units, rng, given)
+            model, begin = self._of_factors(data, units, given)
         elif ridge is None and self.ridge == "auto" and K == 1 and model.family.has_correlations:
-            model, begin = self._of_evidence(data, units, rng)
+            model, begin = self._of_evidence(data, units)
         ways = partial(self._way_of_one, begin) if K == 1 else self._ways_of_many
         unit = unit_of(moments.weight, moments.n_rows)
         starts, ground = ways(model, data, units, unit, rng)
@@ -677,12 +677,12 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             raised=partial(self._plan, data, rng),
         )
 
-    def _of_evidence(self, data, units, rng):
+    def _of_evidence(self, data, units):
         """The model with the ridge of greatest evidence, and parameters to begin from."""
         model, d = self._model_of(USUAL), len(self._features)
         start = LatentPair(np.ones(1), model.family.standard(1, d))
         if self._fitted_to.n_rows > RATE_ROWS:
-            positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, rng)
+            positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, np.random.RandomState(0))
             data = Batches(data.take(positions), counts)
         some = self._cut(data, model, units)
         free = np.arange(d)
@@ -726,12 +726,12 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         scale = np.sqrt(np.diag(own))
         return condition(X, values, relations, own, scale, self._features)
 
-    def _of_factors(self, data, units, rng, ridge):
+    def _of_factors(self, data, units, ridge):
         """The model with the number of factors that was asked for, or chosen, and parameters to begin from."""
         most = len(self._features)
         if self.n_factors != "auto":
             return self._model_of(ridge, min(self.n_factors, most)), None
-        positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, rng)
+        positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, np.random.RandomState(0))
         rows = data.take(positions)
         some = self._cut(Batches(rows, counts), self._model_of(ridge, min(FEW_FACTORS, most)), units)
         batch = Batch(np.ascontiguousarray(in_units(rows, units).T), counts)

@@ -158,7 +158,7 @@ def complaints(estimator, summary, unit, size):
             "lower it; else reduce n_components or set shared_variance=True."
         )
     away = ~lost & run_away(family, summary, unit)
-    if family.response.is_discrete:
+    if family.response.is_discrete and "zero_inflated" in estimator.get_params(deep=False):
         never = ~lost & (summary.means < HALF_A_COUNT * unit)
         if never.any() and not (lost | never).all():
             away &= ~never

@@ -7,7 +7,7 @@ import pytest
 
 from emlearn.em import Batch, EMModel, LatentModel, LatentPair, Positive, Real, Simplex
 from emlearn.em.parametric import Composite, Leaf, Parametric, Wrapper
-from emlearn.families import FactorGaussian, Gaussian, MissingRows, MixtureOf, Poisson, Product
+from emlearn.families import FactorGaussian, Gaussian, MissingRows, MixtureOf, Poisson, PoissonParams, Product
 from emlearn.families.covariance import Full
 from emlearn.latent import MarkovChain, MixtureWeights, SoftmaxGate
 
@@ -141,7 +141,10 @@ def test_composites_of_composites():
     np.testing.assert_array_equal(outer.without_flat(params)(np.ones(7)), [1.0] * 5 + [0.0] * 2)
 
 
-HOOKS = {"is_density", "rounding", "log_prior", "handicap", "shortened", "resting", "recentred", "without_flat"}
+HOOKS = {
+    *("is_density", "rounding", "log_prior", "handicap", "shortened", "resting", "recentred", "without_flat"),
+    "expected_log_joint",
+}
 
 
 @pytest.mark.parametrize(
@@ -157,6 +160,8 @@ def test_the_simplest_answers(thing):
     assert thing.shortened(None, None, 1) is None
     assert thing.resting(None) is None
     assert thing.without_flat(None) is None
+    if type(thing) in (Parametric, EMModel):
+        assert thing.expected_log_joint(None, None, None) is None
     if isinstance(thing, Leaf):
         assert isinstance(thing.spaces, Simplex)
 
@@ -176,6 +181,18 @@ def test_every_hook_there_is_is_a_composites(thing):
     assert set(hooks) == HOOKS
     assert all(hook in vars(Composite) for hook in hooks)
     assert all(isinstance(part, Parametric) for part in (thing, *thing._parts))
+
+
+def test_what_is_expected_adds_up_over_parts():
+    model = LatentModel(MixtureWeights(), Poisson())
+    params = LatentPair(np.array([0.4, 0.6]), PoissonParams(np.array([[1.0], [4.0]])))
+    x = np.array([0.0, 1.0, 3.0, 7.0])
+    stats = model.expectation(params)(Batch(x[None])).stats
+    joint = np.log(params.latent[:, None]) + np.log(params.family.rates) * x - params.family.rates
+    resp = np.exp(joint - np.logaddexp(*joint))
+    assert model.expected_log_joint(stats, params, params) == pytest.approx(np.sum(resp * joint))
+    inner = Both(Part(1), Part(2))  # of which one part does not know
+    assert inner.expected_log_joint(STATS, PARAMS, PARAMS) is None
 
 
 def test_a_model_answers_for_its_family():
