@@ -511,7 +511,7 @@ def test_in_other_units():
     assert FINISHED.less(0.0) == FINISHED
 
 
-@pytest.mark.parametrize("max_iter", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("max_iter", [1, 3, 8])
 def test_no_start_takes_more_iterations_than_are_allowed(max_iter):
     """Not those either that paused at their last one."""
     rng = np.random.RandomState(0)

@@ -25,7 +25,7 @@ from emlearn.families.base import gaussian_divergence
 from emlearn.latent import MixtureWeights
 from emlearn.testing import check_model
 from tests.helpers.families import FAMILIES, K, batch_of, problem
-from tests.helpers.pace import ALL_BUT_DENSITY
+from tests.helpers.pace import ALL_BUT_DENSITY, some_slow
 from tests.helpers.trees import assert_same
 
 every_family = pytest.mark.parametrize("name", FAMILIES)
@@ -262,7 +262,9 @@ HELD = [
 ]
 
 
-@pytest.mark.parametrize(("name", "held"), HELD, ids=lambda x: x if isinstance(x, str) else "+".join(x))
+@pytest.mark.parametrize(
+    ("name", "held"), some_slow(HELD, HELD[::3]), ids=lambda x: x if isinstance(x, str) else "+".join(x)
+)
 def test_laws_of_em_hold_where_parameters_are_held(name, held):
     model, rough, data = problem(name)
     free = model.family

@@ -26,7 +26,7 @@ def rows_of(name, n=60, seed=0):
 # -- EM ----------------------------------------------------------------------------------------------------
 
 
-@each_kind_of_family
+@pytest.mark.parametrize("name", some_slow(FAMILIES, EACH_KIND_OF_FAMILY[::2]))
 def test_laws_of_em(name):
     check_model(*problem(name))
 

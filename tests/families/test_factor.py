@@ -78,7 +78,7 @@ def assert_rises(model, params, data, n_iter=60, acceleration="none"):
 
 
 @pytest.mark.parametrize(
-    ("n_components", "share", "ridge"), some_slow(product([1, 2], [0.0, 0.2], [0.0, 1.0]), 3)
+    ("n_components", "share", "ridge"), some_slow(product([1, 2], [0.0, 0.2], [0.0, 1.0]), 5)
 )
 def test_laws(n_components, share, ridge):
     check_model(*problem(n_components, ridge, share), laws=ALL_BUT_DENSITY)

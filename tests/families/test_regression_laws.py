@@ -135,7 +135,7 @@ def dispersion_of(params, k):
 # -- the laws of EM ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("latent", "kind", "options"), some_slow(CASES, QUICK[::2]))
+@pytest.mark.parametrize(("latent", "kind", "options"), some_slow(CASES, QUICK[::4]))
 def test_laws(latent, kind, options):
     model, params, data = problem(latent, kind, **OPTIONS[options])
     check_model(model, params, data)

@@ -221,18 +221,18 @@ def test_interval_covers_as_often_as_it_says():
 # -- scikit-learn's contract -------------------------------------------------------------------------------
 
 
-@parametrize_with_checks(
-    [
-        MultipleImputation(Ridge(), n_imputations=3),
-        MultipleImputation(LogisticRegression(), n_imputations=3),
-    ]
-)
+@parametrize_with_checks([MultipleImputation(LogisticRegression(), n_imputations=3)])
 def test_sklearn_checks(estimator, check):
     check(estimator)
 
 
 @pytest.mark.slow
-@parametrize_with_checks([MultipleImputation(RidgeClassifier(), n_imputations=3)])
+@parametrize_with_checks(
+    [
+        MultipleImputation(Ridge(), n_imputations=3),
+        MultipleImputation(RidgeClassifier(), n_imputations=3),
+    ]
+)
 def test_sklearn_checks_of_votes(estimator, check):
     check(estimator)
 

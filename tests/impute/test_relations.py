@@ -27,7 +27,9 @@ def tables():
     ("name", "whole", "relations"), list(tables()), ids=lambda x: x if type(x) is str else ""
 )
 @pytest.mark.parametrize(
-    "settings", [{}, {"n_components": 2, "n_init": 2, "max_iter": 30, "tol": 1.0}], ids=len
+    "settings",
+    [{}, pytest.param({"n_components": 2, "n_init": 2, "max_iter": 30, "tol": 1.0}, marks=pytest.mark.slow)],
+    ids=len,
 )
 def test_relations_are_kept(name, whole, relations, settings):
     relations = np.array(relations, dtype=np.float64)

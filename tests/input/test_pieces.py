@@ -17,6 +17,7 @@ from emlearn import (
 )
 from emlearn.em import Batches, Data
 from emlearn.em.trees import leaves
+from tests.helpers.pace import some_slow
 
 N_PIECES = 7
 
@@ -77,7 +78,7 @@ def test_pieces_are_fitted_as_the_whole_is(X, name, gaps):
     assert pieces.score(np.array_split(data, 3)) == pytest.approx(whole.score(data), abs=1e-8)
 
 
-@pytest.mark.parametrize("name", ESTIMATORS)
+@pytest.mark.parametrize("name", some_slow(ESTIMATORS, 2))
 def test_whatever_gives_the_pieces_they_are_the_same(X, name):
     X = with_gaps(X)
     weight = np.random.RandomState(3).uniform(0.5, 2.0, size=len(X))
