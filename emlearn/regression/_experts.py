@@ -138,6 +138,7 @@ class _Gated:
     def _take_latent(self, latent):
         gate = self._latent
         params = gate.in_units(latent, self._units)
+        params = params - params.mean(axis=0)  # only differences matter, and what is shared has no error
         vars(self).update(
             expert_features_=self._seen_by_experts(),
             gate_features_=np.array(gate.columns, dtype=np.int_) - int(self.fit_intercept),

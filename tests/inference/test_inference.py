@@ -76,9 +76,7 @@ def test_london_deaths():
 # -- laws --------------------------------------------------------------------------------------------------
 
 MODELS = [(name, latent) for name in FAMILIES for latent in ("weights", "chain")]
-KEPT = [
-    (name, "weights" if i % 2 else "chain") for i, name in enumerate(EACH_KIND_OF_FAMILY[::6])
-]
+KEPT = [(name, "weights" if i % 2 else "chain") for i, name in enumerate(EACH_KIND_OF_FAMILY[::6])]
 
 
 @pytest.mark.parametrize(("name", "latent"), some_slow(MODELS, KEPT))

@@ -107,6 +107,22 @@ def test_groups_are_units():
     assert clustered > 1.2 * naive
 
 
+def test_gates():
+    """One expert for all leaves the gate out; of the same experts' rows it is a logistic regression."""
+    x, y = responses("gaussian", np.random.RandomState(3))
+    y = y + 30 * (np.random.RandomState(4).uniform(size=len(y)) < 1 / (1 + np.exp(-x[:, 0])))  # far apart
+    model = MixtureOfExperts(2, random_state=0, gate_alpha=0.0).fit(x, y)
+    found = model.infer(x, y)
+    assert not found.not_estimable
+    second = model.predict_components(x)[:, 1] > model.predict_components(x)[:, 0]
+    labels = y > 15 if second.all() else y <= 15
+    sm = pytest.importorskip("statsmodels.api")
+    peer = sm.Logit(labels.astype(float), sm.add_constant(x)).fit(disp=False)
+    # Of two components each has half of the log-odds.
+    ours = [found.standard_errors[name].ravel()[0] for name in ("gate_intercept_", "gate_coef_")]
+    np.testing.assert_allclose(2 * np.array(ours), peer.bse, rtol=1e-3)
+
+
 def test_classes():
     rng = np.random.RandomState(0)
     x, y = rng.normal(size=(200, 2)), rng.randint(3, size=200)
