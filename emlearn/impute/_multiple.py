@@ -33,7 +33,7 @@ from emlearn._sklearn_compat import (
 from emlearn._typing import RandomState
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
-from emlearn.impute._draws import redrawn
+from emlearn.impute._draws import redraws
 from emlearn.impute._imputer import EMImputer
 
 FLOATS = [np.float64, np.float32]
@@ -246,11 +246,12 @@ class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
         joint = _fit_joint(imputer, beside, weight, context)
         Z = joint._modelled(beside)
         self.imputer_ = _without_targets(joint, imputer)
+        redrawn = redraws(joint, Z, weight, "auto")
         given = {} if weight is None else {"sample_weight": weight}
 
         def fit_one(task, imputation_seed, model_seed):
             task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            drawn = redrawn(joint, Z, weight, imputation_seed)
+            drawn = redrawn(imputation_seed)
             alone = _without_targets(drawn, imputer).set_params(sample_posterior=False, n_jobs=1)
             model = clone(self.estimator)
             _set_seeds(model, np.random.RandomState(model_seed))
