@@ -624,8 +624,8 @@ def run_few_rows(args):
     print(
         f"Share of hidden entries of normal data within their {percent(COVERAGE)} interval "
         "(EMImputer.predict_interval) and between the\n"
-        f"quantiles of {N_DRAWS} draws (EMImputer.sample), means over data sets. Features have one correlation, "
-        "random covariances,\nor three factors and noise:\n"
+        f"quantiles of {N_DRAWS} draws (EMImputer.sample), means over data sets. Features have one "
+        "correlation, random covariances,\nor three factors and noise:\n"
     )
     columns = ["rows × features", "correlations", "missing", "data sets", "predict_interval"]
     print(rst_table([*columns, "sample, posterior", "sample, bootstrap"], rows), flush=True)

@@ -1295,9 +1295,9 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             imputation, long enough to forget it by `fraction_missing_information_`. The prior is that of
             `ridge`, as a Wishart distribution of ridge + d + 1 degrees of freedom; with ``ridge=0`` it is
             noninformative, the determinant of the covariance to the power of -(d + 1) / 2. For one component,
-            "full" or "tied", and weights that are whole numbers. "bootstrap": EM goes on from the fit under random weights of the
-            rows (Rubin's Bayesian bootstrap), which varies too little with some 30 rows, or not many more than
-            features. "auto": the posterior where it is to be had.
+            "full" or "tied", and weights that are whole numbers. "bootstrap": EM goes on from the fit under
+            random weights of the rows (Rubin's Bayesian bootstrap), which varies too little with some 30 rows,
+            or not many more than features. "auto": the posterior where it is to be had.
         lazy : bool, default=False
             Whether to return an iterator that makes one at a time.
         random_state : int, RandomState instance or None, default=None

@@ -146,10 +146,10 @@ class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
     >>> pooled = pool(coefs, errors, df_complete=len(data) - 4)
     >>> for name, b, e in zip(["1", "sunshine", "wind", "temperature"], pooled.estimate, pooled.standard_error):
     ...     print(f"{name:12}{b:7.2f} +- {e:.2f}")
-    1            -68.46 +- 23.26
+    1            -70.15 +- 21.70
     sunshine       0.06 +- 0.02
-    wind          -3.00 +- 0.67
-    temperature    1.66 +- 0.25
+    wind          -2.96 +- 0.67
+    temperature    1.68 +- 0.23
     """
 
     imputer_: EMImputer
