@@ -564,6 +564,73 @@ def covered_cells(args):
     return rows
 
 
+# Rows, features, correlations, share that is missing, data sets. Intervals were tuned on those above the line.
+FEW_ROWS = [
+    (25, 4, "0.5", 0.2, 16),
+    (25, 4, "random", 0.2, 16),
+    (48, 8, "0.5", 0.2, 8),
+    (48, 8, "random", 0.2, 8),
+    (50, 10, "0.5", 0.2, 8),
+    (50, 10, "random", 0.2, 8),
+    (100, 10, "0.5", 0.2, 4),
+    (100, 10, "random", 0.2, 4),
+    (80, 60, "three factors", 0.2, 2),
+    (500, 20, "0.5", 0.2, 1),
+    (500, 20, "random", 0.2, 1),
+    # --
+    (60, 6, "random", 0.3, 8),
+    (60, 6, "0.9", 0.3, 8),
+    (40, 12, "random", 0.2, 8),
+    (40, 12, "0.9", 0.2, 8),
+    (30, 5, "0.9", 0.2, 16),
+]
+N_DRAWS = 50
+
+
+def random_normal(n, d, kind, rng):
+    """Rows of correlated normal features."""
+    if kind == "three factors":
+        return rng.randn(n, 3) @ rng.randn(3, d) + rng.randn(n, d)
+    if kind == "random":
+        return rng.randn(n, d) @ (rng.randn(d, d) / np.sqrt(d) + 0.5 * np.eye(d))
+    alike = float(kind)
+    return np.sqrt(alike) * rng.randn(n, 1) + np.sqrt(1 - alike) * rng.randn(n, d)
+
+
+def run_few_rows(args):
+    """Share of hidden entries within intervals and quantiles of draws, a row for each setting."""
+    title("Imputation, few rows")
+    tails = [0.5 - 0.5 * COVERAGE, 0.5 + 0.5 * COVERAGE]
+    rows = []
+    for n, d, kind, share, count in FEW_ROWS[:2] if args.quick else FEW_ROWS:
+        progress(f"coverage: {n} × {d}, {kind}")
+        held = {"predict_interval": [], "posterior": [], "bootstrap": []}
+        for seed in range(args.seed, args.seed + (2 if args.quick else count)):
+            rng = np.random.RandomState(seed)
+            whole = random_normal(n, d, kind, rng)
+            gone = rng.uniform(size=whole.shape) < share
+            X = np.where(gone, np.nan, whole)
+            imputer = EMImputer(random_state=seed).fit(X)
+            limits = {"predict_interval": imputer.predict_interval(X, COVERAGE)}
+            for method in ("posterior", "bootstrap"):
+                drawn = np.stack([Z[gone] for Z in imputer.sample(X, N_DRAWS, method=method)])
+                low, high = np.full((2, *X.shape), np.nan)
+                low[gone], high[gone] = np.quantile(drawn, tails, axis=0, method="weibull")
+                limits[method] = low, high
+            for method, (low, high) in limits.items():
+                held[method].append(np.mean(((low <= whole) & (whole <= high))[gone]))
+        shares = [f"{100 * np.mean(values):.1f} %" for values in held.values()]
+        rows.append([f"{n} × {d}", kind, percent(share), str(len(held["posterior"])), *shares])
+    print(
+        f"Share of hidden entries of normal data within their {percent(COVERAGE)} interval "
+        "(EMImputer.predict_interval) and between the\n"
+        f"quantiles of {N_DRAWS} draws (EMImputer.sample), means over data sets. Features have one "
+        "correlation, random covariances,\nor three factors and noise:\n"
+    )
+    columns = ["rows × features", "correlations", "missing", "data sets", "predict_interval"]
+    print(rst_table([*columns, "sample, posterior", "sample, bootstrap"], rows), flush=True)
+
+
 def complete_rows(X):
     return X[~np.isnan(X).any(axis=1)]
 
@@ -575,9 +642,9 @@ def interval_of_mean(x):
     return x.mean() - width, x.mean() + width
 
 
-def pooled_interval(X, column, seed):
+def pooled_interval(X, column, seed, method):
     """The same by multiple imputation."""
-    completed = EMImputer(random_state=seed).fit(X).sample(X, n_imputations=20)
+    completed = EMImputer(random_state=seed).fit(X).sample(X, n_imputations=20, method=method)
     values = np.stack([Z[:, column] for Z in completed])
     errors = values.std(axis=1, ddof=1) / np.sqrt(len(X))
     return pool(values.mean(axis=1), errors, df_complete=len(X) - 1).interval(COVERAGE)
@@ -595,7 +662,8 @@ def covered_means(args):
         "EMImputer, one imputation": lambda whole, X, seed: interval_of_mean(
             EMImputer().fit_transform(X)[:, -1]
         ),
-        "EMImputer.sample and pool": lambda whole, X, seed: pooled_interval(X, -1, seed),
+        "EMImputer.sample, posterior": lambda whole, X, seed: pooled_interval(X, -1, seed, "posterior"),
+        "EMImputer.sample, bootstrap": lambda whole, X, seed: pooled_interval(X, -1, seed, "bootstrap"),
     }
     progress(f"coverage: a mean, {replications} times")
     limits = {method: [] for method in methods}
@@ -642,6 +710,7 @@ PARTS = {
     "mixed": run_mixed,
     "convergence": run_convergence,
     "coverage": run_coverage,
+    "few_rows": run_few_rows,
 }
 
 

@@ -1,19 +1,21 @@
-"""Draws: of parameters by the Bayesian bootstrap, and of missing entries given the others."""
+"""Draws: of parameters, and of missing entries given the others."""
 
 from __future__ import annotations
 
 import copy
+from functools import partial
 
 import numpy as np
 
 from emlearn.em import Batches
 from emlearn.em.fit import climb
+from emlearn.impute._posterior import Posterior, why_not
+
+METHODS = "auto", "posterior", "bootstrap"
 
 
-def redrawn(imputer, Z, weight, seed):
-    """A copy of a fitted imputer with parameters drawn anew, which draws what it imputes.
-
-    EM goes on from the fit under random weights of the rows (Rubin's Bayesian bootstrap).
+def redraws(imputer, Z, weight, method):
+    """What makes copies of a fitted imputer, with parameters drawn anew, that draw what they impute.
 
     Parameters
     ----------
@@ -21,17 +23,43 @@ def redrawn(imputer, Z, weight, seed):
     Z : ndarray of shape (n, d')
         The rows of the fit, those of their features that are modelled.
     weight : ndarray of shape (n,) or None
-    seed : int
+    method : {"auto", "posterior", "bootstrap"}
 
     Returns
     -------
-    drawn : EMImputer
+    redrawn : callable
+        The copy that a seed makes.
+
+    Raises
+    ------
+    ValueError
+        If the posterior is asked for where it is not to be had.
     """
-    rng = np.random.RandomState(seed)
-    drawn = copy.copy(imputer)
-    drawn.set_params(sample_posterior=True, random_state=rng.randint(np.iinfo(np.int32).max), n_jobs=1)
+    if method not in METHODS:
+        raise ValueError(f"method={method!r} is none of {', '.join(map(repr, METHODS))}.")
+    reason = None if method == "bootstrap" else why_not(imputer, Z, weight)
+    if method == "posterior" and reason is not None:
+        raise ValueError(f"The posterior of this imputer cannot be drawn from: {reason}. Use 'bootstrap'.")
     if not len(imputer._features):
+        draw_params = None
+    elif method == "bootstrap" or reason is not None:
+        draw_params = partial(_bootstrap, imputer, Z, weight)
+    else:
+        draw_params = Posterior(imputer, Z, weight).draw
+
+    def redrawn(seed):
+        rng = np.random.RandomState(seed)
+        drawn = copy.copy(imputer)
+        drawn.set_params(sample_posterior=True, random_state=rng.randint(np.iinfo(np.int32).max), n_jobs=1)
+        if draw_params is not None:
+            drawn._take(imputer._model, draw_params(rng), imputer._units)
         return drawn
+
+    return redrawn
+
+
+def _bootstrap(imputer, Z, weight, rng):
+    """Parameters to which EM goes on from the fit under random weights of rows (Rubin's Bayesian bootstrap)."""
     # Gamma variates: those of a row of weight 2 are the sum of those of the row twice.
     shares = rng.standard_exponential(len(Z)) if weight is None else rng.standard_gamma(weight)
     total = len(Z) if weight is None else weight.sum()
@@ -42,18 +70,19 @@ def redrawn(imputer, Z, weight, seed):
         )
     shares *= total / shares.sum()
     model, units = imputer._model, imputer._units
-    alone = len(imputer.weights_) == 1
     data = Batches(Z, shares)
+    alone = copy.copy(imputer).set_params(n_jobs=1)  # threads share the imputations
     fit = climb(
         model,
         imputer._params,
-        drawn._data_of_one(model, data, units) if alone else drawn._cut(data, model, units),
+        alone._data_of_one(model, data, units)
+        if len(imputer.weights_) == 1
+        else alone._cut(data, model, units),
         tol=imputer.tol,
         max_iter=imputer.max_iter,
         acceleration=imputer.acceleration,
     )
-    drawn._take(model, fit.params, units)
-    return drawn
+    return fit.params
 
 
 def draw(imputer, X, rng):

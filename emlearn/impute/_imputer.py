@@ -57,7 +57,7 @@ from emlearn.em.fit import climb
 from emlearn.families import COVARIANCE_SHAPES, COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import read_shares
 from emlearn.impute._choices import USUAL, choose_n_factors, choose_ridge
-from emlearn.impute._draws import draw, redrawn
+from emlearn.impute._draws import draw, redraws
 from emlearn.impute._intervals import lost_by_gaps, widths
 from emlearn.impute._levels import with_levels
 from emlearn.impute._relations import Relations, condition, find_relations
@@ -1246,6 +1246,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         *,
         X_fit: Any = None,
         sample_weight: ArrayLike | None = None,
+        method: Literal["auto", "posterior", "bootstrap"] = "auto",
         lazy: Literal[False] = False,
         random_state: RandomState = None,
     ) -> list[Any]: ...
@@ -1258,6 +1259,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         *,
         X_fit: Any = None,
         sample_weight: ArrayLike | None = None,
+        method: Literal["auto", "posterior", "bootstrap"] = "auto",
         lazy: Literal[True],
         random_state: RandomState = None,
     ) -> Iterator[Any]: ...
@@ -1269,15 +1271,14 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         *,
         X_fit: Any = None,
         sample_weight: ArrayLike | None = None,
+        method: Literal["auto", "posterior", "bootstrap"] = "auto",
         lazy: bool = False,
         random_state: RandomState = None,
     ) -> list[Any] | Iterator[Any]:
         """Complete X many times, with the uncertainty of the fit and of the missing entries.
 
-        Each time the parameters are drawn first: EM goes on from the fit under random weights of the rows
-        (Rubin's Bayesian bootstrap). Then the missing entries are drawn given the observed. With less than
-        some 30 rows, or not many more than features, the bootstrap does not vary enough. Set no limits by
-        `min_value` or `max_value` where means of what is drawn are wanted.
+        Each time the parameters are drawn first, then the missing entries given the observed. Set no limits
+        by `min_value` or `max_value` where means of what is drawn are wanted.
 
         Parameters
         ----------
@@ -1289,6 +1290,14 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             The rows that the imputer was fitted to, where X is not these: parameters are drawn from them.
         sample_weight : array-like of shape (n',), default=None
             Their weights at fit.
+        method : {"auto", "posterior", "bootstrap"}, default="auto"
+            How parameters are drawn. "posterior": given X, by data augmentation: a chain from the fit for each
+            imputation, long enough to forget it by `fraction_missing_information_`. The prior is that of
+            `ridge`, as a Wishart distribution of ridge + d + 1 degrees of freedom; with ``ridge=0`` it is
+            noninformative, the determinant of the covariance to the power of -(d + 1) / 2. For one component,
+            "full" or "tied", and weights that are whole numbers. "bootstrap": EM goes on from the fit under
+            random weights of the rows (Rubin's Bayesian bootstrap), which varies too little with some 30 rows,
+            or not many more than features. "auto": the posterior where it is to be had.
         lazy : bool, default=False
             Whether to return an iterator that makes one at a time.
         random_state : int, RandomState instance or None, default=None
@@ -1299,9 +1308,17 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         completed : list, or iterator, of what `transform` returns
             To be analysed one by one, and the results pooled by `pool`.
 
+        Raises
+        ------
+        ValueError
+            If X, or `X_fit`, is not what the imputer was fitted to, or `method` asks for a posterior that is
+            not to be had.
+
         References
         ----------
-        Rubin (1987), Multiple Imputation for Nonresponse in Surveys, Wiley.
+        Rubin (1987), Multiple Imputation for Nonresponse in Surveys, Wiley. Tanner & Wong (1987), The
+        calculation of posterior distributions by data augmentation, J. Am. Stat. Assoc. 82. Schafer (1997),
+        Analysis of Incomplete Multivariate Data, Chapman & Hall, ch. 5.
 
         Examples
         --------
@@ -1335,10 +1352,10 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         Z = self._modelled(rows)
         seeds = self._rng(random_state).randint(np.iinfo(np.int32).max, size=n_imputations)
 
-        fitted = copy.copy(self)  # which a lazy draw finds as it is now
+        redrawn = redraws(copy.copy(self), Z, weight, method)  # a lazy draw finds the imputer as it is now
 
         def complete(seed):
-            drawn = redrawn(fitted, Z, weight, seed)
+            drawn = redrawn(seed)
             return in_container(drawn._as_given(X, read, drawn._imputed(read)), X, drawn)
 
         if lazy:

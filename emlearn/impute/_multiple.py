@@ -33,7 +33,7 @@ from emlearn._sklearn_compat import (
 from emlearn._typing import RandomState
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, one_blas_thread
-from emlearn.impute._draws import redrawn
+from emlearn.impute._draws import redraws
 from emlearn.impute._imputer import EMImputer
 
 FLOATS = [np.float64, np.float32]
@@ -146,10 +146,10 @@ class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
     >>> pooled = pool(coefs, errors, df_complete=len(data) - 4)
     >>> for name, b, e in zip(["1", "sunshine", "wind", "temperature"], pooled.estimate, pooled.standard_error):
     ...     print(f"{name:12}{b:7.2f} +- {e:.2f}")
-    1            -68.46 +- 23.26
+    1            -70.15 +- 21.70
     sunshine       0.06 +- 0.02
-    wind          -3.00 +- 0.67
-    temperature    1.66 +- 0.25
+    wind          -2.96 +- 0.67
+    temperature    1.68 +- 0.23
     """
 
     imputer_: EMImputer
@@ -246,11 +246,12 @@ class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
         joint = _fit_joint(imputer, beside, weight, context)
         Z = joint._modelled(beside)
         self.imputer_ = _without_targets(joint, imputer)
+        redrawn = redraws(joint, Z, weight, "auto")
         given = {} if weight is None else {"sample_weight": weight}
 
         def fit_one(task, imputation_seed, model_seed):
             task.call_on_fit_task_begin(estimator=self, X=X, y=y)
-            drawn = redrawn(joint, Z, weight, imputation_seed)
+            drawn = redrawn(imputation_seed)
             alone = _without_targets(drawn, imputer).set_params(sample_posterior=False, n_jobs=1)
             model = clone(self.estimator)
             _set_seeds(model, np.random.RandomState(model_seed))

@@ -26,7 +26,7 @@ import emlearn
 from emlearn import EMImputer, MultipleImputation
 from emlearn.em import Batches
 from emlearn.families import COVARIANCE_SHAPES
-from emlearn.impute._draws import redrawn
+from emlearn.impute._draws import redraws
 from tests.helpers.data import read_table
 from tests.helpers.estimators import BAD_WEIGHTS, SKLEARN_IS_RECENT, fit_and_messages, refuses_weights
 from tests.helpers.families import n_of_covariances
@@ -1436,7 +1436,7 @@ def test_the_bootstrap_has_the_spread_of_the_mean():
     """The mean of rows under random weights has the variance of the mean: that of a row of nothing is it."""
     X = np.random.RandomState(0).normal(size=(100, 2))
     fitted = imputer(ridge=0).fit(X)
-    means = [redrawn(fitted, X, None, seed).mean_ for seed in range(400)]
+    means = [redraws(fitted, X, None, "bootstrap")(seed).mean_ for seed in range(400)]
     np.testing.assert_allclose(np.mean(means, axis=0), X.mean(axis=0), atol=0.03)
     np.testing.assert_allclose(np.std(means, axis=0), X.std(axis=0) / 10, rtol=0.15)
 
