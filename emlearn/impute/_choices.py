@@ -81,6 +81,8 @@ def choose_ridge(model_of, start, data, columns):
         scatter = model.family.structure.covariance(totals.second, totals.first.shape[1])[0]
         scatter = scatter - np.outer(totals.first[0], totals.first[0]) / totals.weight[0]
         scatter -= (totals.weight[0] - n_whole) * model.family.covariance(params.family)[0]
+        if not np.isfinite(scatter).all():  # outliers beyond what can be squared
+            return USUAL, start
         eigenvalues = np.linalg.eigvalsh(scatter[np.ix_(columns, columns)])
         found = most_evident(np.maximum(eigenvalues, 0.0), n_whole)
         steps.append(np.log(found / ridge))

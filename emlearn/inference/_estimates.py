@@ -24,7 +24,7 @@ KINDS = ("observed", "opg", "robust")
 # Differences of attributes, relative to coordinates of order 1.
 STEP = 1e-5
 # An estimate moves along a direction if it does so by more than this, relative to how it moves at all.
-MOVES = 1e-4
+MOVES = 1e-2
 # Nats that may be left to gain at what counts as a maximum.
 ARRIVED = 0.01
 # Of log-likelihoods of the same data: what another order of sums may change.

@@ -188,17 +188,17 @@ def test_all_seeds_find_the_same_mixture(airquality, seed):
     assert fitted.lower_bounds_[-1] * 568 == pytest.approx(-2283.4234, abs=1e-3)
 
 
-# Seeds of eight that end below the best maximum, where few starts lead to it: of VEE one in fifteen. Waves
+# Seeds of twelve that end below the best maximum, where few starts lead to it: of VEE one in fifteen. Waves
 # stop when a twentieth of all starts is expected to be unseen. When thirty starts raced, and thirty more where
 # few agreed, it was 0, 2 and 0. Of factors, two maxima differ by .03 nats of evidence.
-MISSES = {"tied": 1, "VEE": 2, "factor": 1}
+MISSES = {"tied": 1, "VEE": 3, "factor": 1}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("covariance_type", SHAPES)
 def test_seeds_agree(airquality, covariance_type):
     kwargs = {"n_components": 2, "covariance_type": covariance_type, "n_factors": 1}
-    fits = [EMImputer(**kwargs, random_state=seed).fit(airquality) for seed in range(8)]
+    fits = [EMImputer(**kwargs, random_state=seed).fit(airquality) for seed in range(12)]
     objectives = np.array([fit.lower_bounds_[-1] * 568 for fit in fits])
     highest = objectives[
         np.argmax([next(s.evidence for s in f.restarts_.starts if s.status == "best") for f in fits])

@@ -133,6 +133,7 @@ def test_what_is_wrong_is_named(faithful):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of noise, two components
 def test_the_test_has_its_size_and_power():
     rejected = [
         bootstrap_lrt(

@@ -57,7 +57,8 @@ DATA = {
 def never_falls(found):
     results = found.cv_results_
     for shape in set(results["param_covariance_type"]):
-        of_shape = results["param_covariance_type"] == shape
+        # Components of a few rows stand as high as luck has it: such fits are left out of the choice.
+        of_shape = (results["param_covariance_type"] == shape) & results["believable"]
         rises = np.diff(results["log_likelihood"][of_shape])
         assert (rises > -0.01).all(), (shape, rises)
 
