@@ -31,9 +31,9 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     ----------
     n_components : int, default=2
         Number of components, K.
-    family : {"gaussian", "student_t", "poisson", "negative_binomial", "gamma", "binomial"}, or \
-            `emlearn.families.StudentT`, default="gaussian"
-        Distribution of the response given its component: normal noise about a linear regression, or that of
+    family : str or `emlearn.families.StudentT`, default="gaussian"
+        One of "gaussian", "student_t", "poisson", "negative_binomial", "gamma" and "binomial": the distribution
+        of the response given its component. Normal noise about a linear regression, or that of
         Student's t with 4 degrees of freedom, which outliers hardly move (``StudentT(df=...)`` for others);
         counts with the logarithm as link, Poisson or with a variance of :math:`\mu + \phi \mu^2`; positive
         numbers with the logarithm as link and the variance :math:`\phi \mu^2`; or successes with the logit,
