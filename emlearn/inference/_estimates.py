@@ -212,6 +212,14 @@ class Inference:
         covariance[unknown] = covariance[:, unknown] = np.nan
         return covariance, known, moved
 
+    def influence(self) -> FloatArray:
+        """How much a row, sequence or group of each moves the estimates, to first order, (u, P)."""
+        information = self._information
+        slopes, weight = scores(self._model, information.params, self._data, information.free)
+        bread = (self._directions / self._values) @ self._directions.T
+        of_estimates = self._slopes(lambda fitted: _flat(_attributes(fitted)))
+        return np.asarray(weight[:, None] * (slopes @ bread @ of_estimates.T))
+
     def missing_information(self) -> float:
         """Largest fraction of information that is missing for what is hidden, over all directions."""
         return em_rate(self._model, self._information.params, self._data)

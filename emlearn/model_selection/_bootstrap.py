@@ -21,9 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._guides import doubled, same, split
 from emlearn.em import Batches, LatentPair, fit_em
 from emlearn.em.fit import NO_PARAMETERS
-from emlearn.em.information import observed_information, scores, spectrum
-from emlearn.inference import _estimates
-from emlearn.inference._estimates import _attributes, _flat, _labels, _shaped
+from emlearn.inference._estimates import Inference, _attributes, _flat, _labels, _shaped
 from emlearn.latent import Grouped
 
 KINDS = ("weights", "parametric", "blocks")
@@ -298,21 +296,7 @@ def _counts(weight, rng):
 
 def _influence(estimator, X, given):
     """How much each unit moves the estimates, but for a factor, (u, P)."""
-    again = estimator._seen_again(X, **given)
-    model, data = again.model or estimator._model, again.data
-    found = observed_information(model, estimator._params, data)
-    values, directions = spectrum(found.observed)
-    slopes, weight = scores(model, found.params, data, found.free)
-    here = model.flatten(found.params)
-
-    def attributes(step):
-        vector = here.copy()
-        vector[found.free] += step
-        return _flat(_attributes(estimator._at(model, model.unflatten(vector, found.params))))
-
-    steps = np.diag(_estimates.STEP * np.maximum(np.abs(here[found.free]), 1.0))
-    jacobian = np.stack([(attributes(e) - attributes(-e)) / (2 * e[i]) for i, e in enumerate(steps)])
-    return weight[:, None] * (slopes @ (directions / values) @ directions.T @ jacobian)
+    return Inference(estimator, estimator._seen_again(X, **given)).influence()
 
 
 class LikelihoodRatioTest(NamedTuple):
