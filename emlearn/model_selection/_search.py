@@ -297,14 +297,12 @@ def _climb(estimator, candidates, X, y, fit_params):
         fits.append(attempt(candidate, before and partial(_with_splits, before)))
         if before and fits[-1].height < before.height - SHORT:
             fits[-1] = _higher(fits[-1], attempt(candidate, partial(_only, _guides.doubled, before)))
-    raised = set()
     for number in range(len(fits) - 2, -1, -1):
         if not _follows(candidates[number], candidates[number + 1]) or fits[number + 1].error is not None:
             continue
         again = attempt(candidates[number], partial(_only, _guides.merged, fits[number + 1]))
         if again.height > fits[number].height + SHORT:
             fits[number] = _higher(fits[number], again)
-            raised.add(number)
     for number in range(len(fits) - 1):  # what was raised may be higher than the next now
         if fits[number].height - SHORT > fits[number + 1].height and _follows(*candidates[number : number + 2]):
             again = attempt(candidates[number + 1], partial(_only, _guides.doubled, fits[number]))
