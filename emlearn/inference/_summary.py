@@ -153,22 +153,30 @@ def _escaped(text):
     return text.replace("|", "$|$").replace("<", "$<$").replace(">", "$>$")
 
 
+def criteria(log_likelihood: float, n_parameters: int, size: float) -> dict[str, float]:
+    """Criteria of a fit, smaller is better, by so many observations."""
+    misfit = -2 * log_likelihood
+    return {
+        "aic": misfit + 2 * n_parameters,
+        "bic": misfit + n_parameters * math.log(size),
+        "sabic": misfit + n_parameters * math.log((size + 2) / 24),
+    }
+
+
 def facts_of(estimator: Any, inference: Any, X: Any, given: dict[str, Any]) -> dict[str, Any]:
     """What is known of a fit as a whole, by name."""
     k, log_likelihood, size = estimator.n_parameters_, inference.log_likelihood, inference.size
-    bic = -2 * log_likelihood + k * math.log(size)
+    of_size = criteria(log_likelihood, k, size)
     facts: dict[str, Any] = {
         "log-likelihood": log_likelihood,
         "parameters": k,
         "observations": size,
-        "AIC": -2 * log_likelihood + 2 * k,
-        "BIC": bic,
-        "SABIC": -2 * log_likelihood + k * math.log((size + 2) / 24),
+        **{name.upper(): value for name, value in of_size.items()},
     }
     if hasattr(estimator, "icl"):
         facts["ICL"] = icl = float(estimator.icl(X, **given))
         if estimator.n_components > 1:
-            facts["entropy"] = 1 - (icl - bic) / (2 * size * math.log(estimator.n_components))
+            facts["entropy"] = 1 - (icl - of_size["bic"]) / (2 * size * math.log(estimator.n_components))
     facts["missing information"] = inference.missing_information()
     if hasattr(estimator, "restarts_"):
         race = estimator.restarts_

@@ -21,6 +21,7 @@ from emlearn import _guides
 from emlearn._warn import warn
 from emlearn.base import EMMixin
 from emlearn.em.information import leave_one_out
+from emlearn.inference._summary import criteria
 
 CRITERIA = ("bic", "aic", "icl", "sabic", "loo")
 # Own starts of a fit that has the components of a smaller one to split.
@@ -363,11 +364,8 @@ def _evaluated(fit, X, y, fit_params, criterion):
     given = fit_params if y is None else {"y": y, **fit_params}
     again = last._seen_again(seen, **given)
     ll, k = last.log_likelihood_, last.n_parameters_
-    row = {"log_likelihood": ll, "n_parameters": k}
-    row["bic"] = -2 * ll + k * math.log(again.size)
-    row["aic"] = -2 * ll + 2 * k
+    row = {"log_likelihood": ll, "n_parameters": k, **criteria(ll, k, again.size)}
     row["icl"] = float(last.icl(seen, **given)) if hasattr(last, "icl") else math.nan
-    row["sabic"] = -2 * ll + k * math.log((again.size + 2) / 24)
     row["loo"] = math.nan
     if criterion == "loo":
         row["loo"] = -2 * (leave_one_out(last._model, last._params, again.data) - again.log_volume)
