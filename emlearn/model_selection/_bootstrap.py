@@ -414,9 +414,7 @@ def _higher_of_nested(smaller, larger, X, given):
     """Fits of both; the larger one starts from the smaller one too."""
     one = clone(smaller).fit(X, **given)
     more = larger.n_components - smaller.n_components
-    if more > 1:  # no start leads from the one to the other
-        return one, clone(larger).fit(X, **given)
-    likely, next_to = (split, doubled) if more == 1 else (same, same)
+    likely, next_to = (partial(split, more=more), partial(doubled, more=more)) if more else (same, same)
     two = clone(larger)
     vars(two)["_guide"] = lambda plan: [*likely(one, plan), *plan.starts]
     two.fit(X, **given)
