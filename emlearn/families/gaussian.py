@@ -14,7 +14,7 @@ from scipy.linalg import null_space
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
-from emlearn.families import evidence
+from emlearn.families import evidence, tails
 from emlearn.families.base import (
     Completion,
     Emission,
@@ -479,6 +479,10 @@ class Gaussian(ExponentialFamily):
         K, d = params.means.shape
         dense = self.structure.dense(params.covariances, d)
         return np.broadcast_to(dense, (K, d, d)).copy()
+
+    def tails(self, params: GaussianParams, x: FloatArray) -> FloatArray:
+        variances = np.diagonal(self.covariance(params), axis1=1, axis2=2)
+        return tails.normal(x, params.means[:, :, None], variances[:, :, None])
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations, a missing entry at its feature's mean over the batch, (d, m)."""

@@ -12,6 +12,7 @@ from scipy.special import gammaln
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
+from emlearn.families import tails
 from emlearn.families.base import (
     Emission,
     ExponentialFamily,
@@ -101,6 +102,9 @@ class Poisson(ExponentialFamily):
     def n_parameters(self, params: PoissonParams) -> int:
         """Number of free parameters."""
         return params.rates.size
+
+    def tails(self, params: PoissonParams, x: FloatArray) -> FloatArray:
+        return tails.poisson(x, params.rates[:, :, None])
 
     def mean(self, params: PoissonParams) -> FloatArray:
         """Mean of each component, (K, d)."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from emlearn.families import negative_binomial
+from emlearn.families import negative_binomial, tails
 
 FloatArray = NDArray[np.float64]
 
@@ -86,6 +86,10 @@ class Response(Protocol):
         """Probability of a response of y or less."""
         ...
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        """P(Y < y), P(Y <= y), P(Y >= y) and P(Y > y), (4, K, m), of responses (c, m)."""
+        ...
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         """Least response with a cumulative probability of q or more."""
         ...
@@ -147,6 +151,9 @@ class Normal(_Plain):
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.ndtr((y - eta) / np.sqrt(dispersion))
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.normal(y[0], eta, dispersion)
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return eta + special.ndtri(q) * np.sqrt(dispersion)
 
@@ -188,6 +195,9 @@ class Counts(_Plain):
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.pdtr(np.maximum(np.floor(y), -1.0), self.mean(eta))
+
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.poisson(y[0], self.mean(eta))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         rate, q = np.broadcast_arrays(self.mean(eta), q)
@@ -260,6 +270,9 @@ class Successes(_Plain):
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.bernoulli.cdf(y, self.mean(eta))
+
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.binomial(y[0], self._trials(y), self.mean(eta))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.bernoulli.ppf(q, self.mean(eta))
@@ -336,6 +349,10 @@ class StudentT(_Plain):
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.stdtr(self.df, (y - eta) / np.sqrt(dispersion))
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        z = (y[0] - eta) / np.sqrt(dispersion)
+        return tails.of_numbers(special.stdtr(self.df, z), special.stdtr(self.df, -z))
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return eta + special.stdtrit(self.df, q) * np.sqrt(dispersion)
 
@@ -383,6 +400,9 @@ class OverdispersedCounts(_Plain):
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.nbinom.cdf(y, 1.0 / dispersion, 1.0 / (1.0 + dispersion * self.mean(eta)))
+
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.negative_binomial(y[0], self.mean(eta), dispersion)
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.nbinom.ppf(q, 1.0 / dispersion, 1.0 / (1.0 + dispersion * self.mean(eta)))
@@ -447,6 +467,10 @@ class PositiveNumbers(_Plain):
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.gammainc(1.0 / dispersion, np.maximum(y, 0.0) / (self.mean(eta) * dispersion))
+
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        shape, scaled = 1.0 / dispersion, np.maximum(y[0], 0.0) / (self.mean(eta) * dispersion)
+        return tails.of_numbers(special.gammainc(shape, scaled), special.gammaincc(shape, scaled))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.gammaincinv(1.0 / dispersion, q) * dispersion * self.mean(eta)

@@ -51,6 +51,7 @@ from emlearn.families import (
 )
 from emlearn.families.regression_and import others_of
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
+from emlearn.inference._residuals import PseudoResiduals, residuals_of
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
@@ -1277,6 +1278,36 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             raise ValueError(f"coverage={coverage!r}: give a probability between 0 and 1.")
         ends = [(1 - coverage) / 2, (1 + coverage) / 2]
         return self.predict_quantiles(X, ends, offset=offset, groups=groups, history=history)
+
+    def pseudo_residuals(self, X: Any, y: ArrayLike, *, offset: ArrayLike | None = None) -> PseudoResiduals:
+        """How far out each response lies in its distribution, on a normal scale.
+
+        Those of one normal regression are residuals over the standard deviation of the noise. Components count
+        by their weights before the response is seen. See `emlearn.display.ResidualDisplay`, which draws them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,), or of shape (n, 2) for successes and failures
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        residuals : PseudoResiduals
+            `low`, `mid` and `high`, each of shape (n,).
+
+        References
+        ----------
+        Dunn & Smyth (1996), Randomized quantile residuals, J. Comput. Graph. Stat. 5.
+        """
+        self._check_as_fitted(offset=offset)
+
+        def of_batch(batch, family):
+            eta, responses = family.linear_predictor(self._params.family, batch), family.split(batch)[1]
+            tails = _predictive(family).tails(responses, eta, self._params.family.dispersion[:, None])
+            return residuals_of(self._prior(batch, family), tails)
+
+        return PseudoResiduals(*self._map_rows(X, of_batch, y, offset))
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, offset: ArrayLike | None = None

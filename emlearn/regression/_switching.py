@@ -31,8 +31,10 @@ from emlearn.em.model import by_blocks
 from emlearn.families.base import unwrapped
 from emlearn.families.missing_rows import MissingRows
 from emlearn.hmm._chain import bind_chain, check_allowed, probabilities_of
+from emlearn.hmm._residuals import backwards, check_kind, states_by_others
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.inference._estimates import SeenAgain
+from emlearn.inference._residuals import PseudoResiduals, residuals_of
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
 from emlearn.regression._base import _given, _less_offset, _RegressionMixture
 from emlearn.regression._report import Summary
@@ -677,10 +679,18 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
 
         Returns what was read, and the arrays in the order of its rows.
         """
+        read = self._read_responded(X, y, offset, groups, lengths)
+        return read, *self._pass_over(read, function, *outputs)
+
+    def _read_responded(self, X, y, offset, groups, lengths):
+        """What a user gave, responses among it."""
         check_is_fitted(self)
         if y is None:
             raise ValueError("y is None: regimes are known by the responses that they lead to.")
-        read = self._read(X, y, offset, groups, lengths, reset=False)
+        return self._read(X, y, offset, groups, lengths, reset=False)
+
+    def _pass_over(self, read, function, *outputs):
+        """The same for what was read: the arrays alone."""
         family = MissingRows(replace(self._model.family, has_offset=read.has_offset))
         density = by_blocks(family.density(self._params.family))
         data = Batches(
@@ -700,7 +710,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         with one_blas_thread():
             for _ in data.map(of_batch):
                 pass
-        return read, *arrays
+        return arrays
 
     @property
     def _per_regime(self):
@@ -1052,6 +1062,68 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         """
         read, _, predictive = self._filter(X, y, offset, groups, lengths)
         return read.sequences.restore(predictive)
+
+    def pseudo_residuals(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        kind: str = "ordinary",
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        offset: Any = None,
+    ) -> PseudoResiduals:
+        """How far out each response lies, on a normal scale, given the responses at other steps.
+
+        See `emlearn.display.ResidualDisplay`, which draws them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or list of array-likes of shape (T_i, d)
+        y : array-like of shape (n,), or list of array-likes of shape (T_i,)
+        kind : {"ordinary", "forecast"}, default="ordinary"
+            Given all other steps, or those before it alone.
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+        offset : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
+
+        Returns
+        -------
+        residuals : PseudoResiduals
+            `low`, `mid` and `high`, each an ndarray of shape (n,), or object array of ndarrays of shape (T_i,).
+            NaN where there is no response.
+
+        Raises
+        ------
+        ValueError
+            If the kind is none of these.
+
+        References
+        ----------
+        Zucchini, MacDonald & Langrock (2016), Hidden Markov Models for Time Series, 2nd edition, section 6.2.
+        """
+        check_kind(kind)
+        (K,), _ = self._per_regime
+        read = self._read_responded(X, y, offset, groups, lengths)
+        family, params = replace(self._model.family, has_offset=read.has_offset), self._params.family
+
+        def tails(log_prob, batch, seen):
+            eta, responses = family.linear_predictor(params, batch), family.split(batch)[1]
+            return (np.moveaxis(family.response.tails(responses, eta, params.dispersion[:, None]), -1, 0),)
+
+        (found,) = self._pass_over(read, tails, ((4, K), np.float64))
+        order = backwards(read.sequences.lengths)
+
+        def filtered(chain, back):
+            def function(log_prob, batch, seen):
+                return (RECURSIONS.filter(chain, log_prob, batch).filtered.T,)
+
+            ordered = read._replace(table=read.table[order]) if back else read
+            return self._pass_over(ordered, function, self._per_regime)[0]
+
+        shares = states_by_others(self._params.latent, read.sequences.lengths, filtered, kind)
+        residuals = residuals_of(shares.T, np.moveaxis(found, 0, -1))
+        return PseudoResiduals(*map(read.sequences.restore, residuals))
 
     def _mean_log_density(self, X, y, sample_weight=None, *, groups=None, offset=None):
         return self.score(X, y, sample_weight, groups=groups, offset=offset)
