@@ -1460,7 +1460,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         >>> model = HMMEM(3, emission="poisson", random_state=0).fit(quakes)
         >>> low, mid, high = model.pseudo_residuals(quakes)
         >>> f"{mid.mean():.2f} ± {mid.std():.2f}, from {mid.min():.1f} to {mid.max():.1f}"
-        '-0.01 ± 1.01, from -2.4 to 2.7'
+        '-0.00 ± 0.95, from -2.5 to 2.7'
         """
         check_kind(kind)
         check_is_fitted(self)
