@@ -133,6 +133,7 @@ class Inference:
         self._estimator = estimator._at(model, self._information.params)
         self.log_likelihood = self._information.log_likelihood - again.log_volume
         self.size = again.size
+        self._fitted = _flat(_attributes(estimator))
         self._look(estimator)
         self._values, self._directions = spectrum(self._information.observed)
         self._moves = self._of_coordinates(again.clusters)
@@ -140,7 +141,8 @@ class Inference:
         self.labels = _labels(tree, getattr(estimator, "feature_names_in_", None))
         self.estimates = _flat(tree)
         slopes = self._slopes(lambda fitted: _flat(_attributes(fitted)))
-        self.covariance, known, moved = self._carried(slopes)
+        moves, known, moved = self._carried(slopes)
+        self.covariance = _covariance(moves, known & moved)
         self.fixed = [label for label, moves in zip(self.labels, moved, strict=True) if not moves]
         self.not_estimable = [label for label, ok in zip(self.labels, known | ~moved, strict=True) if not ok]
 
@@ -197,7 +199,7 @@ class Inference:
         return np.stack(slopes, axis=1) if slopes else np.empty((len(function(self._estimator)), 0))
 
     def _carried(self, slopes):
-        """Covariance of what has these slopes, which of it the data tell, and which of it moves at all."""
+        """Moves (p, r) of what has these slopes, which of it the data tell, and which of it moves at all."""
         with np.errstate(invalid="ignore"):
             scale = np.sqrt(np.maximum(np.abs(np.diagonal(self._information.observed)), 1e-300))
             relative = slopes / scale
@@ -206,11 +208,7 @@ class Inference:
             size = np.linalg.norm(relative, axis=1)
             known = np.linalg.norm(beside, axis=1) <= MOVES * size
         moved = np.linalg.norm(slopes, axis=1) > 0
-        moves = slopes @ self._moves
-        covariance = moves @ moves.T
-        unknown = ~(known & moved)
-        covariance[unknown] = covariance[:, unknown] = np.nan
-        return covariance, known, moved
+        return slopes @ self._moves, known, moved
 
     def influence(self) -> FloatArray:
         """How much a row, sequence or group of each moves the estimates, to first order, (u, P)."""
@@ -354,10 +352,21 @@ class Inference:
             return np.asarray(function(fitted), dtype=np.float64).ravel()
 
         value = np.asarray(function(self._estimator), dtype=np.float64)
-        covariance = self._carried(self._slopes(flat))[0]
+        moves, known, moved = self._carried(self._slopes(flat))
+        covariance = _covariance(moves, known & moved)
         with np.errstate(invalid="ignore"):
             error = np.sqrt(np.diagonal(covariance)).reshape(value.shape)
         return Estimate(value, error, covariance)
+
+    def _errors_of_predictions(self, estimator, function):
+        """Standard errors (p,) of many numbers ``function(estimator)``, without their covariance."""
+        if not np.array_equal(self._fitted, _flat(_attributes(estimator))):
+            raise ValueError(
+                "return_std is the inference of another fit: give that of this one, as infer gives it for the "
+                "data of the fit."
+            )
+        moves, known, moved = self._carried(self._slopes(function))
+        return np.where(known & moved, np.sqrt((moves**2).sum(axis=1)), np.nan)
 
     def profile_likelihood(
         self, function: Callable[[Any], float] | str, level: float = 0.95
@@ -462,6 +471,13 @@ class _Profile:
                 lambda at: top - self.height(at, z)[0] - fall, inside, beyond, xtol=1e-4 * abs(error)
             )
         )
+
+
+def _covariance(moves, is_known):
+    """Covariance of what moves so (p, r), NaN where it is not known."""
+    covariance = moves @ moves.T
+    covariance[~is_known] = covariance[:, ~is_known] = np.nan
+    return covariance
 
 
 def _attributes(estimator):

@@ -20,8 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn import _guides
 from emlearn._warn import warn
 from emlearn.base import EMMixin
-from emlearn.em.information import leave_one_out
-from emlearn.inference._summary import criteria
+from emlearn.inference._summary import criteria, criterion_of
 
 CRITERIA = ("bic", "aic", "icl", "sabic", "loo")
 # Own starts of a fit that has the components of a smaller one to split.
@@ -382,7 +381,7 @@ def _evaluated(fit, X, y, fit_params, criterion):
     row["icl"] = float(last.icl(seen, **given)) if hasattr(last, "icl") else math.nan
     row["loo"] = math.nan
     if criterion == "loo":
-        row["loo"] = -2 * (leave_one_out(last._model, last._params, again.data) - again.log_volume)
+        row["loo"] = criterion_of(last, "loo", seen, **given)
     row["score"] = -float(criterion(fit.estimator, X, y) if callable(criterion) else row[criterion])
     row["believable"], row["converged"] = fit.is_believable, last.converged_
     row["start"] = fit.best_start.kind

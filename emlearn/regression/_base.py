@@ -50,7 +50,7 @@ from emlearn.families import (
     ZeroMass,
 )
 from emlearn.families.regression_and import others_of
-from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
+from emlearn.inference._estimates import Inference, SeenAgain, read_clusters, weight_of
 from emlearn.inference._residuals import PseudoResiduals, residuals_of
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
@@ -1103,23 +1103,35 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         history: Any = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
-    @piece_by_piece("offset", "groups")
+    @overload
     def predict(
         self,
         X: Any,
-        return_std: bool = False,
+        return_std: Inference,
         *,
         offset: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         history: Any = None,
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+
+    @piece_by_piece("offset", "groups")
+    def predict(
+        self,
+        X: Any,
+        return_std: bool | Inference = False,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], ...]:
         """Mean response: that of the mixture, over components and noise.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-        return_std : bool, default=False
-            Whether to return standard deviations too.
+        return_std : bool or Inference, default=False
+            Whether to return standard deviations too. What `infer` gives for the data of the fit tells besides
+            how well the mean is known.
         offset : array-like of shape (n,), default=None
         groups : array-like of shape (n,), default=None
             With a history, the group of each row. Rows of groups that it does not tell of are as without it.
@@ -1132,8 +1144,26 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         mean : ndarray of shape (n,)
             In the unit of y; of binomial responses the probability of success.
         std : ndarray of shape (n,)
-            Standard deviation of a response about its mean, without the uncertainty of the fit itself. Only
-            with ``return_std=True``.
+            Standard deviation of a response about its mean, the noise: without the uncertainty of the fit
+            itself. Only with ``return_std``.
+        error : ndarray of shape (n,)
+            Standard error of the mean, of estimation alone: a new response is off by the root of
+            ``std**2 + error**2``. Only where ``return_std`` is an `Inference`.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` is the inference of another fit.
+
+        Examples
+        --------
+        >>> from emlearn import MixtureOfLinearRegressions
+        >>> from emlearn.datasets import load_tone_perception
+        >>> tones = load_tone_perception()
+        >>> mixture = MixtureOfLinearRegressions(n_components=2, random_state=0).fit(tones.data, tones.target)
+        >>> mean, std, error = mixture.predict([[2.5]], return_std=mixture.infer(tones.data, tones.target))
+        >>> print(f"{mean[0]:.2f}, noise {std[0]:.2f}, estimation {error[0]:.3f}")
+        2.16, noise 0.22, estimation 0.021
         """
         if not return_std:
             return self._mixture_mean(X, offset, groups, history)
@@ -1147,7 +1177,14 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
             variance = (prior * (within + (means - mean) ** 2)).sum(axis=0)
             return mean, np.sqrt(variance)
 
-        return self._map_rows(X, moments, offset=offset, seen=self._seen_before(X, groups, history))
+        found = self._map_rows(X, moments, offset=offset, seen=self._seen_before(X, groups, history))
+        if isinstance(return_std, Inference):
+
+            def means(fitted):
+                return fitted._mixture_mean(X, offset, groups, history)
+
+            found = *found, return_std._errors_of_predictions(self, means)
+        return found
 
     @piece_by_piece("y", "offset")
     def predict_proba(

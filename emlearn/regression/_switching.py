@@ -33,7 +33,7 @@ from emlearn.families.missing_rows import MissingRows
 from emlearn.hmm._chain import bind_chain, check_allowed, probabilities_of
 from emlearn.hmm._residuals import backwards, check_kind, states_by_others
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
-from emlearn.inference._estimates import SeenAgain
+from emlearn.inference._estimates import Inference, SeenAgain
 from emlearn.inference._residuals import PseudoResiduals, residuals_of
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
 from emlearn.regression._base import _given, _less_offset, _RegressionMixture
@@ -791,16 +791,28 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         offset: Any = None,
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
+    @overload
     def predict(
         self,
         X: Any,
         y: Any = None,
-        return_std: bool = False,
+        *,
+        return_std: Inference,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        offset: Any = None,
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+
+    def predict(
+        self,
+        X: Any,
+        y: Any = None,
+        return_std: bool | Inference = False,
         *,
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
         offset: Any = None,
-    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+    ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
         """Mean response: of the regimes by their smoothed probabilities; without y by those of the chain alone.
 
         Parameters
@@ -809,8 +821,9 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         y : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
             Responses, which tell the regime of their step and of those around it; NaN where not observed. None:
             regimes have the probabilities that the chain gives them before anything is observed.
-        return_std : bool, default=False
-            Whether to return standard deviations too.
+        return_std : bool or Inference, default=False
+            Whether to return standard deviations too. What `infer` gives for the data of the fit tells besides
+            how well the mean is known.
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
         offset : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
@@ -820,8 +833,15 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         mean : ndarray of shape (n,), or object array of ndarrays of shape (T_i,)
             In the unit of y; of binomial responses the probability of success.
         std : ndarray of shape (n,), or object array of ndarrays of shape (T_i,)
-            Standard deviation of a new response at that step, in a regime of these probabilities. Only with
-            ``return_std=True``.
+            Standard deviation of a new response at that step, in a regime of these probabilities: the noise,
+            without the uncertainty of the fit itself. Only with ``return_std``.
+        error : ndarray of shape (n,), or object array of ndarrays of shape (T_i,)
+            Standard error of the mean, of estimation alone. Only where ``return_std`` is an `Inference`.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` is the inference of another fit.
         """
         if y is None:
             check_is_fitted(self)
@@ -831,7 +851,18 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             read, proba = self._smooth(X, y, offset, groups, lengths)
         found = self._mixed(proba, self._predictors(read.sequences.rows, read.offset), return_std)
         restore = read.sequences.restore
-        return tuple(map(restore, found)) if return_std else restore(found)
+        if not return_std:
+            return restore(found)
+        found = tuple(map(restore, found))
+        if isinstance(return_std, Inference):
+
+            def means(fitted):
+                mean = fitted.predict(X, y, groups=groups, lengths=lengths, offset=offset)
+                return np.concatenate(list(mean)) if mean.dtype == object else mean
+
+            error = return_std._errors_of_predictions(self, means)
+            found = *found, replace(read.sequences, order=None).restore(error)
+        return found
 
     def predict_components(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None, offset: Any = None
