@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 
 from emlearn._input.arrays import read_array
 from emlearn._warn import warn
-from emlearn.em import Data, em_rate
+from emlearn.em import Data, em_rate, one_blas_thread
 from emlearn.em.information import objective_along, observed_information, scores, spectrum
 
 FloatArray = NDArray[np.float64]
@@ -27,8 +27,8 @@ STEP = 1e-5
 MOVES = 1e-2
 # Nats that may be left to gain at what counts as a maximum.
 ARRIVED = 0.01
-# Of log-likelihoods of the same data: what another order of sums may change.
-SAME = 1e-7
+# Of log-likelihoods of the same data: what another order of sums may change, relatively and in nats.
+SAME, LEAST_APART = 1e-7, 1e-6
 # Attributes that are probabilities, and others that are positive: their intervals are on the scale of log-odds
 # and logarithms. Of covariances the variances are positive.
 PROBABILITIES = frozenset(
@@ -134,7 +134,13 @@ class Inference:
         self.log_likelihood = self._information.log_likelihood - again.log_volume
         self.size = again.size
         self._fitted = _flat(_attributes(estimator))
-        self._look(estimator)
+        gap = self._information.gap()
+        if warn_of_other_data(estimator, model, again) is None and gap > ARRIVED:
+            warn(
+                f"The estimates are not at a maximum: some {gap:.3g} nats are to be gained. Fit with a smaller "
+                "tol or a larger max_iter.",
+                UserWarning,
+            )
         self._values, self._directions = spectrum(self._information.observed)
         self._moves = self._of_coordinates(again.clusters)
         tree = _attributes(self._estimator)
@@ -145,24 +151,6 @@ class Inference:
         self.covariance = _covariance(moves, known & moved)
         self.fixed = [label for label, moves in zip(self.labels, moved, strict=True) if not moves]
         self.not_estimable = [label for label, ok in zip(self.labels, known | ~moved, strict=True) if not ok]
-
-    def _look(self, estimator):
-        """Warn of data that are not those of the fit, and of fits that have not arrived."""
-        fitted_to = getattr(estimator, "log_likelihood_", None)
-        here = self.log_likelihood
-        gap = self._information.gap()
-        if fitted_to is not None and not abs(here - fitted_to) <= SAME * abs(fitted_to) + 10 * gap + 1e-6:
-            warn(
-                f"These are not the data of the fit: their log-likelihood is {here:.8g}, that of the fit is "
-                f"{fitted_to:.8g}. Standard errors are for estimates from the data that they were made of.",
-                UserWarning,
-            )
-        elif gap > ARRIVED:
-            warn(
-                f"The estimates are not at a maximum: some {gap:.3g} nats are to be gained. Fit with a smaller "
-                "tol or a larger max_iter.",
-                UserWarning,
-            )
 
     def _of_coordinates(self, clusters):
         """Root of the covariance of the free coordinates, (f, r): moves of one standard deviation each."""
@@ -576,6 +564,25 @@ def _sums(values, codes):
     out = np.zeros((codes.max() + 1, values.shape[1]))
     np.add.at(out, codes, values)
     return out
+
+
+def warn_of_other_data(estimator, model, again):
+    """Warn of data whose log-likelihood is not that of the fit, and give that; None where it is."""
+    fitted_to = getattr(estimator, "log_likelihood_", None)
+    if fitted_to is None:
+        return None
+    with one_blas_thread():
+        seen = again.data.sum(model.expectation(estimator._params))
+    here = float(seen.log_likelihood - again.log_volume)
+    if abs(here - fitted_to) <= SAME * abs(fitted_to) + LEAST_APART:
+        return None
+    warn(
+        f"These are not the data of the fit: their log-likelihood is {here:.8g}, that of the fit is "
+        f"{fitted_to:.8g}. Errors of estimates are told by the data that they were made of: give these, with "
+        "their weights.",
+        UserWarning,
+    )
+    return here
 
 
 def read_clusters(groups, n):
