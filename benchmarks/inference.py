@@ -7,8 +7,8 @@ errors
     E-steps that standard errors take, in multiples of the free coordinates, and their time beside the fit's.
 search
     `InformationCriterionSearch` over K = 1 … 9 by six shapes on Old Faithful, against the same grid of
-    scikit-learn's `GaussianMixture` with ten starts, and the log-likelihoods that each finds: as it comes, which
-    stops at gains of .001 a row, and to the tolerance of the other comparisons here, 1e-8.
+    scikit-learn's `GaussianMixture` with ten starts, and the log-likelihoods that each finds: as it comes,
+    which stops at gains of .001 a row, and to the tolerance of the other comparisons here, 1e-8.
 bootstrap
     999 refits of two components to Old Faithful.
 
