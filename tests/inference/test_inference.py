@@ -274,6 +274,8 @@ def test_an_estimate_that_is_fixed_cannot_be_tested():
 def test_other_data_and_fits_that_have_not_arrived_are_told(faithful):
     with pytest.warns(UserWarning, match="These are not the data of the fit: their log-likelihood is"):
         faithful.standard_errors(FAITHFUL[:200])
+    with pytest.warns(UserWarning, match="These are not the data of the fit"):  # as many rows, about as likely
+        faithful.standard_errors(np.vstack([FAITHFUL[:271], FAITHFUL[:1]]))
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
         short = mixture(max_iter=1, n_init=1).fit(FAITHFUL + 0.0)
     with pytest.warns(UserWarning, match="not at a maximum: some .* nats are to be gained"):
