@@ -1163,7 +1163,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         >>> mixture = MixtureOfLinearRegressions(n_components=2, random_state=0).fit(tones.data, tones.target)
         >>> mean, std, error = mixture.predict([[2.5]], return_std=mixture.infer(tones.data, tones.target))
         >>> print(f"{mean[0]:.2f}, noise {std[0]:.2f}, estimation {error[0]:.3f}")
-        2.16, noise 0.22, estimation 0.021
+        2.16, noise 0.22, estimation 0.023
         """
         if not return_std:
             return self._mixture_mean(X, offset, groups, history)
