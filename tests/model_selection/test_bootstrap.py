@@ -167,5 +167,5 @@ def test_the_test_has_its_size_and_power():
         ]
         return sum(test.pvalue <= 0.05 for test in tests)
 
-    assert stats.binomtest(rejected(120, 0.0), 120, 0.05).pvalue > 0.003  # within three standard errors
-    assert rejected(12, 4.0) >= 9
+    assert stats.binomtest(rejected(80, 0.0), 80, 0.05).pvalue > 0.003  # within three standard errors
+    assert rejected(10, 4.0) >= 8
