@@ -135,7 +135,7 @@ class Inference:
         self.size = again.size
         self._fitted = _flat(_attributes(estimator))
         gap = self._information.gap()
-        if warn_of_other_data(estimator, model, again) is None and gap > ARRIVED:
+        if not warn_of_other_data(estimator, model, again) and gap > ARRIVED:
             warn(
                 f"The estimates are not at a maximum: some {gap:.3g} nats are to be gained. Fit with a smaller "
                 "tol or a larger max_iter.",
@@ -567,22 +567,22 @@ def _sums(values, codes):
 
 
 def warn_of_other_data(estimator, model, again):
-    """Warn of data whose log-likelihood is not that of the fit, and give that; None where it is."""
+    """Warn of data whose log-likelihood is not that of the fit; whether they are such."""
     fitted_to = getattr(estimator, "log_likelihood_", None)
     if fitted_to is None:
-        return None
+        return False
     with one_blas_thread():
         seen = again.data.sum(model.expectation(estimator._params))
     here = float(seen.log_likelihood - again.log_volume)
     if abs(here - fitted_to) <= SAME * abs(fitted_to) + LEAST_APART:
-        return None
+        return False
     warn(
         f"These are not the data of the fit: their log-likelihood is {here:.8g}, that of the fit is "
         f"{fitted_to:.8g}. Errors of estimates are told by the data that they were made of: give these, with "
         "their weights.",
         UserWarning,
     )
-    return here
+    return True
 
 
 def read_clusters(groups, n):
