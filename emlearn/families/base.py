@@ -79,6 +79,10 @@ class Emission(Family):
         Names of the parameters that a floor bounds.
     prior_names : tuple of str
         Names of the concentrations that `with_prior` takes.
+    is_placed : bool
+        Whether a component is where its mean is, so that it can begin at any row: it then has `shrunk` too.
+    pooled : Emission or None
+        The family in which components share what is a matrix each here; None where there is none, or they do.
     """
 
     support: str = "finite numbers"
@@ -88,6 +92,11 @@ class Emission(Family):
     derived: tuple[str, ...] = ()
     floored: tuple[str, ...] = ()
     prior_names: tuple[str, ...] = ()
+    is_placed: bool = False
+
+    @property
+    def pooled(self) -> Emission | None:
+        return None
 
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
@@ -299,6 +308,10 @@ class WrappedFamily(Wrapper, Emission):
     @property
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return self.family.is_unimodal
+
+    @property
+    def pooled(self) -> Emission | None:
+        return None if self.family.pooled is None else replace(self, family=self.family.pooled)
 
     def side_by_side(self, n_fits: int) -> Emission | None:
         family = cast("Emission | None", self.family.side_by_side(n_fits))

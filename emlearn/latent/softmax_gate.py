@@ -91,10 +91,14 @@ class SoftmaxGate(LatentStructure):
         stats = GateStats((resp - weights) @ z.T, weighted_gram(both, z), gram)
         return resp, stats, batch.sum(log_evidence)
 
+    def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
+        """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
+        log_prob += self.log_weights(params, batch)
+        return posterior_of(log_prob)
+
     def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
         """Log evidence of each observation, (m,)."""
-        log_prob += self.log_weights(params, batch)
-        return posterior_of(log_prob)[1]
+        return self.resp(params, log_prob, batch)[1]
 
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
@@ -105,8 +109,7 @@ class SoftmaxGate(LatentStructure):
         self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
     ) -> tuple[IntArray, float]:
         """Components drawn from their posterior (m,), and Σ weight · log evidence."""
-        log_prob += self.log_weights(params, batch)
-        resp, log_evidence = posterior_of(log_prob)
+        resp, log_evidence = self.resp(params, log_prob, batch)
         return drawn_from(resp, uniform), batch.sum(log_evidence)
 
     def _features(self, batch: Batch) -> FloatArray:
@@ -121,6 +124,10 @@ class SoftmaxGate(LatentStructure):
             return z
 
         return batch.once(("gate features", self.columns), gather)
+
+    def even(self, n_components: int) -> FloatArray:
+        """Parameters by which all components are as probable, whatever the features."""
+        return np.zeros((n_components, len(self.columns) + 1))
 
     def start(self, batch: Batch, resp: FloatArray) -> FloatArray:
         """Parameters from weighted responsibilities (K, m): their shares, whatever the features."""
