@@ -130,10 +130,7 @@ def _with_categories(estimator, parts):
 
 def categorical_columns(emission, n_features, names, aside=()):
     """Columns of which an estimator's ``emission`` says that they hold categories."""
-    try:
-        parts = _parts(emission, n_features, names, aside)
-    except ValueError:  # which is said where a fit begins
-        return []
+    parts = _parts(emission, n_features, names, aside)
     return sorted(j for columns, what in parts if _is_of_codes(what) for j in columns)
 
 

@@ -52,8 +52,9 @@ class Coding:
             return tables  # what is wrong with them is said elsewhere
         if not is_frame(tables[0]) and all(table.dtype.kind in "biuf" for table in tables) and not self._known:
             return tables
-        names = list(tables[0].columns) if is_frame(tables[0]) else None
-        coded = encode(tables, self._columns(tables[0].shape[1], names), self._known, place)
+        d, names = tables[0].shape[1], list(tables[0].columns) if is_frame(tables[0]) else None
+        columns = self._columns(d, names) if self._known is None else [j for j in self._known if j < d]
+        coded = encode(tables, columns, self._known, place)
         self.labels = coded.labels
         self.shown = {j: [*labels.tolist(), *coded.strange[j]] for j, labels in coded.labels.items()}
         return coded.tables

@@ -98,6 +98,14 @@ class Emission(Family):
     def pooled(self) -> Emission | None:
         return None
 
+    def size(self, d: int) -> int:
+        """About how many parameters a component of d features has, as far as a family knows before a fit."""
+        return d
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        """About how many numbers an E-step works on per observation of d features."""
+        return 4 * n_components + 4 * d
+
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
         raise NotImplementedError
@@ -332,6 +340,12 @@ class WrappedFamily(Wrapper, Emission):
 
     def with_prior(self, named: Mapping[str, Any]) -> Emission:
         return replace(self, family=self.family.with_prior(named))
+
+    def size(self, d: int) -> int:
+        return self.family.size(d)
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        return self.family.floats_per_row(n_components, d)
 
     def n_parameters(self, params: Any) -> int:
         return self.family.n_parameters(params)

@@ -122,6 +122,12 @@ class Product(Composite, Emission):
     def spaces(self) -> Any:
         return tuple(family.spaces for family in self.families)
 
+    def size(self, d: int) -> int:
+        return sum(family.size(len(columns)) for columns, family in self.parts)
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        return sum(family.floats_per_row(n_components, len(columns)) for columns, family in self.parts)
+
     def n_parameters(self, params: tuple[Any, ...]) -> int:
         """Number of free parameters."""
         return sum(family.n_parameters(p) for family, p in zip(self.families, params, strict=True))

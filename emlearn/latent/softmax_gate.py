@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.linalg import helmert, solve
 
 from emlearn.em.algebra import weighted_gram, whitener
-from emlearn.em.batches import Affine, Batch
+from emlearn.em.batches import Affine, Batch, one_blas_thread
+from emlearn.em.data import Data
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Real
 from emlearn.latent.mixture_weights import drawn_from, posterior_of
@@ -90,6 +91,17 @@ class SoftmaxGate(LatentStructure):
         gram = batch.once(("gate gram", self.columns), lambda: weighted @ z.T)
         stats = GateStats((resp - weights) @ z.T, weighted_gram(both, z), gram)
         return resp, stats, batch.sum(log_evidence)
+
+    def shares(self, params: FloatArray, data: Data) -> FloatArray:
+        """Means (K,) of the probabilities of the components over the rows of data."""
+
+        def of_batch(batch: Batch) -> FloatArray:
+            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+            return np.exp(self.log_weights(params, batch)) @ weight
+
+        with one_blas_thread():
+            total: FloatArray = data.sum(of_batch)
+        return total / total.sum()
 
     def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""

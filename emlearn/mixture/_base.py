@@ -24,6 +24,8 @@ from emlearn._spikes import spikes
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.em.batches import far_as_impossible
+from emlearn.families.few_rows import FewRows
+from emlearn.families.gaussian import Gaussian
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._starts import GivenParams, choose_starts, gives_order
@@ -160,7 +162,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         model = self._model_of(given.family, moments, units, partial(everything, **cut))
         few = None if self._continues else self._few_rows(family, sample)
         if self._continues:
-            starts = self._warm_start(model, units, self._fits_last(model, d))
+            starts = self._warm_start(model, units, self._fits_last(model, sample))
         elif few is None:
             starts = self._starts(model, sample, data, units, given, rng)
         else:
@@ -242,10 +244,10 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """Starts in the engine's units, as many as may be tried; ``given`` as of `_given`."""
         raise NotImplementedError
 
-    def _fits_last(self, model, d):
+    def _fits_last(self, model, sample):
         """Whether the last fit's parameters are some of the model's."""
         weights, family = self._params
-        same_size = len(weights) == self.n_components and family.means.shape[1] == d
+        same_size = len(weights) == self.n_components and family.means.shape[1] == sample.rows.shape[1]
         return same_size and model.family.has_form_of(self._model.family)
 
     # -- after fit ---------------------------------------------------------------------------------------
@@ -404,6 +406,13 @@ class MixtureByLikelihood(MixtureOfRows):
 
     def _starts(self, model, sample, data, units, given, rng):
         return choose_starts(self, model, sample, data, units, given, rng)
+
+    def _few_rows(self, family, sample):
+        given = not isinstance(self.init_params, str) or self._places_given()
+        plain = self.assignment == "soft" and not self._schedule()
+        if given or not plain or not sample.is_whole or not isinstance(family, Gaussian):
+            return None
+        return FewRows.of(family, sample.batch, sample.size)
 
     def _complaints(self, plan, best):
         # With so few rows every full matrix is singular, and the data's own warning has said so.

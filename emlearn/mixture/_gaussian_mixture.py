@@ -29,8 +29,6 @@ from emlearn.em import (
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import conditional_moments, read_shares
-from emlearn.families.few_rows import FewRows
-from emlearn.families.gaussian import Gaussian
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._base import MixtureByLikelihood, in_precision
 from emlearn.mixture._starts import START_KINDS
@@ -318,13 +316,6 @@ class GaussianMixtureEM(MixtureByLikelihood):
         ]
         init = self.init_params
         return names if isinstance(init, str) or callable(init) else [*names, "init_params"]
-
-    def _few_rows(self, family, sample):
-        given = not isinstance(self.init_params, str) or self._places_given()
-        plain = self.assignment == "soft" and not self._schedule()
-        if given or not plain or not sample.is_whole or not isinstance(family, Gaussian):
-            return None
-        return FewRows.of(family, sample.batch, sample.size)
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units

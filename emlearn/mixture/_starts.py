@@ -17,6 +17,7 @@ import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._emissions.given import GivenEmission
 from emlearn._input.arrays import read_array
 from emlearn._sample import Sample, in_units, portfolio
 from emlearn.em import Batch, LatentModel, LatentPair, Start, one_thread
@@ -230,6 +231,35 @@ class GivenParams:
             return LatentPair(
                 params.latent if self.weights is None else self.weights,
                 params.family._replace(**family),
+            )
+
+        return Start(start.kind, make)
+
+
+@dataclass(frozen=True)
+class GivenParts:
+    """What a user says of where a mixture of any emission starts, as `GivenParams` of Gaussians."""
+
+    family: Emission  # of what is fitted, less what is held
+    weights: np.ndarray | None
+    means: np.ndarray | None
+    emission: GivenEmission | None
+
+    @property
+    def is_complete(self):
+        """Whether nothing is left to be found of where components are."""
+        return self.emission is not None and self.emission.places
+
+    def override(self, start: Start) -> Start:
+        """The start with what is given in place of what it finds."""
+        if self.weights is None and self.emission is None:
+            return start
+
+        def make():
+            params = start.make()
+            return LatentPair(
+                params.latent if self.weights is None else self.weights,
+                params.family if self.emission is None else self.emission.put(params.family),
             )
 
         return Start(start.kind, make)
