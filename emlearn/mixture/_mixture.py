@@ -33,18 +33,18 @@ from emlearn.mixture._starts import START_KINDS, GivenParts, read_weights_init
 class MixtureEM(MixtureByLikelihood):
     r"""Mixture of rows whose columns are numbers, counts or categories, fitted by Expectation-Maximization.
 
-    Latent class and latent profile analysis, mixtures of counts, of Gaussians, and of all of these side by side:
-    columns with emissions of their own are independent given the component.
+    Latent class and latent profile analysis, mixtures of counts, and of all of these side by side: columns with
+    emissions of their own are independent given the component.
 
     Parameters
     ----------
     n_components : int, default=1
         Number of components, K.
     emission : str, dict or family object, default="gaussian"
-        What rows of a component are: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary more),
-        "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of trials),
-        "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names, independent
-        columns), "gmm" (a mixture of `n_mixtures` Gaussians in each component), or a family from
+        What rows of a component are: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary
+        more), "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
+        trials), "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names,
+        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each component), or a family from
         `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
         with the same word belong together, and parts are independent given the component. A family object
         brings its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the
@@ -65,8 +65,8 @@ class MixtureEM(MixtureByLikelihood):
         every row. None: all rows have the same weights.
     gate_alpha : float, default=1e-4
         Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
-        sum of squares is taken from the log-likelihood. Without it slopes run to infinity where the columns tell
-        components apart without error.
+        sum of squares is taken from the log-likelihood. Without it slopes run to infinity where the columns
+        tell components apart without error.
     emission_prior : dict or float, default=None
         Priors of probabilities, by name, which make the fit one of greatest posterior density: Dirichlet
         distributions of `concentration` over categories, a number or for each column an array, and Beta
@@ -215,9 +215,9 @@ class MixtureEM(MixtureByLikelihood):
 
     References
     ----------
-    McLachlan & Peel (2000), Finite Mixture Models, Wiley. Goodman (1974), Exploratory latent structure analysis
-    using both identifiable and unidentifiable models, Biometrika 61. Bandeen-Roche, Miglioretti, Zeger & Rathouz
-    (1997), Latent variable regression for multiple discrete outcomes, J. Am. Stat. Assoc. 92.
+    McLachlan & Peel (2000), Finite Mixture Models, Wiley. Goodman (1974), Exploratory latent structure
+    analysis using both identifiable and unidentifiable models, Biometrika 61. Bandeen-Roche, Miglioretti, Zeger
+    & Rathouz (1997), Latent variable regression for multiple discrete outcomes, J. Am. Stat. Assoc. 92.
 
     Examples
     --------
@@ -236,7 +236,7 @@ class MixtureEM(MixtureByLikelihood):
     array([0.69, 0.31])
     >>> mixture.emission_params_[1,].rates.round(1)
     array([[2.1],
-           [8.1]])
+           [7.7]])
     >>> mixture.predict([[2.0, 1.0], [4.5, np.nan]])
     array([0, 1])
     """
