@@ -195,6 +195,10 @@ class Batch:
         """
         return self._remembered((Batch, key), lambda: self._cut(columns, features))
 
+    def mapped(self, key: Any, function: Callable[[FloatArray], FloatArray]) -> Batch:
+        """The same observations, independent ones, with entries that are a function of these; as of `part`."""
+        return self._remembered((Batch, key), lambda: self._like(function(self.x), self.weight))
+
     def blocks(self) -> list[tuple[slice, Batch]] | None:
         """Columns of a batch that one long sequence makes much too large, in runs; None of any other.
 
@@ -230,9 +234,12 @@ class Batch:
         both = not (isinstance(features, slice) or isinstance(columns, slice))
         x = self.x[np.ix_(features, columns)] if both else self.x[features][:, columns]
         weight = None if self.weight is None else self.weight[columns]
-        part = Batch(np.ascontiguousarray(x), weight, {}, self._room)
-        part.is_block = self.is_block
-        return part
+        return self._like(np.ascontiguousarray(x), weight)
+
+    def _like(self, x: FloatArray, weight: FloatArray | None) -> Batch:
+        batch = Batch(x, weight, {}, self._room)
+        batch.is_block = self.is_block
+        return batch
 
     def sum(self, values: FloatArray | float) -> float:
         """Weighted sum of one value per observation (m,), or of a constant."""

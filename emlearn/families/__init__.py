@@ -6,13 +6,16 @@ from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
+from emlearn.families.exponential import Exponential, ExponentialParams
 from emlearn.families.factor import FactorGaussian, FactorParams
+from emlearn.families.gamma import Gamma, GammaParams
 from emlearn.families.gaussian import (
     COVARIANCE_SHAPES,
     Gaussian,
     GaussianParams,
     GaussianTotals,
 )
+from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
 from emlearn.families.multinomial import Multinomial, MultinomialParams
@@ -36,6 +39,7 @@ from emlearn.families.variational import (
     VariationalGaussian,
     VariationalPoisson,
 )
+from emlearn.families.von_mises_fisher import VonMisesFisher, VonMisesFisherParams
 from emlearn.families.zero_inflated_poisson import ZeroInflatedPoisson, ZeroInflatedPoissonParams
 
 # Names of before.
@@ -57,15 +61,21 @@ __all__ = [
     "Classes",
     "DirichletProbabilities",
     "Emission",
+    "Exponential",
     "ExponentialFamily",
+    "ExponentialParams",
     "FactorGaussian",
     "FactorParams",
+    "Gamma",
+    "GammaParams",
     "GammaRates",
     "Gaussian",
     "GaussianParams",
     "GaussianTotals",
     "Held",
     "IncompleteGaussian",
+    "LogNormal",
+    "LogNormalParams",
     "MissingRows",
     "MixtureOf",
     "MixtureParams",
@@ -92,6 +102,8 @@ __all__ = [
     "VariationalCategorical",
     "VariationalGaussian",
     "VariationalPoisson",
+    "VonMisesFisher",
+    "VonMisesFisherParams",
     "WithGaps",
     "WrappedFamily",
     "ZeroInflatedPoisson",

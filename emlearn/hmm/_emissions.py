@@ -16,12 +16,16 @@ from emlearn.families import (
     Bernoulli,
     Binomial,
     Categorical,
+    Exponential,
+    Gamma,
+    LogNormal,
     MissingRows,
     MixtureOf,
     Multinomial,
     NegativeBinomial,
     Poisson,
     Product,
+    VonMisesFisher,
     ZeroInflatedPoisson,
     gaussian_family,
 )
@@ -44,6 +48,10 @@ EMISSIONS = {
     "multinomial": lambda _: Multinomial(),
     "negative_binomial": lambda _: NegativeBinomial(),
     "zero_inflated_poisson": lambda _: ZeroInflatedPoisson(),
+    "gamma": lambda _: Gamma(),
+    "exponential": lambda _: Exponential(),
+    "lognormal": lambda estimator: LogNormal(_gaussian(estimator)),
+    "von_mises_fisher": lambda _: VonMisesFisher(),
     "gmm": lambda estimator: MixtureOf(_gaussian(estimator), estimator.n_mixtures),
 }
 
