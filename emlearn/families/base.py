@@ -679,6 +679,11 @@ def has_gaps(batch: Batch) -> bool:
     return found
 
 
+def observed(batch: Batch) -> Batch:
+    """The observations of which anything is there."""
+    return batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
+
+
 def counted(batch: Batch) -> FloatArray:
     """1 for every observation (m,) of which anything is there, 0 for others."""
     if not has_gaps(batch):

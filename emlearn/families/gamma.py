@@ -12,11 +12,9 @@ from scipy.special import digamma, gammaln, polygamma
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
 from emlearn.families.base import FloatArray, filled
-from emlearn.families.independent import PositiveColumns, positive_means
+from emlearn.families.independent import BoundedColumns, PositiveColumns, positive_means
 from emlearn.families.negative_binomial import LARGE, rest_of_digamma, rest_of_trigamma
 
-# No shape is larger: numbers that all but agree to three digits.
-MOST_SHAPE = 1e6
 # Newton steps of the shape, of which four or five are usual, and the relative change that ends them.
 MOST_STEPS, EXACT = 30, 1e-14
 
@@ -29,7 +27,7 @@ class GammaParams(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Gamma(PositiveColumns):
+class Gamma(PositiveColumns, BoundedColumns):
     r"""Positive numbers of gamma distributions, independent given the component.
 
     With shape a and rate b the mean is a / b, the variance :math:`a / b^2`, and
@@ -57,7 +55,7 @@ class Gamma(PositiveColumns):
     """
 
     parameters = GammaParams
-    most = {"shapes": MOST_SHAPE}
+    narrow = ("shapes",)
 
     @property
     def spaces(self) -> Any:
@@ -78,8 +76,11 @@ class Gamma(PositiveColumns):
 
     def estimate(self, *averages: FloatArray) -> GammaParams:
         means, mean_logs = averages
-        shapes = _shape_of(np.log(means) - mean_logs)
+        shapes = _shape_of(np.log(means) - mean_logs, self.limit)
         return GammaParams(shapes, shapes / means)
+
+    def most_narrow(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
+        return mean**2 / variance
 
     def spread(self, params: GammaParams) -> FloatArray:
         return np.asarray(polygamma(1, params.shapes))  # of log x
@@ -113,15 +114,14 @@ def log_less_digamma(shape: FloatArray) -> tuple[FloatArray, FloatArray]:
     return value, np.where(shape >= LARGE, by_series, 1.0 / small - polygamma(1, small))
 
 
-def _shape_of(gap: FloatArray) -> FloatArray:
-    """The shape a at which log a − ψ(a), which falls from ∞ to 0, is the gap; the most that there may be."""
-    least = log_less_digamma(np.array(MOST_SHAPE))[0]
-    gap = np.maximum(gap, least)
-    shape = (3.0 - gap + np.sqrt((gap - 3.0) ** 2 + 24.0 * gap)) / (12.0 * gap)
+def _shape_of(gap: FloatArray, most: FloatArray) -> FloatArray:
+    """The shape a at which log a − ψ(a), which falls from ∞ to 0, is the gap; no more than the most."""
+    least = log_less_digamma(most)[0]
+    within = np.maximum(gap, least)
+    shape = (3.0 - within + np.sqrt((within - 3.0) ** 2 + 24.0 * within)) / (12.0 * within)
     for _ in range(MOST_STEPS):
         value, slope = log_less_digamma(shape)
-        inverse = 1.0 / shape + (value - gap) / (shape**2 * slope)
-        before, shape = shape, 1.0 / inverse
+        before, shape = shape, 1.0 / (1.0 / shape + (value - within) / (shape**2 * slope))
         if (np.abs(shape - before) <= EXACT * before).all():
             break
-    return np.where(gap > least, np.minimum(shape, MOST_SHAPE), MOST_SHAPE)
+    return np.where(gap > least, np.minimum(shape, most), most)

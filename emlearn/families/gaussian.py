@@ -26,6 +26,7 @@ from emlearn.families.base import (
     keep,
     linear_forms,
     mean_or_kept,
+    observed,
     read_field,
     take_fields,
 )
@@ -628,11 +629,6 @@ class Gaussian(ExponentialFamily):
         for c in np.unique(index):
             out[index == c] += noise[index == c] @ roots[c].T
         return out
-
-
-def observed(batch: Batch) -> Batch:
-    """The observations of which anything is there."""
-    return batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
 
 
 def moved_moments(structure: Structure, totals: GaussianTotals, step: FloatArray) -> GaussianTotals:

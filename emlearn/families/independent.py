@@ -10,6 +10,7 @@ in every column the same one, with parameters of its own. Entries that are missi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,17 +24,22 @@ from emlearn.families.base import (
     Emission,
     ExponentialFamily,
     FloatArray,
+    Sketch,
     counted,
     diagonal,
     filled,
     has_gaps,
     middle,
+    observed,
     read_field,
     take_fields,
 )
 
 # With fewer rows a component is as narrow as can be, whatever they are.
 LEAST_ROWS = 2
+# No component is narrower: about a mean over a variance, or over its square.
+MOST_NARROW = 1e6
+SLACK = 1e-9  # what is this near to the bound, relatively, rests there
 
 
 class IndependentColumns(ExponentialFamily):
@@ -48,15 +54,12 @@ class IndependentColumns(ExponentialFamily):
         NamedTuple of the parameters, each of shape (K, d).
     typical : float
         An entry that is possible: what is never seen has the parameters of this.
-    most : dict of str -> float
-        Largest values of parameters without which the likelihood would have no bound.
     """
 
     marginalises = True
     counts_entries = True
     parameters: ClassVar[Any]
     typical: ClassVar[float]
-    most: ClassVar[dict[str, float]] = {}
 
     def entry_statistics(self, x: FloatArray) -> tuple[FloatArray, ...]:
         """:math:`T_i(x)` of entries, each of the shape of x."""
@@ -82,10 +85,6 @@ class IndependentColumns(ExponentialFamily):
         """Entries (d, m) as points for clustering, (f, m)."""
         raise NotImplementedError
 
-    def spread(self, params: Any) -> FloatArray | None:
-        """Variances (K, d) by which components are found to be narrow; None where that earns nothing."""
-        return None
-
     def side_by_side(self, n_fits: int) -> IndependentColumns:
         return self
 
@@ -110,23 +109,6 @@ class IndependentColumns(ExponentialFamily):
         if params is None or not empty.any():
             return new
         return type(new)(*(np.where(empty, old, own) for old, own in zip(params, new, strict=True)))
-
-    def resting(self, params: Any) -> NDArray[np.bool_] | None:
-        """Coordinates of parameters that are as large as they may be; None for none."""
-        most = [self.most.get(name, np.inf) for name in params._fields]
-        at_most = np.concatenate([(p >= m).ravel() for p, m in zip(params, most, strict=True)])
-        return at_most if at_most.any() else None
-
-    def nearest_legal(self, params: Any) -> Any:
-        """Parameters with what is too large at its most."""
-        return params._replace(**{name: np.minimum(getattr(params, name), m) for name, m in self.most.items()})
-
-    def handicap(self, params: Any, stats: FloatArray) -> float:
-        spread, weight = self.spread(params), stats[:, 0]
-        if spread is None or len(spread) == 1:
-            return 0.0
-        divergence = evidence.divergence(spread / (weight / weight.sum() @ spread)).sum(axis=1)
-        return evidence.handicap(divergence, weight, spread.shape[1], LEAST_ROWS)
 
     def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> Any:
         names = self.parameters._fields
@@ -164,6 +146,73 @@ class IndependentColumns(ExponentialFamily):
         """Entries as points, missing ones in the middle of the others, (f, m)."""
         points = batch.mapped((type(self), "points"), self.points)
         return filled(points, middle(points))
+
+
+@dataclass(frozen=True)
+class BoundedColumns(IndependentColumns):
+    """Base of families of which a component of one value would be infinitely narrow, at no bound of likelihood.
+
+    Some parameters add up to how narrow a component is, and that has a bound: `MOST_NARROW`, or, where values
+    are recorded in steps, what does not undercut half a step. What a narrow component owes to luck is a
+    handicap, as of Gaussians (`emlearn.families.evidence`).
+
+    Parameters
+    ----------
+    most : ndarray of shape (d,), default=None
+        How narrow components may be. `bound_to` finds it.
+
+    Attributes
+    ----------
+    narrow : tuple of str
+        Names of the parameters that add up to how narrow a component is.
+    """
+
+    most: FloatArray | None = field(default=None, compare=False, repr=False)
+
+    narrow: ClassVar[tuple[str, ...]]
+
+    def most_narrow(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
+        """How narrow components of these means and variances are, (d,)."""
+        raise NotImplementedError
+
+    def spread(self, params: Any) -> FloatArray:
+        """Variances (K, d) on a scale where no unit of measurement matters: how components differ in width."""
+        raise NotImplementedError
+
+    def bound_to(self, sketch: Sketch) -> BoundedColumns:
+        """The family, knowing in which steps columns are recorded."""
+        batch = observed(sketch.some)
+        hidden = evidence.hidden(batch, sketch.size)
+        steps = hidden > 0
+        by_steps = self.most_narrow(middle(batch)[:, 0], np.where(steps, hidden, 1.0))
+        return replace(self, most=np.where(steps, np.clip(by_steps, 1.0, MOST_NARROW), MOST_NARROW))
+
+    @property
+    def limit(self) -> FloatArray:
+        """How narrow components may be, (d,) or a number."""
+        return np.asarray(MOST_NARROW if self.most is None else self.most)
+
+    def _narrowness(self, params: Any) -> FloatArray:
+        return np.asarray(sum(getattr(params, name) for name in self.narrow))
+
+    def resting(self, params: Any) -> NDArray[np.bool_] | None:
+        """Coordinates of parameters that are as narrow as may be; None for none."""
+        at_most = self._narrowness(params) >= self.limit * (1.0 - SLACK)
+        if not at_most.any():
+            return None
+        return np.concatenate([(at_most & (name in self.narrow)).ravel() for name in params._fields])
+
+    def nearest_legal(self, params: Any) -> Any:
+        """Parameters with what is too narrow as narrow as may be."""
+        share = np.minimum(self.limit / self._narrowness(params), 1.0)
+        return params._replace(**{name: getattr(params, name) * share for name in self.narrow})
+
+    def handicap(self, params: Any, stats: FloatArray) -> float:
+        spread, weight = self.spread(params), stats[:, 0]
+        if len(spread) == 1:
+            return 0.0
+        divergence = evidence.divergence(spread / (weight / weight.sum() @ spread)).sum(axis=1)
+        return evidence.handicap(divergence, weight, spread.shape[1], LEAST_ROWS)
 
 
 class PositiveColumns(IndependentColumns):

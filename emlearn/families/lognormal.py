@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Batch
 from emlearn.em.model import Observed
 from emlearn.families import evidence
-from emlearn.families.base import Emission, FloatArray, Sketch, filled, middle, take_fields, unwrapped
+from emlearn.families.base import Emission, FloatArray, Sketch, filled, middle, observed, take_fields, unwrapped
 from emlearn.families.covariance import Diagonal
-from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals, observed
+from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals
 from emlearn.families.independent import positive_means
 
 

@@ -11,8 +11,9 @@ from scipy.special import digamma
 from sklearn.exceptions import ConvergenceWarning
 
 from emlearn import HMMEM
-from emlearn.families import Exponential, FactorGaussian, Gamma, GammaParams, LogNormal
-from emlearn.families.gamma import MOST_SHAPE, log_less_digamma
+from emlearn.families import Exponential, FactorGaussian, Gamma, GammaParams, LogNormal, Sketch
+from emlearn.families.gamma import log_less_digamma
+from emlearn.families.independent import MOST_NARROW
 from tests.helpers.families import FAMILIES, K, batch_of
 
 WORDS = {"gamma": "gamma", "exponential": "exponential", "lognormal": "log-normal"}
@@ -72,7 +73,7 @@ def test_shapes_are_exact(shape):
 def test_equal_numbers_rest_at_the_largest_shape():
     X = np.full((20, 1), 3.0)
     fit = HMMEM(1, emission="gamma").fit(X)
-    assert fit.shapes_.item() == MOST_SHAPE
+    assert fit.shapes_.item() == MOST_NARROW
     assert fit.shapes_.item() / fit.rates_.item() == pytest.approx(3.0)
     assert Gamma().resting(fit._params.family).tolist() == [True, False]
 
@@ -131,11 +132,16 @@ def test_a_floor_of_logarithms_follows_their_spread():
     np.testing.assert_allclose(np.diff(fit.log_means_[:, 0]), 3e-5, rtol=0.1)
 
 
-def test_recorded_steps_are_no_components():
-    """Prices rounded to a whole number repeat: no component is narrower than the steps."""
+@pytest.mark.parametrize("family", [Gamma(), LogNormal()])
+def test_recorded_steps_are_no_components(family):
+    """Prices rounded to a whole number repeat: no component is narrower than half a step."""
     X = np.round(np.exp(np.random.RandomState(0).normal(3.0, 0.4, size=(300, 1))))
-    fit = HMMEM(K, emission="lognormal", random_state=0).fit(X)
-    assert np.sqrt(fit.log_covariances_.min()) > 0.5 / X.mean() * 0.99
+    batch = batch_of(X)
+    bound = family.bound_to(Sketch(batch, X.max(axis=0), len(X), len(X), ("x0",)))
+    at_one_value = (X[:, 0] == 20.0) * 1.0
+    params = bound.start(batch, np.stack([at_one_value, 1.0 - at_one_value]))
+    assert np.sqrt(family.covariance(params)[0, 0, 0]) == pytest.approx(0.5, rel=0.1)
+    assert bound.resting(params).tolist()[0 if family == Gamma() else 2]
 
 
 def test_factors_of_logarithms_are_refused():
