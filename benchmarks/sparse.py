@@ -69,11 +69,8 @@ def main():
         peak = tracemalloc.get_traced_memory()[1] / MEGABYTE
         tracemalloc.stop()
         density = family.density(found.params.family)
-        weights = found.params.latent
-        near = [
-            (density(batch).log_prob + np.log(np.maximum(weights, 1e-300))[:, None]).argmax(axis=0)
-            for batch in Batches(rows)
-        ]
+        log_weights = np.log(np.maximum(found.params.latent, 1e-300))[:, None]
+        near = [(density(batch).log_prob + log_weights).argmax(axis=0) for batch in Batches(rows)]
         ari = adjusted_rand_score(labels, np.concatenate(near))
         name = type(family).__name__.lower()
         print(f"{name:<14}{seconds:>9.1f}{found.n_iter:>12}{peak:>14.0f} MB{peak / held:>13.1f}x{ari:>7.2f}")

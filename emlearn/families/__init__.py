@@ -2,6 +2,7 @@
 
 from emlearn.families.base import Emission, ExponentialFamily, Held, Numeric, Sketch, WrappedFamily
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
+from emlearn.families.beta import Beta, BetaParams
 from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
@@ -15,6 +16,7 @@ from emlearn.families.gaussian import (
     GaussianParams,
     GaussianTotals,
 )
+from emlearn.families.geometric import Geometric, GeometricParams
 from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
@@ -39,6 +41,7 @@ from emlearn.families.variational import (
     VariationalGaussian,
     VariationalPoisson,
 )
+from emlearn.families.von_mises import VonMises, VonMisesParams
 from emlearn.families.von_mises_fisher import VonMisesFisher, VonMisesFisherParams
 from emlearn.families.zero_inflated_poisson import ZeroInflatedPoisson, ZeroInflatedPoissonParams
 
@@ -52,6 +55,8 @@ __all__ = [
     "RESPONSES",
     "Bernoulli",
     "BernoulliParams",
+    "Beta",
+    "BetaParams",
     "BetaProbabilities",
     "Binomial",
     "BinomialParams",
@@ -72,6 +77,8 @@ __all__ = [
     "Gaussian",
     "GaussianParams",
     "GaussianTotals",
+    "Geometric",
+    "GeometricParams",
     "Held",
     "IncompleteGaussian",
     "LogNormal",
@@ -102,8 +109,10 @@ __all__ = [
     "VariationalCategorical",
     "VariationalGaussian",
     "VariationalPoisson",
+    "VonMises",
     "VonMisesFisher",
     "VonMisesFisherParams",
+    "VonMisesParams",
     "WithGaps",
     "WrappedFamily",
     "ZeroInflatedPoisson",

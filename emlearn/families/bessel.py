@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.polynomial import Polynomial
+from numpy.polynomial.polynomial import polyval
 from numpy.typing import NDArray
 from scipy.special import gammaln, ive
 
@@ -24,15 +25,19 @@ STEPS_DOWN = 8
 MOST_STEPS, EXACT = 30, 1e-13
 
 
-def _olver_polynomials(n: int) -> tuple[list[Polynomial], list[Polynomial]]:
-    """The first n of U_k and of V_k (DLMF 10.41.9)."""
+def _olver_polynomials(n: int) -> tuple[FloatArray, FloatArray]:
+    """Coefficients, power by power, of the first n of U_k and of V_k (DLMF 10.41.9), a column for each."""
     p = Polynomial([0.0, 1.0])
     u, v = [Polynomial([1.0])], [Polynomial([1.0])]
     for _ in range(n - 1):
         last = u[-1]
         u.append(0.5 * p**2 * (1 - p**2) * last.deriv() + ((1 - 5 * p**2) * last).integ() / 8)
         v.append(u[-1] - 0.5 * p * (1 - p**2) * last - p**2 * (1 - p**2) * last.deriv())
-    return u, v
+    tables = np.zeros((2, 3 * n - 2, n))
+    for table, polynomials in zip(tables, (u, v), strict=True):
+        for k, polynomial in enumerate(polynomials):
+            table[: len(polynomial.coef), k] = polynomial.coef
+    return tables[0], tables[1]
 
 
 U, V = _olver_polynomials(N_TERMS)
@@ -67,16 +72,17 @@ def bessel_ratio(order: float, x: FloatArray) -> FloatArray:
     return ratio
 
 
-def _series(polynomials: list[Polynomial], p: FloatArray, order: float) -> FloatArray:
-    return np.asarray(sum(polynomial(p) / order**k for k, polynomial in enumerate(polynomials)))
+def _series(table: FloatArray, p: FloatArray, order: float) -> FloatArray:
+    """Σ U_k(p) / ν^k, or of V_k."""
+    return np.asarray(polyval(p, table @ order ** -np.arange(float(N_TERMS))))
 
 
-def concentration_of(order: float, length: FloatArray, least: float, most: float) -> FloatArray:
+def concentration_of(order: float, length: FloatArray, least: float, most: FloatArray | float) -> FloatArray:
     """The x from ``least`` to ``most`` at which the ratio of order ν is ``length``, by Newton's method.
 
     It begins at the approximation of Banerjee et al. (2005), a few percent off.
     """
-    low, high = bessel_ratio(order, np.array([least, most]))
+    low, high = (bessel_ratio(order, np.asarray(end)) for end in (least, most))
     within = np.clip(length, low, high)
     d = 2.0 * order + 2.0
     x = np.clip(within * (d - within**2) / (1.0 - within**2), least, most)

@@ -240,11 +240,11 @@ class Multinomial(ExponentialFamily):
 
     def embedding(self, batch: Batch) -> FloatArray:
         """Roots of the shares of the total, (d, m), of what is missing as they are on average."""
-        x = batch.x
         if batch.is_sparse:
-            points: Any = x.copy()
-            points.data = np.sqrt(x.data / np.repeat(sums_over_features(x), np.diff(x.indptr)))
+            points: Any = batch.x.copy()
+            points.data = np.sqrt(points.data / np.repeat(sums_over_features(points), np.diff(points.indptr)))
             return points
+        x = batch.x
         total = filled(batch).sum(axis=0)
         weight = np.ones(x.shape[1]) if batch.weight is None else batch.weight
         counts = filled(batch) @ weight

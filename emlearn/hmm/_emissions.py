@@ -14,10 +14,12 @@ from emlearn.em import Affine
 from emlearn.em.trees import leaves, tree_map
 from emlearn.families import (
     Bernoulli,
+    Beta,
     Binomial,
     Categorical,
     Exponential,
     Gamma,
+    Geometric,
     LogNormal,
     MissingRows,
     MixtureOf,
@@ -25,6 +27,7 @@ from emlearn.families import (
     NegativeBinomial,
     Poisson,
     Product,
+    VonMises,
     VonMisesFisher,
     ZeroInflatedPoisson,
     gaussian_family,
@@ -51,6 +54,9 @@ EMISSIONS = {
     "gamma": lambda _: Gamma(),
     "exponential": lambda _: Exponential(),
     "lognormal": lambda estimator: LogNormal(_gaussian(estimator)),
+    "beta": lambda _: Beta(),
+    "geometric": lambda _: Geometric(),
+    "von_mises": lambda _: VonMises(),
     "von_mises_fisher": lambda _: VonMisesFisher(),
     "gmm": lambda estimator: MixtureOf(_gaussian(estimator), estimator.n_mixtures),
 }
@@ -60,7 +66,7 @@ EMISSIONS = {
 KINDS = {
     "categorical": "codes",
     **dict.fromkeys(("poisson", "bernoulli", "binomial", "multinomial"), "counts"),
-    **dict.fromkeys(("negative_binomial", "zero_inflated_poisson"), "counts"),
+    **dict.fromkeys(("negative_binomial", "zero_inflated_poisson", "geometric"), "counts"),
 }
 
 

@@ -135,11 +135,11 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         Number of states, K.
     emission : str, dict or family object, default="gaussian"
         What states emit: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary more),
-        "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
-        trials), "multinomial" (counts of a category in each column), "exponential", "gamma" or "lognormal"
-        (positive numbers), "von_mises_fisher" (unit vectors), "categorical" (codes 0 … n − 1 or names,
-        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family from
-        `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
+        "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1), "binomial" (columns of successes, then as
+        many of trials), "multinomial" (counts of a category in each column), "exponential", "gamma" or
+        "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles in radians), "von_mises_fisher"
+        (unit vectors), "categorical" (codes 0 … n − 1 or names, independent columns), "gmm" (a mixture of
+        `n_mixtures` Gaussians in each state), or a family from `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
         with the same word belong together, and parts are independent given the state. A family object brings
         its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     inference : {"em", "variational"}, default="em"
@@ -266,9 +266,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         and covariances have the shape (K, M, …), and weights (K, M).
     dispersions_, inflations_
         Of "negative_binomial" and "zero_inflated_poisson", (K, d).
-    shapes_, log_means_, log_covariances_, directions_, concentrations_
-        Of "gamma" (K, d), beside `rates_`; of the logarithms of "lognormal" numbers, as means and covariances
-        of Gaussians; and of "von_mises_fisher", (K, d) and (K,).
+    shapes_, alphas_, betas_, log_means_, log_covariances_, angles_, directions_, concentrations_
+        Of "gamma", beside `rates_`, and "beta" (K, d); of the logarithms of "lognormal" numbers, as means and
+        covariances of Gaussians; of "von_mises" (K, d) both, of "von_mises_fisher" (K, d) and (K,).
     categories_ : list of ndarray
         Categories of each categorical column, in the order of `probabilities_`: codes, or names. Only where
         there are such columns.
