@@ -7,6 +7,7 @@ from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
+from emlearn.families.covariates import Covariates, CovariatesParams
 from emlearn.families.exponential import Exponential, ExponentialParams
 from emlearn.families.factor import FactorGaussian, FactorParams
 from emlearn.families.gamma import Gamma, GammaParams
@@ -64,6 +65,8 @@ __all__ = [
     "CategoricalParams",
     "ClassRegression",
     "Classes",
+    "Covariates",
+    "CovariatesParams",
     "DirichletProbabilities",
     "Emission",
     "Exponential",

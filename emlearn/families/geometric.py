@@ -90,4 +90,4 @@ class Geometric(IndependentColumns):
         self, params: GeometricParams, labels: NDArray[np.int_], rng: np.random.RandomState
     ) -> FloatArray:
         """One observation from the component of each label, (n, d)."""
-        return rng.geometric(params.probabilities[labels]) - 1.0
+        return np.asarray(rng.geometric(params.probabilities[labels]), dtype=np.float64) - 1.0

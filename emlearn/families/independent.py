@@ -88,6 +88,10 @@ class IndependentColumns(ExponentialFamily):
     def side_by_side(self, n_fits: int) -> IndependentColumns:
         return self
 
+    def size(self, d: int) -> int:
+        """Number of parameters of a component of d columns."""
+        return d * len(self.parameters._fields)
+
     def statistics(self, batch: Batch) -> FloatArray:
         parts = self.entry_statistics(batch.x)
         if not has_gaps(batch):

@@ -75,6 +75,20 @@ class LogNormal(Emission):
         gaussian = self.gaussian.side_by_side(n_fits)
         return None if gaussian is None else replace(self, gaussian=gaussian)
 
+    @property
+    def pooled(self) -> LogNormal | None:
+        """The family in which components share what is a matrix each here; None where they do."""
+        gaussian = self.gaussian.pooled
+        return None if gaussian is None else replace(self, gaussian=gaussian)
+
+    def size(self, d: int) -> int:
+        """Number of parameters of a component of d features."""
+        return self.gaussian.size(d)
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        """How many numbers an E-step works on per observation."""
+        return d + self.gaussian.floats_per_row(n_components, d)
+
     def bound_to(self, sketch: Sketch) -> LogNormal:
         """The family, knowing what the data force onto its floor, and in which steps they are recorded."""
         batch, floor = observed(sketch.some), self.gaussian.floor
