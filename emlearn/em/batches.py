@@ -400,7 +400,7 @@ class Batches(Data):
     def take(self, positions: IntArray) -> NDArray[Any]:
         """The rows at these positions, which do not decrease, (m, n_features), not in any units.
 
-        Of data in pieces no more are read than hold the positions.
+        Those of sparse data are a ``csr_array``. Of data in pieces no more are read than hold the positions.
         """
         taken, first = [], 0
         for piece in self._items():

@@ -37,7 +37,7 @@ from emlearn.families.base import (
 
 # With fewer rows a component is as narrow as can be, whatever they are.
 LEAST_ROWS = 2
-# No component is narrower: about a mean over a variance, or over its square.
+# No component is narrower: the shape of a gamma, α + β of a beta distribution, the concentration of angles.
 MOST_NARROW = 1e6
 SLACK = 1e-9  # what is this near to the bound, relatively, rests there
 
@@ -154,7 +154,7 @@ class IndependentColumns(ExponentialFamily):
 
 @dataclass(frozen=True)
 class BoundedColumns(IndependentColumns):
-    """Base of families of which a component of one value would be infinitely narrow, at no bound of likelihood.
+    """Base of families of which a component of one value would be infinitely narrow, its likelihood infinite.
 
     Some parameters add up to how narrow a component is, and that has a bound: `MOST_NARROW`, or, where values
     are recorded in steps, what does not undercut half a step. What a narrow component owes to luck is a
