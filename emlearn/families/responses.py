@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from emlearn.families import negative_binomial, tails
+from emlearn.families.gamma import log_less_digamma
 
 FloatArray = NDArray[np.float64]
 
@@ -444,12 +445,7 @@ class PositiveNumbers(_Plain):
     ) -> tuple[FloatArray, FloatArray]:
         away = np.minimum(np.log(y[0]) - eta, LARGEST)
         shape = 1.0 / dispersion
-        large, small = np.maximum(shape, negative_binomial.LARGE), np.minimum(shape, negative_binomial.LARGE)
-        is_large = shape >= negative_binomial.LARGE
-        first = 0.5 / large - negative_binomial.rest_of_digamma(large)  # of log shape − ψ(shape)
-        first = np.where(is_large, first, np.log(small) - special.digamma(small))
-        second = -0.5 / large**2 - negative_binomial.rest_of_trigamma(large)  # and its derivative
-        second = np.where(is_large, second, 1.0 / small - special.polygamma(1, small))
+        first, second = log_less_digamma(shape)
         slope = -shape * (away - np.expm1(away) + first)
         return slope, -slope + shape**2 * second
 
@@ -469,8 +465,7 @@ class PositiveNumbers(_Plain):
         return special.gammainc(1.0 / dispersion, np.maximum(y, 0.0) / (self.mean(eta) * dispersion))
 
     def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
-        shape, scaled = 1.0 / dispersion, np.maximum(y[0], 0.0) / (self.mean(eta) * dispersion)
-        return tails.of_numbers(special.gammainc(shape, scaled), special.gammaincc(shape, scaled))
+        return tails.gamma(y[0], 1.0 / dispersion, 1.0 / (self.mean(eta) * dispersion))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.gammaincinv(1.0 / dispersion, q) * dispersion * self.mean(eta)

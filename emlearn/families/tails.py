@@ -37,6 +37,17 @@ def normal(x: FloatArray, mean: FloatArray, variance: FloatArray) -> FloatArray:
     return of_numbers(special.ndtr(z), special.ndtr(-z))
 
 
+def gamma(x: FloatArray, shape: FloatArray | float, rate: FloatArray) -> FloatArray:
+    """Those of gamma distributions."""
+    scaled = np.maximum(x, 0.0) * rate
+    return of_numbers(special.gammainc(shape, scaled), special.gammaincc(shape, scaled))
+
+
+def beta(x: FloatArray, a: FloatArray, b: FloatArray) -> FloatArray:
+    """Those of beta distributions."""
+    return of_numbers(special.betainc(a, b, x), special.betainc(b, a, 1.0 - x))
+
+
 def poisson(x: FloatArray, rate: FloatArray) -> FloatArray:
     """Those of Poisson counts."""
     return of_counts(x, lambda n: special.gammaincc(n + 1, rate), lambda n: special.gammainc(n + 1, rate))
