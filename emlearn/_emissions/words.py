@@ -227,7 +227,7 @@ def _parts(emission, n_features, names, aside=()):
             raise ValueError(f"emission has {emission.n_features} columns, but X has {len(rest)} for it.")
         return [(tuple(rest[j] for j in columns), family) for columns, family in emission.parts]
     if not isinstance(emission, dict):
-        if not rest:
+        if not rest and aside:
             raise ValueError("Every column of X stands aside: none is left for the emission.")
         return [(tuple(rest), _known(emission))]
     keys = [list(key) if isinstance(key, tuple) else [key] for key in emission]
