@@ -222,8 +222,9 @@ class Gaussian(ExponentialFamily):
             if gaps is None:
                 seen = own._observe(params, about_0, batch)
                 n_observed = np.array([len(batch.x)])
+                at_mean = form.constant[:, None]
                 return Lengths(
-                    seen.log_prob, form.constant[:, None], n_observed, lambda weight, _: pooled(seen.totals(weight))
+                    seen.log_prob, at_mean, n_observed, lambda weight, _: pooled(seen.totals(weight))
                 )
             filled = own._fill(params, form, batch, gaps)
             at_mean = np.array([given.log_det for given in filled.given]) - 0.5 * LOG_2_PI * gaps.n_observed
@@ -424,7 +425,7 @@ class Gaussian(ExponentialFamily):
     def maximize(  # type: ignore[override]
         self, totals: GaussianTotals, params: GaussianParams, counts: FloatArray | None = None
     ) -> GaussianParams:
-        """Parameters from totals; ``counts`` (K,) are of determinants, where that is not the weight of products."""
+        """Parameters from totals; covariances are sums over ``counts`` (K,), where that is not their weight."""
         structure, d = self.structure, totals.first.shape[1]
         empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
         if empty.all():
@@ -516,12 +517,12 @@ class Gaussian(ExponentialFamily):
     def maximize_expanded(
         self, totals: GaussianTotals, params: GaussianParams, weight: FloatArray, *, alike: bool
     ) -> tuple[GaussianParams, FloatArray]:
-        r"""M-step where observations have scales of their own, and these a level that is estimated and absorbed.
+        r"""M-step where observations have scales of their own, and these a level that is estimated too.
 
         An observation has the covariance :math:`\Sigma / u`, and totals are weighted by r u. With
         :math:`\alpha u` in the place of u the model is the same whatever α. That of greatest likelihood is
-        Σ r u / Σ r, and covariances are then sums over Σ r u. Where a constraint binds they are sums over Σ r, as
-        in plain EM, and α is 1.
+        Σ r u / Σ r, and covariances, which absorb it, are then sums over Σ r u. Where a constraint binds they
+        are sums over Σ r, as in plain EM, and α is 1.
 
         Parameters
         ----------
@@ -530,8 +531,8 @@ class Gaussian(ExponentialFamily):
         weight : ndarray of shape (K,)
             Σ r.
         alike : bool
-            Whether the scales of all components have the same distribution. If not, there is no such level where
-            matrices have the same volume.
+            Whether the scales of all components have the same distribution. If not, there is no such level
+            where matrices have the same volume.
 
         Returns
         -------
@@ -544,11 +545,12 @@ class Gaussian(ExponentialFamily):
         some = (of_scales > 0) & (of_all > 0)
         if self.ridge or not (alike or structure.own_volumes):
             some[:] = False
-        level = np.where(some, of_scales, 1.0) / np.where(some, of_all, 1.0)
+        level: FloatArray = np.where(some, of_scales, 1.0) / np.where(some, of_all, 1.0)
         new = self.maximize(totals, params, weight * level)
         bound = structure.reaches_floor(self._by_grain(new.covariances), self.floor * (1 + FLOOR_SLACK))
         if some.any() and bound.any():
-            level[together(1.0 * bound[structure.which(len(level))]) > 0] = 1.0
+            of_each: FloatArray = bound[structure.which(len(level))].astype(np.float64)
+            level[together(of_each) > 0] = 1.0
             new = self.maximize(totals, params, weight * level)
         return new, level
 

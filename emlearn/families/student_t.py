@@ -2,19 +2,21 @@ r"""Multivariate Student's t of every covariance shape: Gaussians for data with 
 
 .. math:: x \mid u \sim N(\mu_k, \Sigma_k / u), \qquad u \sim \Gamma(\nu_k / 2, \nu_k / 2)
 
-A t distribution is a Gaussian whose observations have scales u of their own. These are hidden beside the component,
-and all that EM needs to know of them is
+A t distribution is a Gaussian whose observations have scales u of their own. These are hidden beside the
+component, and all that EM needs to know of them is
 
 .. math:: E[u \mid x] = \frac{\nu + d}{\nu + \delta}, \qquad
    E[\log u \mid x] = \psi\left(\frac{\nu + d}{2}\right) - \log \frac{\nu + \delta}{2}, \qquad
    \delta = (x - \mu)^\top \Sigma^{-1} (x - \mu) :
 
-what lies far off weighs little. Where entries are missing the others are t as well, with the same ν, and d and δ are
-theirs.
+what lies far off weighs little. Where entries are missing the others are t as well, with the same ν, and d and
+δ are theirs.
 
-In the M-step the level of the scales is estimated too, and absorbed into Σ: sums are divided by Σ r u in place of
-Σ r (Kent, Tyler & Vardi, 1994), and ν / 2 is the shape of the Gamma distribution, of any mean, that fits them best. The
-model is the same with that level or without, but EM takes longer steps with it (Liu, Rubin & Wu, 1998).
+In the M-step the level of the scales is estimated too, and absorbed into Σ: sums are divided by Σ r u in place
+of Σ r (Kent, Tyler & Vardi, 1994, A curious likelihood identity for the multivariate t-distribution, Commun.
+Stat. Simul. 23), and ν / 2 is the shape of the Gamma distribution, of any mean, that fits them best. The model
+is the same with that level or without, but EM takes longer steps with it (Liu, Rubin & Wu, 1998, Parameter
+expansion to accelerate EM: the PX-EM algorithm, Biometrika 85).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from scipy.special import chdtri, digamma, fdtri, gammaln, zeta
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
-from emlearn.em.spaces import Fixed, Positive, Real
+from emlearn.em.spaces import Fixed, Positive
 from emlearn.families.base import (
     Emission,
     FloatArray,
@@ -47,6 +49,8 @@ from emlearn.families.gaussian import LEAST_FLOOR, NO_WEIGHT, Gaussian, Gaussian
 FIRST_DF, LEAST_DF = 10.0, 1.0
 # With more of them than this a t distribution is a Gaussian up to rounding.
 MOST_DF = 1e6
+# Degrees of freedom as near to a bound as this, relatively, rest on it.
+SLACK = 1e-6
 # Newton steps that find the shape of a Gamma distribution to the last digit.
 SHAPE_STEPS = 3
 
@@ -81,8 +85,8 @@ class MultivariateStudentT(Emission):
     df : float or {"free", "shared"}, default="free"
         Degrees of freedom: a number, which is kept; estimated for each component, or one for all.
     max_df : float, default=200.0
-        Estimates are no less than 1 and no more than this. A component without outliers has none: the likelihood
-        rises in ν for ever, and hardly. One that rests here counts as fixed in what is said of errors.
+        Estimates are no less than 1 and no more than this. Without outliers the likelihood rises in ν for ever,
+        and hardly: one that rests here has no standard error.
     n_fits : int, default=1
         Of how many fits components stand side by side.
 
@@ -99,7 +103,7 @@ class MultivariateStudentT(Emission):
     >>> model, data = LatentModel(MixtureWeights(), student_t_family("spherical")), Batches(X)
     >>> fit = fit_em(model, model.start(next(iter(data)), np.ones((1, 200))), data).params.family
     >>> fit.scale_matrices.round(1), fit.df.round(1), X.var().round()
-    (array([0.8]), array([1.6]), np.float64(433.0))
+    (array([0.6]), array([1.4]), np.float64(435.0))
     """
 
     normal: Gaussian
@@ -108,7 +112,7 @@ class MultivariateStudentT(Emission):
     n_fits: int = field(default=1, compare=False)
 
     marginalises = True
-    floored = ("scale_matrices",)
+    floored = ("scale_matrices", "df")
 
     def __post_init__(self) -> None:
         if isinstance(self.df, str):
@@ -116,11 +120,13 @@ class MultivariateStudentT(Emission):
                 raise ValueError(f'df={self.df!r} is neither "free" nor "shared" nor a number.')
         elif not 0 < self.df <= MOST_DF:
             raise ValueError(
-                f"df={self.df}: degrees of freedom must be positive, and no more than {MOST_DF:g}, beyond which "
-                "components are Gaussian."
+                f"df={self.df}: degrees of freedom must be positive, and no more than {MOST_DF:g}, beyond "
+                "which components are Gaussian."
             )
         if not LEAST_DF < self.max_df <= MOST_DF:
-            raise ValueError(f"max_df={self.max_df} must be more than {LEAST_DF:g}, and no more than {MOST_DF:g}.")
+            raise ValueError(
+                f"max_df={self.max_df} must be more than {LEAST_DF:g}, and no more than {MOST_DF:g}."
+            )
 
     @property
     def is_estimated(self) -> bool:
@@ -129,8 +135,8 @@ class MultivariateStudentT(Emission):
 
     @cached_property
     def spaces(self) -> Any:
-        df = Positive() if self.is_estimated else Fixed()
-        return StudentTParams(*self.normal.spaces, df)  # type: ignore[arg-type]
+        means, scale_matrices = self.normal.spaces
+        return StudentTParams(means, scale_matrices, Positive() if self.is_estimated else Fixed())  # type: ignore[arg-type]
 
     def side_by_side(self, n_fits: int) -> MultivariateStudentT | None:
         normal = self.normal.side_by_side(n_fits)
@@ -216,7 +222,7 @@ class MultivariateStudentT(Emission):
         normal = self.normal.recentred(totals.normal, self._normal(old), self._normal(new))
         return totals._replace(normal=normal)
 
-    def expected_log_joint(  # type: ignore[override]
+    def expected_log_joint(
         self, stats: StudentTTotals, new: StudentTParams, old: StudentTParams
     ) -> float | None:
         moments = self.recentred(stats, old, new).normal._replace(weight=stats.weight)
@@ -235,7 +241,7 @@ class MultivariateStudentT(Emission):
 
     def resting(self, params: StudentTParams) -> NDArray[np.bool_] | None:
         of_normal = self.normal.resting(self._normal(params))
-        at_bound = (params.df <= LEAST_DF) | (params.df >= self.max_df)
+        at_bound = (params.df <= LEAST_DF * (1 + SLACK)) | (params.df >= self.max_df * (1 - SLACK))
         if not self.is_estimated or not at_bound.any():
             at_bound = np.zeros(len(params.df) if self.is_estimated else 0, dtype=bool)
             return None if of_normal is None else np.append(of_normal, at_bound)
@@ -288,7 +294,7 @@ class MultivariateStudentT(Emission):
         return np.multiply(scale, factor[:, None, None], out=scale, where=scale != 0)
 
     def bulk(self, params: StudentTParams) -> FloatArray:
-        """Covariances of the normal distributions within whose ellipsoids as many observations lie: half of all."""
+        """Covariances of normal distributions, half of which lies where half of these do."""
         d = params.means.shape[1]
         median = d * fdtri(d, self._of_each(params), 0.5)
         return self.normal.covariance(self._normal(params)) * (median / chdtri(d, 0.5))[:, None, None]
@@ -310,7 +316,7 @@ class MultivariateStudentT(Emission):
         return StudentTParams(*self.normal.reorder(self._normal(params), order), df)
 
     def fields(self, params: StudentTParams, lead: tuple[int, ...]) -> dict[str, Any]:
-        """Copies of the means (lead, d), the scale matrices, as of a Gaussian's covariances, and ν, (lead) or ()."""
+        """Copies of means (lead, d), of scale matrices, as a Gaussian's covariances, and of ν, (lead) or ()."""
         means, scale_matrices = self.normal.fields(self._normal(params), lead).values()
         df = params.df[0] if self.df == "shared" else params.df.reshape(lead).copy()
         return {"means": means, "scale_matrices": scale_matrices, "df": df}
@@ -323,7 +329,9 @@ class MultivariateStudentT(Emission):
         if not ((df > 0) & (df <= MOST_DF)).all():
             raise ValueError(f"df holds {df.min():.6g} to {df.max():.6g}: it must be in (0, {MOST_DF:g}].")
         if not isinstance(self.df, str) and (df != self.df).any():
-            raise ValueError(f"df is given, but the degrees of freedom of this family are {self.df:g}: drop it.")
+            raise ValueError(
+                f"df is given, but the degrees of freedom of this family are {self.df:g}: drop it."
+            )
         try:
             of_normal = {"means": means, "covariances": scale_matrices}
             return StudentTParams(*self.normal.from_fields(of_normal, lead), df)
@@ -355,7 +363,7 @@ class MultivariateStudentT(Emission):
         return StudentTParams(*self.normal.widened(self._normal(params), factors), params.df)
 
     def nearest_legal(self, params: StudentTParams) -> StudentTParams:
-        """Parameters with eigenvalues below the floor raised to it, and degrees of freedom within their bounds."""
+        """Parameters with eigenvalues below the floor raised to it, and ν within its bounds."""
         normal = self.normal.nearest_legal(self._normal(params))
         df = np.clip(params.df, LEAST_DF, self.max_df) if self.is_estimated else params.df
         return StudentTParams(*normal, df)
@@ -401,7 +409,7 @@ class MultivariateStudentT(Emission):
 
 
 def gamma_shape(excess: FloatArray) -> FloatArray:
-    """The shapes a of Gamma distributions with log a − ψ(a) = ``excess``, the log of the mean less the mean log.
+    """Shapes a of Gamma distributions, log a − ψ(a) = ``excess``: the log of the mean less the mean of the log.
 
     Newton steps in 1 / a (Minka, 2002, Estimating a Gamma distribution), from within 1.5 %.
     """

@@ -24,6 +24,7 @@ from emlearn.families import (
     Product,
     ZeroInflatedPoisson,
     gaussian_family,
+    student_t_family,
 )
 from emlearn.families.base import keep, unwrapped
 from emlearn.families.variational import changed
@@ -34,9 +35,14 @@ def _gaussian(estimator):
     return gaussian_family(estimator.covariance_type, floor=estimator.reg_covar, n_factors=estimator.n_factors)
 
 
+def _student_t(estimator):
+    return student_t_family(estimator.covariance_type, floor=estimator.reg_covar)
+
+
 # The family of each word, from an estimator's other parameters.
 EMISSIONS = {
     "gaussian": _gaussian,
+    "student_t": _student_t,
     "poisson": lambda _: Poisson(),
     "categorical": lambda _: Categorical(),  # with as many categories as `_with_categories` says
     "bernoulli": lambda _: Bernoulli(),

@@ -186,9 +186,7 @@ def student(shape, df="free", d=2, *, incomplete=False):
 
     def log_density(x, k):
         there = ~np.isnan(x)
-        own = stats.multivariate_t(
-            normal.means[k, there], matrices[k][np.ix_(there, there)], df=of_each[k]
-        )
+        own = stats.multivariate_t(normal.means[k, there], matrices[k][np.ix_(there, there)], df=of_each[k])
         return own.logpdf(x[there])
 
     return Example(
