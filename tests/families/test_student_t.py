@@ -33,8 +33,8 @@ def by_first(X):
     return 0.9 * np.stack([~first, first]) + 0.05
 
 
-# Maxima that were found by BFGS on the likelihood itself. At 60 degrees of freedom it is so flat that a thousandth
-# of them is a millionth of a nat.
+# Maxima that were found by BFGS on the likelihood itself. At 60 degrees of freedom it is so flat that a
+# thousandth of them is a millionth of a nat.
 @pytest.mark.parametrize(
     ("df", "log_likelihood", "found", "n_iter"),
     [
