@@ -16,7 +16,7 @@ from emlearn.dask._data import read_on_dask
 from emlearn.dask._lazy import each_block, lazily
 from emlearn.em import Batches, Data
 
-NO_PIECES = (str, bytes, dict, set, frozenset)
+NO_PIECES = (str, bytes, dict, set, frozenset, Named)
 
 
 def comes_in_pieces(X: Any, n_dim: int = 2) -> bool:
