@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
@@ -194,6 +195,14 @@ class SoftmaxGate(LatentStructure):
     def expected_log_joint(self, stats: GateStats, new: FloatArray, old: FloatArray) -> float | None:
         there = self.recentred(stats, old, new)  # the slope half-way, by which a parabola rises
         return float(0.5 * np.sum((stats.gradient + there.gradient) * (new - old)))
+
+    def moved(self, params: FloatArray, columns: Sequence[int]) -> tuple[SoftmaxGate, FloatArray]:
+        """The gate and its parameters where the rows of ``batch.x`` that it sees have other places."""
+        order = np.argsort(columns)
+        units = None if self.units is None else Affine(*(part[order] for part in self.units))
+        slopes = params[:, 1:][:, order]
+        moved = replace(self, columns=tuple(int(columns[i]) for i in order), units=units)
+        return moved, np.column_stack([params[:, 0], slopes])
 
     def log_prior(self, params: FloatArray) -> float:
         """Log of the normal density that the ridge amounts to, up to a constant."""
