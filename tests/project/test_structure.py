@@ -57,7 +57,8 @@ PUBLIC = {
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
     "emlearn.mixture": """
-        BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM MixtureEM
+        BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM MixedConditional
+        MixtureEM
     """,
     "emlearn.model_selection": """
         Bootstrap InformationCriterionSearch LikelihoodRatioTest Stability bootstrap bootstrap_lrt stability
