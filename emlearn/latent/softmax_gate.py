@@ -16,6 +16,7 @@ from emlearn.em.batches import Affine, Batch, one_blas_thread
 from emlearn.em.data import Data
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Real
+from emlearn.latent.known import exclude
 from emlearn.latent.mixture_weights import drawn_from, posterior_of
 
 FloatArray = NDArray[np.float64]
@@ -79,6 +80,7 @@ class SoftmaxGate(LatentStructure):
         """Weighted responsibilities (in place of ``log_prob``), statistics, Σ weight · log evidence."""
         weights = self.log_weights(params, batch)
         log_prob += weights
+        exclude(log_prob, batch)
         resp, log_evidence = posterior_of(log_prob, beta)
         np.exp(weights, out=weights)
         first, second = _pairs(len(params))
@@ -107,6 +109,7 @@ class SoftmaxGate(LatentStructure):
     def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
         log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
         return posterior_of(log_prob)
 
     def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
@@ -116,6 +119,7 @@ class SoftmaxGate(LatentStructure):
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
         log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
         return log_prob.argmax(axis=0)
 
     def draw(
