@@ -20,7 +20,7 @@ from emlearn._input.pieces import piece_by_piece, read_data
 from emlearn._input.tables import read_table
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, unit_of
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_with_known, ground, near_spread, unit_of
 from emlearn._sklearn_compat import _fit_context, with_callbacks
 from emlearn._spikes import spikes
 from emlearn.base import EMMixin, Plan, all_or_nothing
@@ -32,6 +32,7 @@ from emlearn.families.gaussian import Gaussian
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._conditional import moments_given
+from emlearn.mixture._labels import read_labels
 from emlearn.mixture._starts import GivenParams, choose_starts, gives_order
 
 # Starts of a race that none can win by evidence: one of each kind.
@@ -46,7 +47,9 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: ArrayLike | None = None
+    ) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -60,6 +63,10 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             Present for pipelines.
         sample_weight : array-like of shape (n,), or pieces of it, default=None
             How often each row counts.
+        labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
+            Components that are known: their numbers, -1 (or NaN) where they are not; or which are possible.
+            Components then keep these numbers. They are not taken from ``y``, which pipelines and searches pass
+            whatever it is for: a mixture that is made from the answers is another one.
 
         Returns
         -------
@@ -73,7 +80,14 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             starting value or weight is not a legal one, or pieces cannot be read again.
         """
         self._check_ways()
-        return self._fit(self._plan(self._data(X, sample_weight)), X, y)
+        labels = read_labels(labels, X, self.n_components)
+        data = self._data(X, sample_weight)
+        if labels is not None:
+            if not isinstance(self.init_params, str) or self.init_params != "auto":
+                raise ValueError("labels say where components begin: leave init_params at 'auto'.")
+            rows = data.take(np.arange(data.n_rows))
+            data = Batches(rows, data.weights(), labels=labels)
+        return self._fit(self._plan(data, labels), X, y)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -125,9 +139,11 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         cut = rows_of_batch(floats_per_row)
         return model, Batches(rows.X, rows.weight, units=self._units, rows=cut)
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.intp]:
-        """Fit the mixture and return the most probable component of each row, (n,)."""
-        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: ArrayLike | None = None
+    ) -> NDArray[np.intp]:
+        """Fit the mixture and return the most probable component of each row, (n,), whatever its label."""
+        return self.fit(X, y, sample_weight=sample_weight, labels=labels).predict(X)
 
     def _data(self, X, sample_weight, *, fit=True, **beside):
         """What is fitted, or looked at after a fit; what stands ``beside`` goes to whoever reads rows."""
@@ -140,7 +156,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
 
         return read_data(read, X, sample_weight)
 
-    def _plan(self, data):
+    def _plan(self, data, labels=None):
         d = data.n_features
         family = self._family()
         moments = self._moments(data)
@@ -149,12 +165,13 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         rng = check_random_state(self.random_state)
         size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
-        positions, counts = drawn = draw_from(data, moments, size, rng)
+        weight = data.weights() if moments.has_weights else None
+        drawn = positions, counts = draw_with_known(data.n_rows, weight, labels, size, rng)
         rows = data.take(positions)
         near = near_spread(rows, counts)
         units, _ = self._choose_units(moments, family, near)
         self._look_at_spread(rows, counts, data, moments, near)
-        sample = Sample.of(rows, units, drawn, moments.n_rows)
+        sample = Sample.of(rows, units, drawn, moments.n_rows, None if labels is None else labels[positions])
         if self._needs_distinct_rows:
             self._check_distinct_rows(moments.n_rows, sample)
         family = self._bound(family, sample.batch, moments, sample.size, partial(_entries_of, data))
@@ -192,7 +209,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             part_unit=sample.unit,
             part_share=sample.counts.sum() / moments.weight,
             again=worst_explained(model, sample.batch, whole, part, unit, rng) if self._is_alike else None,
-            exchangeable=self._is_alike and not (self._continues or self._gives_order),
+            exchangeable=self._is_alike and labels is None and not (self._continues or self._gives_order),
         )
         if few is None:
             return plan
