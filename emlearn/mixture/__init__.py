@@ -2,6 +2,7 @@
 
 from emlearn.mixture._bayesian import BayesianGaussianMixtureEM, MixturePosterior
 from emlearn.mixture._conditional import ConditionalMixture, MixedConditional
+from emlearn.mixture._discriminant import MixtureDiscriminant
 from emlearn.mixture._gaussian_mixture import GaussianMixtureEM
 from emlearn.mixture._mixture import MixtureEM
 
@@ -10,6 +11,7 @@ __all__ = [
     "ConditionalMixture",
     "GaussianMixtureEM",
     "MixedConditional",
+    "MixtureDiscriminant",
     "MixtureEM",
     "MixturePosterior",
 ]

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._emissions.entries import entries_of
 from emlearn._emissions.words import parts_of
-from emlearn._input.pieces import piece_by_piece, read_data
+from emlearn._input.pieces import comes_in_pieces, piece_by_piece, read_data
 from emlearn._input.tables import read_table
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
@@ -80,13 +80,17 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             starting value or weight is not a legal one, or pieces cannot be read again.
         """
         self._check_ways()
-        labels = read_labels(labels, X, self.n_components)
+        if labels is None:
+            return self._fit(self._plan(self._data(X, sample_weight)), X, y)
+        if comes_in_pieces(X):
+            raise ValueError(
+                "labels stand beside rows in memory, but X comes in pieces: give one array of all."
+            )
+        if not isinstance(self.init_params, str) or self.init_params != "auto":
+            raise ValueError("labels say where components begin: leave init_params at 'auto'.")
         data = self._data(X, sample_weight)
-        if labels is not None:
-            if not isinstance(self.init_params, str) or self.init_params != "auto":
-                raise ValueError("labels say where components begin: leave init_params at 'auto'.")
-            rows = data.take(np.arange(data.n_rows))
-            data = Batches(rows, data.weights(), labels=labels)
+        labels = read_labels(labels, data.n_rows, self.n_components)
+        data = Batches(data.take(np.arange(data.n_rows)), data.weights(), labels=labels)
         return self._fit(self._plan(data, labels), X, y)
 
     @all_or_nothing

@@ -5,32 +5,21 @@ from __future__ import annotations
 import numpy as np
 
 from emlearn._input.arrays import read_array
-from emlearn._input.pieces import comes_in_pieces
 from emlearn._input.tables import as_numpy
 
 ADVICE = "Give the number of a component for each row, -1 where it is not known."
 
 
-def read_labels(labels, X, n_components):
+def read_labels(labels, n_rows, n_components):
     """Labels (n,), -1 where nothing is known, or which components are possible, (n, K); None where all are.
 
     Parameters
     ----------
-    labels : array-like of shape (n,), or of bool of shape (n, K), or None
-    X : array-like of shape (n, d)
-        The rows that they are of.
-    n_components : int
+    labels : array-like of shape (n,), or of bool of shape (n, K)
+    n_rows, n_components : int
     """
-    if labels is None:
-        return None
-    if comes_in_pieces(X):
-        raise ValueError(
-            "labels stand beside rows in memory, but X comes in pieces: give all rows as one array."
-        )
-    n, K = len(as_numpy(X)), n_components
-    is_mask = (
-        as_numpy(labels, "labels").dtype.kind == "b" if hasattr(as_numpy(labels, "labels"), "dtype") else False
-    )
+    n, K = n_rows, n_components
+    is_mask = np.asarray(as_numpy(labels, "labels")).dtype.kind == "b"
     given = read_array("labels", labels, shapes=[(n,), (n, K)], advice=ADVICE)
     if given.ndim == 2:
         if not is_mask:

@@ -15,7 +15,7 @@ PACKAGE = Path(emlearn.__file__).parent
 PUBLIC = {
     "emlearn": """
         BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM InformationCriterionSearch
-        MarkovSwitchingRegression MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
+        MarkovSwitchingRegression MixtureDiscriminant MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
         MixtureOfLinearRegressions MultipleImputation __version__ ampute bootstrap bootstrap_lrt
         little_mcar_test match_components missing_patterns overimpute pool show_versions stability
     """,
@@ -58,7 +58,7 @@ PUBLIC = {
     """,
     "emlearn.mixture": """
         BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM MixedConditional
-        MixtureEM
+        MixtureDiscriminant MixtureEM
     """,
     "emlearn.model_selection": """
         Bootstrap InformationCriterionSearch LikelihoodRatioTest Stability bootstrap bootstrap_lrt stability
