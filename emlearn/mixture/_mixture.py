@@ -24,6 +24,7 @@ from emlearn._emissions.published import (
     with_labels,
 )
 from emlearn._emissions.words import (
+    PARAMETERS,
     as_fitted,
     aside_of,
     categorical_columns,
@@ -59,10 +60,13 @@ class MixtureEM(MixtureByLikelihood):
     n_components : int, default=1
         Number of components, K.
     emission : str, dict or family object, default="gaussian"
-        What rows of a component are: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary
-        more), "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
-        trials), "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names,
-        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each component), or a family from
+        What rows of a component are: "gaussian", "student_t" (numbers with outliers; degrees of freedom are
+        estimated for each component, or as `emlearn.families.student_t_family` says), "poisson" (counts),
+        "negative_binomial" (counts that vary more), "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1),
+        "binomial" (columns of successes, then as many of trials), "multinomial" (counts of a category in each
+        column), "exponential", "gamma" or "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles
+        in radians), "von_mises_fisher" (unit vectors), "categorical" (codes 0 … n − 1 or names, independent
+        columns), "gmm" (a mixture of `n_mixtures` Gaussians in each component), or a family from
         `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
         with the same word belong together, and parts are independent given the component. A family object
         brings its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the
@@ -161,8 +165,13 @@ class MixtureEM(MixtureByLikelihood):
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
         of a 1, or for categories a tuple with an array (K, n_categories) for each column. With "gmm" means
         and covariances have the shape (K, M, …), and there are `member_weights_` (K, M).
+    scale_matrices_, df_
+        Of "student_t", in the place of covariances, and degrees of freedom (K,), at least 1 and at most 200.
     dispersions_, inflations_
         Of "negative_binomial" and "zero_inflated_poisson", (K, d).
+    shapes_, alphas_, betas_, log_means_, log_covariances_, angles_, directions_, concentrations_
+        Of "gamma", beside `rates_`, and "beta" (K, d); of the logarithms of "lognormal" numbers, as means and
+        covariances of Gaussians; of "von_mises" (K, d) both, of "von_mises_fisher" (K, d) and (K,).
     categories_ : list of ndarray
         Categories of each categorical column, in the order of `probabilities_`: codes, or names. Only where
         there are such columns.
@@ -272,8 +281,7 @@ class MixtureEM(MixtureByLikelihood):
         f"{name}_"
         for name in (
             *("weights", "emission_params", "gate_coef", "gate_intercept"),
-            *("means", "covariances", "rates", "probabilities", "loadings", "noise"),
-            *("dispersions", "inflations", "member_weights"),
+            *("member_weights", *PARAMETERS),
         )
     )
     _made_of = "weights, means=..., covariances=..., ..."
