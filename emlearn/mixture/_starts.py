@@ -474,7 +474,8 @@ class RowStarts:
         points = self._model.family.embedding(self._sample.batch).T
         centred = points - np.average(points, axis=0, weights=self._sample.weight)
         spread = np.sqrt(self._sample.weight @ centred**2 / self._sample.weight.sum())
-        return centred[:, spread > 0] / spread[spread > 0]
+        kept = spread > 0
+        return centred[:, kept] / spread[kept] if kept.any() else centred[:, :1]
 
     def at(self, points: np.ndarray) -> LatentPair:
         """Equal weights, and every component at a point.
@@ -530,6 +531,8 @@ class RowStarts:
     def _kmeans_sphered(self, generators) -> list[LatentPair | Exception]:
         values, vectors = np.linalg.eigh(self._sample.covariance)
         kept = values > 1e-6 * values[-1]
+        if kept.sum() >= len(self._sample.rows) - 1:  # all are equally far apart: rounding would choose
+            return self._kmeans(generators)
         return self._kmeans(generators, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
 
     def _kmeans_plusplus(self, generators) -> list[LatentPair | Exception]:
