@@ -32,6 +32,12 @@ from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
 from emlearn.families.regression_and import RegressionAnd, UniformNoise, ZeroMass
 from emlearn.families.responses import RESPONSES, Response, StudentT
+from emlearn.families.student_t import (
+    MultivariateStudentT,
+    StudentTParams,
+    StudentTTotals,
+    student_t_family,
+)
 from emlearn.families.variational import (
     BetaProbabilities,
     DirichletProbabilities,
@@ -92,6 +98,7 @@ __all__ = [
     "MixtureTotals",
     "Multinomial",
     "MultinomialParams",
+    "MultivariateStudentT",
     "NegativeBinomial",
     "NegativeBinomialParams",
     "NegativeBinomialTotals",
@@ -107,6 +114,8 @@ __all__ = [
     "Response",
     "Sketch",
     "StudentT",
+    "StudentTParams",
+    "StudentTTotals",
     "UniformNoise",
     "VariationalBernoulli",
     "VariationalCategorical",
@@ -122,4 +131,5 @@ __all__ = [
     "ZeroInflatedPoissonParams",
     "ZeroMass",
     "gaussian_family",
+    "student_t_family",
 ]

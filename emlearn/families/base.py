@@ -80,6 +80,8 @@ class Emission(Family):
         Names of the parameters that a floor bounds.
     prior_names : tuple of str
         Names of the concentrations that `with_prior` takes.
+    is_by_feature : bool
+        Whether features are independent given the component, each with parameters along their second axis.
     is_placed : bool
         Whether a component is where its mean is, so that it can begin at any row: it then has `shrunk` too.
     pooled : Emission or None
@@ -93,6 +95,7 @@ class Emission(Family):
     derived: tuple[str, ...] = ()
     floored: tuple[str, ...] = ()
     prior_names: tuple[str, ...] = ()
+    is_by_feature: bool = False
     is_placed: bool = False
 
     @property
@@ -240,6 +243,22 @@ class Emission(Family):
         """How many free parameters those of these names would be."""
         return self.n_parameters(params)
 
+    def marginal(self, params: Any, columns: NDArray[np.int_]) -> Any:
+        """Parameters of the distribution of some features, which is one of `of_some`.
+
+        Raises
+        ------
+        ValueError
+            If it is of no family.
+        """
+        if not self.is_by_feature:
+            raise ValueError(f"Some features of {type(self).__name__} have a distribution of another kind.")
+        return tree_map(lambda leaf: leaf[:, columns], params)
+
+    def of_some(self, columns: NDArray[np.int_]) -> Emission:
+        """The family of some of the features."""
+        return self
+
     def divergence(self, params: Any, other: Emission, others: Any) -> FloatArray:
         """Bhattacharyya distances (K, L) of these components from those of another family.
 
@@ -250,6 +269,7 @@ class Emission(Family):
         ValueError
             If the two families are about different things.
         """
+        other = unwrapped(other)
         if not (self.has_moments and other.has_moments):
             raise self.unlike(other)
         means, means_there = numeric(self).mean(params), numeric(other).mean(others)
@@ -257,9 +277,11 @@ class Emission(Family):
         counts, counts_there = np.isnan(self.units(every)), np.isnan(other.units(every))
         if means.shape[1] != means_there.shape[1] or (counts != counts_there).any():
             raise self.unlike(other)
-        return gaussian_divergence(
-            means, numeric(self).covariance(params), means_there, numeric(other).covariance(others)
-        )
+        return gaussian_divergence(means, self.bulk(params), means_there, other.bulk(others))
+
+    def bulk(self, params: Any) -> FloatArray:
+        """Finite covariance matrices (K, d, d) by which components of numbers are compared."""
+        return numeric(self).covariance(params)
 
     def unlike(self, other: Emission) -> ValueError:
         """The error that says that components of two families cannot be compared."""
@@ -429,6 +451,16 @@ class WrappedFamily(Wrapper, Emission):
 
     def n_held(self, params: Any, names: tuple[str, ...]) -> int:
         return self.family.n_held(params, names)
+
+    @property
+    def is_by_feature(self) -> bool:  # type: ignore[override]
+        return self.family.is_by_feature
+
+    def marginal(self, params: Any, columns: NDArray[np.int_]) -> Any:
+        return self.family.marginal(params, columns)
+
+    def of_some(self, columns: NDArray[np.int_]) -> Emission:
+        return replace(self, family=self.family.of_some(columns))
 
     def divergence(self, params: Any, other: Emission, others: Any) -> FloatArray:
         return self.family.divergence(params, other, others)

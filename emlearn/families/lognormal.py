@@ -17,6 +17,9 @@ from emlearn.families.covariance import Diagonal
 from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals
 from emlearn.families.independent import positive_means
 
+# Standard deviation of logarithms of equal numbers, relative to their size.
+SAME = 8 * float(np.finfo(np.float64).eps)
+
 
 class LogNormalParams(NamedTuple):
     """Parameters of K components over d columns."""
@@ -94,6 +97,8 @@ class LogNormal(Emission):
         batch, floor = observed(sketch.some), self.gaussian.floor
         logs = _logs(batch)
         variance = evidence.spread(logs)
+        same = SAME * np.maximum(np.abs(middle(logs)[:, 0]), 1.0)  # logarithms of equal numbers are rounded
+        variance = np.where(variance <= same**2, 1.0, variance)
         # A step in x is less of one in log x the larger x is: here, at the mean.
         hidden = evidence.hidden(batch, sketch.size) / middle(batch)[:, 0] ** 2
         hidden = np.maximum(floor * variance, np.minimum(hidden, variance))
@@ -199,6 +204,12 @@ class LogNormal(Emission):
 
     def _log_variances(self, params: LogNormalParams) -> FloatArray:
         return np.diagonal(self.gaussian.covariance(GaussianParams(*params)), axis1=1, axis2=2)
+
+    def marginal(self, params: LogNormalParams, columns: NDArray[np.int_]) -> LogNormalParams:
+        return LogNormalParams(*self.gaussian.marginal(GaussianParams(*params), columns))
+
+    def of_some(self, columns: NDArray[np.int_]) -> LogNormal:
+        return replace(self, gaussian=self.gaussian.of_some(columns))
 
     def with_means(self, params: LogNormalParams, means: FloatArray) -> LogNormalParams:
         """Parameters with the means (K, d) of x moved, the variances of the logarithms as they are."""

@@ -16,19 +16,19 @@ from emlearn.families.base import (
     Emission,
     ExponentialFamily,
     FloatArray,
+    Held,
     Sketch,
     counted,
     read_field,
     take_fields,
 )
 from emlearn.families.bessel import bessel_ratio, concentration_of, log_bessel
+from emlearn.families.independent import LEAST_ROWS, LOST
 
 # Below the least concentration directions are as good as uniform, above the most as good as equal.
 LEAST_CONCENTRATION, MOST_CONCENTRATION = 1e-6, 1e6
 # Unit vectors have the length 1 up to this.
 LENGTH_TOLERANCE = 1e-6
-# With fewer rows a component is as narrow as can be, whatever they are.
-LEAST_ROWS = 2
 
 
 class VonMisesFisherParams(NamedTuple):
@@ -79,6 +79,7 @@ class VonMisesFisher(ExponentialFamily):
            [ 1.  , -0.06]])
     """
 
+    floored = ("concentrations",)
     support = "unit vectors (divide each row by its length, as sklearn.preprocessing.normalize does)"
 
     @property
@@ -120,6 +121,10 @@ class VonMisesFisher(ExponentialFamily):
             kappa = np.where(weight > 0, kappa, params.concentrations)
         return VonMisesFisherParams(directions, kappa)
 
+    @property
+    def rounding(self) -> float:
+        return LOST * MOST_CONCENTRATION  # κ and the logarithm of the Bessel function cancel
+
     def resting(self, params: VonMisesFisherParams) -> NDArray[np.bool_] | None:
         """Coordinates of concentrations at their least or most; None for none."""
         kappa = params.concentrations
@@ -132,6 +137,13 @@ class VonMisesFisher(ExponentialFamily):
         """Parameters with concentrations within their bounds."""
         kappa = np.clip(params.concentrations, LEAST_CONCENTRATION, MOST_CONCENTRATION)
         return params._replace(concentrations=kappa)
+
+    def held(self, names: tuple[str, ...], params: VonMisesFisherParams) -> Emission:
+        return Held(self, names) if names == ("concentrations",) else super().held(names, params)
+
+    def n_held(self, params: VonMisesFisherParams, names: tuple[str, ...]) -> int:
+        of_all = self.n_parameters(params)
+        return of_all if "directions" in names else len(params.concentrations)
 
     def handicap(self, params: VonMisesFisherParams, stats: FloatArray) -> float:
         K, d = params.directions.shape
