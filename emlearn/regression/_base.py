@@ -22,7 +22,16 @@ from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.pieces import comes_in_pieces, each_piece, gathered, piece_by_piece, read_data
 from emlearn._input.sequences import group_codes, read_groups
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, portfolio, unit_of
+from emlearn._sample import (
+    SAMPLE_ROWS,
+    Sample,
+    draw_from,
+    ground,
+    in_units,
+    near_spread,
+    portfolio,
+    unit_of,
+)
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._typing import RandomState
 from emlearn.base import FAR, EMMixin, Plan, all_or_nothing
@@ -31,8 +40,10 @@ from emlearn.em import (
     ASSIGNMENTS,
     RANKINGS,
     Affine,
+    Batch,
     Batches,
     LatentModel,
+    LatentPair,
     SideBySide,
     Start,
     one_blas_thread,
@@ -57,7 +68,7 @@ from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
-from emlearn.regression._starts import PORTFOLIO, GroupedSample, RegressionStarts
+from emlearn.regression._starts import PORTFOLIO, GroupedSample, RegressionStarts, read_supposed
 
 # Features are freed of their units one by one.
 EACH_ALONE = Gaussian(COVARIANCE_SHAPES["diag"])
@@ -177,6 +188,7 @@ class _RegressionMixture(EMMixin):
         *,
         groups: ArrayLike | None = None,
         offset: ArrayLike | None = None,
+        start_labels: ArrayLike | None = None,
     ) -> Self:
         """Fit the mixture.
 
@@ -197,6 +209,10 @@ class _RegressionMixture(EMMixin):
             a group.
         offset : array-like of shape (n,), default=None
             Added to the linear predictor of every component: the logarithm of exposure for counts.
+        start_labels : array-like of int of shape (n,), or of float of shape (n, K), default=None
+            Components that rows are supposed to be in, where the fit starts, in place of a race: their numbers,
+            -1 where nothing is supposed, or probabilities. The fit does not hold to them; components keep their
+            numbers. Not of pieces.
 
         Returns
         -------
@@ -207,14 +223,30 @@ class _RegressionMixture(EMMixin):
         ------
         ValueError
             If X, y or offset have entries that are missing, infinite or not what `family` is about, lengths
-            differ, there are fewer distinct rows than components, or a parameter is not a legal one.
+            differ, there are fewer distinct rows than components, or a label or parameter is not a legal one.
         """
         self._check_ways()
+        supposed = read_supposed(start_labels, X, self.n_components)
         plan = self._plan(self._data(X, y, sample_weight, groups, offset), offset is not None)
+        if supposed is not None and not self._continues:
+            rows = self._data(X, y, sample_weight, None, offset, fit=False)
+            start = Start("given", partial(self._supposed, plan.model, rows, plan.units, supposed))
+            plan = plan._replace(starts=[start], exchangeable=False)
         self._fit(plan, X, y)
         self._had = _given(groups=groups, offset=offset)
         self._weighed = plan.n_rows if plan.size != plan.n_rows else None
         return self
+
+    def _supposed(self, model, data, units, resp):
+        """Parameters by the components (n, K) that rows are supposed to be in."""
+        rng = check_random_state(self.random_state)
+        positions, counts = draw_from(data, self._moments(data), SAMPLE_ROWS, rng)
+        rows = in_units(data.take(positions), self._affine(units, data.n_features))
+        batch = Batch(np.ascontiguousarray(rows.T), counts)
+        resp = resp[positions].T * counts
+        if others_of(model.family):
+            resp = model.family.with_others(batch, resp)
+        return LatentPair(_of_rows(model.latent).start(batch, resp), model.family.start(batch, resp))
 
     def _data(self, X, y, sample_weight, groups, offset, *, fit=True):
         """Design, responses and offsets, side by side; rows of a group together, as a sequence."""

@@ -15,6 +15,8 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._input.arrays import read_array
+from emlearn._input.pieces import comes_in_pieces
 from emlearn._sample import Sample, draw_evenly, in_units
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, cool, one_thread
 from emlearn.em.algebra import solve, weighted_gram
@@ -92,6 +94,39 @@ class GroupedSample(Sample):
     def batches(self, floats_per_row):
         """The sample as data for the engine."""
         return Batches(self.rows, self.weight, lengths=self.lengths, floats_per_row=floats_per_row)
+
+
+def read_supposed(labels, X, n_components):
+    """Probabilities (n, K) of the components that rows are supposed to be in; None for None."""
+    if labels is None:
+        return None
+    if comes_in_pieces(X):
+        raise ValueError(
+            "start_labels stand beside rows in memory, but X comes in pieces: give one array of rows."
+        )
+    K = n_components
+    labels = read_array(
+        "start_labels", labels, finite=True, advice="-1 says that nothing is supposed of a row."
+    )
+    if labels.shape not in ((n := np.shape(X)[0],), (n, K)):
+        raise ValueError(
+            f"start_labels has shape {labels.shape}; expected ({n},), or ({n}, {K}) probabilities."
+        )
+    if labels.ndim == 1:
+        legal = (labels == np.floor(labels)) & (labels >= -1) & (labels < K)
+        labels, row = (labels[:, None] == np.arange(K)) | (labels[:, None] < 0), int(np.argmin(legal))
+    else:
+        legal = (labels >= 0).all(axis=1) & (labels.sum(axis=1) > 0)
+        row = int(np.argmin(legal))
+    if not legal.all():
+        raise ValueError(
+            f"start_labels of row {row} are neither one of the components 0 to {K - 1}, nor -1, nor their "
+            "probabilities."
+        )
+    resp = labels / labels.sum(axis=1, keepdims=True)
+    if not (counts := resp.sum(axis=0)).all():
+        raise ValueError(f"start_labels give component {int(np.argmin(counts))} no row.")
+    return resp
 
 
 class RegressionStarts:

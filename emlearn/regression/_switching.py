@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.arrays import read_array
 from emlearn._input.sequence_pieces import refuse_pieces
-from emlearn._input.sequences import check_sequence_weight, read_sequences
+from emlearn._input.sequences import check_sequence_weight, check_state_labels, read_sequences
 from emlearn._input.tables import as_numpy
 from emlearn._rare import worst_explained
 from emlearn._sample import ground, portfolio, unit_of
@@ -30,7 +30,7 @@ from emlearn.em.batches import far_as_impossible
 from emlearn.em.model import by_blocks
 from emlearn.families.base import unwrapped
 from emlearn.families.missing_rows import MissingRows
-from emlearn.hmm._chain import bind_chain, check_allowed, probabilities_of
+from emlearn.hmm._chain import bind_chain, check_allowed, check_labels, probabilities_of
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.inference._estimates import SeenAgain
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
@@ -391,6 +391,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
         offset: Any = None,
+        state_labels: Any = None,
     ) -> Self:
         """Fit the model.
 
@@ -410,6 +411,10 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             With rows: lengths of the sequences, one after the other.
         offset : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
             Added to the linear predictor of every regime: the logarithm of exposure for counts.
+        state_labels : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
+            Regimes that are known, -1 where they are not; in place of one a set of those that are possible, as
+            in `HMMEM`. The fit holds to them, and regimes keep their numbers; `log_likelihood_` is that of the
+            responses and of what is known.
 
         Returns
         -------
@@ -419,13 +424,14 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         ------
         ValueError
             If X, y or offset have entries that are infinite, missing where they must not be, or not what
-            `family` is about, lengths differ, there are fewer responses than regimes, or a parameter is not a
-            legal one.
+            `family` is about, lengths differ, there are fewer responses than regimes, or a label or parameter
+            is not a legal one.
         """
         self._check_ways()
         read = self._read(X, y, offset, groups, lengths, reset=True)
         weight = check_sequence_weight(sample_weight, read.sequences)
-        self._fit(self._plan_of(read, weight), X, y)
+        labels = check_state_labels(state_labels, read.sequences, self.n_components)
+        self._fit(self._plan_of(read, weight, labels), X, y)
         self._had = _given(groups=groups, offset=offset)
         return self
 
@@ -465,9 +471,9 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             raise ValueError("y has nothing but NaN: there is no response.")
         return y, ~missing
 
-    def _plan_of(self, read, weight):
+    def _plan_of(self, read, weight, labels):
         table, lengths = read.table, read.sequences.lengths
-        data = Batches(table, weight, lengths=lengths)
+        data = Batches(table, weight, lengths=lengths, labels=labels)
         observed = ~np.isnan(table[:, 0])
         counts = np.ones(len(table)) if weight is None else np.repeat(weight, lengths)
         n_observed = int(np.count_nonzero(observed & (counts > 0)))
@@ -481,12 +487,17 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         units = self._units_of(moments, table[observed], counts[observed])
         of_table = self._affine(units, data.n_features)
         chain, given = bind_chain(self)
+        if labels is not None:
+            check_labels(labels, lengths, self.n_components, chain, given)
+        exchangeable = labels is None and self._is_exchangeable()
         plain = LatentModel(chain, self._choose_family(shared, units, read.has_offset))
         model = plain if observed.all() else replace(plain, family=MissingRows(plain.family))
         rng = check_random_state(self.random_state)
-        sample = SequenceSample.of(data, None, max(SAMPLE_STEPS, 10 * self.n_components * data.n_features), rng)
+        sample = SequenceSample.of(
+            data, labels, max(SAMPLE_STEPS, 10 * self.n_components * data.n_features), rng
+        )
         put = partial(given_start, chain=given)
-        starts = self._starts_of(plain, model, units, sample, given, put, rng)
+        starts = self._starts_of(plain, model, units, sample, given, put, exchangeable, rng)
         size = float(counts @ observed)
         unit = unit_of(size, n_observed)
         cut = {"units": of_table, "floats_per_row": self._floats_per_row(plain.family, data.n_features)}
@@ -506,7 +517,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             n_rows=data.n_rows,
             n_observed=n_observed,
             rows=some,
-            exchangeable=self._is_exchangeable() and not self._continues,
+            exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,
             part_share=share,
@@ -524,7 +535,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     def _floats_per_row(self, family, n_read):
         return family.floats_per_row(self.n_components, n_read) + 5 * self.n_components
 
-    def _starts_of(self, plain, model, units, sample, given, put, rng):
+    def _starts_of(self, plain, model, units, sample, given, put, exchangeable, rng):
         """Starts for the race; or one, where there is only one to make."""
         if self._continues:
             held = ChainParams(given.start if plain.latent.fixed_start else None, None)
@@ -536,7 +547,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             sample,
             self._affine(units, sample.rows.shape[1]),
             ordered=allowed is not None and not np.tril(allowed, -1).any(),
-            exchangeable=self._is_exchangeable(),
+            exchangeable=exchangeable,
             floats_per_row=self._floats_per_row(plain.family, sample.rows.shape[1]),
         )
         if self.n_components == 1:
