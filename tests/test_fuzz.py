@@ -17,8 +17,8 @@ from emlearn import (
 )
 from emlearn.em import MonotonicityWarning
 
-N_FITS = 10_000
-N_PARTS = 50
+N_FITS = 5_000
+N_PARTS = 25
 
 SHAPES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
 MORE_SHAPES = [*SHAPES, "VEI", "EVI", "VEE", "factor"]

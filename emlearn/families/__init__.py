@@ -6,6 +6,7 @@ from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
+from emlearn.families.covariates import Covariates, CovariatesParams
 from emlearn.families.factor import FactorGaussian, FactorParams
 from emlearn.families.gaussian import (
     COVARIANCE_SHAPES,
@@ -56,6 +57,8 @@ __all__ = [
     "CategoricalParams",
     "ClassRegression",
     "Classes",
+    "Covariates",
+    "CovariatesParams",
     "DirichletProbabilities",
     "Emission",
     "ExponentialFamily",

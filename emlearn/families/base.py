@@ -79,6 +79,10 @@ class Emission(Family):
         Names of the parameters that a floor bounds.
     prior_names : tuple of str
         Names of the concentrations that `with_prior` takes.
+    is_placed : bool
+        Whether a component is where its mean is, so that it can begin at any row: it then has `shrunk` too.
+    pooled : Emission or None
+        The family in which components share what is a matrix each here; None where there is none, or they do.
     """
 
     support: str = "finite numbers"
@@ -88,6 +92,19 @@ class Emission(Family):
     derived: tuple[str, ...] = ()
     floored: tuple[str, ...] = ()
     prior_names: tuple[str, ...] = ()
+    is_placed: bool = False
+
+    @property
+    def pooled(self) -> Emission | None:
+        return None
+
+    def size(self, d: int) -> int:
+        """About how many parameters a component of d features has, as far as a family knows before a fit."""
+        return d
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        """About how many numbers an E-step works on per observation of d features."""
+        return 4 * n_components + 4 * d
 
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
@@ -300,6 +317,10 @@ class WrappedFamily(Wrapper, Emission):
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return self.family.is_unimodal
 
+    @property
+    def pooled(self) -> Emission | None:
+        return None if self.family.pooled is None else replace(self, family=self.family.pooled)
+
     def side_by_side(self, n_fits: int) -> Emission | None:
         family = cast("Emission | None", self.family.side_by_side(n_fits))
         return None if family is None else replace(self, family=family)
@@ -319,6 +340,12 @@ class WrappedFamily(Wrapper, Emission):
 
     def with_prior(self, named: Mapping[str, Any]) -> Emission:
         return replace(self, family=self.family.with_prior(named))
+
+    def size(self, d: int) -> int:
+        return self.family.size(d)
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        return self.family.floats_per_row(n_components, d)
 
     def n_parameters(self, params: Any) -> int:
         return self.family.n_parameters(params)

@@ -120,6 +120,7 @@ class Gaussian(ExponentialFamily):
     hidden: FloatArray | None = field(default=None, compare=False)
 
     marginalises = True
+    is_placed = True
     floored = ("covariances",)
 
     def side_by_side(self, n_fits: int) -> Gaussian | None:

@@ -82,47 +82,56 @@ def forward(
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t = 0, k, lane, n, here = 0, last = 0
     cdef Py_ssize_t n_beyond = 0, steps
     cdef ptrdiff_t stride = _stride(density)
-    cdef double[::1] before = np.empty(K), work = np.empty(6 * W), low = np.empty(n_active[0])
-    cdef unsigned char[::1] is_beyond = np.zeros(n_active[0], dtype=np.uint8)
+    cdef Py_ssize_t N = n_active[0]
+    # Of few observations the making of arrays costs as much as the steps: there is one of each kind.
+    cdef double[::1] memory = np.empty(6 * W + K + 3 * N)
+    cdef double *work = &memory[0]
+    cdef double *before = work + 6 * W
+    cdef double *low = before + K
+    cdef double *debt = low + N
+    cdef double *product = debt + N
+    cdef unsigned char[::1] marks = np.zeros(3 * N, dtype=np.uint8)
+    cdef unsigned char *is_beyond = &marks[0]
     cdef double notice = FLUSH if keep else 0.0  # without zeros nothing that was flushed comes back
     cdef double alive = LEAST_ALIVE if zeros == 1 else 0.0
     cdef const double *begin
     # First all are flushed; those in which that may have mattered go through once more.
     cdef bint screening = keep
-    cdef unsigned char[::1] needs_powers = np.zeros(n_active[0], dtype=np.uint8)
-    cdef unsigned char[::1] is_excused = np.zeros(n_active[0], dtype=np.uint8)
-    cdef Py_ssize_t[::1] flushed_at = np.full(n_active[0], -1, dtype=np.intp)
-    cdef double[::1] debt = np.full(n_active[0], log(FLUSH * K)), product = np.ones(n_active[0])
+    cdef unsigned char *needs_powers = is_beyond + N
+    cdef unsigned char *is_excused = needs_powers + N
+    cdef Py_ssize_t[::1] flushed_at = np.empty(N, dtype=np.intp)
     cdef Py_ssize_t n_failed = 0, column
-    cdef double log_growth = log(max(1.0, np.asarray(transition).sum(axis=1).max()))
+    cdef double log_growth = log(max(1.0, _largest_sum(transition)))
     far = None
     cdef unsigned char[::1] columns = None
     cdef double[:, ::1] power = None, mixed_power = None
     cdef const double[:, ::1] a = None, a_power = None
     cdef const int[:, ::1] range_ = None
     with nogil:
+        for lane in range(N):
+            flushed_at[lane], debt[lane], product[lane] = -1, log(FLUSH * K), 1.0
         while t < T:
             n, closer, beyond = n_active[t], 0, t >= alone and n_beyond > 0
             if t == 0:
                 closer = first_step(
-                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], &low[0], K, <int>n, FLUSH, notice,
+                    &start[0], &density[0, 0], stride, &filtered[0, 0], &scale[0], low, K, <int>n, FLUSH, notice,
                     LEAST, 0.0)
             elif t < alone and n_beyond < n:
                 closer = forward_step(
                     &filtered[0, last], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
-                    &scale[here], &low[0], K, <int>n, FLUSH, notice, LEAST, alive)
+                    &scale[here], low, K, <int>n, FLUSH, notice, LEAST, alive)
             elif t >= alone and not beyond:
                 if is_excused[0] or flushed_at[0] >= 0:
                     notice = 0.0
                 for k in range(K):
                     before[k] = filtered[k, last]
                 k = forward_alone(
-                    &before[0], &transition[0, 0], &density[0, here], stride, &filtered[0, here],
+                    before, &transition[0, 0], &density[0, here], stride, &filtered[0, here],
                     &scale[here], K, <int>min(T - t, SCREENED_STEPS if screening else MOST_STEPS), FLUSH, notice, LEAST,
-                    alive, &work[0], &closer) - 1
+                    alive, work, &closer) - 1
                 if screening and flushed_at[0] >= 0:
                     for column in range(here, here + k):
-                        _owe(&debt[0], &product[0], scale[column], log_growth)
+                        _owe(debt, product, scale[column], log_growth)
                 t += k
                 here += k
                 last = here - 1 if k > 0 else last
@@ -156,7 +165,7 @@ def forward(
                         &a[0, 0] if t > 0 else NULL, &a_power[0, 0], &range_[0, 0], &log_prob[0, here + lane], _stride(log_prob),
                         &density[0, here + lane], &filtered[0, here + lane], stride, &power[here + lane, 0],
                         &mixed_power[here + lane, 0], &scale[here + lane], &shift[here + lane],
-                        &columns[here + lane], K, W, zeros > 1, <int>steps, FLUSH, keep, &work[0], &beyond)
+                        &columns[here + lane], K, W, zeros > 1, <int>steps, FLUSH, keep, work, &beyond)
                     n_beyond += beyond - is_beyond[lane]
                     is_beyond[lane] = beyond
             if t + 1 < T and n_beyond > 0:  # a sequence that ends here no longer counts
@@ -166,7 +175,7 @@ def forward(
                 n_failed = 0
                 for lane in range(n):
                     if 0 <= flushed_at[lane] < t:
-                        _owe(&debt[lane], &product[lane], scale[here + lane], log_growth)
+                        _owe(debt + lane, product + lane, scale[here + lane], log_growth)
                         needs_powers[lane] |= debt[lane] > LOG_NEGLIGIBLE
                     n_failed += needs_powers[lane]
             last = here + steps - 1
@@ -174,7 +183,7 @@ def forward(
             t += steps
             if screening and (t >= T or n_failed == n):
                 screening, n_failed = False, 0
-                for lane in range(n_active[0]):
+                for lane in range(N):
                     is_excused[lane] = not needs_powers[lane] and not debt[lane] - log(product[lane]) > LOG_NEGLIGIBLE
                     n_failed += not is_excused[lane]
                     flushed_at[lane] = -1
@@ -226,6 +235,18 @@ cdef inline bint _loses(
     return False
 
 
+cdef inline double _largest_sum(const double[:, ::1] transition) noexcept nogil:
+    """The largest sum of a row."""
+    cdef Py_ssize_t j, k
+    cdef double most = 0.0, sum_
+    for j in range(transition.shape[0]):
+        sum_ = 0.0
+        for k in range(transition.shape[1]):
+            sum_ += transition[j, k]
+        most = max(most, sum_)
+    return most
+
+
 def as_numbers(double[:, :] filtered, far):
     cdef const unsigned char[::1] columns = far.columns
     cdef const double[:, ::1] power = far.power
@@ -245,9 +266,12 @@ def backward(
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t, k, lane, n, after = 0
     cdef Py_ssize_t here = filtered.shape[1], following, n_far
     cdef ptrdiff_t stride = _stride(density)
-    cdef const double[:, ::1] transposed = np.ascontiguousarray(np.asarray(transition).T)
-    cdef double[::1] last = np.ones(K), mixed = np.empty(3 * W)
-    cdef double[:, ::1] beta = np.ones((K, n_active[0]))
+    cdef Py_ssize_t N = n_active[0], j
+    cdef double[::1] memory = np.empty(3 * W + K + K * K + K * N)
+    cdef double *mixed = &memory[0]
+    cdef double *last = mixed + 3 * W
+    cdef double *transposed = last + K
+    cdef double *beta = transposed + K * K  # (K, N)
     cdef bint any_far = far is not None, tiny = any_far and far.is_tiny
     cdef const unsigned char[::1] columns = None
     cdef const double[:, ::1] power = None, mixed_power = None, a = None, a_power = None
@@ -263,6 +287,12 @@ def backward(
         known = np.zeros(n_active[0], dtype=np.uint8)
         lane_weight = np.ones(n_active[0]) if weight is None else np.ascontiguousarray(weight[: n_active[0]])
     with nogil:
+        for k in range(K):
+            last[k] = 1.0
+            for j in range(K):
+                transposed[k * K + j] = transition[j, k]
+            for lane in range(N):
+                beta[k * N + lane] = 1.0
         t = T
         if alone < T:  # the end of the longest sequence, without the first of these steps
             here -= 1
@@ -280,7 +310,7 @@ def backward(
                         &filtered[0, here - 1], stride, &power[here - 1, 0], &density[0, here],
                         &mixed_power[here, 0], &columns[here - 1], &a[0, 0], &a_power[0, 0],
                         &range_[0, 0], &posterior[0, 0], &density[0, here], stride, &ahead[0, here - 1], _stride(ahead),
-                        lane_weight[0], &pairs[0, 0], K, W, tiny, steps, FLUSH, &mixed[0])
+                        lane_weight[0], &pairs[0, 0], K, W, tiny, steps, FLUSH, mixed)
                     t -= steps
                     here -= steps
                     continue
@@ -291,10 +321,10 @@ def backward(
                 t -= steps
                 here -= steps
                 backward_alone(
-                    &transposed[0, 0], &density[0, here + 1], &filtered[0, here + 1], &scale[here + 1], stride,
-                    &ahead[0, here], _stride(ahead), &last[0], K, steps, &mixed[0])
+                    transposed, &density[0, here + 1], &filtered[0, here + 1], &scale[here + 1], stride,
+                    &ahead[0, here], _stride(ahead), last, K, steps, mixed)
             for k in range(K):
-                beta[k, 0] = last[k]
+                beta[k * N] = last[k]
             after = 1
         for t in range(t - 1, -1, -1):
             n = n_active[t]
@@ -310,23 +340,23 @@ def backward(
                                 if not known[lane]:
                                     posterior[lane, k] = (
                                         filtered[k, following + lane] * unit(power[following + lane, k])
-                                        * beta[k, lane])
-                                beta[k, lane] = 0.0  # for the step of all lanes, which is not this one's
+                                        * beta[k * N + lane])
+                                beta[k * N + lane] = 0.0  # for the step of all lanes, which is not this one's
                             far_backward(
                                 &filtered[0, here + lane], stride, &power[here + lane, 0],
                                 &density[0, following + lane], &mixed_power[following + lane, 0],
                                 &columns[here + lane], &a[0, 0], &a_power[0, 0], &range_[0, 0], &posterior[lane, 0], &seen[lane, 0],
                                 1, &ahead[0, here + lane], _stride(ahead), lane_weight[lane], &pairs[0, 0], K, W, tiny, 1,
-                                FLUSH, &mixed[0])
+                                FLUSH, mixed)
                         elif known[lane]:
                             for k in range(K):
-                                beta[k, lane] = (
+                                beta[k * N + lane] = (
                                     posterior[lane, k] / filtered[k, following + lane]
                                     if filtered[k, following + lane] > 0 else 0.0)
                 if n_far < after:
                     backward_step(
-                        &transposed[0, 0], &density[0, following], &filtered[0, following], &scale[following],
-                        stride, &ahead[0, here], _stride(ahead), &beta[0, 0], n_active[0], K, <int>after)
+                        transposed, &density[0, following], &filtered[0, following], &scale[following],
+                        stride, &ahead[0, here], _stride(ahead), beta, N, K, <int>after)
                 if any_far:
                     for lane in range(after):
                         known[lane] = columns[following + lane]
@@ -342,9 +372,9 @@ def backward(
                 if any_far and known[lane]:
                     density[k, lane] = posterior[lane, k]
                 elif any_far and columns[lane]:
-                    density[k, lane] = filtered[k, lane] * unit(power[lane, k]) * beta[k, lane]
+                    density[k, lane] = filtered[k, lane] * unit(power[lane, k]) * beta[k * N + lane]
                 else:
-                    density[k, lane] = filtered[k, lane] * beta[k, lane] if filtered[k, lane] > 0 else 0.0
+                    density[k, lane] = filtered[k, lane] * beta[k * N + lane] if filtered[k, lane] > 0 else 0.0
     return np.asarray(pairs)[:K, :K].T if any_far else None
 
 
