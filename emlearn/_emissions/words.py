@@ -11,15 +11,22 @@ from emlearn._input.arrays import read_array
 from emlearn._input.columns import find_columns
 from emlearn.families import (
     Bernoulli,
+    Beta,
     Binomial,
     Categorical,
     Covariates,
+    Exponential,
+    Gamma,
+    Geometric,
+    LogNormal,
     MissingRows,
     MixtureOf,
     Multinomial,
     NegativeBinomial,
     Poisson,
     Product,
+    VonMises,
+    VonMisesFisher,
     ZeroInflatedPoisson,
     gaussian_family,
 )
@@ -41,15 +48,28 @@ EMISSIONS = {
     "multinomial": lambda _: Multinomial(),
     "negative_binomial": lambda _: NegativeBinomial(),
     "zero_inflated_poisson": lambda _: ZeroInflatedPoisson(),
+    "gamma": lambda _: Gamma(),
+    "exponential": lambda _: Exponential(),
+    "lognormal": lambda estimator: LogNormal(_gaussian(estimator)),
+    "beta": lambda _: Beta(),
+    "geometric": lambda _: Geometric(),
+    "von_mises": lambda _: VonMises(),
+    "von_mises_fisher": lambda _: VonMisesFisher(),
     "gmm": lambda estimator: MixtureOf(_gaussian(estimator), estimator.n_mixtures),
 }
 
 
+# Names of what families have for parameters; with "gmm" besides the weights of members.
+PARAMETERS = (
+    *("means", "covariances", "loadings", "noise", "log_means", "log_covariances"),
+    *("rates", "probabilities", "dispersions", "inflations", "shapes", "alphas", "betas"),
+    *("angles", "directions", "concentrations"),
+)
 # What the words say of columns; those that are left out are of numbers.
 KINDS = {
     "categorical": "codes",
     **dict.fromkeys(("poisson", "bernoulli", "binomial", "multinomial"), "counts"),
-    **dict.fromkeys(("negative_binomial", "zero_inflated_poisson"), "counts"),
+    **dict.fromkeys(("negative_binomial", "zero_inflated_poisson", "geometric"), "counts"),
 }
 
 
@@ -207,7 +227,7 @@ def _parts(emission, n_features, names, aside=()):
             raise ValueError(f"emission has {emission.n_features} columns, but X has {len(rest)} for it.")
         return [(tuple(rest[j] for j in columns), family) for columns, family in emission.parts]
     if not isinstance(emission, dict):
-        if not rest:
+        if not rest and aside:
             raise ValueError("Every column of X stands aside: none is left for the emission.")
         return [(tuple(rest), _known(emission))]
     keys = [list(key) if isinstance(key, tuple) else [key] for key in emission]

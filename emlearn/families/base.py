@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Family, Observed
@@ -308,6 +309,10 @@ class WrappedFamily(Wrapper, Emission):
     @property
     def marginalises(self) -> bool:  # type: ignore[override]
         return self.family.marginalises
+
+    @property
+    def takes_sparse(self) -> bool:  # type: ignore[override]
+        return self.family.takes_sparse
 
     @property
     def observes(self) -> str:  # type: ignore[override]
@@ -625,8 +630,8 @@ class ExponentialFamily(Emission):
 
     counts_entries: bool = False
 
-    def statistics(self, batch: Batch) -> FloatArray:
-        """Sufficient statistics T(x) of shape (F, m), the first row 1."""
+    def statistics(self, batch: Batch) -> Any:
+        """Sufficient statistics T(x) of shape (F, m), the first row 1, as an array or `SparseStatistics`."""
         raise NotImplementedError
 
     def natural(self, params: Any) -> FloatArray:
@@ -653,7 +658,7 @@ class ExponentialFamily(Emission):
             natural = np.maximum(natural, LOG_OF_ZERO)
 
         def observe(batch: Batch) -> Observed:
-            T = batch.once((self, "statistics"), lambda: self.statistics(batch))
+            T: Statistics = batch.once((self, "statistics"), lambda: self.statistics(batch))
             shared = batch.once((self, "base"), lambda: batch.sum(self.base_measure(batch)))
             log_prob = linear_forms(_of_complete(natural, len(T)), T)
             if has_zeros:
@@ -664,7 +669,7 @@ class ExponentialFamily(Emission):
             return Observed(
                 log_prob=log_prob,
                 shared=shared,
-                totals=lambda resp: _with_entries(resp @ T.T, natural.shape[1]),
+                totals=lambda resp: _with_entries(totals_of(resp, T), natural.shape[1]),
                 shared_log_prob=lambda: self.base_measure(batch),
             )
 
@@ -677,12 +682,60 @@ class ExponentialFamily(Emission):
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         T = self.statistics(batch)
-        left_out = len(batch.x) if self.counts_entries and not has_gaps(batch) else 0
-        return self.maximize(_with_entries(resp @ T.T, len(T) + left_out))
+        left_out = batch.x.shape[0] if self.counts_entries and not has_gaps(batch) else 0
+        return self.maximize(_with_entries(totals_of(resp, T), len(T) + left_out))
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), never NaN; not to be written to."""
-        return self.statistics(batch)[1:]
+        points: FloatArray = self.statistics(batch)[1:]
+        return points
+
+
+class SparseStatistics:
+    """T(x) = (1, x) of a sparse batch, of which no more is held than the batch does."""
+
+    def __init__(self, x: Any):
+        self._x = x  # (d, m), by columns
+        self.size = x.nnz
+
+    def __len__(self) -> int:
+        return int(self._x.shape[0]) + 1
+
+    def forms(self, natural: FloatArray) -> FloatArray:
+        """``natural @ T``, (K, m)."""
+        by_rows = self._x.T @ np.ascontiguousarray(natural[:, 1:].T)
+        return np.add(by_rows.T, natural[:, :1], order="C")
+
+    def totals(self, resp: FloatArray) -> FloatArray:
+        """``resp @ T.T``, (K, F)."""
+        return np.hstack([resp.sum(axis=1, keepdims=True), (self._x @ np.ascontiguousarray(resp.T)).T])
+
+
+Statistics = FloatArray | SparseStatistics
+
+
+def of_entries(batch: Batch) -> Statistics:
+    """T(x) = (1, x), of a batch of which nothing is missing."""
+    return SparseStatistics(batch.x) if batch.is_sparse else np.vstack([counted(batch), batch.x])
+
+
+def totals_of(resp: FloatArray, T: Statistics) -> FloatArray:
+    """``resp @ T.T``."""
+    return T.totals(resp) if isinstance(T, SparseStatistics) else resp @ T.T
+
+
+def log_factorials(batch: Batch) -> FloatArray:
+    """Σ log x! of the counts of each observation, (m,)."""
+    if not batch.is_sparse:
+        return np.asarray(gammaln(filled(batch) + 1.0).sum(axis=0))
+    x: Any = batch.x.copy()
+    x.data = gammaln(x.data + 1.0)  # that of 0 is 0
+    return sums_over_features(x)
+
+
+def sums_over_features(x: Any) -> FloatArray:
+    """Σ x of each observation, (m,), of an array or a sparse one."""
+    return np.asarray(x.sum(axis=0)).ravel()
 
 
 def _of_complete(natural: FloatArray, n: int) -> FloatArray:
@@ -706,6 +759,11 @@ def has_gaps(batch: Batch) -> bool:
     return found
 
 
+def observed(batch: Batch) -> Batch:
+    """The observations of which anything is there."""
+    return batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
+
+
 def counted(batch: Batch) -> FloatArray:
     """1 for every observation (m,) of which anything is there, 0 for others."""
     if not has_gaps(batch):
@@ -724,8 +782,10 @@ def middle(batch: Batch) -> FloatArray:
     return available_mean(batch.x, weight[None], 0.0).T
 
 
-def linear_forms(natural: FloatArray, T: FloatArray) -> FloatArray:
+def linear_forms(natural: FloatArray, T: Statistics) -> FloatArray:
     """``natural @ T``, the way round that is faster: BLAS packs a long T better when it stands first."""
+    if isinstance(T, SparseStatistics):
+        return T.forms(natural)
     if len(T) < 300:
         return natural @ T
     return np.ascontiguousarray((T.T @ np.ascontiguousarray(natural.T)).T)

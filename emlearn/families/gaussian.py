@@ -26,6 +26,7 @@ from emlearn.families.base import (
     keep,
     linear_forms,
     mean_or_kept,
+    observed,
     read_field,
     take_fields,
 )
@@ -140,14 +141,17 @@ class Gaussian(ExponentialFamily):
 
     def bound_to(self, sketch: Sketch) -> Gaussian:
         """The family, knowing what the data force onto its floor."""
-        batch = sketch.some
-        batch = batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
+        batch = observed(sketch.some)
+        return self.bound_within(batch, evidence.hidden(batch, sketch.size))
+
+    def bound_within(self, batch: Batch, hidden: FloatArray) -> Gaussian:
+        """The same from `observed` rows, of whose features steps hide so much of the variance, (d,)."""
         d = len(batch.x)
         everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
         whole = self.start(batch, everyone).covariances
         forced = self.structure.low_directions(whole, d, self.floor * (1 + FLOOR_SLACK))
         bound = replace(self, forced=forced if forced.size else None)
-        hidden = evidence.hidden(batch, sketch.size)
+        hidden = hidden.copy()
         hidden[list(bound.forced_columns())] = 0.0
         floor, hidden_beyond = self.structure.floors(self.floor, hidden)
         return replace(bound, floor=floor, hidden=hidden_beyond)

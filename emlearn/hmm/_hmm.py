@@ -18,7 +18,7 @@ from emlearn._by_hand import as_they_are
 from emlearn._emissions.entries import entries_of, refuse_impossible, warn_of_impossible
 from emlearn._emissions.given import GivenEmission, emission_of, held_names, n_columns_of
 from emlearn._emissions.published import categories_of, fields_of, kept_state, read_state, with_labels
-from emlearn._emissions.words import categorical_columns, emission_family, observed_kinds
+from emlearn._emissions.words import PARAMETERS, categorical_columns, emission_family, observed_kinds
 from emlearn._input.arrays import read_array
 from emlearn._input.categories import Coding
 from emlearn._input.sequence_pieces import (
@@ -123,12 +123,14 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         Number of states, K.
     emission : str, dict or family object, default="gaussian"
         What states emit: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary more),
-        "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
-        trials), "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names,
-        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family from
-        `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
-        with the same word belong together, and parts are independent given the state. A family object brings
-        its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
+        "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1), "binomial" (columns of successes, then as
+        many of trials), "multinomial" (counts of a category in each column), "exponential", "gamma" or
+        "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles in radians), "von_mises_fisher"
+        (unit vectors), "categorical" (codes 0 … n − 1 or names, independent columns), "gmm" (a mixture of
+        `n_mixtures` Gaussians in each state), or a family from `emlearn.families`. A dict gives each column, by
+        name or number, or a tuple of columns its own; columns with the same word belong together, and parts are
+        independent given the state. A family object brings its own covariance shape and floor:
+        `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     inference : {"em", "variational"}, default="em"
         What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
         of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
@@ -253,6 +255,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         and covariances have the shape (K, M, …), and weights (K, M).
     dispersions_, inflations_
         Of "negative_binomial" and "zero_inflated_poisson", (K, d).
+    shapes_, alphas_, betas_, log_means_, log_covariances_, angles_, directions_, concentrations_
+        Of "gamma", beside `rates_`, and "beta" (K, d); of the logarithms of "lognormal" numbers, as means and
+        covariances of Gaussians; of "von_mises" (K, d) both, of "von_mises_fisher" (K, d) and (K,).
     categories_ : list of ndarray
         Categories of each categorical column, in the order of `probabilities_`: codes, or names. Only where
         there are such columns.
@@ -387,8 +392,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         f"{name}_"
         for name in (
             *("startprob", "transmat", "stationary_distribution", "emission_params"),
-            *("means", "covariances", "rates", "probabilities", "weights", "loadings", "noise"),
-            *("dispersions", "inflations"),
+            *("weights", *PARAMETERS),
             *("covars", "lambdas", "emissionprob"),  # what hmmlearn calls them
         )
     )

@@ -14,7 +14,7 @@ from emlearn._emissions.entries import refuse_impossible, warn_of_impossible
 from emlearn._emissions.given import GivenEmission, held_names
 from emlearn._emissions.priors import with_priors
 from emlearn._emissions.published import categories_of, fields_of, kept_state, read_state, with_labels
-from emlearn._emissions.words import categorical_columns, emission_family, observed_kinds
+from emlearn._emissions.words import PARAMETERS, categorical_columns, emission_family, observed_kinds
 from emlearn._input.arrays import check_count, read_array
 from emlearn._input.categories import Coding
 from emlearn._input.columns import find_columns
@@ -42,13 +42,14 @@ class MixtureEM(MixtureByLikelihood):
         Number of components, K.
     emission : str, dict or family object, default="gaussian"
         What rows of a component are: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary
-        more), "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
-        trials), "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names,
-        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each component), or a family from
-        `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
-        with the same word belong together, and parts are independent given the component. A family object
-        brings its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the
-        words.
+        more), "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1), "binomial" (columns of successes,
+        then as many of trials), "multinomial" (counts of a category in each column), "exponential", "gamma" or
+        "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles in radians), "von_mises_fisher"
+        (unit vectors), "categorical" (codes 0 … n − 1 or names, independent columns), "gmm" (a mixture of
+        `n_mixtures` Gaussians in each component), or a family from `emlearn.families`. A dict gives each
+        column, by name or number, or a tuple of columns its own; columns with the same word belong together,
+        and parts are independent given the component. A family object brings its own covariance shape and
+        floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
         "tied_diag" or "tied_spherical", mclust's letters, or "factor".
@@ -145,6 +146,9 @@ class MixtureEM(MixtureByLikelihood):
         and covariances have the shape (K, M, …), and there are `member_weights_` (K, M).
     dispersions_, inflations_
         Of "negative_binomial" and "zero_inflated_poisson", (K, d).
+    shapes_, alphas_, betas_, log_means_, log_covariances_, angles_, directions_, concentrations_
+        Of "gamma", beside `rates_`, and "beta" (K, d); of the logarithms of "lognormal" numbers, as means and
+        covariances of Gaussians; of "von_mises" (K, d) both, of "von_mises_fisher" (K, d) and (K,).
     categories_ : list of ndarray
         Categories of each categorical column, in the order of `probabilities_`: codes, or names. Only where
         there are such columns.
@@ -254,8 +258,7 @@ class MixtureEM(MixtureByLikelihood):
         f"{name}_"
         for name in (
             *("weights", "emission_params", "gate_coef", "gate_intercept"),
-            *("means", "covariances", "rates", "probabilities", "loadings", "noise"),
-            *("dispersions", "inflations", "member_weights"),
+            *("member_weights", *PARAMETERS),
         )
     )
     _made_of = "weights, means=..., covariances=..., ..."

@@ -530,6 +530,8 @@ class RowStarts:
     def _kmeans_sphered(self, generators) -> list[LatentPair | Exception]:
         values, vectors = np.linalg.eigh(self._sample.covariance)
         kept = values > 1e-6 * values[-1]
+        if kept.sum() >= len(self._sample.rows) - 1:  # all are equally far apart: rounding would choose
+            return self._kmeans(generators)
         return self._kmeans(generators, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
 
     def _kmeans_plusplus(self, generators) -> list[LatentPair | Exception]:
