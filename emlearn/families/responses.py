@@ -127,24 +127,32 @@ class _Plain:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Normal(_Plain):
-    """A number, normal with mean η and variance φ; of several columns of y `MultivariateNormal`."""
+class _Number(_Plain):
+    """Any number, about its linear predictor."""
 
-    name = "gaussian"
     support = "finite numbers"
     has_dispersion = True
     scales = is_exact = has_unit = True
     is_discrete = False
+
+    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
+        return np.ones(len(y), dtype=bool)
+
+    def mean(self, eta: FloatArray) -> FloatArray:
+        return eta
+
+
+@dataclass(frozen=True)
+class Normal(_Number):
+    """A number, normal with mean η and variance φ; of several columns of y `MultivariateNormal`."""
+
+    name = "gaussian"
 
     def takes(self, n_columns: int) -> bool:
         return n_columns > 0
 
     def of_columns(self, n_columns: int) -> Response:
         return self if n_columns == 1 else MultivariateNormal(n_responses=n_columns)  # type: ignore[return-value]
-
-    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
-        return np.ones(len(y), dtype=bool)
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         error = y[0] - eta
@@ -158,9 +166,6 @@ class Normal(_Plain):
 
     def linear(self, y: FloatArray) -> FloatArray:
         return y[0]
-
-    def mean(self, eta: FloatArray) -> FloatArray:
-        return eta
 
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return np.broadcast_to(dispersion, eta.shape)
@@ -176,7 +181,7 @@ class Normal(_Plain):
 
 
 @dataclass(frozen=True)
-class MultivariateNormal(_Plain):
+class MultivariateNormal(_Number):
     """Several numbers, normal about their linear predictors, with noise that may be correlated.
 
     Parameters
@@ -207,10 +212,6 @@ class MultivariateNormal(_Plain):
     n_responses: int = 1
 
     name = "gaussian"
-    support = "finite numbers"
-    has_dispersion = True
-    scales = is_exact = has_unit = True
-    is_discrete = False
 
     def __post_init__(self) -> None:
         if self.covariance_type not in ("full", "diag"):
@@ -222,14 +223,8 @@ class MultivariateNormal(_Plain):
     def of_columns(self, n_columns: int) -> Response:
         return _NORMAL if n_columns == 1 else replace(self, n_responses=n_columns)  # type: ignore[return-value]
 
-    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
-        return np.ones(len(y), dtype=bool)
-
     def linear(self, y: FloatArray) -> FloatArray:
         return y
-
-    def mean(self, eta: FloatArray) -> FloatArray:
-        return eta
 
     @property
     def rows_before(self) -> list[slice]:
@@ -381,7 +376,7 @@ class Successes(_Plain):
 
 
 @dataclass(frozen=True)
-class StudentT(_Plain):
+class StudentT(_Number):
     r"""A number, Student's t about η with scale √φ: normal noise whose variance differs from row to row.
 
     Rows that lie far off weigh little: an M-step is least squares weighted by
@@ -412,17 +407,10 @@ class StudentT(_Plain):
     df: float = 4.0
 
     name = "student_t"
-    support = "finite numbers"
-    has_dispersion = True
-    scales = is_exact = has_unit = True
-    is_discrete = False
 
     def __post_init__(self) -> None:
         if not 0 < self.df < np.inf:
             raise ValueError(f"df={self.df}: degrees of freedom must be positive and finite.")
-
-    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
-        return np.ones(len(y), dtype=bool)
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         error = y[0] - eta
@@ -437,9 +425,6 @@ class StudentT(_Plain):
 
     def linear(self, y: FloatArray) -> FloatArray:
         return y[0]
-
-    def mean(self, eta: FloatArray) -> FloatArray:
-        return eta
 
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         factor = self.df / (self.df - 2.0) if self.df > 2 else np.inf

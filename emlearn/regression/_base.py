@@ -259,7 +259,9 @@ class _RegressionMixture(EMMixin):
             X = self._check_X(X, reset=fit and first is not False, allow_nan=False)
             self._shared_columns()  # refused before any work is done
             gated = self._gated_columns()
-            y = self._read_y(y, X, self._response, reset=fit and first is not False)
+            if fit and first is not False:
+                self._count_targets(y)
+            y = self._read_y(y, X, self._response, reset=fit and first is None)
             weight = self._check_weight(weight, X, of_all=first is None)
             y, offset = _less_offset(y, self._check_offset(offset, X), self._response)
             lengths, order = (None, None) if groups is None else self._read_groups(groups, X, weight, gated)
@@ -268,6 +270,10 @@ class _RegressionMixture(EMMixin):
             return self._table(X, y, offset, order, self.fit_intercept), weight, lengths
 
         return read_data(read, X, sample_weight, y, offset)
+
+    def _count_targets(self, y):
+        """Learn how many columns the responses have, as a user gives them."""
+        self._n_targets = np.shape(y)[1] if np.ndim(y) == 2 else 1
 
     def _see_targets(self, y):
         """Learn of the responses what one piece of them cannot tell."""
@@ -339,9 +345,7 @@ class _RegressionMixture(EMMixin):
         check_consistent_length(X, y)
         if not (y.ndim == 2 and y.shape[1] > 1 and response.takes(y.shape[1])):
             y = column_or_1d(as_one_column("y", y))[:, None]
-        if reset:
-            self._n_targets = y.shape[1]
-        elif response.n_responses != response.of_columns(y.shape[1]).n_responses:
+        if response.n_responses != response.of_columns(y.shape[1]).n_responses:
             raise ValueError(
                 f"y has {y.shape[1]} columns, but {type(self).__name__} was fitted with "
                 f"{response.n_responses}: give as many responses of each row."

@@ -290,6 +290,8 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         if not self._begins and isinstance(self._model.latent, Grouped):
             raise ValueError("partial_fit takes rows, but the fit that it goes on from had groups of them.")
         X = self._check_X(X, reset=self._begins, allow_nan=False)
+        if self._begins:
+            self._count_targets(y)
         read_y = self._read_y(y, X, self._response, reset=self._begins)
         weight = self._check_weight(sample_weight, X, of_all=self._begins)
         offset = self._check_offset(offset, X)

@@ -461,7 +461,9 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         y = read_array("y", y)
         of_row = tuple(range(1, y.ndim))
         missing, whole = np.isnan(y).any(axis=of_row), np.isnan(y).all(axis=of_row)
-        y = self._read_y(np.where(np.isnan(y), 1.0, y), rows, self._response, reset=reset)
+        if reset:
+            self._count_targets(y)
+        y = self._read_y(np.where(np.isnan(y), 1.0, y), rows, self._response, reset=False)
         if (missing & ~whole).any() and self._response.n_responses > 1:
             raise ValueError(
                 f"y has some of its responses in row {int(np.argmax(missing & ~whole))}, and others are NaN: a "

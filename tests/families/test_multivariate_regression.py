@@ -10,7 +10,12 @@ from scipy.special import logsumexp
 from sklearn.base import clone
 from sklearn.linear_model import LinearRegression, Ridge
 
-from emlearn import MarkovSwitchingRegression, MixtureOfExperts, MixtureOfLinearRegressions
+from emlearn import (
+    MarkovSwitchingRegression,
+    MixtureOfExperts,
+    MixtureOfExpertsClassifier,
+    MixtureOfLinearRegressions,
+)
 from emlearn.display import RegressionMixtureDisplay
 from emlearn.em import Affine, Batches, LatentModel
 from emlearn.families import (
@@ -324,3 +329,13 @@ def test_responses_that_are_sums_of_others_are_said():
         fit = MixtureOfLinearRegressions(1).fit(X, np.c_[y[:, :2], y[:, 0] + y[:, 1]])
     assert any("leaves no noise" in str(one.message) for one in caught)
     assert np.isfinite(fit.score_samples(X, np.c_[y[:, :2], y[:, 0] + y[:, 1]])).all()
+
+
+def test_pieces_of_which_the_first_lacks_a_class():
+    """What is learnt of y by the first piece is how many columns it has, and no more."""
+    X, _, labels = rows(200)
+    order = np.argsort(labels, kind="stable")
+    X, labels = X[order], labels[order]
+    pieces = [X[:50], X[50:]]
+    whole = MixtureOfExpertsClassifier(1).fit(X, labels)
+    np.testing.assert_allclose(MixtureOfExpertsClassifier(1).fit(pieces, labels).coef_, whole.coef_, rtol=1e-5)
