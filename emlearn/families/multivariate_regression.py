@@ -34,9 +34,7 @@ class MultivariateParams(NamedTuple):
 
     coef: FloatArray  # (K, q · p), response by response
     dispersion: FloatArray  # (C, q) variances of each response's noise given that of the responses before it
-    before: (
-        FloatArray  # (C, q (q − 1) / 2) coefficients on these, row by row; (C, 0) where noise is not correlated
-    )
+    before: FloatArray  # (C, q (q − 1) / 2) coefficients on these, row by row; (C, 0) of uncorrelated noise
 
 
 @dataclass(frozen=True)

@@ -537,7 +537,7 @@ class _RegressionMixture(EMMixin):
             n_beside=first + self.n_features_in_ - len(rows),
             **self._of_noise(),
         )
-        if not isinstance(self._response, MultivariateNormal):
+        if self._response.n_responses == 1:
             return family
         if len(shared):
             raise ValueError(
@@ -634,7 +634,7 @@ class _RegressionMixture(EMMixin):
         coef = read_array("coef", coef, finite=True, advice="Give a row for each component.")
         K = len(coef)
         estimator = cls._of_legal(K, params)
-        several = coef.ndim == 3 and estimator._response.takes(coef.shape[1])
+        several = coef.ndim == 3 and coef.shape[1] > 1 and estimator._response.takes(coef.shape[1])
         if coef.ndim != 2 and not several:
             raise ValueError(
                 f"coef has shape {coef.shape}; expected (K, d), a row for each component, or with normal noise "
@@ -668,7 +668,7 @@ class _RegressionMixture(EMMixin):
         design = (
             np.concatenate([constant[..., None], coef], axis=-1) if estimator.fit_intercept else coef.copy()
         )
-        if isinstance(family, MultivariateRegression):
+        if several:
             if sigma is not None or dispersion is not None:
                 raise ValueError("The noise of several responses is given by covariances.")
             noise = _read_covariances(covariances, family, K)

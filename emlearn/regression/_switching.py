@@ -1240,6 +1240,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True  # features say nothing of the regime
+        tags.target_tags.multi_output = self._response.takes(3)
         return tags
 
 
