@@ -29,6 +29,7 @@ from emlearn.families import (
     VonMisesFisher,
     ZeroInflatedPoisson,
     gaussian_family,
+    student_t_family,
 )
 from emlearn.families.base import unwrapped
 from emlearn.families.variational import changed
@@ -38,9 +39,14 @@ def _gaussian(estimator):
     return gaussian_family(estimator.covariance_type, floor=estimator.reg_covar, n_factors=estimator.n_factors)
 
 
+def _student_t(estimator):
+    return student_t_family(estimator.covariance_type, floor=estimator.reg_covar)
+
+
 # The family of each word, from an estimator's other parameters.
 EMISSIONS = {
     "gaussian": _gaussian,
+    "student_t": _student_t,
     "poisson": lambda _: Poisson(),
     "categorical": lambda _: Categorical(),  # with as many categories as `_with_categories` says
     "bernoulli": lambda _: Bernoulli(),
@@ -63,6 +69,7 @@ EMISSIONS = {
 PARAMETERS = (
     *("means", "covariances", "loadings", "noise", "log_means", "log_covariances"),
     *("rates", "probabilities", "dispersions", "inflations", "shapes", "alphas", "betas"),
+    *("scale_matrices", "df"),
     *("angles", "directions", "concentrations"),
 )
 # What the words say of columns; those that are left out are of numbers.

@@ -211,6 +211,8 @@ class PositiveDefinite:
 
     def _matrices(self, vector: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         d = shape[-1]
+        if not d:  # nothing is free
+            return np.empty(shape)
         return from_log_cholesky(vector.reshape(-1, d * (d + 1) // 2), d)
 
     def n_coordinates(self, like: Any) -> int:

@@ -33,6 +33,12 @@ from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
 from emlearn.families.regression_and import RegressionAnd, UniformNoise, ZeroMass
 from emlearn.families.responses import RESPONSES, MultivariateNormal, Response, StudentT
+from emlearn.families.student_t import (
+    MultivariateStudentT,
+    StudentTParams,
+    StudentTTotals,
+    student_t_family,
+)
 from emlearn.families.variational import (
     BetaProbabilities,
     DirichletProbabilities,
@@ -96,6 +102,7 @@ __all__ = [
     "MultivariateNormal",
     "MultivariateParams",
     "MultivariateRegression",
+    "MultivariateStudentT",
     "NegativeBinomial",
     "NegativeBinomialParams",
     "NegativeBinomialTotals",
@@ -111,6 +118,8 @@ __all__ = [
     "Response",
     "Sketch",
     "StudentT",
+    "StudentTParams",
+    "StudentTTotals",
     "UniformNoise",
     "VariationalBernoulli",
     "VariationalCategorical",
@@ -126,4 +135,5 @@ __all__ = [
     "ZeroInflatedPoissonParams",
     "ZeroMass",
     "gaussian_family",
+    "student_t_family",
 ]

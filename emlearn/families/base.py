@@ -231,6 +231,7 @@ class Emission(Family):
         ValueError
             If the two families are about different things.
         """
+        other = unwrapped(other)
         if not (self.has_moments and other.has_moments):
             raise self.unlike(other)
         means, means_there = numeric(self).mean(params), numeric(other).mean(others)
@@ -238,9 +239,11 @@ class Emission(Family):
         counts, counts_there = np.isnan(self.units(every)), np.isnan(other.units(every))
         if means.shape[1] != means_there.shape[1] or (counts != counts_there).any():
             raise self.unlike(other)
-        return gaussian_divergence(
-            means, numeric(self).covariance(params), means_there, numeric(other).covariance(others)
-        )
+        return gaussian_divergence(means, self.bulk(params), means_there, other.bulk(others))
+
+    def bulk(self, params: Any) -> FloatArray:
+        """Finite covariance matrices (K, d, d) by which components of numbers are compared."""
+        return numeric(self).covariance(params)
 
     def unlike(self, other: Emission) -> ValueError:
         """The error that says that components of two families cannot be compared."""

@@ -23,6 +23,7 @@ N_TERMS = 8
 STEPS_DOWN = 8
 # Newton steps, of which three or four are usual, and the relative change that ends them.
 MOST_STEPS, EXACT = 30, 1e-13
+ROUNDING = 4 * float(np.finfo(np.float64).eps)  # of a ratio, which is all that there is to see of large x
 
 
 def _olver_polynomials(n: int) -> tuple[FloatArray, FloatArray]:
@@ -90,6 +91,6 @@ def concentration_of(order: float, length: FloatArray, least: float, most: Float
         ratio = bessel_ratio(order, x)
         slope = 1.0 - ratio**2 - (d - 1.0) / x * ratio
         before, x = x, np.clip(x - (ratio - within) / slope, 0.5 * x, np.minimum(2.0 * x, most))
-        if (np.abs(x - before) <= EXACT * before).all():
+        if ((np.abs(x - before) <= EXACT * before) | (np.abs(ratio - within) <= ROUNDING)).all():
             break
     return np.where(length >= high, most, np.where(length <= low, least, np.maximum(x, least)))

@@ -39,6 +39,7 @@ from emlearn.families.base import (
 LEAST_ROWS = 2
 # No component is narrower: the shape of a gamma, α + β of a beta distribution, the concentration of angles.
 MOST_NARROW = 1e6
+LOST = 10 * float(np.finfo(np.float64).eps)  # of digits, where terms cancel
 SLACK = 1e-9  # what is this near to the bound, relatively, rests there
 
 
@@ -195,6 +196,11 @@ class BoundedColumns(IndependentColumns):
     def limit(self) -> FloatArray:
         """How narrow components may be, (d,) or a number."""
         return np.asarray(MOST_NARROW if self.most is None else self.most)
+
+    @property
+    def rounding(self) -> float:
+        # Terms of a log-density are as large as that, and cancel.
+        return max(1e-10, LOST * float(self.limit.max()))
 
     def _narrowness(self, params: Any) -> FloatArray:
         return np.asarray(sum(getattr(params, name) for name in self.narrow))

@@ -17,6 +17,9 @@ from emlearn.families.covariance import Diagonal
 from emlearn.families.gaussian import Gaussian, GaussianParams, GaussianTotals
 from emlearn.families.independent import positive_means
 
+# Standard deviation of logarithms of equal numbers, relative to their size.
+SAME = 8 * float(np.finfo(np.float64).eps)
+
 
 class LogNormalParams(NamedTuple):
     """Parameters of K components over d columns."""
@@ -94,6 +97,8 @@ class LogNormal(Emission):
         batch, floor = observed(sketch.some), self.gaussian.floor
         logs = _logs(batch)
         variance = evidence.spread(logs)
+        same = SAME * np.maximum(np.abs(middle(logs)[:, 0]), 1.0)  # logarithms of equal numbers are rounded
+        variance = np.where(variance <= same**2, 1.0, variance)
         # A step in x is less of one in log x the larger x is: here, at the mean.
         hidden = evidence.hidden(batch, sketch.size) / middle(batch)[:, 0] ** 2
         hidden = np.maximum(floor * variance, np.minimum(hidden, variance))

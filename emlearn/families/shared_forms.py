@@ -176,6 +176,11 @@ class EqualVolume(_SharedForm, Diagonal):
     def of_some(self) -> Structure:
         return Diagonal()
 
+    own_volumes = False
+
+    def of_one_volume(self, of_components: FloatArray) -> FloatArray:
+        return np.full(len(of_components), of_components.sum())
+
     def maximize(
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
     ) -> FloatArray:

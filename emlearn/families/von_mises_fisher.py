@@ -22,13 +22,12 @@ from emlearn.families.base import (
     take_fields,
 )
 from emlearn.families.bessel import bessel_ratio, concentration_of, log_bessel
+from emlearn.families.independent import LEAST_ROWS, LOST
 
 # Below the least concentration directions are as good as uniform, above the most as good as equal.
 LEAST_CONCENTRATION, MOST_CONCENTRATION = 1e-6, 1e6
 # Unit vectors have the length 1 up to this.
 LENGTH_TOLERANCE = 1e-6
-# With fewer rows a component is as narrow as can be, whatever they are.
-LEAST_ROWS = 2
 
 
 class VonMisesFisherParams(NamedTuple):
@@ -119,6 +118,10 @@ class VonMisesFisher(ExponentialFamily):
         if params is not None:
             kappa = np.where(weight > 0, kappa, params.concentrations)
         return VonMisesFisherParams(directions, kappa)
+
+    @property
+    def rounding(self) -> float:
+        return LOST * MOST_CONCENTRATION  # κ and the logarithm of the Bessel function cancel
 
     def resting(self, params: VonMisesFisherParams) -> NDArray[np.bool_] | None:
         """Coordinates of concentrations at their least or most; None for none."""

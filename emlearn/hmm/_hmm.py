@@ -122,15 +122,16 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     n_components : int, default=2
         Number of states, K.
     emission : str, dict or family object, default="gaussian"
-        What states emit: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary more),
-        "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1), "binomial" (columns of successes, then as
-        many of trials), "multinomial" (counts of a category in each column), "exponential", "gamma" or
-        "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles in radians), "von_mises_fisher"
-        (unit vectors), "categorical" (codes 0 … n − 1 or names, independent columns), "gmm" (a mixture of
-        `n_mixtures` Gaussians in each state), or a family from `emlearn.families`. A dict gives each column, by
-        name or number, or a tuple of columns its own; columns with the same word belong together, and parts are
-        independent given the state. A family object brings its own covariance shape and floor:
-        `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
+        What states emit: "gaussian", "student_t" (numbers with outliers; degrees of freedom are estimated for
+        each state, or as `emlearn.families.student_t_family` says), "poisson" (counts), "negative_binomial"
+        (counts that vary more), "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1), "binomial" (columns
+        of successes, then as many of trials), "multinomial" (counts of a category in each column),
+        "exponential", "gamma" or "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles in
+        radians), "von_mises_fisher" (unit vectors), "categorical" (codes 0 … n − 1 or names, independent
+        columns), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family from
+        `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
+        with the same word belong together, and parts are independent given the state. A family object brings
+        its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
     inference : {"em", "variational"}, default="em"
         What is inferred of the parameters: those of greatest likelihood, or by variational Bayes a distribution
         of them. The second needs emissions with a conjugate prior ("gaussian" with "full", "tied", "diag",
@@ -138,7 +139,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         dicts of these), a `startprob` that is not "stationary", and nothing `fixed`.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
-        "tied_diag" or "tied_spherical", mclust's letters, or "factor".
+        "tied_diag" or "tied_spherical", mclust's letters, or "factor". For "student_t" that of scale matrices,
+        which "factor" is not for.
     n_factors : int, default=10
         Number of factors, where `covariance_type` is "factor"; no more than there are features count.
     n_mixtures : int, default=2
@@ -253,6 +255,9 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
         of a 1, or for categories a tuple with an array (K, n_categories) for each column. With "gmm" means
         and covariances have the shape (K, M, …), and weights (K, M).
+    scale_matrices_, df_
+        Of "student_t", in the place of covariances, and degrees of freedom (K,), at least 1 and at most 200.
+        With more than two, covariances are ``df / (df - 2)`` times the scale matrices.
     dispersions_, inflations_
         Of "negative_binomial" and "zero_inflated_poisson", (K, d).
     shapes_, alphas_, betas_, log_means_, log_covariances_, angles_, directions_, concentrations_

@@ -41,15 +41,17 @@ class MixtureEM(MixtureByLikelihood):
     n_components : int, default=1
         Number of components, K.
     emission : str, dict or family object, default="gaussian"
-        What rows of a component are: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary
-        more), "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1), "binomial" (columns of successes,
-        then as many of trials), "multinomial" (counts of a category in each column), "exponential", "gamma" or
-        "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles in radians), "von_mises_fisher"
-        (unit vectors), "categorical" (codes 0 … n − 1 or names, independent columns), "gmm" (a mixture of
-        `n_mixtures` Gaussians in each component), or a family from `emlearn.families`. A dict gives each
-        column, by name or number, or a tuple of columns its own; columns with the same word belong together,
-        and parts are independent given the component. A family object brings its own covariance shape and
-        floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
+        What rows of a component are: "gaussian", "student_t" (numbers with outliers; degrees of freedom are
+        estimated for each component, or as `emlearn.families.student_t_family` says), "poisson" (counts),
+        "negative_binomial" (counts that vary more), "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1),
+        "binomial" (columns of successes, then as many of trials), "multinomial" (counts of a category in each
+        column), "exponential", "gamma" or "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles
+        in radians), "von_mises_fisher" (unit vectors), "categorical" (codes 0 … n − 1 or names, independent
+        columns), "gmm" (a mixture of `n_mixtures` Gaussians in each component), or a family from
+        `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
+        with the same word belong together, and parts are independent given the component. A family object
+        brings its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the
+        words.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
         "tied_diag" or "tied_spherical", mclust's letters, or "factor".
@@ -144,6 +146,8 @@ class MixtureEM(MixtureByLikelihood):
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
         of a 1, or for categories a tuple with an array (K, n_categories) for each column. With "gmm" means
         and covariances have the shape (K, M, …), and there are `member_weights_` (K, M).
+    scale_matrices_, df_
+        Of "student_t", in the place of covariances, and degrees of freedom (K,), at least 1 and at most 200.
     dispersions_, inflations_
         Of "negative_binomial" and "zero_inflated_poisson", (K, d).
     shapes_, alphas_, betas_, log_means_, log_covariances_, angles_, directions_, concentrations_

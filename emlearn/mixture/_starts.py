@@ -474,7 +474,8 @@ class RowStarts:
         points = self._model.family.embedding(self._sample.batch).T
         centred = points - np.average(points, axis=0, weights=self._sample.weight)
         spread = np.sqrt(self._sample.weight @ centred**2 / self._sample.weight.sum())
-        return centred[:, spread > 0] / spread[spread > 0]
+        kept = spread > 0
+        return centred[:, kept] / spread[kept] if kept.any() else centred[:, :1]
 
     def at(self, points: np.ndarray) -> LatentPair:
         """Equal weights, and every component at a point.

@@ -73,7 +73,7 @@ def test_m_step_does_not_depend_on_what_statistics_are_about(name):
 
 
 # Where something is hidden beside the component, what is expected of it is that of other parameters.
-HIDES = ("factor", "incomplete", "ridge", "mixture", "negative")
+HIDES = ("factor", "student", "incomplete", "ridge", "mixture", "negative")
 
 
 @pytest.mark.parametrize(

@@ -41,11 +41,13 @@ from emlearn.families import (
     MixtureParams,
     Multinomial,
     MultinomialParams,
+    MultivariateStudentT,
     NegativeBinomial,
     NegativeBinomialParams,
     Poisson,
     PoissonParams,
     Product,
+    StudentTParams,
     VonMises,
     VonMisesFisher,
     VonMisesFisherParams,
@@ -174,6 +176,39 @@ def gaussian(shape, d=2, *, incomplete=False, **options):
         (holes if incomplete else lambda rows: rows)(lambda rng, labels: gaussian_rows(rng, labels, d)),
         of_observed(lambda x, k: normal_log_density(params.means[k], matrices[k], x)),
         maximum=gaussian_maximum(shape) if shape in SIMPLE_FORMS and not incomplete else None,
+    )
+
+
+DEGREES = np.array([7.0, 12.0])  # of freedom, enough for covariances to be told by draws
+
+
+def student(shape, df="free", d=2, *, incomplete=False):
+    """Student's t with the scale matrices that a Gaussian has for covariances.
+
+    60 rows tell little of their tails, and plain EM would take thousands of steps to a higher bound.
+    """
+    family = MultivariateStudentT(Gaussian(COVARIANCE_SHAPES[shape]), df, max_df=15.0)
+    normal, matrices = parameters_of(family.normal, shape, d)
+    nu = {"free": DEGREES, "shared": DEGREES[:1]}.get(df)
+    nu = np.full(K, df) if nu is None else nu
+    of_each = np.broadcast_to(nu, K)
+
+    def rows(rng, labels):
+        steps = np.linalg.cholesky(matrices)[labels] @ rng.normal(size=(len(labels), d, 1))
+        scale = rng.chisquare(of_each[labels]) / of_each[labels]
+        return normal.means[labels] + steps[:, :, 0] / np.sqrt(scale)[:, None]
+
+    def log_density(x, k):
+        there = ~np.isnan(x)
+        own = stats.multivariate_t(normal.means[k, there], matrices[k][np.ix_(there, there)], df=of_each[k])
+        return own.logpdf(x[there])
+
+    return Example(
+        family,
+        StudentTParams(*normal, nu),
+        holes(rows) if incomplete else rows,
+        of_observed(log_density),
+        None,
     )
 
 
@@ -394,6 +429,12 @@ FAMILIES = {
     **{f"ridge {shape}": gaussian(shape, 3, incomplete=True, ridge=3.0) for shape in COVARIANCE_SHAPES},
     "factor": factor(0.0),
     "ridge factor": factor(1.0),
+    "student": student("full"),
+    "student EVI": student("EVI", 9.0),
+    "student tied": student("tied", "shared"),
+    "incomplete student": student("full", d=3, incomplete=True),
+    "incomplete student diag": student("diag", "shared", 3, incomplete=True),
+    "incomplete student tied": student("tied", d=3, incomplete=True),
     "poisson": Example(
         Poisson(),
         PoissonParams(RATES),
@@ -682,6 +723,7 @@ EACH_KIND_OF_FAMILY = [
         "ridge diag",
         "ridge factor",
     ),
+    *("student", "incomplete student tied"),
     *("poisson", "bernoulli", "categorical", "gaps in poisson", "gaps in tied"),
     *("binomial", "binomial pairs", "negative binomial", "zero-inflated", "multinomial"),
     *("incomplete poisson", "incomplete categorical", "incomplete negative binomial"),

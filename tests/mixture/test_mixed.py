@@ -317,7 +317,7 @@ BAD = {
     "twice": (as_is, {"emission": {**MIXED, "amount": "poisson"}}, "names a feature twice"),
     "left out": (as_is, {"emission": {"visits": "poisson"}}, r"says nothing of the columns \['amount'"),
     "not there": (as_is, {"emission": {**MIXED, "age": "poisson"}}, "names 'age', which is no feature"),
-    "no word": (as_is, {"emission": "normal"}, "emission='normal' is none of gaussian, poisson"),
+    "no word": (as_is, {"emission": "normal"}, "emission='normal' is none of gaussian, student_t"),
     "no gate": (as_is, {"gate": "age"}, "gate names 'age', which is no feature"),
     "both": (as_is, {"gate": ["visits"]}, r"gate and emission name the columns \['visits'\]"),
     "gate of all": (
