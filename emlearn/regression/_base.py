@@ -273,7 +273,8 @@ class _RegressionMixture(EMMixin):
 
     def _count_targets(self, y):
         """Learn how many columns the responses have, as a user gives them."""
-        self._n_targets = np.shape(y)[1] if np.ndim(y) == 2 else 1
+        shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+        self._n_targets = shape[1] if len(shape) == 2 else 1
 
     def _see_targets(self, y):
         """Learn of the responses what one piece of them cannot tell."""
