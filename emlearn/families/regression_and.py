@@ -240,7 +240,6 @@ class RegressionAnd(Regression):
 
     @property
     def predictive(self) -> Predictive:
-        """What a response is of each component."""
         return Predictive(self.response, self.others)
 
     def in_place(self, order: NDArray[np.int_]) -> NDArray[np.int_]:

@@ -347,14 +347,15 @@ class Inference:
         return Estimate(value, error, covariance)
 
     def _errors_of_predictions(self, estimator, function):
-        """Standard errors (p,) of many numbers ``function(estimator)``, without their covariance."""
+        """Standard errors of an array of numbers ``function(estimator)``, without their covariance."""
         if not np.array_equal(self._fitted, _flat(_attributes(estimator))):
             raise ValueError(
                 "return_std is the inference of another fit: give that of this one, as infer gives it for the "
                 "data of the fit."
             )
-        moves, known, moved = self._carried(self._slopes(function))
-        return np.where(known & moved, np.sqrt((moves**2).sum(axis=1)), np.nan)
+        moves, known, moved = self._carried(self._slopes(lambda fitted: np.ravel(function(fitted))))
+        errors = np.where(known & moved, np.sqrt((moves**2).sum(axis=1)), np.nan)
+        return errors.reshape(np.shape(function(estimator)))
 
     def profile_likelihood(
         self, function: Callable[[Any], float] | str, level: float = 0.95
