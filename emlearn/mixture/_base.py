@@ -65,8 +65,9 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             How often each row counts.
         labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
             Components that are known: their numbers, -1 (or NaN) where they are not; or which are possible.
-            Components then keep these numbers. They are not taken from ``y``, which pipelines and searches pass
-            whatever it is for: a mixture that is made from the answers is another one.
+            Components then keep these numbers, and log-likelihoods of the fit are of rows and labels. They are
+            not taken from ``y``, which pipelines and searches pass whatever it is for: a mixture that is made
+            from the answers is another one.
 
         Returns
         -------
@@ -163,6 +164,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     def _plan(self, data, labels=None):
         d = data.n_features
         family = self._family()
+        self._knew_labels = labels is not None
         moments = self._moments(data)
         if not moments.entries.all():
             column = self._column_name(int(np.argmin(moments.entries)))
@@ -278,6 +280,11 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     # -- after fit ---------------------------------------------------------------------------------------
 
     def _seen_again(self, X, y=None, sample_weight=None, groups=None):
+        if vars(self).get("_knew_labels"):
+            raise ValueError(
+                "The fit knew components of some rows by labels, without which its likelihood has another "
+                "maximum: errors of such a fit are not told."
+            )
         data = self._cut(self._data_again(X, sample_weight))
         return SeenAgain(data, self._log_volume_of(data), weight_of(data), read_clusters(groups, data.n_rows))
 

@@ -13,7 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._emissions.entries import refuse_impossible, warn_of_impossible
-from emlearn._emissions.given import GivenEmission, emission_of, held_names, n_columns_of
+from emlearn._emissions.given import GivenEmission, apart, emission_of, held_names, n_columns_of
 from emlearn._emissions.priors import with_priors
 from emlearn._emissions.published import (
     categories_of,
@@ -605,14 +605,9 @@ class MixtureEM(MixtureByLikelihood):
         >>> mixture.predict([[0], [3], [9]])
         array([1, 1, 0])
         """
-        known = cls._get_param_names()
-        named = {name: value for name, value in params.items() if name not in known}
-        params = {name: value for name, value in params.items() if name in known} | {"emission": emission}
-        if "member_weights" in named:
-            named["weights"] = named.pop("member_weights")
-        for name, field in (("n_factors", "loadings"), ("n_mixtures", "weights")):
-            if np.ndim(named.get(field)):
-                params.setdefault(name, np.shape(named[field])[-1])
+        if "member_weights" in params:
+            params["weights"] = params.pop("member_weights")
+        named, params = apart(cls, params | {"emission": emission})
         gated = params.get("gate") is not None
         for name, value in (("gate_coef", gate_coef), ("gate_intercept", gate_intercept)):
             if (value is not None) != gated:
