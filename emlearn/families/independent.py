@@ -144,6 +144,9 @@ class IndependentColumns(ExponentialFamily):
         """Number of free parameters."""
         return sum(value.size for value in params)
 
+    def n_held(self, params: Any, names: tuple[str, ...]) -> int:
+        return sum(getattr(params, name).size for name in names)
+
     def covariance(self, params: Any) -> FloatArray:
         """Covariance matrix of each component, (K, d, d)."""
         return diagonal(self.variance(params))
@@ -176,6 +179,11 @@ class BoundedColumns(IndependentColumns):
     most: FloatArray | None = field(default=None, compare=False, repr=False)
 
     narrow: ClassVar[tuple[str, ...]]
+
+    @property
+    def floored(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the parameters that the bound is of."""
+        return self.narrow
 
     def most_narrow(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
         """How narrow components of these means and variances are, (d,)."""
