@@ -189,7 +189,8 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         model = self._model_of(given.family, moments, units, partial(everything, **cut))
         few = None if self._continues else self._few_rows(family, sample)
         if self._continues:
-            starts = self._warm_start(model, units, self._fits_last(model, sample))
+            fits = self._fits_last(model, sample)
+            starts = self._warm_start(model, units, fits, self._last_latent(model, units) if fits else None)
         elif few is None:
             starts = self._starts(model, sample, data, units, given, rng)
         else:
@@ -276,6 +277,10 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         weights, family = self._params
         same_size = len(weights) == self.n_components and family.means.shape[1] == sample.rows.shape[1]
         return same_size and model.family.has_form_of(self._model.family)
+
+    def _last_latent(self, model, units):
+        """The last fit's parameters of what is hidden, in the engine's units."""
+        return self._params.latent
 
     # -- after fit ---------------------------------------------------------------------------------------
 

@@ -505,6 +505,12 @@ def test_weights_that_depend_on_columns():
         with pytest.raises(ValueError, match=message):
             call()
 
+    last = clone(free).set_params(warm_start=True).fit(X)
+    np.testing.assert_allclose(last.fit(X).lower_bounds_[0], free.lower_bound_, atol=1e-6)
+    some = X[:200]  # in other units than all, the same parameters have the density that they had
+    expected = last.score(some)
+    assert last.fit(some).lower_bounds_[0] == pytest.approx(expected, abs=1e-9)
+
     part = model.marginal(["kind"])
     assert list(part.feature_names_in_) == ["kind", "age"]
     np.testing.assert_allclose(
