@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._emissions.entries import entries_of, refuse_impossible, warn_of_impossible
-from emlearn._emissions.given import GivenEmission, emission_of, held_names, n_columns_of
+from emlearn._emissions.given import GivenEmission, apart, emission_of, held_names, n_columns_of
 from emlearn._emissions.published import categories_of, fields_of, kept_state, read_state, with_labels
 from emlearn._emissions.words import PARAMETERS, categorical_columns, emission_family, observed_kinds
 from emlearn._input.arrays import read_array
@@ -1006,12 +1006,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             raise ValueError(f"transmat has shape {transmat.shape}; expected (K, K).")
         K = len(transmat)
         transmat = probabilities_of("transmat", transmat, (K, K))
-        known = cls._get_param_names()
-        named = {name: value for name, value in params.items() if name not in known}
-        params = {name: value for name, value in params.items() if name in known} | {"emission": emission}
-        for name, field, axis in (("n_factors", "loadings", -1), ("n_mixtures", "weights", -1)):
-            if np.ndim(named.get(field)):
-                params.setdefault(name, np.shape(named[field])[axis])
+        named, params = apart(cls, params | {"emission": emission})
         if isinstance(startprob, str):
             params["startprob"] = startprob
         model = cls._of_legal(K, params)
