@@ -550,6 +550,16 @@ class Regression(ExponentialFamily):
         """The distribution of each response."""
         return [Marginal(self.predictive, eta, params.dispersion)]
 
+    def response_tails(self, params: Any, eta: FloatArray, responses: FloatArray) -> FloatArray:
+        """`Response.tails` of the responses of a batch, (4, K, m), or of several (4, K, q, m)."""
+        marginals = self.marginals(params, eta)
+        rows = [responses] if len(marginals) == 1 else responses[:, None]
+        each = [
+            own.response.tails(y, own.eta, own.dispersion[:, None])
+            for own, y in zip(marginals, rows, strict=True)
+        ]
+        return each[0] if len(each) == 1 else np.stack(each, axis=2)
+
     def draw(
         self, params: RegressionParams, eta: FloatArray, which: NDArray[np.intp], rng: np.random.RandomState
     ) -> FloatArray:

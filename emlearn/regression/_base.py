@@ -1440,7 +1440,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         Returns
         -------
         residuals : PseudoResiduals
-            `low`, `mid` and `high`, each of shape (n,).
+            `low`, `mid` and `high`, each of shape (n,), or (n, q) of several responses, each by itself.
 
         References
         ----------
@@ -1450,8 +1450,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         def of_batch(batch, family):
             eta, responses = family.linear_predictor(self._params.family, batch), family.split(batch)[1]
-            tails = _predictive(family).tails(responses, eta, self._params.family.dispersion[:, None])
-            return residuals_of(self._prior(batch, family), tails)
+            tails = family.response_tails(self._params.family, eta, responses)
+            return tuple(part.T for part in residuals_of(self._prior(batch, family), tails))
 
         return PseudoResiduals(*self._map_rows(X, of_batch, y, offset))
 

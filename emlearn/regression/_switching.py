@@ -1141,8 +1141,8 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         Returns
         -------
         residuals : PseudoResiduals
-            `low`, `mid` and `high`, each an ndarray of shape (n,), or object array of ndarrays of shape (T_i,).
-            NaN where there is no response.
+            `low`, `mid` and `high`, each an ndarray of shape (n,), or object array of ndarrays of shape (T_i,),
+            with a last axis (q,) of several responses, each by itself. NaN where there is no response.
 
         Raises
         ------
@@ -1160,9 +1160,10 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
 
         def tails(log_prob, batch, seen):
             eta, responses = family.linear_predictor(params, batch), family.split(batch)[1]
-            return (np.moveaxis(family.response.tails(responses, eta, params.dispersion[:, None]), -1, 0),)
+            return (np.moveaxis(family.response_tails(params, eta, responses), -1, 0),)
 
-        (found,) = self._pass_over(read, tails, ((4, K), np.float64))
+        several = np.shape(self.intercept_)[1:]
+        (found,) = self._pass_over(read, tails, ((4, K, *several), np.float64))
         order = backwards(read.sequences.lengths)
 
         def filtered(chain, back):
@@ -1174,7 +1175,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
 
         shares = states_by_others(self._params.latent, read.sequences.lengths, filtered, kind)
         residuals = residuals_of(shares.T, np.moveaxis(found, 0, -1))
-        return PseudoResiduals(*map(read.sequences.restore, residuals))
+        return PseudoResiduals(*(read.sequences.restore(part.T) for part in residuals))
 
     def _mean_log_density(self, X, y, sample_weight=None, *, groups=None, offset=None):
         return self.score(X, y, sample_weight, groups=groups, offset=offset)
