@@ -32,6 +32,7 @@ from emlearn.families.patterns import find_gaps
 from emlearn.latent import MixtureWeights
 from tests.helpers.data import read_table
 from tests.helpers.families import (
+    SHARING_A_PART,
     FAMILIES,
     FULL,
     NAN,
@@ -85,7 +86,7 @@ def test_component_without_weight_keeps_its_parameters(name):
     new = family.maximize(observe(family, p, X).totals(resp), p)
     for before, after in zip(leaves(p), leaves(new), strict=True):
         assert np.isfinite(after).all()
-        of_matrices = name.endswith(("VEI", "EVI", "VEE")) and before is p.covariances
+        of_matrices = name.endswith(SHARING_A_PART) and before is p.covariances
         if len(before) != 1 and not of_matrices:  # tied covariances are everyone's, and so are parts of these
             own = len(before) // K
             np.testing.assert_array_equal(after[:own], before[:own])
