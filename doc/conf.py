@@ -1,6 +1,12 @@
 """Configuration of the documentation: sphinx-build doc doc/_build."""
 
+import importlib
+import os
 import re
+import warnings
+
+from docutils import nodes
+from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - the gallery looks for what examples import
 
 import emlearn
 
@@ -13,12 +19,38 @@ extensions = [
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
-    "matplotlib.sphinxext.plot_directive",
     "numpydoc",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "sphinx_gallery.gen_gallery",
 ]
-# A picture needs no links to its source, which the text names.
-plot_html_show_source_link = plot_html_show_formats = False
-plot_formats = ["png"]
+
+
+def each_example_by_itself(_, name):
+    """Before an example: any warning is an error, but that a picture which is shown goes into the gallery."""
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "FigureCanvasAgg is non-interactive", UserWarning)
+
+
+sphinx_gallery_conf = {
+    "examples_dirs": "../examples",
+    "gallery_dirs": "auto_examples",
+    "filename_pattern": r"plot_\w+\.py$",
+    # Programs that show no picture are included where the guide speaks of them.
+    "ignore_pattern": r"(^|/)(?!plot_)\w+\.py$",
+    "plot_gallery": os.environ.get("EMLEARN_PLOT_GALLERY", "1") == "1",
+    "abort_on_example_error": True,
+    "reset_modules": ("matplotlib", each_example_by_itself),
+    "doc_module": ("emlearn",),
+    "backreferences_dir": "generated/examples_of",
+    "reference_url": {"emlearn": None},
+    "show_memory": False,
+    "remove_config_comments": True,
+    "within_subsection_order": "FileNameSortKey",
+}
+suppress_warnings = ["config.cache"]  # of the function among these settings
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
 exclude_patterns = ["_build"]
 autosummary_generate = True
 templates_path = ["_templates"]
@@ -53,9 +85,52 @@ def link_to_scikit_learn(app, what, name, obj, options, lines):
         lines[:] = [ROLE.sub(link, line) for line in lines]
 
 
+# Pages of other projects, by the form of their addresses: what an inventory would say, without a network.
+PAGES = {
+    "joblib": "https://joblib.readthedocs.io/en/latest/generated/{name}.html",
+    "matplotlib": "https://matplotlib.org/stable/api/_as_gen/{name}.html",
+    "numpy": "https://numpy.org/doc/stable/reference/generated/{name}.html",
+    "pandas": "https://pandas.pydata.org/docs/reference/api/{name}.html",
+    "scipy": "https://docs.scipy.org/doc/scipy/reference/generated/{name}.html",
+    "sklearn": SCIKIT_LEARN + "modules/generated/{name}.html",
+}
+
+
+def link_to_others(app, env, node, contnode):
+    """A link for what Python has by that name in another project; None where it has nothing."""
+    name = node.get("reftarget", "")
+    page = PAGES.get(name.partition(".")[0])
+    if node.get("refdomain") != "py" or page is None or "." not in name:
+        return None
+    module, _, what = name.rpartition(".")
+    try:
+        getattr(importlib.import_module(module), what)
+    except (ImportError, AttributeError):
+        return None
+    link = nodes.reference("", "", internal=False, refuri=page.format(name=name), reftitle=name)
+    link.append(contnode)
+    return link
+
+
 def setup(app):
     app.connect("autodoc-process-docstring", link_to_scikit_learn)
+    app.connect("missing-reference", link_to_others)
 
 
-html_theme = "alabaster"
-html_theme_options = {"description": release, "page_width": "60em"}
+html_theme = "pydata_sphinx_theme"
+html_title = "emlearn"
+html_static_path = ["_static"]
+html_css_files = ["emlearn.css"]
+html_show_sourcelink = False
+html_theme_options = {
+    "logo": {"text": "emlearn"},
+    "navbar_align": "left",
+    "header_links_before_dropdown": 6,
+    "navigation_with_keys": False,
+    "show_toc_level": 2,
+    "secondary_sidebar_items": ["page-toc"],
+    "footer_start": ["copyright"],
+    "footer_end": [],
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+}

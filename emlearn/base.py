@@ -68,6 +68,7 @@ class Moments(NamedTuple):
     n_rows: int
     has_gaps: np.ndarray  # (d,) whether an entry of a row with weight is missing
     has_weights: bool  # whether rows have any of their own
+    most: np.ndarray  # (d,) largest entry of rows with weight
 
     def joined(self, other):
         """Of these rows and others."""
@@ -85,6 +86,7 @@ class Moments(NamedTuple):
             self.n_rows + other.n_rows,
             self.has_gaps | other.has_gaps,
             self.has_weights or other.has_weights,
+            np.fmax(self.most, other.most),
         )
 
 
@@ -107,7 +109,8 @@ def moments_of(batch):
         centred = np.where(counted, centred - step[:, None], 0.0)
         variance = centred**2 @ w / total
     n_rows, has_weights = int(np.count_nonzero(w)), batch.weight is not None
-    return Moments(w.sum(), entries, near + step, variance, n_rows, has_gaps, has_weights)
+    most = np.max(x, axis=1, where=counted, initial=-np.inf)
+    return Moments(w.sum(), entries, near + step, variance, n_rows, has_gaps, has_weights, most)
 
 
 class Plan(NamedTuple):
@@ -248,7 +251,7 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
             )
         return Affine(np.where(has_unit, moments.mean, 0.0), scale), constant
 
-    def _bound(self, family, some, most, n_rows, size, entries=None):
+    def _bound(self, family, some, moments, size, entries=None):
         """A family bound to the data; warns of what they force onto its floor.
 
         Parameters
@@ -256,23 +259,21 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
         family : Emission
         some : Batch
             Rows, in the engine's units.
-        most : ndarray of shape (d,)
-            Largest value of each feature.
-        n_rows : int
-            How many rows count.
+        moments : Moments
+            Of all rows.
         size : float
             How many ``some`` stand for.
         entries : callable, default=None
             ``entries(j)`` are those of a feature in all rows that count; None: as in ``some``.
         """
-        names = tuple(map(self._column_name, range(len(most))))
-        family = family.bound_to(Sketch(some, most, n_rows, size, names, entries))
+        names = tuple(map(self._column_name, range(len(moments.most))))
+        family = family.bound_to(Sketch(some, moments.most, moments.n_rows, size, names, entries))
         forced = [names[j] for j in sorted(family.forced_columns())]
         if forced and self._floor_matters:
             listed = ", ".join(forced[:10]) + (f" and {len(forced) - 10} more" if forced[10:] else "")
             n_distinct = len(np.unique(some.x[:, ~np.isnan(some.x).all(axis=0)], axis=1).T)
             self._warn(
-                f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(most)} "
+                f"X is constant or linearly dependent in {listed} ({n_distinct} distinct rows, {len(names)} "
                 "columns), or nearly so beside an outlier or such a floor: covariances rest on the floor set "
                 f"by reg_covar={max(self.reg_covar, LEAST_FLOOR):g}."
             )

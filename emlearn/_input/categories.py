@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from emlearn._input.columns import column_name
 from emlearn._input.tables import is_frame
@@ -20,6 +21,43 @@ class Coded(NamedTuple):
     tables: list[Any]
     labels: dict[int, np.ndarray]  # by column what its codes stand for, in their order
     strange: dict[int, np.ndarray]  # the same of labels that are none of those known: of the codes after these
+
+
+class Coding:
+    """Which columns may hold categories by name, and what is known of these.
+
+    Parameters
+    ----------
+    columns : callable
+        ``columns(d, names)``: numbers of such columns.
+    known : dict of int -> ndarray, or None
+        By column what codes stand for, as a fit has learnt it. None is to learn it.
+
+    Attributes
+    ----------
+    labels : dict of int -> ndarray
+        The same after tables were read.
+    shown : dict of int -> list
+        By column what codes of the tables stand for, those of labels that a fit did not see after the others.
+    """
+
+    def __init__(self, columns, known):
+        self._columns, self._known = columns, known
+        self.labels = {} if known is None else known
+        self.shown = {}
+
+    def encode(self, tables, place):
+        """Tables (n, d) with codes for names; ``place(table, row)`` says where a row is."""
+        if any(len(getattr(table, "shape", ())) != 2 or sparse.issparse(table) for table in tables):
+            return tables  # what is wrong with them is said elsewhere
+        if not is_frame(tables[0]) and all(table.dtype.kind in "biuf" for table in tables) and not self._known:
+            return tables
+        d, names = tables[0].shape[1], list(tables[0].columns) if is_frame(tables[0]) else None
+        columns = self._columns(d, names) if self._known is None else [j for j in self._known if j < d]
+        coded = encode(tables, columns, self._known, place)
+        self.labels = coded.labels
+        self.shown = {j: [*labels.tolist(), *coded.strange[j]] for j, labels in coded.labels.items()}
+        return coded.tables
 
 
 def encode(

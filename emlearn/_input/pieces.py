@@ -16,7 +16,7 @@ from emlearn.dask._data import read_on_dask
 from emlearn.dask._lazy import each_block, lazily
 from emlearn.em import Batches, Data
 
-NO_PIECES = (str, bytes, dict, set, frozenset)
+NO_PIECES = (str, bytes, dict, set, frozenset, Named)
 
 
 def comes_in_pieces(X: Any, n_dim: int = 2) -> bool:
@@ -26,7 +26,13 @@ def comes_in_pieces(X: Any, n_dim: int = 2) -> bool:
     """
     if is_dask(X):
         return True
-    if is_frame(X) or hasattr(X, "shape") or hasattr(X, "__array__") or isinstance(X, NO_PIECES):
+    if (
+        isinstance(X, Named)
+        or is_frame(X)
+        or hasattr(X, "shape")
+        or hasattr(X, "__array__")
+        or isinstance(X, NO_PIECES)
+    ):
         return False
     if isinstance(X, (list, tuple)):
         first = X[0] if X else None

@@ -12,7 +12,7 @@ from scipy import sparse
 from sklearn.utils import check_array
 
 from emlearn._input.arrays import read_array, read_weights, refuse_weights
-from emlearn._input.categories import encode, names_of
+from emlearn._input.categories import names_of
 from emlearn._input.columns import list_names
 from emlearn._input.tables import FLOATS, as_numpy, is_frame, read_table, refuse_entries
 from emlearn._sklearn_compat import validate_data
@@ -99,40 +99,6 @@ def locate(row, lengths):
 
 
 # -- reading -----------------------------------------------------------------------------------------------
-
-
-class Coding:
-    """Which columns may hold categories by name, and what is known of these.
-
-    Parameters
-    ----------
-    columns : callable
-        ``columns(d, names)``: numbers of such columns.
-    known : dict of int -> ndarray, or None
-        By column what codes stand for, as a fit has learnt it. None is to learn it.
-
-    Attributes
-    ----------
-    labels : dict of int -> ndarray
-        The same after sequences were read.
-    """
-
-    def __init__(self, columns, known):
-        self._columns, self._known = columns, known
-        self.labels = {} if known is None else known
-        self.shown = {}
-
-    def encode(self, tables, place):
-        """Tables (n, d) with codes for names; ``place(table, row)`` says where a row is."""
-        if any(len(getattr(table, "shape", ())) != 2 or sparse.issparse(table) for table in tables):
-            return tables  # what is wrong with them is said elsewhere
-        if not is_frame(tables[0]) and all(table.dtype.kind in "biuf" for table in tables) and not self._known:
-            return tables
-        names = list(tables[0].columns) if is_frame(tables[0]) else None
-        coded = encode(tables, self._columns(tables[0].shape[1], names), self._known, place)
-        self.labels = coded.labels
-        self.shown = {j: [*labels.tolist(), *coded.strange[j]] for j, labels in coded.labels.items()}
-        return coded.tables
 
 
 def read_sequences(

@@ -22,7 +22,7 @@ from emlearn.em.online import OnlineResult, OnlineStep, fit_em_online
 from emlearn.em.parquet import FileRows, from_parquet, to_parquet
 from emlearn.em.rate import em_rate
 from emlearn.em.restarts import RANKINGS, RaceResult, Restart, Restarts, Start, race
-from emlearn.em.spaces import Counts, Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
+from emlearn.em.spaces import Counts, Directions, Fixed, Positive, PositiveDefinite, Probability, Real, Simplex
 from emlearn.em.stopping import Iterate
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Batches",
     "Counts",
     "Data",
+    "Directions",
     "Draws",
     "EMModel",
     "EMResult",

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from emlearn.em.data import Data, sum_of
 from emlearn.em.trees import Tree
@@ -131,8 +132,8 @@ class Batch:
 
     Attributes
     ----------
-    x : ndarray of shape (d, m)
-        One column per observation.
+    x : ndarray or sparse array of shape (d, m)
+        One column per observation; of sparse data a `scipy.sparse.csc_array`.
     weight : ndarray of shape (m,) or None
         Weight of each observation; None means all 1.
     lanes : Lanes or None
@@ -173,6 +174,11 @@ class Batch:
         self._room = room
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether only entries that are not 0 are held; see `Family.takes_sparse`."""
+        return sparse.issparse(self.x)
+
+    @property
     def total_weight(self) -> float:
         """Sum of the weights."""
         if self.weight is None:
@@ -194,6 +200,10 @@ class Batch:
         it knows of no sequences and no labels.
         """
         return self._remembered((Batch, key), lambda: self._cut(columns, features))
+
+    def mapped(self, key: Any, function: Callable[[FloatArray], FloatArray]) -> Batch:
+        """The same observations, independent ones, with entries that are a function of these; as of `part`."""
+        return self._remembered((Batch, key), lambda: self._like(function(self.x), self.weight))
 
     def blocks(self) -> list[tuple[slice, Batch]] | None:
         """Columns of a batch that one long sequence makes much too large, in runs; None of any other.
@@ -230,9 +240,12 @@ class Batch:
         both = not (isinstance(features, slice) or isinstance(columns, slice))
         x = self.x[np.ix_(features, columns)] if both else self.x[features][:, columns]
         weight = None if self.weight is None else self.weight[columns]
-        part = Batch(np.ascontiguousarray(x), weight, {}, self._room)
-        part.is_block = self.is_block
-        return part
+        return self._like(x if self.is_sparse else np.ascontiguousarray(x), weight)
+
+    def _like(self, x: FloatArray, weight: FloatArray | None) -> Batch:
+        batch = Batch(x, weight, {}, self._room)
+        batch.is_block = self.is_block
+        return batch
 
     def sum(self, values: FloatArray | float) -> float:
         """Weighted sum of one value per observation (m,), or of a constant."""
@@ -247,10 +260,11 @@ class Batches(Data):
     Parameters
     ----------
     source : array-like of shape (n, d), or iterable of such arrays
-        An array (memory-mapped arrays are read batch by batch and never held whole), arrays `SideBySide`,
-        or anything that gives a fresh iterator over arrays of rows each time it is iterated, or a function
-        without arguments that returns such an iterator. Items may be pairs (rows, weights), or of whole
-        sequences (rows, weights, lengths); weights may be None.
+        An array (memory-mapped arrays are read batch by batch and never held whole), a sparse one of
+        `scipy.sparse`, of which batches are sparse too, arrays `SideBySide`, or anything that gives a fresh
+        iterator over arrays of rows each time it is iterated, or a function without arguments that returns such
+        an iterator. Items may be pairs (rows, weights), or of whole sequences (rows, weights, lengths); weights
+        may be None.
     weight : array-like of shape (n,), default=None
         Weight of each row, with an array as ``source``. With ``lengths`` one for each sequence will do,
         shape (n_sequences,).
@@ -262,9 +276,9 @@ class Batches(Data):
     rows : int, default=None
         Rows per batch. None: as many as keep ``floats_per_row`` numbers each within 4 MB, at least 512.
     floats_per_row : int, default=None
-        How many numbers a model works on per row. None: four times the features.
+        How many numbers a model works on per row. None: four times the features, or what is held of them.
     units : Affine, default=None
-        Batches hold (x − shift) / scale.
+        Batches hold (x − shift) / scale. Sparse data have no other units than their own.
     columns : ndarray of int of shape (d,), default=None
         The features that are meant, of those that there are. None: all.
     n_threads : int, default=1
@@ -317,6 +331,10 @@ class Batches(Data):
     def _cut(
         self, X: Any, weight: Any, lengths: Any, labels: Any, first: tuple[int, int], *, once: bool = False
     ) -> _CutArray:
+        if sparse.issparse(X):
+            if lengths is not None:
+                raise ValueError("Sequences cannot be sparse: give their rows as an array, by toarray().")
+            return _CutSparse(X, weight, self._cut_settings, first[0], once=once)
         if lengths is None:
             return _CutArray(X, weight, self._cut_settings, first[0], once=once)
         return _CutSequences(X, weight, lengths, labels, self._cut_settings, first, once=once)
@@ -382,7 +400,7 @@ class Batches(Data):
     def take(self, positions: IntArray) -> NDArray[Any]:
         """The rows at these positions, which do not decrease, (m, n_features), not in any units.
 
-        Of data in pieces no more are read than hold the positions.
+        Those of sparse data are a ``csr_array``. Of data in pieces no more are read than hold the positions.
         """
         taken, first = [], 0
         for piece in self._items():
@@ -523,15 +541,13 @@ class _CutArray:
 
     def __init__(self, X: Any, weight: Any, cut: _Cut, first_row: int = 0, *, once: bool = False):
         self._first_row = first_row  # its place in the data, where they come in pieces
-        self._X = X if isinstance(X, (np.ndarray, SideBySide)) else np.asarray(X)
-        if isinstance(self._X, np.ndarray) and self._X.ndim == 1:
-            self._X = self._X[:, None]
+        self._X = self._as_rows(X)
         if self._X.ndim != 2:
             raise ValueError(f"Data must be rows of features, (n, d), but have shape {self._X.shape}.")
         self._columns, self._units = cut.columns, cut.units
-        n, d = len(self._X), self.n_features
+        n = self.n_rows
         self.weight = None if weight is None else np.asarray(weight, dtype=np.float64)
-        self.rows = cut.rows or batch_rows(cut.floats_per_row or 4 * d)
+        self.rows = cut.rows or batch_rows(cut.floats_per_row or 4 * self._numbers_per_row)
         self.n_batches = n_batches = self._n_batches()
         self._memos: list[dict[Any, Any]] = [{} for _ in range(n_batches)]
         # Numbers per row that may be kept; a piece is passed over once, and made again.
@@ -540,6 +556,15 @@ class _CutArray:
         n_blocks = min(MAX_BLOCKS, n_batches)
         bounds = [i * n_batches // n_blocks for i in range(n_blocks + 1)] if n_batches else [0]
         self.blocks = [range(a, b) for a, b in pairwise(bounds)]
+
+    def _as_rows(self, X: Any) -> Any:
+        X = X if isinstance(X, (np.ndarray, SideBySide)) else np.asarray(X)
+        return X[:, None] if X.ndim == 1 else X
+
+    @property
+    def _numbers_per_row(self) -> int:
+        """How many numbers a batch holds of each row, about."""
+        return self.n_features
 
     @property
     def n_rows(self) -> int:
@@ -558,7 +583,7 @@ class _CutArray:
         return rows if self._columns is None else rows[:, self._columns]
 
     def batches(self, block: range) -> Iterator[Batch]:
-        keep = self._room >= self.n_features
+        keep = self._room >= self._numbers_per_row
         for i in block:
             batch = self._kept.get(i)
             if batch is None:
@@ -568,7 +593,7 @@ class _CutArray:
             yield batch
 
     def _n_batches(self) -> int:
-        n = len(self._X)
+        n = self.n_rows
         if self.weight is not None and self.weight.shape != (n,):
             raise ValueError(f"There are {n} rows, but weights of shape {self.weight.shape}.")
         return -(-n // self.rows)
@@ -576,7 +601,7 @@ class _CutArray:
     def _batch(self, i: int) -> Batch:
         rows = slice(i * self.rows, (i + 1) * self.rows)
         weight = None if self.weight is None else self.weight[rows]
-        last = min(rows.stop, len(self._X))
+        last = min(rows.stop, self.n_rows)
         places = slice(self._first_row + rows.start, self._first_row + last)
         return Batch(self._features_first(self._X[rows]), weight, self._memos[i], self._room, rows=places)
 
@@ -593,6 +618,28 @@ class _CutArray:
         if isinstance(self._units, Bounded):
             np.clip(x, -FARTHEST, FARTHEST, out=x)
         return x
+
+
+class _CutSparse(_CutArray):
+    """A sparse array, of which batches are sparse too."""
+
+    def _as_rows(self, X: Any) -> Any:
+        rows = sparse.csr_array(X)
+        if not rows.has_canonical_format:  # entries that are there twice add up
+            rows = rows.copy()
+            rows.sum_duplicates()
+        return rows
+
+    @property
+    def _numbers_per_row(self) -> int:
+        return int(1.5 * self._X.nnz / max(self.n_rows, 1)) + 1  # a value, and half as many bytes of its place
+
+    def _features_first(self, rows: Any) -> Any:
+        units = self._units
+        if units is not None and (np.any(units.shift) or np.any(units.scale != 1)):
+            raise ValueError("Sparse data have no other units than their own: moved, no entry would be 0.")
+        chosen = rows if self._columns is None else rows[:, self._columns]
+        return chosen.T.astype(np.float64, copy=False)
 
 
 class _CutSequences(_CutArray):

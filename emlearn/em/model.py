@@ -104,7 +104,14 @@ class Family(Parametric):
     """Densities of what is seen, one for each of K components.
 
     One of your own needs `density`, `maximize`, `start`, ``spaces``; bases in `emlearn.families` ask for less.
+
+    Attributes
+    ----------
+    takes_sparse : bool
+        Whether batches may be sparse, of which ``x`` is a `scipy.sparse.csc_array`.
     """
+
+    takes_sparse: bool = False
 
     def side_by_side(self, n_fits: int) -> Family | None:
         """The family of the components of so many fits, side by side as if of one; see `emlearn.em.stack`.
@@ -277,6 +284,10 @@ class LatentModel(Composite, EMModel):
         density = by_blocks(self.family.density(params.family))
 
         def e_step(batch: Batch) -> EStep:
+            if batch.is_sparse and not self.family.takes_sparse:
+                raise ValueError(
+                    f"{type(self.family).__name__} takes no sparse rows: give them as an array, by toarray()."
+                )
             seen = density(batch)
             of_draws = self._assign(params.latent, seen.log_prob, batch)
             resp, latent_stats, evidence = self.latent.posterior(params.latent, seen.log_prob, batch, self.beta)

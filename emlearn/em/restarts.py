@@ -45,6 +45,8 @@ SAME = 0.01
 EQUAL = 1e-6
 # Starts are drawn until those that would end where none did are expected to be no more than this share of all.
 UNSEEN = 0.05
+# So many starts of which all are spurious are enough: further ones would be no better founded.
+ENOUGH_OF_LUCK = 20
 RANKINGS = ("evidence", "likelihood")
 FAILURES = NO_PARAMETERS  # they end a start, and no more than that
 
@@ -381,9 +383,9 @@ class _Race:
 
     def _n_wanted(self) -> int:
         """How many more starts would do, if they led nowhere new."""
-        if self._unseen() <= UNSEEN:
-            return 0
         w, n = self._counts()
+        if self._unseen() <= UNSEEN or (n == 0 and len(self.runs) >= ENOUGH_OF_LUCK):
+            return 0
         w = max(w, 1)
         return max(math.ceil(0.5 + math.sqrt(0.25 + w * (w + 1) / UNSEEN)) - n, 1)
 

@@ -118,6 +118,20 @@ class Simplex(_Entrywise):
         return squares / squares.sum(axis=-1, keepdims=True)
 
 
+class Directions(_Entrywise):
+    """Unit vectors along the last axis; coordinates are their entries, normalised on the way back.
+
+    One coordinate more than the dimension, and none of them singled out.
+    """
+
+    def to_vector(self, value: Any) -> FloatArray:
+        return np.array(value, dtype=np.float64).ravel()
+
+    def from_vector(self, vector: FloatArray, like: Any) -> Any:
+        entries = vector.reshape(np.shape(like))
+        return entries / np.linalg.norm(entries, axis=-1, keepdims=True)
+
+
 class Counts(_Entrywise):
     """Expected counts on top of those of a prior; coordinates are their square roots.
 
@@ -197,6 +211,8 @@ class PositiveDefinite:
 
     def _matrices(self, vector: FloatArray, shape: tuple[int, ...]) -> FloatArray:
         d = shape[-1]
+        if not d:  # nothing is free
+            return np.empty(shape)
         return from_log_cholesky(vector.reshape(-1, d * (d + 1) // 2), d)
 
     def n_coordinates(self, like: Any) -> int:

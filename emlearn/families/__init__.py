@@ -2,17 +2,23 @@
 
 from emlearn.families.base import Emission, ExponentialFamily, Held, Numeric, Sketch, WrappedFamily
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
+from emlearn.families.beta import Beta, BetaParams
 from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
+from emlearn.families.covariates import Covariates, CovariatesParams
+from emlearn.families.exponential import Exponential, ExponentialParams
 from emlearn.families.factor import FactorGaussian, FactorParams
+from emlearn.families.gamma import Gamma, GammaParams
 from emlearn.families.gaussian import (
     COVARIANCE_SHAPES,
     Gaussian,
     GaussianParams,
     GaussianTotals,
 )
+from emlearn.families.geometric import Geometric, GeometricParams
+from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
 from emlearn.families.multinomial import Multinomial, MultinomialParams
@@ -26,6 +32,12 @@ from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
 from emlearn.families.regression_and import RegressionAnd, UniformNoise, ZeroMass
 from emlearn.families.responses import RESPONSES, Response, StudentT
+from emlearn.families.student_t import (
+    MultivariateStudentT,
+    StudentTParams,
+    StudentTTotals,
+    student_t_family,
+)
 from emlearn.families.variational import (
     BetaProbabilities,
     DirichletProbabilities,
@@ -36,6 +48,8 @@ from emlearn.families.variational import (
     VariationalGaussian,
     VariationalPoisson,
 )
+from emlearn.families.von_mises import VonMises, VonMisesParams
+from emlearn.families.von_mises_fisher import VonMisesFisher, VonMisesFisherParams
 from emlearn.families.zero_inflated_poisson import ZeroInflatedPoisson, ZeroInflatedPoissonParams
 
 # Names of before.
@@ -48,6 +62,8 @@ __all__ = [
     "RESPONSES",
     "Bernoulli",
     "BernoulliParams",
+    "Beta",
+    "BetaParams",
     "BetaProbabilities",
     "Binomial",
     "BinomialParams",
@@ -55,23 +71,34 @@ __all__ = [
     "CategoricalParams",
     "ClassRegression",
     "Classes",
+    "Covariates",
+    "CovariatesParams",
     "DirichletProbabilities",
     "Emission",
+    "Exponential",
     "ExponentialFamily",
+    "ExponentialParams",
     "FactorGaussian",
     "FactorParams",
+    "Gamma",
+    "GammaParams",
     "GammaRates",
     "Gaussian",
     "GaussianParams",
     "GaussianTotals",
+    "Geometric",
+    "GeometricParams",
     "Held",
     "IncompleteGaussian",
+    "LogNormal",
+    "LogNormalParams",
     "MissingRows",
     "MixtureOf",
     "MixtureParams",
     "MixtureTotals",
     "Multinomial",
     "MultinomialParams",
+    "MultivariateStudentT",
     "NegativeBinomial",
     "NegativeBinomialParams",
     "NegativeBinomialTotals",
@@ -87,15 +114,22 @@ __all__ = [
     "Response",
     "Sketch",
     "StudentT",
+    "StudentTParams",
+    "StudentTTotals",
     "UniformNoise",
     "VariationalBernoulli",
     "VariationalCategorical",
     "VariationalGaussian",
     "VariationalPoisson",
+    "VonMises",
+    "VonMisesFisher",
+    "VonMisesFisherParams",
+    "VonMisesParams",
     "WithGaps",
     "WrappedFamily",
     "ZeroInflatedPoisson",
     "ZeroInflatedPoissonParams",
     "ZeroMass",
     "gaussian_family",
+    "student_t_family",
 ]

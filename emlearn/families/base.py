@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import gammaln
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Family, Observed
@@ -79,6 +80,10 @@ class Emission(Family):
         Names of the parameters that a floor bounds.
     prior_names : tuple of str
         Names of the concentrations that `with_prior` takes.
+    is_placed : bool
+        Whether a component is where its mean is, so that it can begin at any row: it then has `shrunk` too.
+    pooled : Emission or None
+        The family in which components share what is a matrix each here; None where there is none, or they do.
     """
 
     support: str = "finite numbers"
@@ -88,6 +93,19 @@ class Emission(Family):
     derived: tuple[str, ...] = ()
     floored: tuple[str, ...] = ()
     prior_names: tuple[str, ...] = ()
+    is_placed: bool = False
+
+    @property
+    def pooled(self) -> Emission | None:
+        return None
+
+    def size(self, d: int) -> int:
+        """About how many parameters a component of d features has, as far as a family knows before a fit."""
+        return d
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        """About how many numbers an E-step works on per observation of d features."""
+        return 4 * n_components + 4 * d
 
     def n_parameters(self, params: Any) -> int:
         """Number of free parameters."""
@@ -213,6 +231,7 @@ class Emission(Family):
         ValueError
             If the two families are about different things.
         """
+        other = unwrapped(other)
         if not (self.has_moments and other.has_moments):
             raise self.unlike(other)
         means, means_there = numeric(self).mean(params), numeric(other).mean(others)
@@ -220,9 +239,11 @@ class Emission(Family):
         counts, counts_there = np.isnan(self.units(every)), np.isnan(other.units(every))
         if means.shape[1] != means_there.shape[1] or (counts != counts_there).any():
             raise self.unlike(other)
-        return gaussian_divergence(
-            means, numeric(self).covariance(params), means_there, numeric(other).covariance(others)
-        )
+        return gaussian_divergence(means, self.bulk(params), means_there, other.bulk(others))
+
+    def bulk(self, params: Any) -> FloatArray:
+        """Finite covariance matrices (K, d, d) by which components of numbers are compared."""
+        return numeric(self).covariance(params)
 
     def unlike(self, other: Emission) -> ValueError:
         """The error that says that components of two families cannot be compared."""
@@ -293,12 +314,20 @@ class WrappedFamily(Wrapper, Emission):
         return self.family.marginalises
 
     @property
+    def takes_sparse(self) -> bool:  # type: ignore[override]
+        return self.family.takes_sparse
+
+    @property
     def observes(self) -> str:  # type: ignore[override]
         return self.family.observes
 
     @property
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return self.family.is_unimodal
+
+    @property
+    def pooled(self) -> Emission | None:
+        return None if self.family.pooled is None else replace(self, family=self.family.pooled)
 
     def side_by_side(self, n_fits: int) -> Emission | None:
         family = cast("Emission | None", self.family.side_by_side(n_fits))
@@ -319,6 +348,12 @@ class WrappedFamily(Wrapper, Emission):
 
     def with_prior(self, named: Mapping[str, Any]) -> Emission:
         return replace(self, family=self.family.with_prior(named))
+
+    def size(self, d: int) -> int:
+        return self.family.size(d)
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        return self.family.floats_per_row(n_components, d)
 
     def n_parameters(self, params: Any) -> int:
         return self.family.n_parameters(params)
@@ -598,8 +633,8 @@ class ExponentialFamily(Emission):
 
     counts_entries: bool = False
 
-    def statistics(self, batch: Batch) -> FloatArray:
-        """Sufficient statistics T(x) of shape (F, m), the first row 1."""
+    def statistics(self, batch: Batch) -> Any:
+        """Sufficient statistics T(x) of shape (F, m), the first row 1, as an array or `SparseStatistics`."""
         raise NotImplementedError
 
     def natural(self, params: Any) -> FloatArray:
@@ -626,7 +661,7 @@ class ExponentialFamily(Emission):
             natural = np.maximum(natural, LOG_OF_ZERO)
 
         def observe(batch: Batch) -> Observed:
-            T = batch.once((self, "statistics"), lambda: self.statistics(batch))
+            T: Statistics = batch.once((self, "statistics"), lambda: self.statistics(batch))
             shared = batch.once((self, "base"), lambda: batch.sum(self.base_measure(batch)))
             log_prob = linear_forms(_of_complete(natural, len(T)), T)
             if has_zeros:
@@ -637,7 +672,7 @@ class ExponentialFamily(Emission):
             return Observed(
                 log_prob=log_prob,
                 shared=shared,
-                totals=lambda resp: _with_entries(resp @ T.T, natural.shape[1]),
+                totals=lambda resp: _with_entries(totals_of(resp, T), natural.shape[1]),
                 shared_log_prob=lambda: self.base_measure(batch),
             )
 
@@ -650,12 +685,60 @@ class ExponentialFamily(Emission):
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         """Parameters from weighted responsibilities (K, m)."""
         T = self.statistics(batch)
-        left_out = len(batch.x) if self.counts_entries and not has_gaps(batch) else 0
-        return self.maximize(_with_entries(resp @ T.T, len(T) + left_out))
+        left_out = batch.x.shape[0] if self.counts_entries and not has_gaps(batch) else 0
+        return self.maximize(_with_entries(totals_of(resp, T), len(T) + left_out))
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), never NaN; not to be written to."""
-        return self.statistics(batch)[1:]
+        points: FloatArray = self.statistics(batch)[1:]
+        return points
+
+
+class SparseStatistics:
+    """T(x) = (1, x) of a sparse batch, of which no more is held than the batch does."""
+
+    def __init__(self, x: Any):
+        self._x = x  # (d, m), by columns
+        self.size = x.nnz
+
+    def __len__(self) -> int:
+        return int(self._x.shape[0]) + 1
+
+    def forms(self, natural: FloatArray) -> FloatArray:
+        """``natural @ T``, (K, m)."""
+        by_rows = self._x.T @ np.ascontiguousarray(natural[:, 1:].T)
+        return np.add(by_rows.T, natural[:, :1], order="C")
+
+    def totals(self, resp: FloatArray) -> FloatArray:
+        """``resp @ T.T``, (K, F)."""
+        return np.hstack([resp.sum(axis=1, keepdims=True), (self._x @ np.ascontiguousarray(resp.T)).T])
+
+
+Statistics = FloatArray | SparseStatistics
+
+
+def of_entries(batch: Batch) -> Statistics:
+    """T(x) = (1, x), of a batch of which nothing is missing."""
+    return SparseStatistics(batch.x) if batch.is_sparse else np.vstack([counted(batch), batch.x])
+
+
+def totals_of(resp: FloatArray, T: Statistics) -> FloatArray:
+    """``resp @ T.T``."""
+    return T.totals(resp) if isinstance(T, SparseStatistics) else resp @ T.T
+
+
+def log_factorials(batch: Batch) -> FloatArray:
+    """Σ log x! of the counts of each observation, (m,)."""
+    if not batch.is_sparse:
+        return np.asarray(gammaln(filled(batch) + 1.0).sum(axis=0))
+    x: Any = batch.x.copy()
+    x.data = gammaln(x.data + 1.0)  # that of 0 is 0
+    return sums_over_features(x)
+
+
+def sums_over_features(x: Any) -> FloatArray:
+    """Σ x of each observation, (m,), of an array or a sparse one."""
+    return np.asarray(x.sum(axis=0)).ravel()
 
 
 def _of_complete(natural: FloatArray, n: int) -> FloatArray:
@@ -679,6 +762,11 @@ def has_gaps(batch: Batch) -> bool:
     return found
 
 
+def observed(batch: Batch) -> Batch:
+    """The observations of which anything is there."""
+    return batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
+
+
 def counted(batch: Batch) -> FloatArray:
     """1 for every observation (m,) of which anything is there, 0 for others."""
     if not has_gaps(batch):
@@ -697,8 +785,10 @@ def middle(batch: Batch) -> FloatArray:
     return available_mean(batch.x, weight[None], 0.0).T
 
 
-def linear_forms(natural: FloatArray, T: FloatArray) -> FloatArray:
+def linear_forms(natural: FloatArray, T: Statistics) -> FloatArray:
     """``natural @ T``, the way round that is faster: BLAS packs a long T better when it stands first."""
+    if isinstance(T, SparseStatistics):
+        return T.forms(natural)
     if len(T) < 300:
         return natural @ T
     return np.ascontiguousarray((T.T @ np.ascontiguousarray(natural.T)).T)

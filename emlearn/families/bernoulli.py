@@ -21,8 +21,10 @@ from emlearn.families.base import (
     diagonal,
     filled,
     has_gaps,
+    linear_forms,
     mean_or_kept,
     middle,
+    of_entries,
     one_concentration,
     read_field,
     read_prior,
@@ -57,6 +59,7 @@ class Bernoulli(ExponentialFamily):
     observes = "counts"
     prior_names = ("ones", "zeros")
     counts_entries = True
+    takes_sparse = True
 
     @property
     def spaces(self) -> Any:
@@ -65,9 +68,9 @@ class Bernoulli(ExponentialFamily):
     def side_by_side(self, n_fits: int) -> Bernoulli | None:
         return self if self.ones == self.zeros == 1 else None  # a prior is one of each fit
 
-    def statistics(self, batch: Batch) -> FloatArray:
+    def statistics(self, batch: Batch) -> Any:
         if not has_gaps(batch):
-            return np.vstack([counted(batch), batch.x])
+            return of_entries(batch)
         return np.vstack([counted(batch), filled(batch), ~np.isnan(batch.x)])
 
     def natural(self, params: BernoulliParams) -> FloatArray:
@@ -86,7 +89,12 @@ class Bernoulli(ExponentialFamily):
         def observe(batch: Batch) -> Observed:
             seen = inner(batch)
             never, always = (p == 0).astype(np.float64), (p == 1).astype(np.float64)
-            against = never @ (batch.x == 1) + always @ (batch.x == 0)
+            if batch.is_sparse:
+                against = linear_forms(
+                    np.hstack([always.sum(axis=1, keepdims=True), never - always]), of_entries(batch)
+                )
+            else:
+                against = never @ (batch.x == 1) + always @ (batch.x == 0)
             np.putmask(seen.log_prob, against > 0, -np.inf)
             return seen
 

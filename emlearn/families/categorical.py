@@ -100,6 +100,9 @@ class Categorical(ExponentialFamily):
     def side_by_side(self, n_fits: int) -> Categorical | None:
         return self if self.concentration == 1.0 else None  # a prior is one of each fit
 
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        return 4 * n_components + 2 * sum(self.n_categories)
+
     def statistics(self, batch: Batch) -> FloatArray:
         codes = [x == np.arange(n)[:, None] for x, n in zip(batch.x, self.n_categories, strict=True)]
         T = np.vstack([counted(batch) > 0, *codes])

@@ -85,6 +85,15 @@ class Structure:
             return of_components
         return of_components.reshape(-1, self.n_fits, *of_components.shape[1:]).sum(axis=0)
 
+    @property
+    def own_volumes(self) -> bool:
+        """Whether the matrix of each component may be multiplied by a number of its own."""
+        return not self.shared
+
+    def of_one_volume(self, of_components: FloatArray) -> FloatArray:
+        """For each component the sum (K,) over those whose matrices have the same volume."""
+        return self.pool(of_components)[self.which(len(of_components))]
+
     def maximize(
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
     ) -> FloatArray:

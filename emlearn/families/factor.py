@@ -115,6 +115,7 @@ class FactorGaussian(ExponentialFamily):
     hidden: FloatArray | None = field(default=None, compare=False)
 
     marginalises = True
+    is_placed = True
     derived = ("covariances",)
     floored = ("noise",)
 

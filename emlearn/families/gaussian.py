@@ -26,6 +26,7 @@ from emlearn.families.base import (
     keep,
     linear_forms,
     mean_or_kept,
+    observed,
     read_field,
     take_fields,
 )
@@ -64,6 +65,16 @@ class GaussianTotals(NamedTuple):
     weight: FloatArray  # (K,) Σ r
     first: FloatArray  # (K, d) Σ r (x − μ)
     second: FloatArray  # (C, F2) Σ r · products of x − μ, summed over those that share a matrix
+
+
+class Lengths(NamedTuple):
+    """How far the observations of a batch lie from components: what mixtures of their scales are made of."""
+
+    half: FloatArray  # (K, m) −½ squared Mahalanobis length of what is observed; may be overwritten
+    at_mean: FloatArray  # (K, m) or (K, 1) log-density where that is 0
+    n_observed: NDArray[np.intp]  # (m,) or (1,)
+    # Weights (K, m), and the responsibilities of what is missing, -> Σ weight · T(x).
+    totals: Callable[[FloatArray, FloatArray], GaussianTotals]
 
 
 COVARIANCE_SHAPES: dict[str, Structure] = {
@@ -125,6 +136,7 @@ class Gaussian(ExponentialFamily):
     hidden: FloatArray | None = field(default=None, compare=False)
 
     marginalises = True
+    is_placed = True
     floored = ("covariances",)
 
     def side_by_side(self, n_fits: int) -> Gaussian | None:
@@ -144,14 +156,17 @@ class Gaussian(ExponentialFamily):
 
     def bound_to(self, sketch: Sketch) -> Gaussian:
         """The family, knowing what the data force onto its floor."""
-        batch = sketch.some
-        batch = batch.part("observed", np.flatnonzero(~np.isnan(batch.x).all(axis=0)))
+        batch = observed(sketch.some)
+        return self.bound_within(batch, evidence.hidden(batch, sketch.size))
+
+    def bound_within(self, batch: Batch, hidden: FloatArray) -> Gaussian:
+        """The same from `observed` rows, of whose features steps hide so much of the variance, (d,)."""
         d = len(batch.x)
         everyone = np.ones((1, batch.x.shape[1])) if batch.weight is None else batch.weight[None, :]
         whole = self.start(batch, everyone).covariances
         forced = self.structure.low_directions(whole, d, self.floor * (1 + FLOOR_SLACK))
         bound = replace(self, forced=forced if forced.size else None)
-        hidden = evidence.hidden(batch, sketch.size)
+        hidden = hidden.copy()
         hidden[list(bound.forced_columns())] = 0.0
         floor, hidden_beyond = self.structure.floors(self.floor, hidden)
         return replace(bound, floor=floor, hidden=hidden_beyond)
@@ -195,6 +210,49 @@ class Gaussian(ExponentialFamily):
             return Observed(filled.log_prob, 0.0, totals, lambda: 0.0)
 
         return observe
+
+    def lengths(self, params: GaussianParams) -> Callable[[Batch], Lengths]:
+        """Squared lengths, and totals by weights other than responsibilities, as a function of a batch.
+
+        Weighted differently by each component, products of a shared matrix are no constant: here each has it as
+        its own.
+        """
+        structure = self.structure
+        if structure.shared:
+            params = params._replace(covariances=params.covariances[structure.which(len(params.means))])
+        own = self._unshared
+        form = own._linearise(params)
+        about_0 = replace(form, offset=-form.constant)
+
+        def pooled(totals: GaussianTotals) -> GaussianTotals:
+            return totals._replace(second=structure.pool(totals.second))
+
+        def observe(batch: Batch) -> Lengths:
+            gaps = find_gaps(batch)
+            if gaps is None:
+                seen = own._observe(params, about_0, batch)
+                n_observed = np.array([len(batch.x)])
+                at_mean = form.constant[:, None]
+                return Lengths(
+                    seen.log_prob, at_mean, n_observed, lambda weight, _: pooled(seen.totals(weight))
+                )
+            filled = own._fill(params, form, batch, gaps)
+            at_mean = np.array([given.log_det for given in filled.given]) - 0.5 * LOG_2_PI * gaps.n_observed
+            half = np.subtract(filled.log_prob, at_mean, out=filled.log_prob)
+
+            def totals(weight: FloatArray, resp: FloatArray) -> GaussianTotals:
+                moments = filled.moments(own.structure, weight, resp)
+                return pooled(GaussianTotals(weight.sum(axis=1), *moments))
+
+            return Lengths(half, at_mean, gaps.n_observed, totals)
+
+        return observe
+
+    @cached_property
+    def _unshared(self) -> Gaussian:
+        """The family in which each component has a matrix of its own, that may be the same."""
+        structure = self.structure
+        return replace(self, structure=replace(structure, shared=False, n_fits=1)) if structure.shared else self
 
     def completion(self, params: GaussianParams) -> Callable[[Batch], Completion]:
         """Conditional moments of missing entries at ``params``, as a function of a batch."""
@@ -375,8 +433,9 @@ class Gaussian(ExponentialFamily):
         return self.maximize(self._moments_about(means, batch, resp), GaussianParams(means, standard))
 
     def maximize(  # type: ignore[override]
-        self, totals: GaussianTotals, params: GaussianParams
+        self, totals: GaussianTotals, params: GaussianParams, counts: FloatArray | None = None
     ) -> GaussianParams:
+        """Parameters from totals; covariances are sums over ``counts`` (K,), where that is not their weight."""
         structure, d = self.structure, totals.first.shape[1]
         empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
         if empty.all():
@@ -384,7 +443,7 @@ class Gaussian(ExponentialFamily):
         step = totals.first / np.where(empty, 1.0, totals.weight)[:, None]
         step[empty] = 0.0
         within = totals.second - structure.pool(structure.products(step, step) * totals.weight[:, None])
-        weight = structure.pool(np.where(empty, 0.0, totals.weight))
+        weight = structure.pool(np.where(empty, 0.0, totals.weight if counts is None else counts))
         if self.ridge:
             within += self.ridge * structure.moment(np.eye(d), None)
             weight = np.where(weight > 0, weight + self.ridge, 0.0)
@@ -464,6 +523,46 @@ class Gaussian(ExponentialFamily):
         # With a prior, few rows do not make a matrix singular; a lone one is no component all the same.
         least = min(2, structure.least_rows(d_free)) if self.ridge else structure.least_rows(d_free)
         return evidence.handicap(divergence, stats.weight, d_free, least)
+
+    def maximize_expanded(
+        self, totals: GaussianTotals, params: GaussianParams, weight: FloatArray, *, alike: bool
+    ) -> tuple[GaussianParams, FloatArray]:
+        r"""M-step where observations have scales of their own, and these a level that is estimated too.
+
+        An observation has the covariance :math:`\Sigma / u`, and totals are weighted by r u. With
+        :math:`\alpha u` in the place of u the model is the same whatever α. That of greatest likelihood is
+        Σ r u / Σ r, and covariances, which absorb it, are then sums over Σ r u. Where a constraint binds they
+        are sums over Σ r, as in plain EM, and α is 1.
+
+        Parameters
+        ----------
+        totals : GaussianTotals
+        params : GaussianParams
+        weight : ndarray of shape (K,)
+            Σ r.
+        alike : bool
+            Whether the scales of all components have the same distribution. If not, there is no such level
+            where matrices have the same volume.
+
+        Returns
+        -------
+        params : GaussianParams
+        level : ndarray of shape (K,)
+            α of each component.
+        """
+        structure, together = self.structure, self.structure.of_one_volume
+        of_scales, of_all = together(totals.weight), together(weight)
+        some = (of_scales > 0) & (of_all > 0)
+        if self.ridge or not (alike or structure.own_volumes):
+            some[:] = False
+        level: FloatArray = np.where(some, of_scales, 1.0) / np.where(some, of_all, 1.0)
+        new = self.maximize(totals, params, weight * level)
+        bound = structure.reaches_floor(self._by_grain(new.covariances), self.floor * (1 + FLOOR_SLACK))
+        if some.any() and bound.any():
+            of_each: FloatArray = bound[structure.which(len(level))].astype(np.float64)
+            level[together(of_each) > 0] = 1.0
+            new = self.maximize(totals, params, weight * level)
+        return new, level
 
     def on_floor(self, params: GaussianParams) -> NDArray[np.bool_]:
         """Which covariance matrices rest on the floor without being forced to by the data, (C,)."""

@@ -25,8 +25,13 @@ class Filled(NamedTuple):
     centred: list[FloatArray]  # K arrays (d, m), less the mean of the component
     given: list[Given]  # C distributions of what is missing
 
-    def moments(self, structure: Structure, resp: FloatArray) -> tuple[FloatArray, FloatArray]:
-        """Σ r (x − μ), (K, d), and Σ r · products of it, (C, F2), expected given what is observed."""
+    def moments(
+        self, structure: Structure, resp: FloatArray, of_missing: FloatArray | None = None
+    ) -> tuple[FloatArray, FloatArray]:
+        """Σ r (x − μ), (K, d), and Σ r · products of it, (C, F2), expected given what is observed.
+
+        ``of_missing`` (K, m) is what the covariances of missing entries are weighted by, where that is not r.
+        """
         first = np.array([centred @ share for centred, share in zip(self.centred, resp, strict=True)])
         second = np.array(
             [
@@ -35,7 +40,7 @@ class Filled(NamedTuple):
             ]
         )
         second = structure.pool(second)
-        for c, share in enumerate(structure.pool(resp)):
+        for c, share in enumerate(structure.pool(resp if of_missing is None else of_missing)):
             second[c] += self.given[c].noise(share)
         return first, second
 

@@ -39,7 +39,7 @@ class MissingRows(WrappedFamily):
             if present is None:
                 return inner(batch)
             if not present.size:
-                return _unseen(inner(_stand_in(batch)), n_components, batch.x.shape[1])
+                return _unseen(inner(self._stand_in(batch)), n_components, batch.x.shape[1])
             seen = inner(batch.part("present", present))
             log_prob = np.zeros((n_components, batch.x.shape[1]))
             log_prob[:, present] = seen.log_prob
@@ -64,15 +64,20 @@ class MissingRows(WrappedFamily):
         if present is None:
             return self.family.start(batch, resp, rng)
         if not present.size:
-            return self.family.start(_stand_in(batch), np.zeros((len(resp), 1)))
+            return self.family.start(self._stand_in(batch), np.zeros((len(resp), 1)))
         return self.family.start(batch.part("present", present), resp.take(present, axis=1), rng)
+
+    def _stand_in(self, batch: Batch) -> Batch:
+        """A batch of one observation without weight, for families that know no empty batch."""
+        missing = np.nan if self.family.marginalises else 0.0
+        return Batch(np.full((len(batch.x), 1), missing), np.zeros(1))
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations as points for clustering, (f, m), the missing ones in the middle of the others."""
         present = _present(batch)
         if present is None:
             return self.family.embedding(batch)
-        part = batch.part("present", present) if present.size else _stand_in(batch)
+        part = batch.part("present", present) if present.size else self._stand_in(batch)
         points = self.family.embedding(part)
         middle = np.average(points, axis=1, weights=part.weight if part.total_weight else None)
         out = np.empty((len(points), batch.x.shape[1]))
@@ -92,11 +97,6 @@ def _present(batch: Batch) -> IntArray | None:
         return None if present.size == batch.x.shape[1] else present
 
     return batch.once("present columns", find)
-
-
-def _stand_in(batch: Batch) -> Batch:
-    """A batch of one observation without weight, for families that know no empty batch."""
-    return Batch(np.zeros((len(batch.x), 1)), np.zeros(1))
 
 
 def _unseen(stand_in: Observed, n_components: int, m: int) -> Observed:

@@ -24,8 +24,11 @@ from emlearn.families.base import (
     counted,
     filled,
     has_gaps,
+    log_factorials,
+    of_entries,
     read_prior,
     read_shares,
+    sums_over_features,
     take_fields,
 )
 
@@ -90,6 +93,11 @@ class Multinomial(ExponentialFamily):
             raise ValueError(f"trials={self.trials!r} must be an integer of 1 or more.")
 
     @property
+    def takes_sparse(self) -> bool:  # type: ignore[override]
+        """Whether batches may be sparse: where rows have totals of their own."""
+        return self.trials is None
+
+    @property
     def support(self) -> str:  # type: ignore[override]
         """What the observations must be, in words."""
         total = "" if self.trials is None else f" that add up to {self.trials} in each row"
@@ -108,17 +116,18 @@ class Multinomial(ExponentialFamily):
             )
         if not isinstance(self.concentration, float) and len(self.concentration) != d:
             raise ValueError(f"concentration is of {len(self.concentration)} categories, but X has {d}.")
-        totals = sketch.some.x.sum(axis=0)
+        totals = sums_over_features(sketch.some.x)
         totals = totals[totals > 0]
         return replace(self, typical=int(np.median(totals)) if len(totals) else 1)
 
-    def statistics(self, batch: Batch) -> FloatArray:
-        return np.vstack([counted(batch), filled(batch)])
+    def statistics(self, batch: Batch) -> Any:
+        if has_gaps(batch):
+            return np.vstack([counted(batch), filled(batch)])
+        return of_entries(batch)
 
     def base_measure(self, batch: Batch) -> FloatArray:
-        x = filled(batch)
-        total = x.sum(axis=0)
-        base = -gammaln(x + 1.0).sum(axis=0)
+        total = sums_over_features(filled(batch))
+        base = -log_factorials(batch)
         if self.trials is None or not has_gaps(batch):
             return np.asarray(base + gammaln(total + 1.0))
         return np.asarray(
@@ -231,6 +240,10 @@ class Multinomial(ExponentialFamily):
 
     def embedding(self, batch: Batch) -> FloatArray:
         """Roots of the shares of the total, (d, m), of what is missing as they are on average."""
+        if batch.is_sparse:
+            points: Any = batch.x.copy()
+            points.data = np.sqrt(points.data / np.repeat(sums_over_features(points), np.diff(points.indptr)))
+            return points
         x = batch.x
         total = filled(batch).sum(axis=0)
         weight = np.ones(x.shape[1]) if batch.weight is None else batch.weight

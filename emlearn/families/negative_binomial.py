@@ -19,7 +19,7 @@ from emlearn.families.base import (
     Held,
     available_mean,
     diagonal,
-    filled,
+    log_factorials,
     mean_or_kept,
     read_field,
     take_fields,
@@ -105,8 +105,8 @@ class NegativeBinomial(Emission):
                 out[4] = out[0] * np.log(params.dispersions)
                 return NegativeBinomialTotals(*out)
 
-            shared = batch.once("base", lambda: batch.sum(_base_measure(batch)))
-            return Observed(log_prob, shared, totals, lambda: _base_measure(batch))
+            shared = batch.once("base", lambda: -batch.sum(log_factorials(batch)))
+            return Observed(log_prob, shared, totals, lambda: -log_factorials(batch))
 
         return observe
 
@@ -249,10 +249,6 @@ class _Values(NamedTuple):
         if self.has_gaps:
             counts[:, -1] = 0.0
         return counts
-
-
-def _base_measure(batch: Batch) -> FloatArray:
-    return np.asarray(-gammaln(filled(batch) + 1.0).sum(axis=0))
 
 
 def log_density(x: FloatArray, mean: FloatArray, size: FloatArray) -> FloatArray:

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
@@ -20,8 +19,10 @@ from emlearn.families.base import (
     diagonal,
     filled,
     has_gaps,
+    log_factorials,
     mean_or_kept,
     middle,
+    of_entries,
     read_field,
     take_fields,
 )
@@ -45,6 +46,7 @@ class Poisson(ExponentialFamily):
     marginalises = True
     observes = "counts"
     counts_entries = True
+    takes_sparse = True
 
     @property
     def spaces(self) -> Any:
@@ -53,13 +55,13 @@ class Poisson(ExponentialFamily):
     def side_by_side(self, n_fits: int) -> Poisson:
         return self
 
-    def statistics(self, batch: Batch) -> FloatArray:
+    def statistics(self, batch: Batch) -> Any:
         if not has_gaps(batch):
-            return np.vstack([counted(batch), batch.x])
+            return of_entries(batch)
         return np.vstack([counted(batch), filled(batch), ~np.isnan(batch.x)])
 
     def base_measure(self, batch: Batch) -> FloatArray:
-        return -gammaln(filled(batch) + 1.0).sum(axis=0)
+        return -log_factorials(batch)
 
     def natural(self, params: PoissonParams) -> FloatArray:
         with np.errstate(divide="ignore"):  # a rate of 0 allows no count but 0
@@ -120,5 +122,12 @@ class Poisson(ExponentialFamily):
 
 
 def anscombe(batch: Batch) -> FloatArray:
-    """Counts (d, m) on a scale where their variance is about 1, missing ones in the middle of the others."""
+    """Counts (d, m) on a scale where their variance is about 1, missing ones in the middle of the others.
+
+    Those of sparse counts are sparse too: moved, so that a count of 0 is at 0.
+    """
+    if batch.is_sparse:
+        x: Any = batch.x.copy()
+        x.data = 2.0 * (np.sqrt(x.data + 0.375) - np.sqrt(0.375))
+        return x
     return 2.0 * np.sqrt((filled(batch, middle(batch)) if has_gaps(batch) else batch.x) + 0.375)

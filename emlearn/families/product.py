@@ -101,16 +101,32 @@ class Product(Composite, Emission):
     def is_unimodal(self) -> bool:  # type: ignore[override]
         return all(family.is_unimodal for family in self.families)
 
+    @property
+    def pooled(self) -> Product | None:
+        families = [family.pooled for family in self.families]
+        if all(family is None for family in families):
+            return None
+        return self._of([own or family for own, family in zip(families, self.families, strict=True)])
+
     def side_by_side(self, n_fits: int) -> Product | None:
         families = [family.side_by_side(n_fits) for family in self.families]
         if any(family is None for family in families):
             return None
-        columns = [columns for columns, _ in self.parts]
-        return Product(tuple(zip(columns, cast(list[Emission], families), strict=True)))
+        return self._of(cast(list[Emission], families))
+
+    def _of(self, families: list[Emission]) -> Product:
+        """Other families in the places of these."""
+        return Product(tuple((columns, own) for (columns, _), own in zip(self.parts, families, strict=True)))
 
     @property
     def spaces(self) -> Any:
         return tuple(family.spaces for family in self.families)
+
+    def size(self, d: int) -> int:
+        return sum(family.size(len(columns)) for columns, family in self.parts)
+
+    def floats_per_row(self, n_components: int, d: int) -> int:
+        return sum(family.floats_per_row(n_components, len(columns)) for columns, family in self.parts)
 
     def n_parameters(self, params: tuple[Any, ...]) -> int:
         """Number of free parameters."""

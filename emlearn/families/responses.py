@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from emlearn.families import negative_binomial
+from emlearn.families.gamma import log_less_digamma
 
 FloatArray = NDArray[np.float64]
 
@@ -424,12 +425,7 @@ class PositiveNumbers(_Plain):
     ) -> tuple[FloatArray, FloatArray]:
         away = np.minimum(np.log(y[0]) - eta, LARGEST)
         shape = 1.0 / dispersion
-        large, small = np.maximum(shape, negative_binomial.LARGE), np.minimum(shape, negative_binomial.LARGE)
-        is_large = shape >= negative_binomial.LARGE
-        first = 0.5 / large - negative_binomial.rest_of_digamma(large)  # of log shape − ψ(shape)
-        first = np.where(is_large, first, np.log(small) - special.digamma(small))
-        second = -0.5 / large**2 - negative_binomial.rest_of_trigamma(large)  # and its derivative
-        second = np.where(is_large, second, 1.0 / small - special.polygamma(1, small))
+        first, second = log_less_digamma(shape)
         slope = -shape * (away - np.expm1(away) + first)
         return slope, -slope + shape**2 * second
 

@@ -218,6 +218,11 @@ class EqualVolume(_SharedForm, Diagonal):
     def of_some(self) -> Structure:
         return Diagonal()
 
+    own_volumes = False
+
+    def of_one_volume(self, of_components: FloatArray) -> FloatArray:
+        return np.full(len(of_components), of_components.sum())
+
     def maximize(
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float
     ) -> FloatArray:
@@ -387,9 +392,7 @@ class OwnAxes(_Oriented):
         scatter = Full().covariance(products, d)
         scatter[weight <= 0] = kept[weight <= 0]
         values, axes = np.linalg.eigh(scatter)
-        variances = self._variances(
-            values * (weight > 0)[:, None], weight, np.linalg.eigvalsh(kept), floor
-        )
+        variances = self._variances(values * (weight > 0)[:, None], weight, np.linalg.eigvalsh(kept), floor)
         return _along(axes, variances)
 
     def least_rows(self, d: int) -> int:

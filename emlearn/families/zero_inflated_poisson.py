@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, lambertw
+from scipy.special import lambertw
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive, Probability
@@ -18,6 +18,7 @@ from emlearn.families.base import (
     counted,
     diagonal,
     filled,
+    log_factorials,
     read_field,
     take_fields,
 )
@@ -70,7 +71,7 @@ class ZeroInflatedPoisson(ExponentialFamily):
         return np.vstack([counted(batch), x == 0, filled(batch), x > 0])
 
     def base_measure(self, batch: Batch) -> FloatArray:
-        return np.asarray(-gammaln(filled(batch) + 1.0).sum(axis=0))
+        return -log_factorials(batch)
 
     def natural(self, params: ZeroInflatedPoissonParams) -> FloatArray:
         rates, inflations = params

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.sparse.csgraph import connected_components
 
+from emlearn._emissions.given import held_names
 from emlearn._input.arrays import read_array
 from emlearn._input.sequences import locate
 from emlearn._input.tables import as_numpy
@@ -75,16 +76,6 @@ def bind_chain(estimator, concentration=None):
         fixed_transition="transmat" in held,
     )
     return chain, ChainParams(start if fixed is None else fixed, transition)
-
-
-def held_names(estimator):
-    """Names of the parts that are held fixed."""
-    fixed = estimator.fixed
-    names = (fixed,) if isinstance(fixed, str) else tuple(fixed)
-    for name in names:
-        if not isinstance(name, str):
-            raise ValueError(f"fixed={fixed!r} must hold names of parameters, as in ('transmat', 'means').")
-    return names
 
 
 def is_exchangeable(estimator, labels):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from emlearn._emissions.words import parts_of
 from emlearn._input.columns import column_name
 from emlearn._warn import warn
 from emlearn.em.batches import FARTHEST, Batch
-from emlearn.hmm._emissions import parts_of
 
 # In standard deviations: what is neither missing nor so far off that its density might overflow.
 ORDINARY = 1e50

@@ -15,8 +15,12 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
+from emlearn._emissions.entries import entries_of, refuse_impossible, warn_of_impossible
+from emlearn._emissions.given import GivenEmission, emission_of, held_names, n_columns_of
+from emlearn._emissions.published import categories_of, fields_of, kept_state, read_state, with_labels
+from emlearn._emissions.words import PARAMETERS, categorical_columns, emission_family, observed_kinds
 from emlearn._input.arrays import read_array
-from emlearn._input.categories import decoded
+from emlearn._input.categories import Coding
 from emlearn._input.sequence_pieces import (
     come_in_pieces,
     read_sequence_data,
@@ -24,7 +28,6 @@ from emlearn._input.sequence_pieces import (
     sequence_by_sequence,
 )
 from emlearn._input.sequences import (
-    Coding,
     Sequences,
     check_sequence_weight,
     check_state_labels,
@@ -50,27 +53,14 @@ from emlearn.em import (
 )
 from emlearn.em.model import by_blocks
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import COVARIANCE_TYPES, Categorical, Emission
-from emlearn.families.base import HardlyImpossible, unwrapped
+from emlearn.families import COVARIANCE_TYPES, Emission
+from emlearn.families.base import HardlyImpossible
 from emlearn.hmm._chain import (
     bind_chain,
     check_allowed,
     check_labels,
-    held_names,
     is_exchangeable,
     probabilities_of,
-)
-from emlearn.hmm._emissions import (
-    GivenEmission,
-    categorical_columns,
-    emission_family,
-    emission_of,
-    entries_of,
-    n_columns_of,
-    observed_kinds,
-    parts_of,
-    refuse_impossible,
-    warn_of_impossible,
 )
 from emlearn.hmm._filter import HMMFilter
 from emlearn.hmm._inference import About, MaximumLikelihood, views_of
@@ -87,15 +77,15 @@ COUNTS = 0.5
 RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
 
 
-# What is published of a chain, beside its emissions.
+# What is published of a chain, beside its emissions; and what of it may be held.
 OF_CHAIN = ("startprob", "transmat", "stationary_distribution")
+HELD_OF_CHAIN = ("startprob", "transmat")
 
 
 class Seen(NamedTuple):
     """What the first pass over sequences tells of them."""
 
     moments: Moments
-    most: NDArray[np.float64]  # (d,) largest value of each feature, of steps with weight
     n_steps: float  # weight of the steps at which something is observed
     n_counted: int  # number of those with weight
 
@@ -103,7 +93,6 @@ class Seen(NamedTuple):
         """Of these sequences and others."""
         return Seen(
             self.moments.joined(other.moments),
-            np.fmax(self.most, other.most),
             self.n_steps + other.n_steps,
             self.n_counted + other.n_counted,
         )
@@ -111,11 +100,10 @@ class Seen(NamedTuple):
 
 def see(batch):
     """The first look at a batch."""
-    x, observed = batch.x, ~np.isnan(batch.x).all(axis=0)
+    observed = ~np.isnan(batch.x).all(axis=0)
     if batch.weight is not None:
-        x, observed = x[:, batch.weight > 0], observed & (batch.weight > 0)
-    most = np.fmax.reduce(x, axis=1, initial=-np.inf)
-    return Seen(moments_of(batch), most, batch.sum(observed), int(np.count_nonzero(observed)))
+        observed &= batch.weight > 0
+    return Seen(moments_of(batch), batch.sum(observed), int(np.count_nonzero(observed)))
 
 
 class Forecast(NamedTuple):
@@ -134,10 +122,13 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
     n_components : int, default=2
         Number of states, K.
     emission : str, dict or family object, default="gaussian"
-        What states emit: "gaussian", "poisson" (counts), "negative_binomial" (counts that vary more),
-        "zero_inflated_poisson", "bernoulli" (0 or 1), "binomial" (columns of successes, then as many of
-        trials), "multinomial" (counts of a category in each column), "categorical" (codes 0 … n − 1 or names,
-        independent columns), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family from
+        What states emit: "gaussian", "student_t" (numbers with outliers; degrees of freedom are estimated for
+        each state, or as `emlearn.families.student_t_family` says), "poisson" (counts), "negative_binomial"
+        (counts that vary more), "zero_inflated_poisson", "geometric", "bernoulli" (0 or 1), "binomial" (columns
+        of successes, then as many of trials), "multinomial" (counts of a category in each column),
+        "exponential", "gamma" or "lognormal" (positive numbers), "beta" (shares), "von_mises" (angles in
+        radians), "von_mises_fisher" (unit vectors), "categorical" (codes 0 … n − 1 or names, independent
+        columns), "gmm" (a mixture of `n_mixtures` Gaussians in each state), or a family from
         `emlearn.families`. A dict gives each column, by name or number, or a tuple of columns its own; columns
         with the same word belong together, and parts are independent given the state. A family object brings
         its own covariance shape and floor: `covariance_type`, `n_mixtures` and `reg_covar` are for the words.
@@ -148,7 +139,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         dicts of these), a `startprob` that is not "stationary", and nothing `fixed`.
     covariance_type : str, default="full"
         Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
-        "tied_diag" or "tied_spherical", mclust's letters, or "factor".
+        "tied_diag" or "tied_spherical", mclust's letters, or "factor". For "student_t" that of scale matrices,
+        which "factor" is not for.
     n_factors : int, default=10
         Number of factors, where `covariance_type` is "factor"; no more than there are features count.
     n_mixtures : int, default=2
@@ -263,8 +255,14 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         and covariances of Gaussians as in `GaussianMixtureEM`; rates (K, d) of counts; probabilities (K, d)
         of a 1, or for categories a tuple with an array (K, n_categories) for each column. With "gmm" means
         and covariances have the shape (K, M, …), and weights (K, M).
+    scale_matrices_, df_
+        Of "student_t", in the place of covariances, and degrees of freedom (K,), at least 1 and at most 200.
+        With more than two, covariances are ``df / (df - 2)`` times the scale matrices.
     dispersions_, inflations_
         Of "negative_binomial" and "zero_inflated_poisson", (K, d).
+    shapes_, alphas_, betas_, log_means_, log_covariances_, angles_, directions_, concentrations_
+        Of "gamma", beside `rates_`, and "beta" (K, d); of the logarithms of "lognormal" numbers, as means and
+        covariances of Gaussians; of "von_mises" (K, d) both, of "von_mises_fisher" (K, d) and (K,).
     categories_ : list of ndarray
         Categories of each categorical column, in the order of `probabilities_`: codes, or names. Only where
         there are such columns.
@@ -399,8 +397,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         f"{name}_"
         for name in (
             *("startprob", "transmat", "stationary_distribution", "emission_params"),
-            *("means", "covariances", "rates", "probabilities", "weights", "loadings", "noise"),
-            *("dispersions", "inflations"),
+            *("weights", *PARAMETERS),
             *("covars", "lambdas", "emissionprob"),  # what hmmlearn calls them
         )
     )
@@ -759,7 +756,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         )
 
     def _places_given(self):
-        if set(held_names(self)) - {"startprob", "transmat"}:
+        if set(held_names(self)).difference(HELD_OF_CHAIN):
             return []  # what is held tells states apart at any temperature
         return [name for name in ("means_init", "emission_init") if getattr(self, name) is not None]
 
@@ -810,7 +807,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         def entries(j):
             return data.fold(partial(entries_of, j), np.union1d)
 
-        family = self._bound(family, some, seen.most, seen.moments.n_rows, sample.size, entries)
+        family = self._bound(family, some, seen.moments, sample.size, entries)
         refuse_impossible(self, data, family)
         return family, About(data, seen.moments, units)
 
@@ -830,7 +827,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         )
         here, emission = make(self.n_components), None
         if self.emission_init is not None or held_names(self):
-            emission = GivenEmission(self, plain.family, here.everything().family, about.units)
+            every = here.everything().family
+            emission = GivenEmission(self, plain.family, every, about.units, HELD_OF_CHAIN)
             plain = LatentModel(plain.latent, emission.family)
         model = way.model(plain, about)
         if self._continues:
@@ -897,19 +895,16 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         fields["stationary_distribution"] = in_the_long_run
         if self._views.is_distribution:
             fields["n_effective_components"] = int(np.sum(self._views.n_steps > COUNTS * self._unit))
-        self._publish(fields | self._fields_of_emission(family, family.in_units(emitted, units)))
+        own = family.in_units(emitted, units)
+        self._publish(fields | fields_of(family, own, self.n_features_in_, self._n_fitted))
         self._publish_names(family, emitted)
         self.n_parameters_ = model.latent.n_parameters(params.latent) + family.n_parameters(emitted)
 
     def _publish_names(self, family, emitted):
         """What codes of categories, and numbers of states, stand for."""
         labels, names = vars(self).get("_labels", {}), vars(self).get("_state_names")
-        found = {}
-        for columns, part, own in parts_of(family, self.n_features_in_, emitted):
-            if isinstance(unwrapped(part), Categorical):
-                for j, p in zip(columns.tolist(), own.probabilities, strict=True):
-                    found[j] = labels.get(j, np.arange(p.shape[1]))
-        for name, value in (("categories", [found[j] for j in sorted(found)] or None), ("states", names)):
+        categories = categories_of(family, emitted, self.n_features_in_, labels)
+        for name, value in (("categories", categories or None), ("states", names)):
             vars(self).pop(f"{name}_", None)
             if value is not None:
                 vars(self)[f"{name}_"] = value
@@ -948,13 +943,6 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             theirs.family,
             theirs.family.in_units(theirs.emitted, other._units),
         )
-
-    def _fields_of_emission(self, family, emitted):
-        """Parameters of the emissions, under names of their own where all columns have the same."""
-        parts = parts_of(family, self.n_features_in_, tree_map(np.copy, emitted))
-        if len(parts) > 1:
-            return {"emission_params": {tuple(columns.tolist()): params for columns, _, params in parts}}
-        return {"emission_params": parts[0][2], **family.fields(emitted, (self._n_fitted,))}
 
     @classmethod
     def from_parameters(
@@ -1609,24 +1597,11 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
             states[:, step] = state
         states = states[np.arange(lengths.max()) < lengths[:, None]]
         X = family.sample(emitted, states, rng) * self._units.scale + self._units.shift
-        X, states = self._with_labels(X), self._named(states)
+        X, states = with_labels(X, vars(self).get("_labels")), self._named(states)
         if n_sequences is None and np.ndim(n_samples) == 0:
             return X, states
         whole = Sequences(X, lengths, None, "list")
         return whole.restore(X), whole.restore(states)
-
-    def _with_labels(self, X):
-        """Rows with names in the place of codes, where fit saw names; of any other columns numbers."""
-        labels = vars(self).get("_labels")
-        if not labels:
-            return X
-        columns = [decoded(x, labels[j]) if j in labels else x for j, x in enumerate(X.T)]
-        if len(labels) == len(columns) and len({column.dtype.kind for column in columns}) == 1:
-            return np.stack(columns, axis=1)
-        table = np.empty(X.shape, dtype=object)
-        for j, column in enumerate(columns):
-            table[:, j] = column
-        return table
 
     def _named(self, states):
         """States by name, where `state_labels` had names."""
@@ -1634,18 +1609,10 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         return states if names is None else names[states]
 
     def __getstate__(self):
-        state = super().__getstate__()
-        if isinstance(
-            state.get("emission_params_"), dict
-        ):  # tuples of columns are no keys of JSON, as of skops
-            state["emission_params_"] = list(state["emission_params_"].items())
-        return state
+        return kept_state(super().__getstate__())
 
     def __setstate__(self, state):
-        by_column = state.get("emission_params_")
-        super().__setstate__(
-            state | {"emission_params_": dict(by_column)} if isinstance(by_column, list) else state
-        )
+        super().__setstate__(read_state(state))
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()

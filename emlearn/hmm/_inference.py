@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from emlearn._emissions.priors import with_priors
 from emlearn._sample import portfolio
 from emlearn.em import Data
 from emlearn.families import Emission
 from emlearn.families.variational import Predictive, changed, expectation_of
 from emlearn.hmm._chain import bind_chain
-from emlearn.hmm._emissions import with_priors
 from emlearn.latent import ChainParams, DirichletChain
 
 
@@ -96,7 +96,11 @@ class MaximumLikelihood:
 
     def emission(self, family):
         """The family of the emissions, before it is bound to data."""
-        return with_priors(self._estimator, family)
+        refusal = (
+            "is for inference='variational', but inference='em', by which probabilities alone have priors: "
+            "change one of them"
+        )
+        return with_priors(self._estimator, family, refusal)
 
     def part_of(self, sample, total):
         """The sample as what starts and the race look at, of data of this weight."""

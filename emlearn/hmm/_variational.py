@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from emlearn._emissions.given import held_names
+from emlearn._emissions.words import by_part, parts_of
 from emlearn._input.arrays import read_array
 from emlearn._priors import covariance_of
 from emlearn._sample import portfolio
@@ -33,8 +35,7 @@ from emlearn.families import (
 from emlearn.families.base import unwrapped
 from emlearn.families.gaussian import LEAST_FLOOR
 from emlearn.families.variational import changed
-from emlearn.hmm._chain import bind_chain, held_names
-from emlearn.hmm._emissions import by_part, parts_of
+from emlearn.hmm._chain import bind_chain
 from emlearn.latent import DirichletChain
 
 CONJUGATE = "'gaussian', 'poisson', 'categorical', 'bernoulli' and dicts of these by column"

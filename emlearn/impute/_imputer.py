@@ -72,7 +72,7 @@ from emlearn.impute._report import (
 from emlearn.impute._sigma_points import sigma_points
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
-from emlearn.mixture._starts import GaussianStarts, kinds_for
+from emlearn.mixture._starts import RowStarts, kinds_for
 
 # Up to so many parameters the rate of convergence is found by E-steps of its own, on so many rows (it is a
 # property of the data, not of their number); with more it is what the last steps of the fit tell.
@@ -773,7 +773,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         drawn = draw_from(data, moments, size, rng)
         sample = Sample.of(data.take(drawn[0]), units, drawn, moments.n_rows)
         self._check_distinct_rows(moments.n_rows, sample)
-        make = GaussianStarts(model, self.n_components, sample)
+        make = RowStarts(model, self.n_components, sample)
         starts = portfolio(make.start, kinds_for("auto", model.family), self.n_init, rng)
         everything = partial(data.recut, units=units, n_threads=effective_n_jobs(self.n_jobs))
         whole, part = ground(sample, starts, everything, floats_per_row=self._floats_per_row(model))

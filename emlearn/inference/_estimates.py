@@ -34,10 +34,10 @@ SAME = 1e-7
 PROBABILITIES = frozenset(
     ("weights", "startprob", "transmat", "stationary_distribution", "probabilities", "inflations")
 )
-POSITIVE = frozenset(("rates", "sigma", "noise", "dispersions", "dispersion"))
+POSITIVE = frozenset(("rates", "sigma", "noise", "dispersions", "dispersion", "df"))
 # What has one entry for each component, and none for a feature.
 OF_COMPONENTS = PROBABILITIES - {"probabilities"} | {"intercept", "sigma", "gate_intercept"}
-COVARIANCES = frozenset(("covariances", "covariance"))
+COVARIANCES = frozenset(("covariances", "covariance", "scale_matrices"))
 # Steps of one width of an interval, after which the likelihood counts as never falling far enough.
 MOST_STEPS = 30
 

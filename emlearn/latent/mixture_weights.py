@@ -41,7 +41,7 @@ class MixtureWeights(LatentStructure):
         self, params: FloatArray, log_prob: FloatArray, batch: Batch, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray, float]:
         """Weighted responsibilities (in place of ``log_prob``), expected counts, Σ weight · log evidence."""
-        resp, log_evidence = self.resp(params, log_prob, beta)
+        resp, log_evidence = self.resp(params, log_prob, batch, beta)
         if batch.weight is not None:
             resp *= batch.weight
         return resp, resp.sum(axis=1), batch.sum(log_evidence)
@@ -52,7 +52,7 @@ class MixtureWeights(LatentStructure):
             return np.log(params)[:, None]
 
     def resp(
-        self, params: FloatArray, log_prob: FloatArray, beta: float = 1.0
+        self, params: FloatArray, log_prob: FloatArray, batch: Batch | None = None, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
         log_weights = self.log_weights(params)[:, 0] if len(params) > 1 else None
@@ -77,6 +77,10 @@ class MixtureWeights(LatentStructure):
     def sample_labels(self, params: FloatArray, n: int, rng: np.random.RandomState) -> IntArray:
         """Components of so many observations, drawn at random, (n,)."""
         return rng.choice(len(params), size=n, p=params)
+
+    def even(self, n_components: int) -> FloatArray:
+        """Parameters by which all components are as probable."""
+        return np.full(n_components, 1.0 / n_components)
 
     def start(self, batch: Batch, resp: FloatArray) -> FloatArray:
         return self.maximize(resp.sum(axis=1))

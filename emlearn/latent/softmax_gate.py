@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.linalg import helmert, solve
 
 from emlearn.em.algebra import weighted_gram, whitener
-from emlearn.em.batches import Affine, Batch
+from emlearn.em.batches import Affine, Batch, one_blas_thread
+from emlearn.em.data import Data
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Real
 from emlearn.latent.mixture_weights import drawn_from, posterior_of
@@ -91,10 +92,25 @@ class SoftmaxGate(LatentStructure):
         stats = GateStats((resp - weights) @ z.T, weighted_gram(both, z), gram)
         return resp, stats, batch.sum(log_evidence)
 
+    def shares(self, params: FloatArray, data: Data) -> FloatArray:
+        """Means (K,) of the probabilities of the components over the rows of data."""
+
+        def of_batch(batch: Batch) -> FloatArray:
+            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+            return np.exp(self.log_weights(params, batch)) @ weight
+
+        with one_blas_thread():
+            total: FloatArray = data.sum(of_batch)
+        return total / total.sum()
+
+    def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
+        """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
+        log_prob += self.log_weights(params, batch)
+        return posterior_of(log_prob)
+
     def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
         """Log evidence of each observation, (m,)."""
-        log_prob += self.log_weights(params, batch)
-        return posterior_of(log_prob)[1]
+        return self.resp(params, log_prob, batch)[1]
 
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
@@ -105,8 +121,7 @@ class SoftmaxGate(LatentStructure):
         self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
     ) -> tuple[IntArray, float]:
         """Components drawn from their posterior (m,), and Σ weight · log evidence."""
-        log_prob += self.log_weights(params, batch)
-        resp, log_evidence = posterior_of(log_prob)
+        resp, log_evidence = self.resp(params, log_prob, batch)
         return drawn_from(resp, uniform), batch.sum(log_evidence)
 
     def _features(self, batch: Batch) -> FloatArray:
@@ -121,6 +136,10 @@ class SoftmaxGate(LatentStructure):
             return z
 
         return batch.once(("gate features", self.columns), gather)
+
+    def even(self, n_components: int) -> FloatArray:
+        """Parameters by which all components are as probable, whatever the features."""
+        return np.zeros((n_components, len(self.columns) + 1))
 
     def start(self, batch: Batch, resp: FloatArray) -> FloatArray:
         """Parameters from weighted responsibilities (K, m): their shares, whatever the features."""

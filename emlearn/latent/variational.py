@@ -56,7 +56,7 @@ class DirichletWeights(MixtureWeights):
         return expected_logs(params)[:, None]
 
     def resp(
-        self, params: FloatArray, log_prob: FloatArray, beta: float = 1.0
+        self, params: FloatArray, log_prob: FloatArray, batch: Batch | None = None, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and their bound on log evidence, (m,)."""
         return posterior_of(log_prob, beta, self.log_weights(params)[:, 0])

@@ -9,27 +9,33 @@ from typing import Any, Self
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
+from scipy import special
 from sklearn.base import DensityMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._emissions.entries import entries_of
 from emlearn._input.pieces import piece_by_piece, read_data
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
 from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, unit_of
 from emlearn._sklearn_compat import _fit_context, with_callbacks
+from emlearn._spikes import spikes
 from emlearn.base import EMMixin, Plan, all_or_nothing
 from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.em.batches import far_as_impossible
+from emlearn.families.few_rows import FewRows
+from emlearn.families.gaussian import Gaussian
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
+from emlearn.mixture._starts import GivenParams, choose_starts, gives_order
 
 # Starts of a race that none can win by evidence: one of each kind.
 ENOUGH_OF_LUCK = 10
 
 
 class MixtureOfRows(Streaming, DensityMixin, EMMixin):
-    """Shell of mixtures of Gaussians. A subclass says what is fitted, from where, and what is published."""
+    """Shell of mixtures. A subclass says what is fitted, from where, and what is published."""
 
     # -- fit ---------------------------------------------------------------------------------------------
 
@@ -119,11 +125,11 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """Fit the mixture and return the most probable component of each row, (n,)."""
         return self.fit(X, y, sample_weight=sample_weight).predict(X)
 
-    def _data(self, X, sample_weight, *, fit=True):
-        """What is fitted, or looked at after a fit."""
+    def _data(self, X, sample_weight, *, fit=True, **beside):
+        """What is fitted, or looked at after a fit; what stands ``beside`` goes to whoever reads rows."""
 
         def read(X, weight, first):
-            X = self._check_X(X, reset=fit and first is not False)
+            X = self._check_X(X, reset=fit and first is not False, **beside)
             if fit and first is not False:
                 self._dtype = X.dtype
             return X, self._check_weight(weight, X, of_all=first is None)
@@ -147,21 +153,21 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         sample = Sample.of(rows, units, drawn, moments.n_rows)
         if self._needs_distinct_rows:
             self._check_distinct_rows(moments.n_rows, sample)
-        family = self._bound(
-            family, sample.batch, np.nanmax(sample.rows, axis=0), len(sample.rows), sample.size
-        )
+        family = self._bound(family, sample.batch, moments, sample.size, partial(_entries_of, data))
+        self._refuse_data(data, family)
         sample = self._part_of(sample, moments.weight)
         everything = partial(data.recut, units=units, n_threads=effective_n_jobs(self.n_jobs))
         cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
-        model = self._model_of(family, moments, units, partial(everything, **cut))
+        given = self._given(family, sample, data, units)
+        model = self._model_of(given.family, moments, units, partial(everything, **cut))
         few = None if self._continues else self._few_rows(family, sample)
         if self._continues:
-            starts = self._warm_start(model, units, self._fits_last(model, d))
+            starts = self._warm_start(model, units, self._fits_last(model, sample))
         elif few is None:
-            starts = self._starts(model, sample, data, units, rng)
+            starts = self._starts(model, sample, data, units, given, rng)
         else:
             of_few, coordinates = replace(model, family=few.family), replace(sample, rows=few.rows(sample.rows))
-            starts = self._starts(of_few, coordinates, data, units, rng)
+            starts = self._starts(of_few, coordinates, data, units, given, rng)
             if self.ranking == "evidence" and few.is_all_luck(self.n_components):
                 starts = starts[:ENOUGH_OF_LUCK]
         whole, part = ground(sample, starts, everything, merged=self.assignment != "sampled", **cut)
@@ -211,6 +217,13 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """The family of the components, before it knows any data."""
         raise NotImplementedError
 
+    def _refuse_data(self, data, family):
+        """Refuse rows that a family, which knows the data, has no density for."""
+
+    def _given(self, family, sample, data, units):
+        """Starting values that the user gave, in the engine's units, and the family as far as it is free."""
+        return GivenParams.check(self, data.n_features, units, family)
+
     def _look_at_spread(self, rows, counts, data, moments, near):
         """See whether values lie far from those that are close together, of standard deviations ``near``."""
 
@@ -227,20 +240,20 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """Whether the user's starting values tell which component is which."""
         raise NotImplementedError
 
-    def _starts(self, model, sample, data, units, rng):
-        """Starts in the engine's units, as many as may be tried."""
+    def _starts(self, model, sample, data, units, given, rng):
+        """Starts in the engine's units, as many as may be tried; ``given`` as of `_given`."""
         raise NotImplementedError
 
-    def _fits_last(self, model, d):
+    def _fits_last(self, model, sample):
         """Whether the last fit's parameters are some of the model's."""
         weights, family = self._params
-        same_size = len(weights) == self.n_components and family.means.shape[1] == d
+        same_size = len(weights) == self.n_components and family.means.shape[1] == sample.rows.shape[1]
         return same_size and model.family.has_form_of(self._model.family)
 
     # -- after fit ---------------------------------------------------------------------------------------
 
     def _seen_again(self, X, y=None, sample_weight=None, groups=None):
-        data = self._cut(self._data(X, sample_weight, fit=False))
+        data = self._cut(self._data_again(X, sample_weight))
         return SeenAgain(data, self._log_volume_of(data), weight_of(data), read_clusters(groups, data.n_rows))
 
     def _drawn_anew(self, X, given, rng):
@@ -253,7 +266,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     def _resp_of_rows(self, params):
         """Function of a batch that gives responsibilities, (m, K)."""
         density, latent = self._model.family.density(params.family), self._model.latent
-        return lambda batch: latent.resp(params.latent, density(batch).log_prob)[0].T
+        return lambda batch: latent.resp(params.latent, density(batch).log_prob, batch)[0].T
 
     def _log_density_of(self, params):
         """Function of a batch that gives log-densities, (m,), in the engine's units."""
@@ -261,16 +274,20 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
 
         def log_density(batch):
             seen = density(batch)
-            return latent.resp(params.latent, seen.log_prob)[1] + seen.shared_log_prob()
+            return latent.resp(params.latent, seen.log_prob, batch)[1] + seen.shared_log_prob()
 
         return log_density
 
     def _map_rows(self, X, of_parameters):
         """What the function ``of_parameters(params)`` gives of each batch, gathered over the rows of X."""
         check_is_fitted(self)
-        data = self._cut(Batches(self._check_X(X, reset=False)))
+        data = self._cut(self._data_again(X))
         with one_blas_thread():
             return np.concatenate(list(data.map(of_parameters(self._params))))
+
+    def _data_again(self, X, sample_weight=None):
+        """Rows to look at after a fit, in the user's units."""
+        return self._data(X, sample_weight, fit=False)
 
     def _cut(self, data):
         """Data in the engine's units, cut as the model likes them."""
@@ -362,7 +379,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     def _total(self, X, sample_weight, of_parameters):
         """Weighted sum of what ``of_parameters(params)`` gives of rows, (m,), and of the weights."""
         check_is_fitted(self)
-        data = self._cut(self._data(X, sample_weight, fit=False))
+        data = self._cut(self._data_again(X, sample_weight))
         of_rows = of_parameters(self._params)
 
         def of_batch(batch):
@@ -378,6 +395,93 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         return tags
+
+
+class MixtureByLikelihood(MixtureOfRows):
+    """Shell of mixtures of known parameters: starts, complaints and criteria of a greatest likelihood."""
+
+    @property
+    def _gives_order(self):
+        return gives_order(self) and not self._schedule()  # what a callable numbers melts
+
+    def _starts(self, model, sample, data, units, given, rng):
+        return choose_starts(self, model, sample, data, units, given, rng)
+
+    def _few_rows(self, family, sample):
+        given = not isinstance(self.init_params, str) or self._places_given()
+        plain = self.assignment == "soft" and not self._schedule()
+        if given or not plain or not sample.is_whole or not isinstance(family, Gaussian):
+            return None
+        return FewRows.of(family, sample.batch, sample.size)
+
+    def _complaints(self, plan, best):
+        # With so few rows every full matrix is singular, and the data's own warning has said so.
+        few = plan.n_observed <= self.n_components * self.n_features_in_
+        if not (few and plan.model.family.forced_columns()):
+            yield from spikes(self, plan, "component", "rows")
+        empty = np.flatnonzero(self.weights_ == 0)
+        if len(empty):
+            yield f"No row supports components {empty.tolist()}. Reduce n_components."
+        yield from super()._complaints(plan, best)
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Akaike's information criterion on X, smaller is better.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        aic : float
+        """
+        return -2 * self._total_score(X, sample_weight)[0] + 2 * self.n_parameters_
+
+    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Bayesian information criterion on X, smaller is better (Schwarz, 1978).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        bic : float
+        """
+        log_likelihood, total_weight = self._total_score(X, sample_weight)
+        self._check_counts(sample_weight)
+        return -2 * log_likelihood + self.n_parameters_ * np.log(total_weight)
+
+    def icl(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        """Integrated completed likelihood on X, smaller is better.
+
+        BIC plus twice the entropy of the responsibilities: it counts clusters that are apart (Biernacki,
+        Celeux & Govaert, 2000).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        icl : float
+        """
+
+        def entropy_of(params):
+            resp_of = self._resp_of_rows(params)
+            return lambda batch: special.entr(resp_of(batch)).sum(axis=1)
+
+        return self.bic(X, sample_weight) + 2 * self._total(X, sample_weight, entropy_of)[0]
+
+
+def _entries_of(data, column):
+    """What is observed of a column of data, each value once."""
+    return data.fold(partial(entries_of, column), np.union1d)
 
 
 def in_precision(values, dtype):

@@ -26,7 +26,7 @@ from emlearn.families.covariance_types import STRUCTURES
 from emlearn.families.gaussian import LEAST_FLOOR
 from emlearn.latent import DirichletWeights, MixtureWeights, StickBreaking
 from emlearn.mixture._base import MixtureOfRows, in_precision
-from emlearn.mixture._starts import START_KINDS, GaussianStarts, choose_starts, gives_order, kinds_for
+from emlearn.mixture._starts import START_KINDS, RowStarts, choose_starts, gives_order, kinds_for
 
 DISTRIBUTION = "dirichlet_distribution"
 KINDS_OF_WEIGHTS = ("dirichlet_process", DISTRIBUTION, "pitman_yor")
@@ -524,21 +524,21 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
     def _gives_order(self):
         return gives_order(self)
 
-    def _starts(self, model, sample, data, units, rng):
+    def _starts(self, model, sample, data, units, given, rng):
         K = self.n_components
         if self.prior is not None:
             before = LatentPair(model.latent.before(K), model.family.unseen(K))
             return [Start("prior", lambda: before)]
         plain = LatentModel(MixtureWeights(), model.family.gaussian)
         if K == 1 or not isinstance(self.init_params, str):
-            return choose_starts(self, plain, sample, data, units, rng, into=model.start)
+            return choose_starts(self, plain, sample, data, units, given, rng, into=model.start)
 
         def start(kind, seed):
             # What is needed in the end is often few components: half of the starts begin with fewer, unless
             # there is only one, which could not find more.
             n_empty = max(int(np.random.RandomState(seed).randint(1 - K, K)), 0) if self.n_init > 1 else 0
             empty = np.zeros((n_empty, len(sample.rows)))
-            make = GaussianStarts(
+            make = RowStarts(
                 plain, K - n_empty, sample, lambda batch, resp: model.start(batch, np.vstack([resp, empty]))
             )
             return Start("all", make.begin(make.everything)) if n_empty == K - 1 else make.start(kind, seed)

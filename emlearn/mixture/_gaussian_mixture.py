@@ -9,7 +9,6 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
 from sklearn.base import clone
 from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
@@ -18,7 +17,6 @@ from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import check_count
 from emlearn._input.tables import read_table
 from emlearn._sklearn_compat import Interval, StrOptions
-from emlearn._spikes import spikes
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
 from emlearn.em import (
     ACCELERATIONS,
@@ -31,11 +29,9 @@ from emlearn.em import (
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.base import conditional_moments, read_shares
-from emlearn.families.few_rows import FewRows
-from emlearn.families.gaussian import Gaussian
 from emlearn.latent import MixtureWeights
-from emlearn.mixture._base import MixtureOfRows, in_precision
-from emlearn.mixture._starts import START_KINDS, choose_starts, gives_order
+from emlearn.mixture._base import MixtureByLikelihood, in_precision
+from emlearn.mixture._starts import START_KINDS
 
 
 class ConditionalMixture(NamedTuple):
@@ -52,7 +48,7 @@ class ConditionalMixture(NamedTuple):
         return np.einsum("nk,nkq->nq", self.weights, self.means)
 
 
-class GaussianMixtureEM(MixtureOfRows):
+class GaussianMixtureEM(MixtureByLikelihood):
     r"""Gaussian mixture fitted by Expectation-Maximization.
 
     Parameters
@@ -312,10 +308,6 @@ class GaussianMixtureEM(MixtureOfRows):
     def _family(self):
         return gaussian_family(self.covariance_type, floor=self.reg_covar, n_factors=self.n_factors)
 
-    @property
-    def _gives_order(self):
-        return gives_order(self) and not self._schedule()  # what a callable numbers melts
-
     def _places_given(self):
         names = [
             name
@@ -324,16 +316,6 @@ class GaussianMixtureEM(MixtureOfRows):
         ]
         init = self.init_params
         return names if isinstance(init, str) or callable(init) else [*names, "init_params"]
-
-    def _starts(self, model, sample, data, units, rng):
-        return choose_starts(self, model, sample, data, units, rng)
-
-    def _few_rows(self, family, sample):
-        given = not isinstance(self.init_params, str) or self._places_given()
-        plain = self.assignment == "soft" and not self._schedule()
-        if given or not plain or not sample.is_whole or not isinstance(family, Gaussian):
-            return None
-        return FewRows.of(family, sample.batch, sample.size)
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
@@ -421,68 +403,7 @@ class GaussianMixtureEM(MixtureOfRows):
         family = self._model.family
         return in_precision(family.precisions(family.in_units(self._params.family, self._units)), self._dtype)
 
-    def _complaints(self, plan, best):
-        # With so few rows every full matrix is singular, and the data's own warning has said so.
-        if not plan.model.family.forced_columns() or plan.n_observed > self.means_.size:
-            yield from spikes(self, plan, "component", "rows")
-        empty = np.flatnonzero(self._params.latent == 0)
-        if len(empty):
-            yield f"No row supports components {empty.tolist()}. Reduce n_components."
-        yield from super()._complaints(plan, best)
-
     # -- after fit ---------------------------------------------------------------------------------------
-
-    def aic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Akaike's information criterion on X, smaller is better.
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        sample_weight : array-like of shape (n,), default=None
-
-        Returns
-        -------
-        aic : float
-        """
-        return -2 * self._total_score(X, sample_weight)[0] + 2 * self.n_parameters_
-
-    def bic(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Bayesian information criterion on X, smaller is better (Schwarz, 1978).
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        sample_weight : array-like of shape (n,), default=None
-
-        Returns
-        -------
-        bic : float
-        """
-        log_likelihood, total_weight = self._total_score(X, sample_weight)
-        self._check_counts(sample_weight)
-        return -2 * log_likelihood + self.n_parameters_ * np.log(total_weight)
-
-    def icl(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
-        """Integrated completed likelihood on X, smaller is better.
-
-        BIC plus twice the entropy of the responsibilities: it counts clusters that are apart (Biernacki,
-        Celeux & Govaert, 2000).
-
-        Parameters
-        ----------
-        X : array-like of shape (n, d)
-        sample_weight : array-like of shape (n,), default=None
-
-        Returns
-        -------
-        icl : float
-        """
-
-        def entropy_of(params):
-            resp_of = self._resp_of_rows(params)
-            return lambda batch: special.entr(resp_of(batch)).sum(axis=1)
-
-        return self.bic(X, sample_weight) + 2 * self._total(X, sample_weight, entropy_of)[0]
 
     def sample(
         self, n_samples: int = 1, random_state: RandomState = None

@@ -17,13 +17,14 @@ import numpy as np
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._emissions.given import GivenEmission
 from emlearn._input.arrays import read_array
 from emlearn._sample import Sample, in_units, portfolio
 from emlearn.em import Batch, LatentModel, LatentPair, Start, one_thread
 from emlearn.em.annealing import cool_each
 from emlearn.em.fit import fit_each
 from emlearn.em.restarts import FAILURES
-from emlearn.families.base import widths_apart
+from emlearn.families.base import Emission, widths_apart
 from emlearn.families.covariance_types import STRUCTURES
 
 # Kinds by turns. Tied first and then freed finds what the others miss where features are many; the rest
@@ -42,6 +43,25 @@ PORTFOLIO = (
 )
 
 
+# Where components are not placed by means: distances of rows say less, and a few drawn at random serve as well.
+MIXED_PORTFOLIO = (
+    "kmeans",
+    "random_from_data",
+    "few_rows",
+    "tied",
+    "annealed",
+    "few_rows",
+    "k-means++",
+    "random_from_data",
+    "random",
+    "few_rows",
+)
+# Labels are softened by this much there, so that no component begins with an impossible row.
+SOFT = 0.1
+# Rows that each component begins with, beside twice the features; and what all others weigh relative to those.
+FEW, OTHERS = 10, 0.1
+
+
 # Steps of k-means for a start, and distances from centres beyond which starts are sooner made one by one.
 KMEANS_STEPS = 20
 MANY_DISTANCES = 200_000
@@ -57,24 +77,27 @@ START_KINDS = {
 
 def kinds_for(init, family):
     """Kinds of starts for a family, by turns; none is "tied" where nothing is left to be pooled."""
-    return tuple(kind for kind in START_KINDS[init] if kind != "tied" or family.pooled is not None)
+    kinds = MIXED_PORTFOLIO if init == "auto" and not family.is_placed else START_KINDS[init]
+    return tuple(kind for kind in kinds if kind != "tied" or family.pooled is not None)
 
 
-def choose_starts(estimator, model, sample, data, units, rng, *, into=None):
+def choose_starts(estimator, model, sample, data, units, given, rng, *, into=None):
     """Starts for the race, ``n_init`` at most; or one, where there is only one to make.
 
     Parameters
     ----------
     estimator : GaussianMixtureEM
-        For its ``n_components``, ``n_init``, ``init_params`` and given starting values.
+        For its ``n_components``, ``n_init`` and ``init_params``.
     model : LatentModel
-        Mixture weights times Gaussians.
+        A mixture.
     sample : Sample
         Rows to start from.
     data : Data
         All rows, in the user's units.
     units : Affine
         The engine's units.
+    given : GivenParams
+        Starting values that the user gave.
     rng : RandomState
     into : callable, default=None
         ``into(batch, resp)`` makes parameters of what is fitted, where that is not ``model``, which then only
@@ -85,9 +108,8 @@ def choose_starts(estimator, model, sample, data, units, rng, *, into=None):
     starts : list of Start
     """
     K, n_init, init = estimator.n_components, estimator.n_init, estimator.init_params
-    make = GaussianStarts(model, K, sample, into)
-    given = GivenParams.check(estimator, data.n_features, units, model.family)
-    if K == 1 or given.is_complete:
+    make = RowStarts(model, K, sample, into)
+    if given.is_complete or (K == 1 and model.family.is_unimodal):
         return [given.override(Start("given" if given.is_complete else "all", make.begin(make.everything)))]
     if given.means is not None:
         return [given.override(Start("given", lambda: make.around(given.means)))]
@@ -156,6 +178,7 @@ def resp_of(answer, n_components, n_rows):
 class GivenParams:
     """Starting values that the user fixed, in the engine's units; None where the start is to find them."""
 
+    family: Emission  # of what is fitted
     weights: np.ndarray | None
     means: np.ndarray | None
     covariances: np.ndarray | None
@@ -164,17 +187,11 @@ class GivenParams:
     def check(cls, estimator, n_features, units, family):
         """Starting values from an estimator's ``weights_init``, ``means_init`` and ``precisions_init``."""
         K = estimator.n_components
-        weights = means = covariances = None
+        means = covariances = None
         weights_init, means_init, precisions_init = (
             getattr(estimator, name, None) for name in ("weights_init", "means_init", "precisions_init")
         )
-        if weights_init is not None:
-            weights = read_array("weights_init", weights_init, shapes=[(K,)], finite=True)
-            if weights.min() < 0 or not np.isclose(weights.sum(), 1):
-                raise ValueError(
-                    f"weights_init must be non-negative with sum 1; the least is {weights.min():.6g}, the sum "
-                    f"{weights.sum():.6g}."
-                )
+        weights = read_weights_init(weights_init, K)
         if means_init is not None:
             means = read_array("means_init", means_init, shapes=[(K, n_features)], finite=True)
             means = (means - units.shift) / units.scale
@@ -195,7 +212,7 @@ class GivenParams:
                 if np.linalg.eigvalsh(matrix).min() <= 0:
                     raise ValueError(f"precisions_init must be positive definite; matrix {k} is not.")
             covariances = family.nearest(structure.invert(precisions))
-        return cls(weights, means, covariances)
+        return cls(family, weights, means, covariances)
 
     @property
     def is_complete(self):
@@ -217,6 +234,48 @@ class GivenParams:
             )
 
         return Start(start.kind, make)
+
+
+@dataclass(frozen=True)
+class GivenParts:
+    """What a user says of where a mixture of any emission starts, as `GivenParams` of Gaussians."""
+
+    family: Emission  # of what is fitted, less what is held
+    weights: np.ndarray | None
+    means: np.ndarray | None
+    emission: GivenEmission | None
+
+    @property
+    def is_complete(self):
+        """Whether nothing is left to be found of where components are."""
+        return self.emission is not None and self.emission.places
+
+    def override(self, start: Start) -> Start:
+        """The start with what is given in place of what it finds."""
+        if self.weights is None and self.emission is None:
+            return start
+
+        def make():
+            params = start.make()
+            return LatentPair(
+                params.latent if self.weights is None else self.weights,
+                params.family if self.emission is None else self.emission.put(params.family),
+            )
+
+        return Start(start.kind, make)
+
+
+def read_weights_init(weights_init, n_components):
+    """Weights to start from as a user gave them, or None."""
+    if weights_init is None:
+        return None
+    weights = read_array("weights_init", weights_init, shapes=[(n_components,)], finite=True)
+    if weights.min() < 0 or not np.isclose(weights.sum(), 1):
+        raise ValueError(
+            f"weights_init must be non-negative with sum 1; the least is {weights.min():.6g}, the sum "
+            f"{weights.sum():.6g}."
+        )
+    return weights
 
 
 def kmeans_labels(rows, weight, n_clusters, generators):
@@ -321,7 +380,7 @@ def _after(function, values):
 class _Drawn:
     """Makes one of the starts of a kind."""
 
-    starts: GaussianStarts
+    starts: RowStarts
     kind: str
     seed: int
 
@@ -332,13 +391,13 @@ class _Drawn:
         return made
 
 
-class GaussianStarts:
-    """Starts of every kind for Gaussian components, as functions of a random generator.
+class RowStarts:
+    """Starts of every kind for a mixture of rows, as functions of a random generator.
 
     Parameters
     ----------
     model : LatentModel
-        Mixture weights times Gaussians.
+        Mixture weights, or a gate, times a family.
     n_components : int
         Number of components, K.
     sample : Sample
@@ -362,7 +421,7 @@ class GaussianStarts:
         self._batches = sample.batches(model.family.floats_per_row(n_components, sample.rows.shape[1]))
 
     def start(self, kind: str, seed: int) -> Start:
-        """A start of some kind, one of those in ``PORTFOLIO``."""
+        """A start of some kind, one of those in the portfolios."""
         return Start(kind, _Drawn(self, kind, seed), make_each=self.make_each)
 
     def make_each(self, starts: list[_Drawn]) -> list[LatentPair | Exception]:
@@ -378,6 +437,7 @@ class GaussianStarts:
         methods = {
             "random": self._random,
             "random_from_data": self._random_from_data,
+            "few_rows": self._few_rows,
         }
         for kind in {start.kind: None for start in starts}:
             alike = [start for start in starts if start.kind == kind]
@@ -406,12 +466,35 @@ class GaussianStarts:
         """All components alike, with the mean and covariance of all rows."""
         return self._everything
 
-    def at(self, means: np.ndarray) -> LatentPair:
-        """Equal weights, and for every component the covariance of all rows, shrunk to a K-th of the volume."""
+    @cached_property
+    def _points(self) -> np.ndarray:
+        """Rows as points, (m, f): as they are, or where they are no numbers of variance 1 each."""
+        if self._model.family.is_placed:
+            return self._sample.points
+        points = self._model.family.embedding(self._sample.batch).T
+        centred = points - np.average(points, axis=0, weights=self._sample.weight)
+        spread = np.sqrt(self._sample.weight @ centred**2 / self._sample.weight.sum())
+        kept = spread > 0
+        return centred[:, kept] / spread[kept] if kept.any() else centred[:, :1]
+
+    def at(self, points: np.ndarray) -> LatentPair:
+        """Equal weights, and every component at a point.
+
+        It has the covariance of all rows, shrunk to a K-th of the volume; where there is no such thing, it is
+        that of the rows which are nearest.
+        """
         family = self._model.family
+        if not family.is_placed:
+            return self._from_labels(self._nearest(points))
         shrunk = family.shrunk(self.everything().family, 1.0 / self._K)
-        params = family.widened(family.with_means(shrunk, means), widths_apart(means))
-        return LatentPair(np.full(self._K, 1.0 / self._K), params)
+        return self._evenly(family.widened(family.with_means(shrunk, points), widths_apart(points)))
+
+    def _evenly(self, params) -> LatentPair:
+        return LatentPair(self._model.latent.even(self._K), params)
+
+    def _nearest(self, points: np.ndarray) -> np.ndarray:
+        """Which point is nearest to each row, (m,)."""
+        return np.stack([((self._points - point) ** 2).sum(axis=1) for point in points]).argmin(axis=0)
 
     def around(self, means: np.ndarray) -> LatentPair:
         """Equal weights, and one covariance for all: that of the rows about the means that they are nearest to.
@@ -419,34 +502,41 @@ class GaussianStarts:
         That of all rows about one mean would be so wide that components forget the means they were given.
         """
         family = self._model.family
+        if not family.is_placed:
+            moved = family.with_means(self.everything().family, means)
+            return self._evenly(family.widened(moved, widths_apart(means)))
         if not hasattr(family, "of_moments"):
             return self.at(means)
-        distances = np.stack([((self._sample.points - mean) ** 2).sum(axis=1) for mean in means])
-        resp = (distances.argmin(axis=0) == np.arange(self._K)[:, None]) * self._sample.weight
+        resp = (self._nearest(means) == np.arange(self._K)[:, None]) * self._sample.weight
         within = family if family.pooled is None else family.pooled
         of_rows = within.covariance(within.start(self._sample.batch, resp))
         params = family.nearest_legal(family.of_moments(means, of_rows))
-        return LatentPair(np.full(self._K, 1.0 / self._K), family.widened(params, widths_apart(means)))
+        return self._evenly(family.widened(params, widths_apart(means)))
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
         """Parameters from responsibilities (K, m)."""
         return self._model.start(self._sample.batch, resp * self._sample.weight)
 
     def _from_labels(self, labels: np.ndarray) -> LatentPair:
-        return self.from_resp((labels == np.arange(self._K)[:, None]).astype(np.float64))
+        resp = (labels == np.arange(self._K)[:, None]).astype(np.float64)
+        if not self._model.family.is_placed:
+            resp = (1.0 - SOFT) * resp + SOFT / self._K
+        return self.from_resp(resp)
 
     def _kmeans(self, generators, rows=None) -> list[LatentPair | Exception]:
-        rows = self._sample.points if rows is None else rows
+        rows = self._points if rows is None else rows
         labels = kmeans_labels(rows, self._sample.weight, self._K, generators)
         return [_or_error(self._from_labels, of_start) for of_start in labels]
 
     def _kmeans_sphered(self, generators) -> list[LatentPair | Exception]:
         values, vectors = np.linalg.eigh(self._sample.covariance)
         kept = values > 1e-6 * values[-1]
+        if kept.sum() >= len(self._sample.rows) - 1:  # all are equally far apart: rounding would choose
+            return self._kmeans(generators)
         return self._kmeans(generators, self._sample.points @ (vectors[:, kept] / np.sqrt(values[kept])))
 
     def _kmeans_plusplus(self, generators) -> list[LatentPair | Exception]:
-        points, weight = self._sample.points, self._sample.weight
+        points, weight = self._points, self._sample.weight
         if len(points) * self._K * len(generators) <= MANY_DISTANCES:
             seeds = _seeds(points, weight, self._K, generators)
         else:
@@ -456,7 +546,17 @@ class GaussianStarts:
         return [_or_error(self.at, points[of_start]) for of_start in seeds]
 
     def _random_from_data(self, rng) -> LatentPair:
-        return self.at(self._sample.points[self._sample.draw(self._K, rng)])
+        return self.at(self._points[self._sample.draw(self._K, rng)])
+
+    def _few_rows(self, rng) -> LatentPair:
+        """Each component begins with a few rows of its own, and next to nothing of the others."""
+        m, d = self._sample.rows.shape
+        own = max(min(FEW + 2 * d, m // self._K), 1)
+        drawn = self._sample.draw(min(own * self._K, m), rng)
+        resp = np.full((self._K, m), OTHERS * own / m)
+        resp[:, drawn] = 0.0
+        resp[np.arange(len(drawn)) % self._K, drawn] = 1.0
+        return self.from_resp(resp)
 
     def _random(self, rng) -> LatentPair:
         resp = rng.uniform(size=(self._K, len(self._sample.rows)))
@@ -465,7 +565,7 @@ class GaussianStarts:
     def _tied(self, generators) -> list[LatentPair | Exception]:
         """Fit one covariance matrix for all components first, then free them."""
         tied = replace(self._model, family=self._model.family.pooled)
-        of_tied = GaussianStarts(tied, self._K, self._sample)
+        of_tied = RowStarts(tied, self._K, self._sample)
 
         def fit(starts):
             return fit_each(tied, starts, self._batches, max_iter=100, tol=0.1 * self._sample.unit)
@@ -480,4 +580,4 @@ class GaussianStarts:
 
     def _posterior(self, model: LatentModel, params: LatentPair) -> np.ndarray:
         log_prob = model.family.density(params.family)(self._sample.batch).log_prob
-        return model.latent.resp(params.latent, log_prob)[0]
+        return model.latent.resp(params.latent, log_prob, self._sample.batch)[0]

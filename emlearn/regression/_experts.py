@@ -19,7 +19,7 @@ from emlearn._input.pieces import gathered, piece_by_piece
 from emlearn._input.sequences import is_missing
 from emlearn._sklearn_compat import Interval
 from emlearn._typing import Acceleration, Annealing, Assignment, RandomState, Ranking, ResponseFamily
-from emlearn.em import LatentModel, LatentPair, one_blas_thread
+from emlearn.em import LatentModel, LatentPair
 from emlearn.families import RESPONSES, Classes, ClassRegression, RegressionParams
 from emlearn.families.regression_and import others_of
 from emlearn.latent import SoftmaxGate
@@ -71,15 +71,7 @@ class _Gated:
 
     def _shares(self, plan, params):
         """Means of the prior weights over the rows of the fit."""
-        latent = _of_rows(plan.model.latent)
-
-        def prior(batch):
-            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
-            return np.exp(latent.log_weights(params.latent, batch)) @ weight
-
-        with one_blas_thread():
-            total = plan.data.sum(prior)
-        return total / total.sum()
+        return _of_rows(plan.model.latent).shares(params.latent, plan.data)
 
     def _order(self, plan, params):
         return self._by_share(params, self._shares(plan, params))

@@ -263,7 +263,11 @@ BAD_HMMS = {
     "square": ((CHAIN[0], [[0.9, 0.1]]), RATES, r"transmat has shape \(1, 2\); expected \(K, K\)"),
     "word": (("fre", CHAIN[1]), RATES, "startprob"),
     "forbidden": (CHAIN, {**RATES, "transition": "left-right"}, "forbids to go from state 1 to state 0"),
-    "emission": (CHAIN, {"emission": "poison", "rates": [[1.0], [2.0]]}, "none of gaussian, poisson"),
+    "emission": (
+        CHAIN,
+        {"emission": "poison", "rates": [[1.0], [2.0]]},
+        "none of gaussian, student_t, poisson",
+    ),
     "lambdas": (CHAIN, {"emission": "poisson", "lambdas": [[1.0], [2.0]]}, "parameters of Poisson are rates"),
     "rates": (CHAIN, {"emission": "poisson"}, "rates must be given"),
     "three": (CHAIN, {"emission": "poisson", "rates": [[1.0]] * 3}, r"rates has shape \(3, 1\)"),

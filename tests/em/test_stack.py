@@ -15,7 +15,15 @@ from emlearn.em.annealing import cool_each
 from emlearn.em.fit import fit_each
 from emlearn.em.stack import Alone, SideBySide, can_stack, n_together, stack_of
 from emlearn.em.trees import leaves
-from emlearn.families import COVARIANCE_SHAPES, Bernoulli, Categorical, Gaussian, Poisson, Product
+from emlearn.families import (
+    COVARIANCE_SHAPES,
+    Bernoulli,
+    Categorical,
+    Gaussian,
+    MultivariateStudentT,
+    Poisson,
+    Product,
+)
 from emlearn.families.base import Held
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.regression import Regression, RegressionParams
@@ -54,6 +62,8 @@ def problems():
     some |= {
         f"{shape}, gaps": (gaussian(shape), with_gaps(IRIS, 0.2, rng)) for shape in ("full", "diag", "tied")
     }
+    some["student"] = MultivariateStudentT(gaussian("full")), IRIS
+    some["student, shared"] = MultivariateStudentT(gaussian("tied"), "shared"), with_gaps(IRIS, 0.2, rng)
     some["Poisson"] = Poisson(), counts(rng)
     some["Bernoulli"] = Bernoulli(), bits
     some["categorical"] = Categorical((2,) * 5), bits

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emlearn.em import Affine, Batches, LatentModel, LatentPair, fit_em
-from emlearn.em.spaces import Simplex, flatten, unflatten
+from emlearn.em.spaces import Directions, Simplex, flatten, unflatten
 from emlearn.em.trees import leaves
 from emlearn.latent import ChainParams, MarkovChain, MixtureWeights
 from emlearn.testing import check_model
@@ -73,7 +73,7 @@ def test_m_step_does_not_depend_on_what_statistics_are_about(name):
 
 
 # Where something is hidden beside the component, what is expected of it is that of other parameters.
-HIDES = ("factor", "incomplete", "ridge", "mixture", "negative")
+HIDES = ("factor", "student", "incomplete", "ridge", "mixture", "negative")
 
 
 @pytest.mark.parametrize(
@@ -160,11 +160,11 @@ def test_coordinates_lead_back(name):
 
 @every_family
 def test_free_parameters_are_the_coordinates(name):
-    """But for probabilities, whose last follows from the others."""
+    """But for probabilities and directions, of which one follows from the others."""
     family, params = FAMILIES[name].family, FAMILIES[name].params
     n = flatten(family.spaces, params).size
     for space, value in zip(leaves(family.spaces), leaves(params), strict=True):
-        n -= value[..., 0].size if isinstance(space, Simplex) else 0
+        n -= value[..., 0].size if isinstance(space, Simplex | Directions) else 0
     assert family.n_parameters(params) == n
 
 
@@ -185,10 +185,10 @@ def test_components_can_change_places(name):
 
 @every_family
 def test_units_of_numbers_do_not_matter(name):
-    """Counts and codes have none."""
+    """Counts and codes have none, nor what is positive or a direction."""
     family, params, X = FAMILIES[name].family, FAMILIES[name].params, rows_of(name)
     d = X.shape[1]
-    numbers = ((np.floor(X) != X) & ~np.isnan(X)).any(axis=0)
+    numbers = ~np.isnan(family.units(np.ones(d)))
     scale = 2.0 if "spherical" in name else np.linspace(2, 0.3, d)  # one variance is one unit
     units = Affine(np.where(numbers, np.linspace(-3, 5, d), 0.0), np.where(numbers, scale, 1.0))
     there = log_density(family, family.in_units(params, units), X * units.scale + units.shift)

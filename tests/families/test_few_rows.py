@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from emlearn import GaussianMixtureEM
-from emlearn.em import Batch
+from emlearn.em import Batch, Batches
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.few_rows import FewRows
 from emlearn.mixture._base import ENOUGH_OF_LUCK
@@ -27,7 +27,9 @@ def test_densities_and_steps_are_those_of_all_features(covariance_type):
     mixture = GaussianMixtureEM(2, covariance_type=covariance_type)
     mixture.n_features_in_ = len(x)
     n = x.shape[1]
-    family = mixture._bound(gaussian_family(covariance_type, floor=1e-6), Batch(x), x.max(axis=1), n, n)
+    family = mixture._bound(
+        gaussian_family(covariance_type, floor=1e-6), Batch(x), mixture._moments(Batches(x.T)), n
+    )
     few = FewRows.of(family, Batch(x), n)
     assert few.basis.shape == (24, 13)
     resp = np.random.RandomState(1).dirichlet([1, 1], size=n).T

@@ -18,24 +18,40 @@ from emlearn.families import (
     COVARIANCE_SHAPES,
     Bernoulli,
     BernoulliParams,
+    Beta,
+    BetaParams,
     Binomial,
     BinomialParams,
     Categorical,
     CategoricalParams,
+    Exponential,
+    ExponentialParams,
     FactorGaussian,
     FactorParams,
+    Gamma,
+    GammaParams,
     Gaussian,
     GaussianParams,
+    Geometric,
+    GeometricParams,
+    LogNormal,
+    LogNormalParams,
     MissingRows,
     MixtureOf,
     MixtureParams,
     Multinomial,
     MultinomialParams,
+    MultivariateStudentT,
     NegativeBinomial,
     NegativeBinomialParams,
     Poisson,
     PoissonParams,
     Product,
+    StudentTParams,
+    VonMises,
+    VonMisesFisher,
+    VonMisesFisherParams,
+    VonMisesParams,
     ZeroInflatedPoisson,
     ZeroInflatedPoissonParams,
 )
@@ -167,6 +183,39 @@ def gaussian(shape, d=2, *, incomplete=False, **options):
     )
 
 
+DEGREES = np.array([7.0, 12.0])  # of freedom, enough for covariances to be told by draws
+
+
+def student(shape, df="free", d=2, *, incomplete=False):
+    """Student's t with the scale matrices that a Gaussian has for covariances.
+
+    60 rows tell little of their tails, and plain EM would take thousands of steps to a higher bound.
+    """
+    family = MultivariateStudentT(Gaussian(COVARIANCE_SHAPES[shape]), df, max_df=15.0)
+    normal, matrices = parameters_of(family.normal, shape, d)
+    nu = {"free": DEGREES, "shared": DEGREES[:1]}.get(df)
+    nu = np.full(K, df) if nu is None else nu
+    of_each = np.broadcast_to(nu, K)
+
+    def rows(rng, labels):
+        steps = np.linalg.cholesky(matrices)[labels] @ rng.normal(size=(len(labels), d, 1))
+        scale = rng.chisquare(of_each[labels]) / of_each[labels]
+        return normal.means[labels] + steps[:, :, 0] / np.sqrt(scale)[:, None]
+
+    def log_density(x, k):
+        there = ~np.isnan(x)
+        own = stats.multivariate_t(normal.means[k, there], matrices[k][np.ix_(there, there)], df=of_each[k])
+        return own.logpdf(x[there])
+
+    return Example(
+        family,
+        StudentTParams(*normal, nu),
+        holes(rows) if incomplete else rows,
+        of_observed(log_density),
+        None,
+    )
+
+
 FACTOR_MEANS = np.array([[-1.5, 0.0, 0.5, 1.0, -0.5], [1.5, 1.0, -0.5, -1.0, 0.5]])
 LOADINGS = np.array([[1.0, 0.8, -0.9, 0.7, 1.1], [0.7, -1.1, 0.8, 1.0, -0.9]])[:, :, None]
 NOISE = np.array([[0.3, 0.4, 0.3, 0.2, 0.4], [0.4, 0.2, 0.3, 0.3, 0.2]])
@@ -284,6 +333,59 @@ def of_entries(log_density):
     return lambda x, k: sum(log_density(v, k, j) for j, v in enumerate(x) if not np.isnan(v))
 
 
+# Positive numbers, angles and directions.
+
+SHAPES = np.array([[3.0, 8.0], [12.0, 1.5]])
+SCALES = np.array([[1.0, 0.5], [0.8, 3.0]])
+LOG_MEANS = np.array([[-0.5, 0.3], [0.8, 1.1]])
+LOG_COVARIANCES = np.array([[[0.3, 0.1], [0.1, 0.2]], [[0.15, -0.05], [-0.05, 0.1]]])
+ANGLES = np.array([[0.5, 3.0], [-2.0, -0.4]])
+SPANS = np.array([[2.0, 5.0], [4.0, 0.7]])
+ALPHAS = np.array([[2.0, 0.8], [5.0, 9.0]])
+BETAS = np.array([[6.0, 1.5], [1.2, 7.0]])
+CHANCE = np.array([[0.3, 0.7], [0.1, 0.4]])
+DIRECTIONS = np.array([[0.6, 0.0, 0.8], [-0.48, 0.6, -0.64]])
+CONCENTRATIONS = np.array([4.0, 12.0])
+
+
+def gamma_rows(rng, labels):
+    return rng.gamma(SHAPES[labels], SCALES[labels])
+
+
+def exponential_rows(rng, labels):
+    return rng.exponential(SCALES[labels])
+
+
+def log_normal_rows(rng, labels):
+    roots = np.linalg.cholesky(LOG_COVARIANCES)[labels]
+    return np.exp(LOG_MEANS[labels] + np.einsum("nij,nj->ni", roots, rng.normal(size=(len(labels), 2))))
+
+
+def log_normal_log_density(x, k):
+    there = ~np.isnan(x)
+    return normal_log_density(LOG_MEANS[k], LOG_COVARIANCES[k], np.log(x)) - np.log(x[there]).sum()
+
+
+def angle_rows(rng, labels):
+    return rng.vonmises(ANGLES[labels], SPANS[labels])
+
+
+def beta_rows(rng, labels):
+    return rng.beta(ALPHAS[labels], BETAS[labels])
+
+
+def geometric_rows(rng, labels):
+    return rng.geometric(CHANCE[labels]) - 1.0
+
+
+def direction_rows(rng, labels):
+    out = np.empty((len(labels), 3))
+    for k in np.unique(labels):
+        law = stats.vonmises_fisher(DIRECTIONS[k], CONCENTRATIONS[k])
+        out[labels == k] = law.rvs(np.count_nonzero(labels == k), random_state=rng)
+    return out
+
+
 def table_of(*values):
     return np.array(list(product(*values)), dtype=float)
 
@@ -331,6 +433,12 @@ FAMILIES = {
     **{f"ridge {shape}": gaussian(shape, 3, incomplete=True, ridge=3.0) for shape in COVARIANCE_SHAPES},
     "factor": factor(0.0),
     "ridge factor": factor(1.0),
+    "student": student("full"),
+    "student EVI": student("EVI", 9.0),
+    "student tied": student("tied", "shared"),
+    "incomplete student": student("full", d=3, incomplete=True),
+    "incomplete student diag": student("diag", "shared", 3, incomplete=True),
+    "incomplete student tied": student("tied", d=3, incomplete=True),
     "poisson": Example(
         Poisson(),
         PoissonParams(RATES),
@@ -403,7 +511,94 @@ FAMILIES = {
         None,
         lambda X, weight: MultinomialParams((weight @ X / (weight @ X).sum())[None]),
     ),
+    "gamma": Example(
+        Gamma(),
+        GammaParams(SHAPES, 1 / SCALES),
+        gamma_rows,
+        lambda x, k: stats.gamma(SHAPES[k], scale=SCALES[k]).logpdf(x).sum(),
+        None,
+    ),
+    "exponential": Example(
+        Exponential(),
+        ExponentialParams(1 / SCALES),
+        exponential_rows,
+        lambda x, k: stats.expon(scale=SCALES[k]).logpdf(x).sum(),
+        None,
+        lambda X, weight: ExponentialParams(1 / np.average(X, axis=0, weights=weight)[None]),
+    ),
+    "log-normal": Example(
+        LogNormal(Gaussian(FULL)),
+        LogNormalParams(LOG_MEANS, LOG_COVARIANCES),
+        log_normal_rows,
+        log_normal_log_density,
+        None,
+        lambda X, weight: LogNormalParams(*gaussian_maximum("full")(np.log(X), weight)),
+    ),
+    "angles": Example(
+        VonMises(),
+        VonMisesParams(ANGLES, SPANS),
+        angle_rows,
+        lambda x, k: stats.vonmises(SPANS[k], loc=ANGLES[k]).logpdf(x).sum(),
+        None,
+    ),
+    "beta": Example(
+        Beta(),
+        BetaParams(ALPHAS, BETAS),
+        beta_rows,
+        lambda x, k: stats.beta(ALPHAS[k], BETAS[k]).logpdf(x).sum(),
+        None,
+    ),
+    "geometric": Example(
+        Geometric(),
+        GeometricParams(CHANCE),
+        geometric_rows,
+        lambda x, k: stats.geom(CHANCE[k], loc=-1).logpmf(x).sum(),
+        table_of(range(400), range(400)),
+        lambda X, weight: GeometricParams(1 / (1 + np.average(X, axis=0, weights=weight)[None])),
+    ),
+    "directions": Example(
+        VonMisesFisher(),
+        VonMisesFisherParams(DIRECTIONS, CONCENTRATIONS),
+        direction_rows,
+        lambda x, k: stats.vonmises_fisher(DIRECTIONS[k], CONCENTRATIONS[k]).logpdf(x),
+        None,
+    ),
     # Entries that are missing one by one.
+    "incomplete gamma": Example(
+        Gamma(),
+        GammaParams(SHAPES, 1 / SCALES),
+        holes(gamma_rows),
+        of_entries(lambda v, k, j: stats.gamma(SHAPES[k, j], scale=SCALES[k, j]).logpdf(v)),
+        None,
+    ),
+    "incomplete exponential": Example(
+        Exponential(),
+        ExponentialParams(1 / SCALES),
+        holes(exponential_rows),
+        of_entries(lambda v, k, j: stats.expon(scale=SCALES[k, j]).logpdf(v)),
+        None,
+    ),
+    "incomplete angles": Example(
+        VonMises(),
+        VonMisesParams(ANGLES, SPANS),
+        holes(angle_rows),
+        of_entries(lambda v, k, j: stats.vonmises(SPANS[k, j], loc=ANGLES[k, j]).logpdf(v)),
+        None,
+    ),
+    "incomplete beta": Example(
+        Beta(),
+        BetaParams(ALPHAS, BETAS),
+        holes(beta_rows),
+        of_entries(lambda v, k, j: stats.beta(ALPHAS[k, j], BETAS[k, j]).logpdf(v)),
+        None,
+    ),
+    "incomplete log-normal": Example(
+        LogNormal(Gaussian(FULL)),
+        LogNormalParams(LOG_MEANS, LOG_COVARIANCES),
+        holes(log_normal_rows),
+        of_observed(log_normal_log_density),
+        None,
+    ),
     "incomplete poisson": Example(
         Poisson(),
         PoissonParams(RATES),
@@ -532,9 +727,11 @@ EACH_KIND_OF_FAMILY = [
         "ridge diag",
         "ridge factor",
     ),
+    *("student", "incomplete student tied"),
     *("poisson", "bernoulli", "categorical", "gaps in poisson", "gaps in tied"),
     *("binomial", "binomial pairs", "negative binomial", "zero-inflated", "multinomial"),
     *("incomplete poisson", "incomplete categorical", "incomplete negative binomial"),
+    *("gamma", "incomplete log-normal", "directions", "incomplete angles", "beta"),
     *("incomplete multinomial", "incomplete multinomial of any total"),
     *("product", "product of counts and codes"),
     *("mixture of gaussians", "mixture of incomplete", "mixture of poissons"),

@@ -425,7 +425,7 @@ def test_bad_parameters(X, kwargs, message):
     [
         (
             "gauss",
-            "emission='gauss' is none of gaussian, poisson, categorical, bernoulli, binomial, multinomial, ",
+            "emission='gauss' is none of gaussian, student_t, poisson, categorical, bernoulli, ",
         ),
         (3, "emission=3 is neither one of gaussian, .*, nor a dict .*, nor a family from emlearn.families"),
         (None, "emission=None is neither one of"),

@@ -29,7 +29,7 @@ from emlearn.families import COVARIANCE_SHAPES
 from emlearn.impute._draws import redraws
 from tests.helpers.data import read_table
 from tests.helpers.estimators import BAD_WEIGHTS, SKLEARN_IS_RECENT, fit_and_messages, refuses_weights
-from tests.helpers.families import n_of_covariances
+from tests.helpers.families import MATRICES, n_of_covariances
 from tests.helpers.pace import EACH_KIND, some_slow
 
 SHAPES = [*COVARIANCE_SHAPES, "factor"]

@@ -14,7 +14,7 @@ from emlearn.families import COVARIANCE_SHAPES, Poisson, PoissonParams
 from emlearn.inference import posterior_predictive_check
 from emlearn.latent import MarkovChain, MixtureWeights
 from emlearn.latent.markov_chain import ChainParams
-from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, problem
+from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, ONE_UNIT, problem
 from tests.helpers.pace import some_slow
 
 FAITHFUL = load_old_faithful().data

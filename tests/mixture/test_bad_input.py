@@ -14,6 +14,7 @@ from emlearn.em import Batch, LatentModel, MonotonicityWarning, Start, fit_em, r
 from emlearn.families import COVARIANCE_SHAPES, Categorical, Gaussian, Poisson
 from emlearn.latent import MixtureWeights
 from tests.helpers.estimators import BAD_WEIGHTS, Interrupt, fit_and_messages, refuses_weights
+from tests.helpers.families import MATRICES
 from tests.helpers.pace import some_slow
 
 SHAPES = list(COVARIANCE_SHAPES)

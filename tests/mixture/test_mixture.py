@@ -20,7 +20,7 @@ from emlearn import GaussianMixtureEM, _pace, match_components
 from emlearn.datasets import load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES
 from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
-from tests.helpers.families import n_of_covariances
+from tests.helpers.families import MATRICES, n_of_covariances
 from tests.helpers.pace import EACH_KIND, some_slow
 
 SHAPES = list(COVARIANCE_SHAPES)

@@ -15,9 +15,9 @@ PACKAGE = Path(emlearn.__file__).parent
 PUBLIC = {
     "emlearn": """
         BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM InformationCriterionSearch
-        MarkovSwitchingRegression MixtureOfExperts MixtureOfExpertsClassifier MixtureOfLinearRegressions
-        MultipleImputation __version__ ampute bootstrap bootstrap_lrt little_mcar_test match_components
-        missing_patterns overimpute pool show_versions stability
+        MarkovSwitchingRegression MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
+        MixtureOfLinearRegressions MultipleImputation __version__ ampute bootstrap bootstrap_lrt
+        little_mcar_test match_components missing_patterns overimpute pool show_versions stability
     """,
     "emlearn.dask": "OnDask",
     "emlearn.datasets": """
@@ -56,7 +56,9 @@ PUBLIC = {
     "emlearn.missing": """
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
-    "emlearn.mixture": "BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM",
+    "emlearn.mixture": """
+        BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM MixtureEM
+    """,
     "emlearn.model_selection": """
         Bootstrap InformationCriterionSearch LikelihoodRatioTest Stability bootstrap bootstrap_lrt stability
     """,

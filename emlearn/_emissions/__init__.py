@@ -1,0 +1,1 @@
+"""What a user says of the observations, for hidden Markov models and mixtures alike."""

@@ -1,0 +1,69 @@
+"""What of emissions is published after a fit, and what their codes stand for."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emlearn._emissions.words import parts_of
+from emlearn._input.categories import decoded
+from emlearn.em.trees import tree_map
+from emlearn.families import Categorical
+from emlearn.families.base import unwrapped
+
+
+def fields_of(family, params, n_features, n_components):
+    """Parameters of the emissions by name, under names of their own where all columns have the same.
+
+    Parameters
+    ----------
+    family : Emission
+    params : NamedTuple, or tuple of them
+        In the user's units.
+    n_features, n_components : int
+
+    Returns
+    -------
+    fields : dict
+    """
+    parts = parts_of(family, n_features, tree_map(np.copy, params))
+    if len(parts) > 1:
+        return {"emission_params": {tuple(columns.tolist()): own for columns, _, own in parts}}
+    _, part, own = parts[0]
+    return {"emission_params": own, **part.fields(own, (n_components,))}
+
+
+def categories_of(family, params, n_features, labels):
+    """What codes stand for in each column of categories, in the order of columns: codes, or ``labels``."""
+    found = {}
+    for columns, part, own in parts_of(family, n_features, params):
+        if isinstance(unwrapped(part), Categorical):
+            for j, p in zip(columns.tolist(), own.probabilities, strict=True):
+                found[j] = labels.get(j, np.arange(p.shape[1]))
+    return [found[j] for j in sorted(found)]
+
+
+def with_labels(X, labels):
+    """Rows with names in the place of codes, where fit saw names; of any other columns numbers."""
+    if not labels:
+        return X
+    columns = [decoded(x, labels[j]) if j in labels else x for j, x in enumerate(X.T)]
+    if len(labels) == len(columns) and len({column.dtype.kind for column in columns}) == 1:
+        return np.stack(columns, axis=1)
+    table = np.empty(X.shape, dtype=object)
+    for j, column in enumerate(columns):
+        table[:, j] = column
+    return table
+
+
+def kept_state(state):
+    """The state of an estimator as it is kept: tuples of columns are no keys of JSON, as of skops."""
+    by_column = state.get("emission_params_")
+    if not isinstance(by_column, dict):
+        return state
+    return state | {"emission_params_": list(by_column.items())}
+
+
+def read_state(state):
+    """The inverse of `kept_state`."""
+    by_column = state.get("emission_params_")
+    return state | {"emission_params_": dict(by_column)} if isinstance(by_column, list) else state

@@ -1,0 +1,49 @@
+"""Sparse tables: rows of counts, or of 0 and 1, of which only entries that are not 0 are held."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from emlearn._sklearn_compat import validate_data
+
+
+def read_sparse(estimator, X, family, what, *, reset):
+    """Sparse X of an estimator as rows that `emlearn.em.Batches` takes, its features as those of the fit.
+
+    Parameters
+    ----------
+    estimator : EMMixin
+    X : sparse array or matrix of shape (n, d)
+    family : Emission
+        The family that is to see the rows.
+    what : str
+        What the user asked for, for errors, as in ``"emission='gaussian'"``.
+    reset : bool
+        Whether features are learnt, or have to be those of the fit.
+
+    Returns
+    -------
+    rows : csr_array of float64 of shape (n, d)
+
+    Raises
+    ------
+    ValueError
+        If the family takes no sparse rows, or an entry is not one that it observes, named by its place.
+    """
+    if not family.takes_sparse:
+        raise ValueError(
+            f"X is sparse, but {what} takes no sparse input: give X.toarray(), if that fits into memory. "
+            "Sparse are counts, and 0 and 1: 'multinomial' without trials, 'poisson', 'bernoulli'."
+        )
+    rows = validate_data(
+        estimator, X, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_all_finite=False
+    )
+    rows = sparse.csr_array(rows)
+    bad = ~(np.isfinite(rows.data) & family.is_possible(rows.data[None])[0])
+    if bad.any():
+        place = int(np.argmax(bad))
+        row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
+        column = estimator._column_name(int(rows.indices[place]))
+        raise ValueError(f"X is {rows.data[place]:g} in {column}, row {row}: not one of {family.support}.")
+    return rows
