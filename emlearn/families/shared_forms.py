@@ -19,13 +19,14 @@ References
 Celeux & Govaert (1995), Gaussian parsimonious clustering models, Pattern Recognition 28.
 Flury & Gautschi (1986), An algorithm for simultaneous orthogonal transformation of several positive definite
 symmetric matrices to nearly diagonal form, SIAM J. Sci. Stat. Comput. 7.
-Browne & McNicholas (2014), Estimating common principal components in high dimensions, Adv. Data Anal. Classif. 8.
+Browne & McNicholas (2014), Estimating common principal components in high dimensions, Advances in Data Analysis
+and Classification 8.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -36,8 +37,8 @@ from scipy.optimize import brentq, linear_sum_assignment
 from emlearn.em.spaces import Positive, PositiveDefinite
 from emlearn.families.covariance import Diagonal, FloatArray, Full, Spherical, Structure
 
-# Matrices are brought to common axes by no more sweeps than this, until no axis turns by more than the angle: those
-# that have common axes are there after two or three.
+# Matrices are brought to common axes by no more sweeps than this, until no axis turns by more than the angle:
+# those that have common axes are there after two or three.
 MAX_SWEEPS = 4
 SMALL_TURN = 1e-8
 # Turns of an M-step end where nothing changes by more than this, relatively, or after so many: with part of an
@@ -337,7 +338,7 @@ class _Oriented(_SharedForm, Full):
         What variances along the axes, (K, d), have in common.
     """
 
-    along: Structure = Diagonal()
+    along: Structure = field(default_factory=Diagonal)
 
     @property
     def pooled(self) -> Structure:
@@ -346,6 +347,13 @@ class _Oriented(_SharedForm, Full):
     @property
     def of_some(self) -> Structure:
         return Full()
+
+    @property
+    def own_volumes(self) -> bool:
+        return self.along.own_volumes
+
+    def of_one_volume(self, of_components: FloatArray) -> FloatArray:
+        return self.along.of_one_volume(of_components)
 
     @property
     def _of_any_scale(self) -> bool:
