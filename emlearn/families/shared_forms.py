@@ -400,7 +400,8 @@ class OwnAxes(_Oriented):
         scatter = Full().covariance(products, d)
         scatter[weight <= 0] = kept[weight <= 0]
         values, axes = np.linalg.eigh(scatter)
-        variances = self._variances(values * (weight > 0)[:, None], weight, np.linalg.eigvalsh(kept), floor)
+        before: FloatArray = np.linalg.eigvalsh(kept)
+        variances = self._variances(values * (weight > 0)[:, None], weight, before, floor)
         return _along(axes, variances)
 
     def least_rows(self, d: int) -> int:
