@@ -112,6 +112,7 @@ class MultivariateStudentT(Emission):
     n_fits: int = field(default=1, compare=False)
 
     marginalises = True
+    is_placed = True
     floored = ("scale_matrices", "df")
 
     def __post_init__(self) -> None:
@@ -192,9 +193,11 @@ class MultivariateStudentT(Emission):
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> StudentTParams:
         """Parameters from weighted responsibilities (K, m)."""
         normal = self.normal.start(batch, resp, rng)
-        n = self.n_fits if self.df == "shared" else len(normal.means)
+        return StudentTParams(*normal, self._first_df(len(normal.means)))
+
+    def _first_df(self, n_components: int) -> FloatArray:
         df = min(FIRST_DF, self.max_df) if isinstance(self.df, str) else float(self.df)
-        return StudentTParams(*normal, np.full(n, df))
+        return np.full(self.n_fits if self.df == "shared" else n_components, df)
 
     def maximize(self, totals: StudentTTotals, params: StudentTParams) -> StudentTParams:
         """Parameters from totals; a component without weight keeps its own."""
@@ -338,6 +341,10 @@ class MultivariateStudentT(Emission):
         except ValueError as error:
             raise ValueError(str(error).replace("covariances", "scale_matrices")) from None
 
+    def of_moments(self, means: FloatArray, covariances: FloatArray) -> StudentTParams:
+        """Parameters from means (K, d) and the nearest of this form to matrices (K, d, d)."""
+        return StudentTParams(*self.normal.of_moments(means, covariances), self._first_df(len(means)))
+
     def held(self, names: tuple[str, ...], params: StudentTParams) -> Emission:
         return Held(self, names)
 
@@ -384,10 +391,9 @@ class MultivariateStudentT(Emission):
         """Parameters with scale matrices of a ``share`` of the volume, unless that brings some to the floor."""
         return StudentTParams(*self.normal.shrunk(self._normal(params), share), params.df)
 
-    @property
-    def of_some(self) -> MultivariateStudentT:
+    def of_some(self, columns: NDArray[np.int_]) -> MultivariateStudentT:
         """The family of some of the features."""
-        return replace(self, normal=self.normal.of_some)
+        return replace(self, normal=self.normal.of_some(columns))
 
     def has_form_of(self, other: Any) -> bool:
         """Whether parameters of the other family are parameters of this one."""
