@@ -400,7 +400,7 @@ class OwnAxes(_Oriented):
         scatter = Full().covariance(products, d)
         scatter[weight <= 0] = kept[weight <= 0]
         values, axes = np.linalg.eigh(scatter)
-        before: FloatArray = np.linalg.eigvalsh(kept)
+        before = np.asarray(np.linalg.eigvalsh(kept), dtype=np.float64)
         variances = self._variances(values * (weight > 0)[:, None], weight, before, floor)
         return _along(axes, variances)
 

@@ -372,7 +372,7 @@ def test_where_the_letters_say_the_same():
 
 @pytest.mark.slow
 def test_mclust_chooses_among_all_shapes_of_iris():
-    """VEV with two components, as mclust's `summary(Mclust(iris[, 1:4]))` prints it, but for the sign of BIC."""
+    """VEV with two components, as `Mclust(iris[, 1:4])` of mclust prints it, but for the sign of BIC."""
     X, fourteen = load_iris().data, [*LETTERS, *FORMS]
     grid = {"n_components": [1, 2, 3], "covariance_type": fourteen}
     search = InformationCriterionSearch(GaussianMixtureEM(random_state=0), grid, criterion="bic").fit(X)
