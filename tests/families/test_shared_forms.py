@@ -71,7 +71,7 @@ def step(name, seed, floor, n_components=K, d=D):
 # -- M-steps -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "seed"), some_slow(product(FORMS, range(4)), 3))
+@pytest.mark.parametrize(("name", "seed"), some_slow(product(FORMS, range(4)), 5))
 def test_m_step_is_the_maximum(name, seed):
     structure, dense, weight, found = step(name, seed, 1e-9)
     space, like = structure.space(), found if name in COMMON_AXES else structure.identity(K, D)
