@@ -161,7 +161,7 @@ def test_coordinates_lead_back(name):
 
 @every_family
 def test_free_parameters_are_the_coordinates(name):
-    """But for probabilities and directions, of which one follows from others, and forms nearest to coordinates."""
+    """But for probabilities and directions, of which one follows from others, and nearest forms."""
     family, params = FAMILIES[name].family, FAMILIES[name].params
     n = flatten(family.spaces, params).size
     for space, value in zip(leaves(family.spaces), leaves(params), strict=True):
