@@ -33,7 +33,7 @@ from emlearn.families.base import (
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 from emlearn.families.incomplete import Filled, available_moments, fill
 from emlearn.families.patterns import Gaps, find_gaps
-from emlearn.families.shared_forms import EqualForm, EqualShape, EqualVolume
+from emlearn.families.shared_forms import CommonAxes, EqualForm, EqualShape, EqualVolume, OwnAxes
 
 LOG_2_PI = float(np.log(2 * np.pi))
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
@@ -87,6 +87,11 @@ COVARIANCE_SHAPES: dict[str, Structure] = {
     "VEI": EqualShape(),
     "EVI": EqualVolume(),
     "VEE": EqualForm(),
+    "EVE": CommonAxes(along=EqualVolume()),
+    "VVE": CommonAxes(along=Diagonal()),
+    "EEV": OwnAxes(along=Diagonal(shared=True)),
+    "VEV": OwnAxes(along=EqualShape()),
+    "EVV": OwnAxes(along=EqualVolume()),
 }
 
 

@@ -14,7 +14,7 @@ from emlearn.families import COVARIANCE_SHAPES, Poisson, PoissonParams
 from emlearn.inference import posterior_predictive_check
 from emlearn.latent import MarkovChain, MixtureWeights
 from emlearn.latent.markov_chain import ChainParams
-from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, problem
+from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, ONE_UNIT, problem
 from tests.helpers.pace import some_slow
 
 FAITHFUL = load_old_faithful().data
@@ -113,7 +113,7 @@ def test_units_do_not_matter(shape):
     A, b = np.array([2.0, 1e-3]), np.array([-5.0, 40.0])
     here = mixture(covariance_type=shape, means_init=[[5.0, 3.4], [6.3, 2.9]]).fit(X)
     there = mixture(covariance_type=shape, means_init=np.array([[5.0, 3.4], [6.3, 2.9]]) * A + b).fit(X * A + b)
-    if "spherical" in shape:  # has one unit for all features
+    if "spherical" in shape or shape in ONE_UNIT:
         A = np.full(2, 2.0)
         there = mixture(covariance_type=shape, means_init=np.array([[5.0, 3.4], [6.3, 2.9]]) * A).fit(X * A)
         b = np.zeros(2)
