@@ -1451,7 +1451,7 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         def of_batch(batch, family):
             eta, responses = family.linear_predictor(self._params.family, batch), family.split(batch)[1]
             tails = family.response_tails(self._params.family, eta, responses)
-            return tuple(part.T for part in residuals_of(self._prior(batch, family), tails))
+            return residuals_of(self._prior(batch, family), tails)
 
         return PseudoResiduals(*self._map_rows(X, of_batch, y, offset))
 

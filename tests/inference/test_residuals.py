@@ -163,3 +163,18 @@ def test_a_family_without_tails_is_named():
 
     with pytest.raises(ValueError, match="Mine states no `tails`"):
         Mine().tails(None, np.zeros((1, 1)))
+
+
+@pytest.mark.parametrize("kind", [MixtureOfLinearRegressions, MarkovSwitchingRegression])
+def test_several_responses_have_residuals_each(kind):
+    """Those of one response among several are those of a fit whose other responses nobody looks at."""
+    rng = np.random.RandomState(0)
+    X, z = rng.normal(size=(200, 1)), np.repeat([0, 1], 100)
+    Y = np.column_stack([X[:, 0] + 4 * z, 2 - X[:, 0] - 3 * z]) + 0.3 * rng.normal(size=(200, 2))
+    fit = kind(2, random_state=0).fit(X, Y)
+    both = fit.pseudo_residuals(X, Y).mid
+    assert both.shape == (200, 2)
+    assert stats.kstest(both[:, 0], "norm").pvalue > 0.01
+    assert stats.kstest(both[:, 1], "norm").pvalue > 0.01
+    swapped = kind(2, random_state=0).fit(X, Y[:, ::-1]).pseudo_residuals(X, Y[:, ::-1]).mid
+    np.testing.assert_allclose(swapped, both[:, ::-1], atol=1e-3)
