@@ -58,6 +58,7 @@ class IndependentColumns(ExponentialFamily):
     """
 
     marginalises = True
+    is_by_feature = True
     counts_entries = True
     parameters: ClassVar[Any]
     typical: ClassVar[float]
@@ -199,6 +200,9 @@ class BoundedColumns(IndependentColumns):
         steps = hidden > 0
         by_steps = self.most_narrow(middle(batch)[:, 0], np.where(steps, hidden, 1.0))
         return replace(self, most=np.where(steps, np.clip(by_steps, 1.0, MOST_NARROW), MOST_NARROW))
+
+    def of_some(self, columns: NDArray[np.int_]) -> BoundedColumns:
+        return self if self.most is None else replace(self, most=self.most[columns])
 
     @property
     def limit(self) -> FloatArray:
