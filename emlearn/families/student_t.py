@@ -112,6 +112,7 @@ class MultivariateStudentT(Emission):
     n_fits: int = field(default=1, compare=False)
 
     marginalises = True
+    is_placed = True
     floored = ("scale_matrices", "df")
 
     def __post_init__(self) -> None:
@@ -192,9 +193,11 @@ class MultivariateStudentT(Emission):
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> StudentTParams:
         """Parameters from weighted responsibilities (K, m)."""
         normal = self.normal.start(batch, resp, rng)
-        n = self.n_fits if self.df == "shared" else len(normal.means)
+        return StudentTParams(*normal, self._first_df(len(normal.means)))
+
+    def _first_df(self, n_components: int) -> FloatArray:
         df = min(FIRST_DF, self.max_df) if isinstance(self.df, str) else float(self.df)
-        return StudentTParams(*normal, np.full(n, df))
+        return np.full(self.n_fits if self.df == "shared" else n_components, df)
 
     def maximize(self, totals: StudentTTotals, params: StudentTParams) -> StudentTParams:
         """Parameters from totals; a component without weight keeps its own."""
@@ -337,6 +340,10 @@ class MultivariateStudentT(Emission):
             return StudentTParams(*self.normal.from_fields(of_normal, lead), df)
         except ValueError as error:
             raise ValueError(str(error).replace("covariances", "scale_matrices")) from None
+
+    def of_moments(self, means: FloatArray, covariances: FloatArray) -> StudentTParams:
+        """Parameters from means (K, d) and the nearest of this form to matrices (K, d, d)."""
+        return StudentTParams(*self.normal.of_moments(means, covariances), self._first_df(len(means)))
 
     def held(self, names: tuple[str, ...], params: StudentTParams) -> Emission:
         return Held(self, names)
