@@ -1,4 +1,4 @@
-"""Latent classes: mixtures of categories, with covariates and outcomes of the classes in one, two or three steps."""
+"""Latent classes: mixtures of categories, with covariates and outcomes in one, two or three steps."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ class LatentClassEM(MixtureEM):
     Notes
     -----
     Rows of which the class is known are told by ``labels`` of `fit`, with ``n_steps=1``: -1 or NaN where it is
-    not. Beyond 20,000 rows of categories alone equal rows are one pattern, and an iteration is one over patterns.
+    not. Equal rows are one pattern; beyond 20,000 rows this holds where all columns are categories.
 
     Standard errors of a later step are those of a model whose first step is uncertain too: `bootstrap` repeats
     all steps. `inference` refuses.
@@ -385,7 +385,8 @@ class LatentClassEM(MixtureEM):
         if by_inverse:
             self._refuse_open_forms(rows, weight, outcome)
         measurement = self._measure(items, rows, weight)
-        resp = measurement.predict_proba(rows[:, items])
+        seen = rows[:, items]
+        resp = measurement.predict_proba(seen if names is None else Named(seen, tuple(map(str, names[items]))))
         if self.n_steps == 2:
             known, records, counts = self._log_prob_of_items(measurement, rows[:, items]), slice(None), weight
         else:
@@ -401,7 +402,7 @@ class LatentClassEM(MixtureEM):
         if by_inverse:
             self._by_inverse(structural, rows, (into @ np.linalg.inv(errors)).T * weight, outcome)
         self._join(measurement, structural, items, outcome, gated)
-        self._publish_steps(measurement, rows, weight)
+        self._publish_steps(measurement, items, rows, weight)
         if self.n_steps == 3:
             self.classification_errors_ = errors
         else:
@@ -451,11 +452,9 @@ class LatentClassEM(MixtureEM):
             n_categories = [len(labels[j]) if j in labels else int(np.nanmax(rows[:, j])) + 1 for j in of_items]
         elif np.ndim(n_categories):
             n_categories = [n for j, n in zip(codes, n_categories, strict=True) if j in items]
-        mixture = self._step(
+        return self._step(
             MixtureEM, items, rows, weight, emission=emission, names=names, n_categories=n_categories
         )
-        mixture._labels = {place: labels[j] for place, j in enumerate(items) if j in labels}
-        return mixture
 
     def _relate(self, known, rows, weight, resp, weights, gated, outcome, **others):
         """The fit of gate and outcomes to what is known of classes: log-probabilities (n, K)."""
@@ -563,7 +562,7 @@ class LatentClassEM(MixtureEM):
         family = Product(tuple((tuple(columns.tolist()), own) for columns, own, _ in parts))
         self._take(LatentModel(latent, family), LatentPair(hidden, tuple(own for *_, own in parts)), units)
 
-    def _publish_steps(self, measurement, rows, weight):
+    def _publish_steps(self, measurement, items, rows, weight):
         """What a fit publishes beside its parameters."""
         for name in ("converged_", "n_iter_", "extrapolated_", "gap_", "restarts_", "lower_bounds_"):
             vars(self)[name] = getattr(measurement, name)
@@ -575,6 +574,8 @@ class LatentClassEM(MixtureEM):
             self.log_likelihood_ = float(data.sum(lambda batch: batch.sum(log_density(batch))))
         self._bounds_are_per = float(weight.sum())
         self.lower_bound_ = self.log_likelihood_ / self._bounds_are_per
+        labels = vars(self).get("_labels", {})
+        measurement._labels = {place: labels[j] for place, j in enumerate(items) if j in labels}
         self.measurement_ = measurement
 
     def _take(self, model, params, units):
@@ -744,6 +745,9 @@ class _Later(MixtureEM):
     def _model_of(self, family, moments, units, everything):
         model = super()._model_of(family, moments, units, everything)
         return model if self.gate is not None else LatentModel(HeldWeights(), family)
+
+    def _unless_parted(self):
+        return ()  # of what has no parameters all components look the same
 
 
 def merged(data):
