@@ -4,7 +4,7 @@
     python benchmarks/latent_classes.py --rows 1000
 
 fit
-    LatentClassEM as it comes, against StepMix with so many random starts that it reaches the same likelihood, of
+    LatentClassEM as it comes, against StepMix with as many random starts as reach the same likelihood, of
     1, 2, 4, ... at most 16.
 restart
     Either by the number of its starts.
