@@ -2,16 +2,16 @@
 Latent classes of voters
 ========================
 
-Before the election of 2000 Americans were asked how well six traits describe each candidate. Latent classes find
-who answers alike, and three steps then ask what party has to do with it, without letting party decide what the
+Before the election of 2000 Americans were asked how well six traits describe each candidate. Latent classes
+find who answers alike, and three steps then ask what party has to do with it, without letting party decide what the
 classes are. Run this file: it prints the classes, and saves a picture of them as ``latent_classes.png``.
 """
 
 # %%
 # Three classes
 # -------------
-# The twelve answers are categories, from 0 (extremely well) to 3 (not well at all). Who left some out takes part
-# all the same.
+# The twelve answers are categories, from 0 (extremely well) to 3 (not well at all). Who left some out takes
+# part all the same.
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -27,8 +27,8 @@ voters = votes[[*items, "PARTY", "AGE"]].dropna(subset=["PARTY"])
 # %%
 # Party, in three steps
 # ---------------------
-# The answers alone make the classes; voters are then assigned to them, and party explains the assignments, whose
-# errors are known. Age is an outcome.
+# The answers alone make the classes; voters are then assigned to them, and party explains the assignments,
+# whose errors are known. Age is an outcome.
 classes = LatentClassEM(
     3, gate="PARTY", outcome={"AGE": "gaussian"}, n_steps=3, correction="ML", random_state=0
 ).fit(voters)
