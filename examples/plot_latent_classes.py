@@ -3,8 +3,8 @@ Latent classes of voters
 ========================
 
 Before the election of 2000 Americans were asked how well six traits describe each candidate. Latent classes
-find who answers alike, and three steps then ask what party has to do with it, without letting party decide what the
-classes are. Run this file: it prints the classes, and saves a picture of them as ``latent_classes.png``.
+find who answers alike, and three steps then ask what party has to do with it, without letting party decide what
+the classes are. Run this file: it prints the classes, and saves a picture of them as ``latent_classes.png``.
 """
 
 # %%

@@ -15,7 +15,8 @@ PACKAGE = Path(emlearn.__file__).parent
 PUBLIC = {
     "emlearn": """
         BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM InformationCriterionSearch
-        LatentClassEM MarkovSwitchingRegression MixtureDiscriminant MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
+        LatentClassEM
+        MarkovSwitchingRegression MixtureDiscriminant MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
         MixtureOfLinearRegressions MultipleImputation __version__ ampute bootstrap bootstrap_lrt
         little_mcar_test match_components missing_patterns overimpute pool show_versions stability
     """,
@@ -51,7 +52,8 @@ PUBLIC = {
     "emlearn.inference": "Estimate Inference PredictiveCheck Summary WaldTest posterior_predictive_check",
     "emlearn.latent": """
         DirichletChain DirichletWeights StickBreaking
-        ChainParams ChainStats GateStats Grouped HeldWeights MarkovChain MixtureWeights SoftmaxGate stationary_distribution
+        ChainParams ChainStats GateStats Grouped HeldWeights
+        MarkovChain MixtureWeights SoftmaxGate stationary_distribution
     """,
     "emlearn.missing": """
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
