@@ -9,7 +9,13 @@ from emlearn._version import __version__
 from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer, MultipleImputation, pool
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
-from emlearn.mixture import BayesianGaussianMixtureEM, GaussianMixtureEM, MixtureDiscriminant, MixtureEM
+from emlearn.mixture import (
+    BayesianGaussianMixtureEM,
+    GaussianMixtureEM,
+    LatentClassEM,
+    MixtureDiscriminant,
+    MixtureEM,
+)
 from emlearn.model_selection import InformationCriterionSearch, bootstrap, bootstrap_lrt, stability
 from emlearn.regression import (
     MarkovSwitchingRegression,
@@ -24,6 +30,7 @@ __all__ = [
     "EMImputer",
     "GaussianMixtureEM",
     "InformationCriterionSearch",
+    "LatentClassEM",
     "MarkovSwitchingRegression",
     "MixtureDiscriminant",
     "MixtureEM",

@@ -80,7 +80,7 @@ KINDS = {
 }
 
 
-def emission_family(estimator, n_features, names, aside=(), *, in_sequence=True):
+def emission_family(estimator, n_features, names, aside=(), *, in_sequence=True, emission=None):
     """The family that an estimator's ``emission`` says, not yet bound to data.
 
     Parameters
@@ -95,6 +95,8 @@ def emission_family(estimator, n_features, names, aside=(), *, in_sequence=True)
     in_sequence : bool, default=True
         Whether observations follow one another, so that whole ones that are missing keep their place: a lone
         family is then spared these, even if it could take them.
+    emission : str, dict or Emission, default=None
+        What is said of columns, in the place of ``estimator.emission``.
 
     Returns
     -------
@@ -102,9 +104,10 @@ def emission_family(estimator, n_features, names, aside=(), *, in_sequence=True)
         With several parts a Product, of which each may miss what the others have. What stands ``aside`` is a
         part of its own, the last.
     """
+    emission = estimator.emission if emission is None else emission
     families = [
         (columns, what if not isinstance(what, str) else EMISSIONS[what](estimator))
-        for columns, what in _parts(estimator.emission, n_features, names, aside)
+        for columns, what in _parts(emission, n_features, names, aside)
     ]
     families = _with_categories(estimator, families)
     if len(families) > 1 or in_sequence or not families[0][1].marginalises:

@@ -430,3 +430,56 @@ def load_npreg(*, as_frame: bool = False) -> Bunch:
     for name in ("yp", "yb", "component", "id1", "id2"):
         columns[name] = columns[name].astype(np.int64)
     return _bunch("npreg", columns, description, ["x"], as_frame)
+
+
+def load_election(*, as_frame: bool = False) -> Bunch:
+    """Load what 1,785 Americans thought of two candidates before the election of 2000, with missing answers.
+
+    How well each of six traits describes Gore and Bush: a standard example of latent classes.
+
+    Parameters
+    ----------
+    as_frame : bool, default=False
+        Return pandas objects instead of arrays.
+
+    Returns
+    -------
+    bunch : :class:`~sklearn.utils.Bunch`
+        data : float64 array of shape (1785, 12), or DataFrame
+            Traits of Gore and then of Bush, ``MORALG`` (moral), ``CARESG`` (cares about people), ``KNOWG``
+            (knowledgeable), ``LEADG`` (strong leader), ``DISHONG`` (dishonest), ``INTELG`` (intelligent),
+            ``MORALB``, ...: 0 (describes him extremely well) to 3 (not well at all), NaN without an answer.
+        feature_names : list of str
+            Names of the columns of `data`.
+        VOTE3, AGE, EDUC, GENDER, PARTY : float64 arrays of shape (1785,), or Series
+            Reported vote (1 Gore, 2 Bush, 3 other), age in years, education (1 to 7), gender (1 male, 2
+            female), party (1, strong Democrat, to 7, strong Republican); NaN without an answer.
+        frame : DataFrame of shape (1785, 17), or None
+            All columns. Only with ``as_frame=True``.
+        DESCR : str
+            Description of the data set, with its source.
+        filename : str
+            Name of the file, within ``emlearn/datasets/data``.
+
+    Raises
+    ------
+    ImportError
+        If ``as_frame=True`` and pandas is not installed.
+
+    References
+    ----------
+    .. [1] American National Election Studies 2000, ICPSR 3131, University of Michigan.
+    .. [2] D. A. Linzer and J. B. Lewis (2011), "poLCA: an R package for polytomous variable latent class
+       analysis", Journal of Statistical Software 42 (10). The data are ``election`` of R's poLCA.
+
+    Examples
+    --------
+    >>> from emlearn.datasets import load_election
+    >>> election = load_election()
+    >>> election.data.shape
+    (1785, 12)
+    >>> election.PARTY[:3]
+    array([5., 3., 1.])
+    """
+    columns, description = _read("election")
+    return _bunch("election", columns, description, list(columns)[:12], as_frame)

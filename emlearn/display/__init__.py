@@ -4,6 +4,7 @@ from emlearn.display._certainty import CertaintyDisplay
 from emlearn.display._convergence import ConvergenceDisplay
 from emlearn.display._hmm import HMMDisplay
 from emlearn.display._inference import InferenceDisplay, ModelSelectionDisplay
+from emlearn.display._latent_class import LatentClassDisplay
 from emlearn.display._missing_patterns import MissingPatternDisplay
 from emlearn.display._mixture import MixtureDisplay
 from emlearn.display._overimpute import OverimputeDisplay
@@ -15,6 +16,7 @@ __all__ = [
     "ConvergenceDisplay",
     "HMMDisplay",
     "InferenceDisplay",
+    "LatentClassDisplay",
     "MissingPatternDisplay",
     "MixtureDisplay",
     "ModelSelectionDisplay",

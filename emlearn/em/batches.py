@@ -393,6 +393,12 @@ class Batches(Data):
             return 1
         return max(2 * whole.rows // whole.n_rows, 1)
 
+    @property
+    def in_memory(self) -> bool:
+        """Whether all rows are held as an array, and none is read from a file."""
+        X = None if self._whole is None else self._whole._X
+        return isinstance(X, np.ndarray) and not isinstance(X, np.memmap)
+
     def weights(self) -> FloatArray | None:
         """Weight of each row, (n_rows,); None where all are 1."""
         return super().weights() if self._whole is None else self._whole.row_weight

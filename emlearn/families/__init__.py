@@ -18,6 +18,7 @@ from emlearn.families.gaussian import (
     GaussianTotals,
 )
 from emlearn.families.geometric import Geometric, GeometricParams
+from emlearn.families.log_densities import LogDensities
 from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
@@ -91,6 +92,7 @@ __all__ = [
     "GeometricParams",
     "Held",
     "IncompleteGaussian",
+    "LogDensities",
     "LogNormal",
     "LogNormalParams",
     "MissingRows",

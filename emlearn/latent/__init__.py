@@ -2,7 +2,7 @@
 
 from emlearn.latent.grouped import Grouped
 from emlearn.latent.markov_chain import ChainParams, ChainStats, MarkovChain, stationary_distribution
-from emlearn.latent.mixture_weights import MixtureWeights
+from emlearn.latent.mixture_weights import HeldWeights, MixtureWeights
 from emlearn.latent.softmax_gate import GateStats, SoftmaxGate
 from emlearn.latent.variational import DirichletChain, DirichletWeights, StickBreaking
 
@@ -13,6 +13,7 @@ __all__ = [
     "DirichletWeights",
     "GateStats",
     "Grouped",
+    "HeldWeights",
     "MarkovChain",
     "MixtureWeights",
     "SoftmaxGate",

@@ -10,7 +10,7 @@ from scipy.special import xlogy
 
 from emlearn.em.batches import Batch
 from emlearn.em.model import LatentStructure
-from emlearn.em.spaces import Simplex
+from emlearn.em.spaces import Fixed, Simplex
 from emlearn.latent import exponentials
 from emlearn.latent.known import exclude, possible_states
 
@@ -111,6 +111,19 @@ class MixtureWeights(LatentStructure):
     def n_parameters(self, params: FloatArray) -> int:
         """Number of free parameters."""
         return len(params) - 1
+
+
+@dataclass(frozen=True)
+class HeldWeights(MixtureWeights):
+    """Mixture weights that stay where they are."""
+
+    spaces = Fixed()  # type: ignore[assignment]
+
+    def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
+        return super().maximize(stats) if params is None else params
+
+    def n_parameters(self, params: FloatArray) -> int:
+        return 0
 
 
 @dataclass(frozen=True)

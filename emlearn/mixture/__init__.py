@@ -4,12 +4,14 @@ from emlearn.mixture._bayesian import BayesianGaussianMixtureEM, MixturePosterio
 from emlearn.mixture._conditional import ConditionalMixture, MixedConditional
 from emlearn.mixture._discriminant import MixtureDiscriminant
 from emlearn.mixture._gaussian_mixture import GaussianMixtureEM
+from emlearn.mixture._latent_class import LatentClassEM
 from emlearn.mixture._mixture import MixtureEM
 
 __all__ = [
     "BayesianGaussianMixtureEM",
     "ConditionalMixture",
     "GaussianMixtureEM",
+    "LatentClassEM",
     "MixedConditional",
     "MixtureDiscriminant",
     "MixtureEM",

@@ -397,7 +397,12 @@ class MixtureEM(MixtureByLikelihood):
         return rows
 
     def _columns_of_codes(self, n_features, names):
-        return categorical_columns(self.emission, n_features, names, self._gate_columns(n_features, names))
+        gated = self._gate_columns(n_features, names)
+        return categorical_columns(self._emission(n_features, names), n_features, names, gated)
+
+    def _emission(self, n_features, names):
+        """What is said of all columns of the emission."""
+        return self.emission
 
     def _gate_columns(self, n_features, names=None):
         """Numbers of the columns that the gate sees, in their order."""
@@ -413,7 +418,9 @@ class MixtureEM(MixtureByLikelihood):
 
     def _family(self):
         d, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
-        family = emission_family(self, d, names, self._gate_columns(d), in_sequence=False)
+        family = emission_family(
+            self, d, names, self._gate_columns(d), in_sequence=False, emission=self._emission(d, names)
+        )
         return with_priors(self, family)
 
     def _model_of(self, family, moments, units, everything):
@@ -497,9 +504,9 @@ class MixtureEM(MixtureByLikelihood):
 
     def _making(self):
         """What the form of the parameters depends on."""
-        emission = self.emission
-        shown = repr(sorted(emission.items(), key=str)) if isinstance(emission, dict) else repr(emission)
         d = self.n_features_in_
+        emission = self._emission(d, getattr(self, "feature_names_in_", None))
+        shown = repr(sorted(emission.items(), key=str)) if isinstance(emission, dict) else repr(emission)
         return shown, self.covariance_type, self.n_factors, self.n_mixtures, d, self._gate_columns(d)
 
     def _order(self, plan, params):
@@ -736,7 +743,7 @@ class MixtureEM(MixtureByLikelihood):
         index = np.append(index, np.setdiff1d(gated, index)).astype(np.intp)
         kept = {int(j): place for place, j in enumerate(index)}
         label = {j: place if names is None else str(names[j]) for j, place in kept.items()}
-        emission = emission_of_some(self.emission, d, names, gated, label)
+        emission = emission_of_some(self._emission(d, names), d, names, gated, label)
         if not emission:
             raise ValueError(f"columns names none of the emission: {np.asarray(columns).tolist()}.")
         mixture = clone(self).set_params(

@@ -11,6 +11,7 @@ from emlearn import (
     HMMEM,
     BayesianGaussianMixtureEM,
     GaussianMixtureEM,
+    LatentClassEM,
     MixtureOfExperts,
     MixtureOfExpertsClassifier,
     MixtureOfLinearRegressions,
@@ -21,6 +22,7 @@ from emlearn.display import (
     ConvergenceDisplay,
     HMMDisplay,
     InferenceDisplay,
+    LatentClassDisplay,
     MissingPatternDisplay,
     MixtureDisplay,
     ModelSelectionDisplay,
@@ -726,6 +728,21 @@ def test_criteria_of_a_search():
     assert ModelSelectionDisplay.from_search(search, "icl").best is None
     with pytest.raises(ValueError, match="criterion='dic' is no column"):
         ModelSelectionDisplay.from_search(search, "dic")
+
+
+def test_profiles_of_latent_classes():
+    classes = LatentClassEM.from_parameters(
+        [0.6, 0.4], emission="categorical", probabilities=[[[0.9, 0.1], [0.2, 0.8]], [[0.5, 0.5], [0.3, 0.7]]]
+    )
+    display = classes.profile_plot()
+    assert [ax.get_title() for ax in display.axes_] == ["class 0 (60%)", "class 1 (40%)"]
+    widths = [[bar.get_width() for bar in ax.patches] for ax in display.axes_]
+    np.testing.assert_allclose(widths, [[0.9, 0.1, 0.5, 0.5], [0.2, 0.8, 0.3, 0.7]])
+    assert len(LatentClassDisplay.from_estimator(classes, columns=[1]).axes_[0].patches) == 2
+    with pytest.raises(ValueError, match="columns names"):
+        classes.profile_plot(columns=[7])
+    with pytest.raises(ValueError, match="1 axes"):
+        classes.profile_plot(axes=[display.axes_[0]])
 
 
 def test_residuals_are_drawn():

@@ -15,18 +15,19 @@ PACKAGE = Path(emlearn.__file__).parent
 PUBLIC = {
     "emlearn": """
         BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM InformationCriterionSearch
+        LatentClassEM
         MarkovSwitchingRegression MixtureDiscriminant MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
         MixtureOfLinearRegressions MultipleImputation __version__ ampute bootstrap bootstrap_lrt
         little_mcar_test match_components missing_patterns overimpute pool show_versions stability
     """,
     "emlearn.dask": "OnDask",
     "emlearn.datasets": """
-        load_airquality load_cdnow load_earthquakes load_fed_funds load_npreg load_old_faithful
+        load_airquality load_cdnow load_earthquakes load_election load_fed_funds load_npreg load_old_faithful
         load_tone_perception
     """,
     "emlearn.metrics": "DensityScorer aic_scorer bic_scorer icl_scorer log_density_scorer",
     "emlearn.display": """
-        ConvergenceDisplay HMMDisplay InferenceDisplay MissingPatternDisplay MixtureDisplay
+        ConvergenceDisplay HMMDisplay InferenceDisplay LatentClassDisplay MissingPatternDisplay MixtureDisplay
         ModelSelectionDisplay
         OverimputeDisplay
         RegressionMixtureDisplay
@@ -51,14 +52,15 @@ PUBLIC = {
     "emlearn.inference": "Estimate Inference PredictiveCheck Summary WaldTest posterior_predictive_check",
     "emlearn.latent": """
         DirichletChain DirichletWeights StickBreaking
-        ChainParams ChainStats GateStats Grouped MarkovChain MixtureWeights SoftmaxGate stationary_distribution
+        ChainParams ChainStats GateStats Grouped HeldWeights
+        MarkovChain MixtureWeights SoftmaxGate stationary_distribution
     """,
     "emlearn.missing": """
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
     "emlearn.mixture": """
         BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM MixedConditional
-        MixtureDiscriminant MixtureEM
+        LatentClassEM MixtureDiscriminant MixtureEM
     """,
     "emlearn.model_selection": """
         Bootstrap InformationCriterionSearch LikelihoodRatioTest Stability bootstrap bootstrap_lrt stability

@@ -1,0 +1,766 @@
+"""Latent classes: mixtures of categories, with covariates and outcomes in one, two or three steps."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Callable, Sequence
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import check_is_fitted
+
+from emlearn._emissions.published import probabilities_of
+from emlearn._emissions.words import emission_of_some, observed_kinds, parts_of
+from emlearn._input.columns import find_columns
+from emlearn._input.pieces import comes_in_pieces
+from emlearn._input.tables import Named
+from emlearn._sample import SAMPLE_ROWS
+from emlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
+from emlearn.base import all_or_nothing
+from emlearn.em import Affine, Batch, Batches, LatentModel, LatentPair, one_blas_thread
+from emlearn.families import Categorical, Covariates, CovariatesParams, Emission, LogDensities, Product
+from emlearn.latent import HeldWeights, MixtureWeights
+from emlearn.mixture._mixture import MixtureEM
+from emlearn.mixture._steps import (
+    assigned,
+    classification_errors,
+    is_closed_form,
+    is_legal,
+    one_m_step,
+    relative_logs,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from emlearn.display import LatentClassDisplay
+
+# Parameters that a fit of one step is not made with.
+OF_STEPS = ("outcome", "n_steps", "correction", "step_assignment")
+
+
+class LatentClassEM(MixtureEM):
+    r"""Latent class analysis: classes of rows within which categories are independent.
+
+    .. math:: p(y_i \mid z_i) = \sum_c \pi_c(z_i) \prod_j \rho_{j, c, y_{ij}}
+
+    A `MixtureEM` of categorical items, whose classes may depend on covariates z (`gate`) and tell of outcomes
+    (`outcome`). These take part in the one fit, or come after the items in a second or third step, so that
+    they have no say in what the classes are.
+
+    Parameters
+    ----------
+    n_components : int, default=2
+        Number of classes, K.
+    emission : str, dict or family object, default="categorical"
+        What items are, the columns that neither `gate` nor `outcome` names: see `MixtureEM`. With "gaussian"
+        this is latent profile analysis.
+    outcome : dict, default=None
+        Distal outcomes: for each column, by name or number, or a tuple of columns, a word or family as in
+        `emission`. Missing ones are left out. None: there are none.
+    n_steps : {1, 2, 3}, default=1
+        1 fits items, covariates and outcomes together. 2 fits the items alone, and then the rest with the
+        parameters of the items held (Bakk & Kuha, 2018). 3 fits the items, assigns rows to classes, and
+        relates the assignments, as measurements with known errors, to the rest (Vermunt, 2010). Without a gate
+        classes keep the weights of the first step.
+    correction : {"ML", "BCH"} or None, default="ML"
+        How a third step allows for errors of assignment. "ML": by maximum likelihood, in which their
+        probabilities are known. "BCH": rows count for each class by the inverse of the errors (Bolck, Croon &
+        Hagenaars, 2004), which may be less than 0; for outcomes alone, whose M-step is a closed form. None: not
+        at all, which biases differences between classes towards 0.
+    step_assignment : {"modal", "proportional"}, default="modal"
+        How a third step assigns rows: to their most probable class, or to all in proportion to their
+        probabilities, as many records of a row with these for weights.
+    covariance_type : str, default="full"
+        Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
+        "tied_diag" or "tied_spherical", mclust's letters, or "factor".
+    n_factors : int, default=10
+        Number of factors, where `covariance_type` is "factor"; no more than there are features count.
+    n_mixtures : int, default=2
+        Number of Gaussians in each component, for "gmm".
+    n_categories : int or array-like of int, default=None
+        Number of categories of each categorical column, or of all of them. None: as the data have, those of a
+        column of a type for categories (of pandas, an Enum of polars) as that has.
+    gate : array-like of int, str or bool, default=None
+        Columns, by number, name or mask, on which the weights of the components depend, by a multinomial
+        logistic regression (latent class regression). They are no part of the emission, and must be known of
+        every row. None: all rows have the same weights.
+    gate_alpha : float, default=1e-4
+        Ridge on the slopes of the gate, in units of the features' standard deviations: half of it times their
+        sum of squares is taken from the log-likelihood. Without it slopes run to infinity where the columns
+        tell components apart without error.
+    emission_prior : dict or float, default=None
+        Priors of probabilities, by name, which make the fit one of greatest posterior density: Dirichlet
+        distributions of `concentration` over categories, a number or for each column an array, and Beta
+        distributions of `ones` and `zeros`; of at least 1. A category that data or `n_categories` name is then
+        impossible nowhere. A number alone is that of all of these. For a dict of emissions a dict of these by
+        the columns of each.
+    reg_covar : float, default=1e-9
+        Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
+        term added to diagonals; values below 1e-9 count as 1e-9.
+    tol : float, default=1e-4
+        Stop when less than this is still to be gained in total, in nats, as projected from the rate of
+        convergence. It does not depend on the number of rows.
+    max_iter : int, default=1000
+        Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
+    n_init : int, default=40
+        Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
+        if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
+    ranking : {"evidence", "likelihood"}, default="evidence"
+        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
+        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
+    init_params : str, array or callable, default="auto"
+        How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data", as in `GaussianMixtureEM`.
+        "auto" races several kinds; where columns are counts or categories these are k-means on rows as points
+        (categories by indicators), random rows and those nearest to them, a few rows at random for each
+        component, random responsibilities, annealing, and a tied covariance matrix first and then freed. An
+        array holds labels (n,) or responsibilities (n, K) of the rows of X. A callable is called ``n_init``
+        times with ``(X, n_components, random_state)``, where X holds the rows that take part in the race,
+        categories as codes, and returns either.
+    weights_init : array-like of shape (K,), default=None
+        Weights to start from.
+    means_init : array-like of shape (K, d), default=None
+        Means (rates, probabilities) of the columns of the emission to start from. There is then one start,
+        whatever `n_init` says.
+    emission_init : dict, default=None
+        Parameters of the emissions to start from, by the names under which they are published: `means` and
+        `covariances`, `rates`, `probabilities`, in their shapes. For a dict of emissions a dict of these by the
+        columns of each, as `emission_params_` has them. Where it says of every column where components are
+        (means, or all parameters) there is one start.
+    fixed : str or sequence of str, default=()
+        Names of parameters of the emissions that stay at the starting value that is given, as in
+        ``("means",)``.
+    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
+        Extrapolation of EM steps. It never lowers the objective.
+    assignment : {"soft", "hard", "sampled"}, default="soft"
+        What an M-step sees of rows. "soft": their responsibilities, which is EM. "hard": each in its most
+        probable component (classification EM), which climbs the likelihood of data and components together.
+        "sampled": each in one drawn by its responsibilities (stochastic EM): a chain of `max_iter` iterations
+        that neither climbs nor ends by `tol`. The best of it by likelihood is the fit, and the mean of its
+        second half is `mean_parameters_`. A row is drawn once, whatever its weight.
+    annealing : bool or array-like of shape (n_temperatures,), default=False
+        Deterministic annealing: before its race each start goes through some steps of EM at these inverse
+        temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
+        Starting values that are given would melt, and are refused beside it, as is ``max_iter=0``.
+    warm_start : bool, default=False
+        Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
+        components. The first fit races.
+    forgetting : float, default=0.0
+        Share of the past that `partial_fit` forgets with each row, for streams that drift: 1 / n keeps about n
+        of them, 0 forgets nothing. `fit` knows nothing of it.
+    n_jobs : int, default=None
+        Threads that share the starts, and the rows of large data. The result does not depend on it.
+    random_state : int, RandomState instance or None, default=None
+        Determines the starts and all draws. With an int, every call draws the same.
+    verbose : int, default=0
+        1 prints what became of the starts, 2 every iteration too.
+
+    Attributes
+    ----------
+    weights_ : ndarray of shape (K,)
+        Weights of the classes, with a gate their means over the rows of the fit.
+    probabilities_ : tuple of ndarray of shape (K, n_categories)
+        Probabilities of the categories of each categorical column, outcomes with them, in the order of columns.
+    categories_ : list of ndarray
+        What these are: codes, or names.
+    classification_errors_ : ndarray of shape (K, K)
+        Probability that a row of a class (rows) is assigned to a class (columns). Only with ``n_steps=3``.
+    measurement_ : MixtureEM
+        The fit of the items alone, the first of several steps. How a fit went (`restarts_`, `converged_`,
+        `n_iter_`, ...) is then that of this one; `log_likelihood_` and `lower_bound_` are of the whole model,
+        which only ``n_steps=1`` maximizes. Only with several steps.
+    gate_coef_, gate_intercept_, emission_params_, log_likelihood_, lower_bound_, n_parameters_, ...
+        As of `MixtureEM`.
+
+    See Also
+    --------
+    MixtureEM : Mixtures of columns of any kind.
+    emlearn.display.LatentClassDisplay : Profiles of the classes.
+
+    Notes
+    -----
+    Rows of which the class is known are told by ``labels`` of `fit`, with ``n_steps=1``: -1 or NaN where it is
+    not. Equal rows are one pattern; beyond 20,000 rows this holds where all columns are categories.
+
+    Standard errors of a later step are those of a model whose first step is uncertain too: `bootstrap` repeats
+    all steps. `inference` refuses.
+
+    References
+    ----------
+    .. [1] D. A. Linzer and J. B. Lewis (2011), "poLCA: an R package for polytomous variable latent class
+       analysis", Journal of Statistical Software 42 (10).
+    .. [2] A. Bolck, M. Croon and J. Hagenaars (2004), "Estimating latent structure models with categorical
+       variables: one-step versus three-step estimators", Political Analysis 12, 3-27.
+    .. [3] J. K. Vermunt (2010), "Latent class modeling with covariates: two improved three-step approaches",
+       Political Analysis 18, 450-469.
+    .. [4] Z. Bakk and J. Kuha (2018), "Two-step estimation of models between latent classes and external
+       variables", Psychometrika 83, 871-892.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emlearn import LatentClassEM
+    >>> rng = np.random.RandomState(0)
+    >>> keen = rng.uniform(size=500) < 0.4
+    >>> answers = rng.uniform(size=(500, 5)) < np.where(keen, 0.9, 0.2)[:, None]
+    >>> spent = rng.normal(np.where(keen, 30.0, 10.0), 4.0)
+    >>> X = np.column_stack([answers, spent])
+    >>> classes = LatentClassEM(2, outcome={5: "gaussian"}, n_steps=3, random_state=0).fit(X)
+    >>> classes.weights_.round(1)
+    array([0.6, 0.4])
+    >>> classes.emission_params_[5,].means.round().ravel()
+    array([10., 30.])
+    """
+
+    classification_errors_: NDArray[Any]
+    measurement_: MixtureEM
+
+    _parameter_constraints: dict = {
+        **MixtureEM._parameter_constraints,
+        "outcome": [dict, None],
+        "n_steps": [Interval(Integral, 1, 3, closed="both")],
+        "correction": [StrOptions({"ML", "BCH"}), None],
+        "step_assignment": [StrOptions({"modal", "proportional"})],
+    }
+
+    def __init__(
+        self,
+        n_components: int = 2,
+        *,
+        emission: str | dict[Any, Any] | Emission = "categorical",
+        outcome: dict[Any, Any] | None = None,
+        n_steps: int = 1,
+        correction: Literal["ML", "BCH"] | None = "ML",
+        step_assignment: Literal["modal", "proportional"] = "modal",
+        covariance_type: CovarianceType = "full",
+        n_factors: int = 10,
+        n_mixtures: int = 2,
+        n_categories: ArrayLike | None = None,
+        gate: ArrayLike | None = None,
+        gate_alpha: float = 1e-4,
+        emission_prior: dict[Any, Any] | float | None = None,
+        reg_covar: float = 1e-9,
+        tol: float = 1e-4,
+        max_iter: int = 1000,
+        n_init: int = 40,
+        ranking: Ranking = "evidence",
+        init_params: ArrayLike | Callable[..., ArrayLike] = "auto",
+        weights_init: ArrayLike | None = None,
+        means_init: ArrayLike | None = None,
+        emission_init: dict[Any, Any] | None = None,
+        fixed: str | Sequence[str] = (),
+        acceleration: Acceleration = "auto",
+        assignment: Assignment = "soft",
+        annealing: Annealing = False,
+        warm_start: bool = False,
+        forgetting: float = 0.0,
+        n_jobs: int | None = None,
+        random_state: RandomState = None,
+        verbose: int | bool = 0,
+    ) -> None:
+        super().__init__(
+            n_components,
+            emission=emission,
+            covariance_type=covariance_type,
+            n_factors=n_factors,
+            n_mixtures=n_mixtures,
+            n_categories=n_categories,
+            gate=gate,
+            gate_alpha=gate_alpha,
+            emission_prior=emission_prior,
+            reg_covar=reg_covar,
+            tol=tol,
+            max_iter=max_iter,
+            n_init=n_init,
+            ranking=ranking,
+            init_params=init_params,
+            weights_init=weights_init,
+            means_init=means_init,
+            emission_init=emission_init,
+            fixed=fixed,
+            acceleration=acceleration,
+            assignment=assignment,
+            annealing=annealing,
+            warm_start=warm_start,
+            forgetting=forgetting,
+            n_jobs=n_jobs,
+            random_state=random_state,
+            verbose=verbose,
+        )
+        self.outcome = outcome
+        self.n_steps = n_steps
+        self.correction = correction
+        self.step_assignment = step_assignment
+
+    # -- input -------------------------------------------------------------------------------------------
+
+    def _outcome_columns(self, n_features, names):
+        """Numbers of the columns of outcomes, in the order of `outcome`."""
+        keys = [key for own in self.outcome or {} for key in (own if isinstance(own, tuple) else (own,))]
+        return find_columns(keys, names, n_features, "outcome").tolist() if keys else []
+
+    def _emission(self, n_features, names):
+        if not self.outcome:
+            return self.emission
+        outcome, gated = self._outcome_columns(n_features, names), self._gate_columns(n_features, names)
+        self._refuse_both("gate", gated, outcome, names)
+        if isinstance(self.emission, dict):
+            keys = [k for own in self.emission for k in (own if isinstance(own, tuple) else (own,))]
+            self._refuse_both(
+                "emission", find_columns(keys, names, n_features, "emission").tolist(), outcome, names
+            )
+            return {**self.emission, **self.outcome}
+        items = tuple(j for j in range(n_features) if j not in outcome and j not in gated)
+        if not items:
+            raise ValueError("outcome and gate name all columns of X: none is left for the items.")
+        return {items: self.emission, **self.outcome}
+
+    def _refuse_both(self, what, columns, outcome, names):
+        both = [j if names is None else str(names[j]) for j in outcome if j in columns]
+        if both:
+            raise ValueError(f"{what} and outcome name the columns {both}: each column is for one of them.")
+
+    # -- fit ---------------------------------------------------------------------------------------------
+
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: ArrayLike | None = None
+    ) -> Self:
+        """Fit the classes, and what depends on them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or pieces of it
+            Items, covariates of the gate and outcomes; NaN where an item or an outcome is missing. Pieces as of
+            `MixtureEM`, with ``n_steps=1``.
+        y : Ignored
+            Present for pipelines.
+        sample_weight : array-like of shape (n,), default=None
+            How often each row counts.
+        labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
+            Classes that are known: their numbers, -1 (or NaN) where they are not; or which are possible. With
+            ``n_steps=1``.
+
+        Returns
+        -------
+        self : object
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter or entry is not a legal one; if there are several steps and neither gate nor outcome,
+            or labels, pieces or a warm start; if "BCH" has a gate, or an outcome without a closed form, or ends
+            at a negative probability or variance.
+        """
+        if self.n_steps == 1:
+            vars(self).pop("classification_errors_", None)
+            vars(self).pop("measurement_", None)
+            return super().fit(X, y, sample_weight, labels=labels)
+        return self._fit_by_steps(X, sample_weight, labels)
+
+    def _plan(self, data, labels=None):
+        kinds = observed_kinds(self.emission) | observed_kinds(self.outcome or {})
+        if kinds == {"codes"} and self.gate is None and labels is None and self.assignment != "sampled":
+            data = merged(data)
+        return super()._plan(data, labels)
+
+    @all_or_nothing
+    @_fit_context(prefer_skip_nested_validation=True)
+    def _fit_by_steps(self, X, sample_weight, labels):
+        self._check_steps(X, labels)
+        data = self._data(X, sample_weight)
+        rows = np.asarray(data.take(np.arange(data.n_rows)), dtype=np.float64)
+        weight = data.weights()
+        weight = np.ones(len(rows)) if weight is None else weight
+        names, d = getattr(self, "feature_names_in_", None), self.n_features_in_
+        gated, outcome = list(self._gate_columns(d)), self._outcome_columns(d, names)
+        items = [j for j in range(d) if j not in gated and j not in outcome]
+        by_inverse = self.n_steps == 3 and self.correction == "BCH"
+        if by_inverse:
+            self._refuse_open_forms(rows, weight, outcome)
+        measurement = self._measure(items, rows, weight)
+        seen = rows[:, items]
+        resp = measurement.predict_proba(seen if names is None else Named(seen, tuple(map(str, names[items]))))
+        if self.n_steps == 2:
+            known, records, counts = self._log_prob_of_items(measurement, rows[:, items]), slice(None), weight
+        else:
+            into = assigned(resp, self.step_assignment)
+            errors = classification_errors(resp, into, weight)
+            records, to = np.nonzero(into)
+            counts = weight[records] * into[records, to]
+            with np.errstate(divide="ignore"):
+                known = np.log((errors if self.correction == "ML" else np.eye(len(errors))).T[to])
+        structural = self._relate(
+            known, rows[records], counts, resp[records], measurement.weights_, gated, outcome
+        )
+        if by_inverse:
+            self._by_inverse(structural, rows, (into @ np.linalg.inv(errors)).T * weight, outcome)
+        self._join(measurement, structural, items, outcome, gated)
+        self._publish_steps(measurement, items, rows, weight)
+        if self.n_steps == 3:
+            self.classification_errors_ = errors
+        else:
+            vars(self).pop("classification_errors_", None)
+        return self
+
+    def _check_steps(self, X, labels):
+        """Refuse what does not go with several steps."""
+        said = f"n_steps={self.n_steps}"
+        if self.gate is None and not self.outcome:
+            raise ValueError(
+                f"{said} has nothing for its later steps: give a gate or an outcome, or n_steps=1."
+            )
+        if labels is not None:
+            raise ValueError(f"labels are for a fit in one step, but {said}: drop them, or fit with n_steps=1.")
+        if self.warm_start:
+            raise ValueError(f"warm_start=True goes on with a fit in one step, but {said}: drop one of them.")
+        if comes_in_pieces(X):
+            raise ValueError(f"{said} needs rows in memory, but X comes in pieces: give one array of all.")
+        if self.n_steps == 3 and self.correction == "BCH" and self.gate is not None:
+            raise ValueError(
+                "correction='BCH' is for outcomes, of which an M-step is a closed form; a gate has none. Use "
+                "correction='ML'."
+            )
+
+    def _step(self, kind, columns, rows, weight, *, emission, gate=None, names=None, **others):
+        """Fit of a mixture to some columns of rows, with what it has in common with all of this."""
+        mixture = kind(**{k: v for k, v in self.get_params().items() if k not in OF_STEPS})
+        mixture.set_params(emission=emission, gate=gate, **others)
+        some = rows[:, columns]
+        if names is not None:
+            some = Named(some, tuple(str(names[j]) for j in columns))
+        return mixture.fit(some, sample_weight=weight)
+
+    def _measure(self, items, rows, weight):
+        """The fit of the items alone."""
+        d, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
+        gated = self._gate_columns(d)
+        emission = emission_of_some(
+            self._emission(d, names), d, names, gated, {j: place for place, j in enumerate(items)}
+        )
+        codes = self._columns_of_codes(d, names)
+        of_items = [j for j in codes if j in items]
+        labels = vars(self).get("_labels", {})
+        n_categories = self.n_categories
+        if n_categories is None and any(j in labels for j in of_items):
+            n_categories = [len(labels[j]) if j in labels else int(np.nanmax(rows[:, j])) + 1 for j in of_items]
+        elif np.ndim(n_categories):
+            n_categories = [n for j, n in zip(codes, n_categories, strict=True) if j in items]
+        return self._step(
+            MixtureEM, items, rows, weight, emission=emission, names=names, n_categories=n_categories
+        )
+
+    def _relate(self, known, rows, weight, resp, weights, gated, outcome, **others):
+        """The fit of gate and outcomes to what is known of classes: log-probabilities (n, K)."""
+        d, names, K = self.n_features_in_, getattr(self, "feature_names_in_", None), self.n_components
+        beside = [*outcome, *gated]
+        place = {j: K + i for i, j in enumerate(beside)}
+        emission = {tuple(range(K)): LogDensities()}
+        for key, what in (self.outcome or {}).items():
+            own = find_columns(list(key) if isinstance(key, tuple) else [key], names, d, "outcome")
+            emission[tuple(place[j] for j in own.tolist())] = what
+        labels = vars(self).get("_labels", {})
+        for j in outcome:  # categories that have names, of which some may not occur
+            if j in labels:
+                emission[place[j],] = Categorical((len(labels[j]),))
+        every = np.column_stack([relative_logs(known), rows[:, beside]])
+        shown = None
+        if names is not None:
+            shown = [f"log-probability of class {k}" for k in range(K)] + [str(names[j]) for j in beside]
+        return self._step(
+            _Later,
+            range(every.shape[1]),
+            every,
+            weight,
+            emission=emission,
+            gate=[place[j] for j in gated] or None,
+            names=shown,
+            init_params=resp,
+            n_categories=None,
+            weights_init=None if gated else weights,
+            means_init=None,
+            emission_init=None,
+            emission_prior=None,
+            fixed=(),
+            annealing=False,
+            **others,
+        )
+
+    def _log_prob_of_items(self, measurement, rows):
+        """Log-densities of items in each class, (n, K), up to what all classes share."""
+        units = measurement._units
+        batch = Batch(((rows - units.shift) / units.scale).T)
+        return measurement._model.family.density(measurement._params.family)(batch).log_prob.T
+
+    def _outcome_parts(self, structural):
+        """Columns, family and parameters of each outcome in the fit of these."""
+        parts = parts_of(structural._model.family, structural.n_features_in_, structural._params.family)
+        return parts[1:]
+
+    def _refuse_open_forms(self, rows, weight, outcome):
+        """Refuse outcomes whose M-step is not a closed form, by trying it at classes drawn at random."""
+        rng = check_random_state(0)
+        resp = rng.dirichlet(np.ones(self.n_components), size=len(rows))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            fit = self._relate(np.zeros_like(resp), rows, weight, resp, None, [], outcome, max_iter=0)
+        x = (
+            (rows[:, outcome] - fit._units.shift[self.n_components :]) / fit._units.scale[self.n_components :]
+        ).T
+        for columns, family, params in self._outcome_parts(fit):
+            own = columns - self.n_components
+            if not is_closed_form(family, params, x[own], resp.T * weight):
+                raise ValueError(
+                    f"correction='BCH' needs an outcome whose M-step is a closed form, which that of "
+                    f"{self._column_name(outcome[own[0]])} is not. Use correction='ML'."
+                )
+
+    def _by_inverse(self, fit, rows, resp, outcome):
+        """Put parameters by one M-step, at these weights (K, n) of rows, in the place of uncorrected ones."""
+        K = self.n_components
+        x = ((rows[:, outcome] - fit._units.shift[K:]) / fit._units.scale[K:]).T
+        found = [fit._params.family[0]]
+        for columns, family, params in self._outcome_parts(fit):
+            own = columns - K
+            new = one_m_step(family, params, x[own], resp)
+            if not is_legal(family, new):
+                raise ValueError(
+                    f"correction='BCH' ends at a negative probability or variance of "
+                    f"{self._column_name(outcome[own[0]])}: classes are told apart too badly for it. Use "
+                    "correction='ML'."
+                )
+            found.append(new)
+        fit._params = fit._params._replace(family=tuple(found))
+
+    def _join(self, measurement, structural, items, outcome, gated):
+        """The whole model of the parts that steps have found."""
+        K, d = self.n_components, self.n_features_in_
+        place = {K + i: j for i, j in enumerate([*outcome, *gated])}
+        parts = [
+            (np.array(items)[columns], family, params)
+            for columns, family, params in parts_of(
+                measurement._model.family, len(items), measurement._params.family
+            )
+        ]
+        parts += [
+            (np.array([place[j] for j in columns.tolist()]), family, params)
+            for columns, family, params in self._outcome_parts(structural)
+        ]
+        latent, hidden = MixtureWeights(), structural._params.latent
+        if gated:
+            parts.append((np.array(gated), Covariates(), CovariatesParams(np.empty((K, 0)))))
+            latent, hidden = structural._model.latent.moved(hidden, gated)
+        units = Affine(np.empty(d), np.empty(d))
+        for whole, of_items, of_rest in zip(units, measurement._units, structural._units, strict=True):
+            whole[items], whole[[*outcome, *gated]] = of_items, of_rest[K:]
+        family = Product(tuple((tuple(columns.tolist()), own) for columns, own, _ in parts))
+        self._take(LatentModel(latent, family), LatentPair(hidden, tuple(own for *_, own in parts)), units)
+
+    def _publish_steps(self, measurement, items, rows, weight):
+        """What a fit publishes beside its parameters."""
+        for name in ("converged_", "n_iter_", "extrapolated_", "gap_", "restarts_", "lower_bounds_"):
+            vars(self)[name] = getattr(measurement, name)
+        data = self._cut(Batches(rows, weight))
+        if self.gate is not None:
+            vars(self)["weights_"] = self._model.latent.shares(self._params.latent, data)
+        log_density = self._log_density_in_units(self._params)
+        with one_blas_thread():
+            self.log_likelihood_ = float(data.sum(lambda batch: batch.sum(log_density(batch))))
+        self._bounds_are_per = float(weight.sum())
+        self.lower_bound_ = self.log_likelihood_ / self._bounds_are_per
+        labels = vars(self).get("_labels", {})
+        measurement._labels = {place: labels[j] for place, j in enumerate(items) if j in labels}
+        self.measurement_ = measurement
+
+    def _take(self, model, params, units):
+        super()._take(model, params, units)
+        by_column = probabilities_of(model.family, params.family, len(units.scale))
+        if by_column and not isinstance(vars(self).get("probabilities_"), tuple):
+            vars(self)["probabilities_"] = tuple(p.copy() for p in by_column.values())
+            self._published = (*self._published, "probabilities")
+
+    # -- after fit ---------------------------------------------------------------------------------------
+
+    def marginal(self, columns: ArrayLike) -> LatentClassEM:
+        one = copy.copy(self)
+        one.emission = self._emission(self.n_features_in_, getattr(self, "feature_names_in_", None))
+        one.outcome, one.n_steps = None, 1
+        return MixtureEM.marginal(one, columns)
+
+    marginal.__doc__ = MixtureEM.marginal.__doc__
+
+    def _seen_again(self, X, y=None, sample_weight=None, groups=None):
+        if self.n_steps > 1:
+            raise ValueError(
+                f"n_steps={self.n_steps}: errors of a later step need those of the first. Use "
+                "emlearn.model_selection.bootstrap, which repeats all steps."
+            )
+        return super()._seen_again(X, y, sample_weight, groups)
+
+    def probabilities_table(self) -> pd.DataFrame:
+        """Probabilities of categories as a table, one line for each column, category and class.
+
+        Returns
+        -------
+        table : DataFrame
+            Columns ``column`` (name or number), ``category``, ``class`` and ``probability``.
+
+        Raises
+        ------
+        ImportError
+            If pandas is not installed.
+
+        Examples
+        --------
+        >>> from emlearn import LatentClassEM
+        >>> classes = LatentClassEM.from_parameters(
+        ...     [0.6, 0.4], emission="categorical", probabilities=[[[0.9, 0.1], [0.2, 0.8]]]
+        ... )
+        >>> classes.probabilities_table()
+           column  category  class  probability
+        0       0         0      0          0.9
+        1       0         0      1          0.2
+        2       0         1      0          0.1
+        3       0         1      1          0.8
+        """
+        check_is_fitted(self)
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("A table needs pandas, which is not installed.") from error
+        lines = [
+            (column, category, k, p)
+            for column, categories, of_column in self._profiles()
+            for category, of_category in zip(categories, of_column.T, strict=True)
+            for k, p in enumerate(of_category)
+        ]
+        return pd.DataFrame(lines, columns=["column", "category", "class", "probability"])
+
+    def _profiles(self):
+        """Name, categories and probabilities (K, n_categories) of each column of categories."""
+        d, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
+        by_column = probabilities_of(self._model.family, self._params.family, d)
+        for (j, p), categories in zip(by_column.items(), self.categories_, strict=True):
+            yield j if names is None else str(names[j]), categories, p
+
+    def relative_entropy(self, X: Any, sample_weight: ArrayLike | None = None) -> float:
+        r"""How well rows are told apart, from 0 to 1.
+
+        .. math:: 1 - \frac{\sum_{i, c} -r_{ic} \log r_{ic}}{n \log K}
+
+        with responsibilities r (Ramaswamy, DeSarbo, Reibstein & Robinson, 1993).
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        entropy : float
+            1 of one class.
+        """
+
+        def entropy_of(params):
+            resp_of = self._resp_of_rows(params)
+            return lambda batch: special.entr(resp_of(batch)).sum(axis=1)
+
+        total, weight = self._total(X, sample_weight, entropy_of)
+        K = self._n_fitted
+        return 1.0 if K == 1 else 1.0 - total / (weight * np.log(K))
+
+    def bivariate_residuals(self, X: Any, sample_weight: ArrayLike | None = None) -> NDArray[np.float64]:
+        r"""Association of each pair of categorical columns that the classes do not explain.
+
+        Pearson's statistic of the table of two columns, per degree of freedom (Vermunt & Magidson, 2005,
+        Technical Guide for Latent GOLD 4.0):
+
+        .. math:: \frac{1}{(J_a - 1)(J_b - 1)} \sum_{u, v} \frac{(n_{uv} - e_{uv})^2}{e_{uv}},
+            \qquad e_{uv} = \sum_i \sum_c \pi_c(z_i) \rho_{a, c, u} \rho_{b, c, v}
+
+        over rows that have both columns. Values much above 1 say that the two depend on each other within
+        classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        sample_weight : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        residuals : ndarray of shape (q, q)
+            Of the categorical columns in their order, NaN on the diagonal.
+        """
+        check_is_fitted(self)
+        data = self._data_again(X, sample_weight)
+        rows = np.asarray(data.take(np.arange(data.n_rows)), dtype=np.float64)
+        weight = data.weights()
+        weight = np.ones(len(rows)) if weight is None else weight
+        scaled = ((rows - self._units.shift) / self._units.scale).T
+        prior = np.exp(self._model.latent.log_weights(self._params.latent, Batch(scaled)))
+        prior = np.broadcast_to(prior, (len(prior), len(rows))) * weight
+        every = probabilities_of(self._model.family, self._params.family, self.n_features_in_)
+        columns, q = list(every), len(every)
+        residuals = np.full((q, q), np.nan)
+        for a in range(q):
+            for b in range(a):
+                both = ~np.isnan(rows[:, [columns[a], columns[b]]]).any(axis=1)
+                p, r = every[columns[a]], every[columns[b]]
+                expected = (p.T * prior[:, both].sum(axis=1)) @ r
+                seen = np.zeros_like(expected)
+                codes = rows[both][:, [columns[a], columns[b]]].astype(np.intp)
+                np.add.at(seen, (codes[:, 0], codes[:, 1]), weight[both])
+                there = expected > 0
+                chi2 = ((seen - expected)[there] ** 2 / expected[there]).sum()
+                df = (p.any(axis=0).sum() - 1) * (r.any(axis=0).sum() - 1)
+                residuals[a, b] = residuals[b, a] = chi2 / df if df else np.nan
+        return residuals
+
+    def profile_plot(self, **kwargs: Any) -> LatentClassDisplay:
+        """Draw the profiles of the classes.
+
+        Parameters
+        ----------
+        **kwargs
+            Passed to `emlearn.display.LatentClassDisplay.from_estimator`.
+
+        Returns
+        -------
+        display : LatentClassDisplay
+        """
+        from emlearn.display import LatentClassDisplay
+
+        return LatentClassDisplay.from_estimator(self, **kwargs)
+
+
+class _Later(MixtureEM):
+    """A later step: without a gate classes have the weights that they had."""
+
+    def _model_of(self, family, moments, units, everything):
+        model = super()._model_of(family, moments, units, everything)
+        return model if self.gate is not None else LatentModel(HeldWeights(), family)
+
+    def _unless_parted(self):
+        return ()  # of what has no parameters all components look the same
+
+
+def merged(data):
+    """Data of which equal rows are one that counts as often, where there are many rows and few are distinct."""
+    if data.n_rows <= SAMPLE_ROWS or not getattr(data, "in_memory", False):
+        return data
+    rows, weight = data.take(np.arange(data.n_rows)), data.weights()
+    codes = np.where(np.isnan(rows), -1, rows)
+    sizes = codes.max(axis=0) + 2
+    if np.log2(sizes).sum() > 62 or codes.min() < -1:
+        return data
+    key = (codes + 1).astype(np.int64) @ np.cumprod(np.append(1, sizes[:-1])).astype(np.int64)
+    _, first, where = np.unique(key, return_index=True, return_inverse=True)
+    if 2 * len(first) > len(rows):
+        return data
+    return Batches(rows[first], np.bincount(where, weights=weight))

@@ -1,0 +1,195 @@
+"""LatentClassEM: classes, and what depends on them in one, two or three steps."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.base import clone
+
+from emlearn import LatentClassEM, MixtureEM
+from emlearn.datasets import load_election
+
+FIXED = {"tol": 1e-8, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def votes():
+    return load_election(as_frame=True).frame
+
+
+@pytest.fixture(scope="module")
+def items(votes):
+    return list(votes.columns[:12])
+
+
+def with_outcomes(votes, items):
+    return votes[[*items, "AGE", "VOTE3"]].dropna().assign(VOTE3=lambda frame: frame.VOTE3 - 1)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "slopes", "intercepts"),
+    [
+        (2, [0.0832, -0.6187, 0.5355], [0.2923, 2.1150, -2.4074]),
+        (3, [0.0859, -0.5870, 0.5011], [0.2753, 1.9638, -2.2391]),
+    ],
+)
+def test_party_in_steps(votes, items, n_steps, slopes, intercepts):
+    """StepMix 3."""
+    X = votes[[*items, "PARTY"]].dropna()
+    classes = LatentClassEM(3, gate="PARTY", n_steps=n_steps, gate_alpha=0, **FIXED).fit(X)
+    np.testing.assert_allclose(classes.gate_coef_[:, 0], slopes, atol=1e-4)
+    np.testing.assert_allclose(classes.gate_intercept_, intercepts, atol=1e-4)
+    assert classes.score(X) * len(X) == pytest.approx(classes.log_likelihood_)
+    assert classes.measurement_.feature_names_in_.tolist() == items
+
+
+def test_party_in_one_step(votes, items):
+    X = votes[[*items, "PARTY"]].dropna()
+    classes = LatentClassEM(3, gate="PARTY", gate_alpha=0, **FIXED).fit(X)
+    assert classes.log_likelihood_ == pytest.approx(-16222.3233488003, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "correction"),
+    [pytest.param(1, None, marks=pytest.mark.slow), (2, None), (3, "ML"), (3, "BCH"), (3, None)],
+)
+def test_outcomes_are_those_of_a_peer(votes, items, n_steps, correction):
+    stepmix = pytest.importorskip("stepmix")
+    from stepmix.utils import get_mixed_descriptor
+
+    X = with_outcomes(votes, items)
+    outcome = {"AGE": "gaussian", "VOTE3": "categorical"}
+    classes = LatentClassEM(
+        3, outcome=outcome, n_steps=n_steps, correction=correction, covariance_type="diag", **FIXED
+    ).fit(X)
+    data, structural = get_mixed_descriptor(X, continuous=["AGE"], categorical=["VOTE3"])
+    peer = stepmix.StepMix(
+        3,
+        n_steps=n_steps,
+        correction=correction,
+        measurement="categorical",
+        structural=structural,
+        n_init=5,
+        abs_tol=1e-12,
+        max_iter=5000,
+        random_state=0,
+        verbose=0,
+        progress_bar=0,
+    ).fit(X[items], data)
+    found = peer.get_parameters()["structural"]
+    order = np.argsort(-peer.weights_)
+    own = classes.emission_params_[12,]
+    means = np.ravel(found["continuous"]["means"])[order]
+    np.testing.assert_allclose(own.means.ravel(), means, rtol=1e-4)
+    np.testing.assert_allclose(
+        own.covariances.ravel(), np.ravel(found["continuous"]["covariances"])[order], rtol=1e-3
+    )
+    pis = np.asarray(found["categorical"]["pis"]).reshape(3, -1)[order]
+    np.testing.assert_allclose(classes.probabilities_[-1], pis, atol=1e-4)
+
+
+def answers(n=400, seed=0):
+    rng = np.random.RandomState(seed)
+    keen = rng.uniform(size=n) < 0.4
+    X = np.where(rng.uniform(size=(n, 4)) < np.where(keen, 0.9, 0.2)[:, None], "yes", "no")
+    X = pd.DataFrame(X, columns=list("abcd"), dtype="category")
+    return X.assign(spent=rng.normal(np.where(keen, 30.0, 10.0), 4.0)), keen
+
+
+def test_three_steps_by_hand():
+    """Assignments as categories with known errors, and outcomes by the inverse of these."""
+    X, _ = answers()
+    for how in ("modal", "proportional"):
+        classes = LatentClassEM(
+            2, outcome={"spent": "gaussian"}, n_steps=3, correction="BCH", step_assignment=how, **FIXED
+        ).fit(X)
+        resp = classes.measurement_.predict_proba(X[list("abcd")])
+        into = np.eye(2)[resp.argmax(axis=1)] if how == "modal" else resp
+        errors = resp.T @ into / resp.sum(axis=0)[:, None]
+        np.testing.assert_allclose(classes.classification_errors_, errors)
+        weights = into @ np.linalg.inv(errors)
+        means = weights.T @ X.spent / weights.sum(axis=0)
+        np.testing.assert_allclose(classes.emission_params_[4,].means.ravel(), means)
+        np.testing.assert_allclose(classes.weights_, weights.mean(axis=0), atol=1e-6)
+
+
+def test_missing_outcomes_are_left_out():
+    X, _ = answers()
+    X.loc[::3, "spent"] = np.nan
+    classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=3, random_state=0).fit(X)
+    np.testing.assert_allclose(classes.emission_params_[4,].means.ravel(), [10, 30], atol=1)
+
+
+def test_names_and_tables():
+    X, keen = answers()
+    classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=2, random_state=0).fit(X)
+    table = classes.probabilities_table()
+    assert table.category.unique().tolist() == ["no", "yes"]
+    assert table.column.unique().tolist() == list("abcd")
+    sums = table.groupby(["column", "class"]).probability.sum()
+    np.testing.assert_allclose(sums, 1)
+    assert (classes.predict(X) == keen).mean() > 0.95
+    assert 0 < classes.relative_entropy(X) < 1
+    some = classes.marginal(["a", "b"])
+    assert some.predict_proba(X[["a", "b"]]).shape == (400, 2)
+    again = clone(classes).fit(X)
+    np.testing.assert_array_equal(again.predict_proba(X), classes.predict_proba(X))
+
+
+def test_residuals_of_pairs():
+    """Of one class they are Pearson's statistic of independence; what depends within classes stands out."""
+    from scipy.stats import chi2_contingency
+
+    X, keen = answers()
+    items = X[list("abcd")]
+    residuals = LatentClassEM(1).fit(items).bivariate_residuals(items)
+    expected = chi2_contingency(pd.crosstab(X.a, X.b), correction=False).statistic
+    assert residuals[0, 1] == residuals[1, 0] == pytest.approx(expected)
+    twin = items.assign(twin=items.d)
+    residuals = LatentClassEM(2, random_state=0).fit(twin, labels=keen.astype(int)).bivariate_residuals(twin)
+    assert np.nanargmax(residuals) in (3 * 5 + 4, 4 * 5 + 3)
+
+
+def test_many_rows_are_few_patterns():
+    X, _ = answers(25_000)
+    items = X[list("abcd")]
+    classes = LatentClassEM(2, **FIXED).fit(items)
+    other = MixtureEM(2, emission="categorical", **FIXED).fit(items)
+    assert classes.log_likelihood_ == pytest.approx(other.log_likelihood_, abs=1e-4)
+    np.testing.assert_allclose(classes.weights_, other.weights_, atol=1e-4)
+
+
+def test_known_classes():
+    X, keen = answers()
+    labels = np.where(np.arange(400) < 40, keen, -1)
+    labels = np.where(labels < 0, np.nan, labels)
+    classes = LatentClassEM(2, random_state=0).fit(X[list("abcd")], labels=labels)
+    assert classes.probabilities_[0][1, 1] > 0.8
+
+
+@pytest.mark.parametrize(
+    ("params", "fit", "message"),
+    [
+        ({"n_steps": 3}, {}, "nothing for its later steps"),
+        ({"n_steps": 2, "outcome": {"spent": "gaussian"}}, {"labels": np.zeros(400)}, "labels"),
+        ({"outcome": {"spent": "gaussian"}, "gate": "spent"}, {}, "gate and outcome name"),
+        ({"outcome": {"a": "categorical"}, "emission": {"a": "categorical"}}, {}, "emission and outcome name"),
+        ({"outcome": {"spent": "gaussian", 4: "gaussian"}}, {}, "twice"),
+        ({"outcome": {"spend": "gaussian"}}, {}, "spend"),
+        ({"n_steps": 3, "correction": "BCH", "gate": "spent"}, {}, "gate has none"),
+        ({"n_steps": 3, "correction": "BCH", "outcome": {"spent": "student_t"}}, {}, "closed form"),
+        ({"n_steps": 2, "outcome": {"spent": "poisson"}}, {}, "spent"),
+    ],
+)
+def test_bad_input_is_named(params, fit, message):
+    X, _ = answers()
+    model = LatentClassEM(2, random_state=0, **params)
+    with pytest.raises(ValueError, match=message):
+        model.fit(X, **fit)
+    assert not hasattr(model, "weights_")
+
+
+def test_errors_of_later_steps_are_refused():
+    X, _ = answers()
+    classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=3, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="bootstrap"):
+        classes.standard_errors(X)
