@@ -28,7 +28,8 @@ from emlearn.em import (
     LatentPair,
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
-from emlearn.families.base import conditional_moments, read_shares
+from emlearn.families.base import conditional_moments, read_shares, unwrapped
+from emlearn.families.with_noise import WithNoise
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._base import MixtureByLikelihood, in_precision
 from emlearn.mixture._starts import START_KINDS
@@ -69,6 +70,12 @@ class GaussianMixtureEM(MixtureByLikelihood):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
+    noise : bool or callable, default=False
+        Whether there is one more component, without parameters, for what lies far from all others: True is
+        uniform on the box of the data (of what of a row is observed, and as dense outside). A function gets
+        rows (m, d), in the units of X and NaN where an entry is missing, and gives log-densities (m,). It is
+        the last component, K: `predict` calls it so (mclust 0), `weights_` and `predict_proba` have it last.
+        `n_parameters_` counts its weight.
     reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance (to the mean variance
         for spherical forms). A constraint, not a term added to diagonals; values below 1e-9 count as 1e-9.
@@ -85,7 +92,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         (n, K) of the rows of X. A callable is called ``n_init`` times with
         ``(X, n_components, random_state)``, where X holds the rows that take part in the race (all, or of
         very many a sample), and returns either.
-    weights_init : array-like of shape (K,), default=None
+    weights_init : array-like of shape (K,), or (K + 1,) with `noise`, default=None
         Weights to start from.
     means_init : array-like of shape (K, d), default=None
         Means to start from, with equal weights and a common covariance matrix (of all rows about the means
@@ -121,8 +128,8 @@ class GaussianMixtureEM(MixtureByLikelihood):
 
     Attributes
     ----------
-    weights_ : ndarray of shape (K,)
-        Weights, largest first, unless something gave components an order: see Notes.
+    weights_ : ndarray of shape (K,), or (K + 1,) with `noise`
+        Weights, that of the noise last, largest first, unless something gave components an order: see Notes.
     means_ : ndarray of shape (K, d)
         Means, in the units of X.
     covariances_ : ndarray
@@ -241,6 +248,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "noise": ["boolean", callable],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "ranking": [StrOptions(set(RANKINGS))],
@@ -266,6 +274,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         n_factors: int = 10,
         tol: float = 1e-4,
         max_iter: int = 1000,
+        noise: bool | Callable[..., ArrayLike] = False,
         reg_covar: float = 1e-9,
         n_init: int = 40,
         ranking: Ranking = "evidence",
@@ -287,6 +296,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         self.n_factors = n_factors
         self.tol = tol
         self.max_iter = max_iter
+        self.noise = noise
         self.reg_covar = reg_covar
         self.n_init = n_init
         self.ranking = ranking
@@ -319,11 +329,11 @@ class GaussianMixtureEM(MixtureByLikelihood):
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
-        own, K = model.family.in_units(params.family, units), len(params.latent)
+        own, K = model.family.in_units(params.family, units), len(params.latent) - model.family.n_others
         fields = {"weights": params.latent, **model.family.fields(own, (K,))}
-        fields["precisions_cholesky"] = model.family.precisions_cholesky(own)
+        fields["precisions_cholesky"] = unwrapped(model.family).precisions_cholesky(own)
         self._publish({name: in_precision(value, self._dtype) for name, value in fields.items()})
-        self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
+        self.n_parameters_ = len(params.latent) - 1 + model.family.n_parameters(params.family)
 
     def _estimated(self):
         return tuple(f"{name}_" for name in self._published if not name.startswith("precisions"))
@@ -400,7 +410,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
     def precisions_(self) -> NDArray[Any]:
         """Precisions (inverse covariances), of the shape of `covariances_`."""
         check_is_fitted(self)
-        family = self._model.family
+        family = unwrapped(self._model.family)
         return in_precision(family.precisions(family.in_units(self._params.family, self._units)), self._dtype)
 
     # -- after fit ---------------------------------------------------------------------------------------
@@ -447,8 +457,10 @@ class GaussianMixtureEM(MixtureByLikelihood):
         """
         check_is_fitted(self)
         index = self._column_numbers(columns)
-        weights, params = self._params
-        part = self._model.family.marginal(params, index)
+        (weights, params), family = self._params, unwrapped(self._model.family)
+        part, of_some = family.marginal(params, index), family.of_some
+        if self._model.family.n_others:
+            of_some = WithNoise(of_some, self._model.family.noise.of(index))
         mixture = clone(self).set_params(
             init_params="auto", weights_init=None, means_init=None, precisions_init=None
         )
@@ -456,7 +468,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_[index]
         units = Affine(self._units.shift[index], self._units.scale[index])
-        model = replace(self._model, family=self._model.family.of_some)
+        model = replace(self._model, family=of_some)
         mixture._dtype = self._dtype
         mixture._take(model, LatentPair(weights, part), units)
         return mixture
@@ -481,7 +493,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         Raises
         ------
         ValueError
-            If ``columns`` names a feature twice or one that is not there, or leaves none.
+            If ``columns`` names a feature twice or one that is not there, or leaves none; or there is noise.
 
         Examples
         --------
@@ -495,6 +507,10 @@ class GaussianMixtureEM(MixtureByLikelihood):
                [81.]])
         """
         check_is_fitted(self)
+        if self._model.family.n_others:
+            raise ValueError(
+                "With noise, the rest is no mixture of Gaussians given some columns: fit without it."
+            )
         known = self._column_numbers(columns)
         X_known = check_array(
             read_table(X_known, "X_known"),
