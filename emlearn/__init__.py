@@ -9,7 +9,7 @@ from emlearn._version import __version__
 from emlearn.hmm import HMMEM
 from emlearn.impute import EMImputer, MultipleImputation, pool
 from emlearn.missing import ampute, little_mcar_test, missing_patterns, overimpute
-from emlearn.mixture import BayesianGaussianMixtureEM, GaussianMixtureEM, MixtureEM
+from emlearn.mixture import BayesianGaussianMixtureEM, GaussianMixtureEM, MixtureDiscriminant, MixtureEM
 from emlearn.model_selection import InformationCriterionSearch, bootstrap, bootstrap_lrt, stability
 from emlearn.regression import (
     MarkovSwitchingRegression,
@@ -25,6 +25,7 @@ __all__ = [
     "GaussianMixtureEM",
     "InformationCriterionSearch",
     "MarkovSwitchingRegression",
+    "MixtureDiscriminant",
     "MixtureEM",
     "MixtureOfExperts",
     "MixtureOfExpertsClassifier",

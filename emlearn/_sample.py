@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -31,12 +31,15 @@ class Sample:
     positions: np.ndarray  # which rows of the data were drawn, before any were sorted or merged
     counts: np.ndarray  # how often each of them counts
     is_whole: bool  # whether no row with weight is left out
+    labels: np.ndarray | None = field(default=None, kw_only=True)  # (m,) or (m, K), what is known of components
 
     @classmethod
-    def of(cls, rows, units, drawn, n_rows):
-        """Rows that `draw_evenly` has drawn, in the user's units, from so many with weight."""
+    def of(cls, rows, units, drawn, n_rows, labels=None):
+        """Rows that `draw_evenly` has drawn, of so many with weight, in the user's units, and labels."""
         positions, counts = drawn
-        rows = in_units(rows, units)
+        rows, d = in_units(rows, units), rows.shape[1]
+        if labels is not None:  # rows are alike if they are known to be
+            rows = np.column_stack([rows, labels])
         order = np.argsort(rows[:, 0], kind="stable")
         first = rows[order, 0]
         if np.any(first[1:] == first[:-1]) or np.isnan(first[-1]):
@@ -49,7 +52,11 @@ class Sample:
         new[1:] = differ.any(axis=1)
         starts = np.flatnonzero(new)
         merged = np.add.reduceat(counts[order], starts)
-        return cls(rows[starts][merged > 0], merged[merged > 0], positions, counts, len(positions) == n_rows)
+        kept, labels = rows[starts][merged > 0], None if labels is None else labels[:0]
+        if labels is not None:
+            labels = kept[:, d:].astype(labels.dtype).reshape(-1, *labels.shape[1:])
+        is_whole = len(positions) == n_rows
+        return cls(kept[:, :d], merged[merged > 0], positions, counts, is_whole, labels=labels)
 
     @property
     def unit(self):
@@ -64,7 +71,7 @@ class Sample:
     @cached_property
     def batch(self):
         """The whole sample as one batch."""
-        return Batch(np.ascontiguousarray(self.rows.T), self.weight)
+        return Batch(np.ascontiguousarray(self.rows.T), self.weight, labels=self.labels)
 
     @cached_property
     def points(self):
@@ -95,7 +102,7 @@ class Sample:
 
     def batches(self, floats_per_row):
         """The sample as data for the engine."""
-        return Batches(self.rows, self.weight, floats_per_row=floats_per_row)
+        return Batches(self.rows, self.weight, floats_per_row=floats_per_row, labels=self.labels)
 
 
 def ground(sample, starts, everything, *, merged=True, **cut):
@@ -175,6 +182,33 @@ def in_units(X, units):
 def draw_from(data, moments, size, rng):
     """`draw_evenly` of the rows of data, of which the moments are known."""
     return draw_evenly(data.n_rows, data.weights() if moments.has_weights else None, size, rng)
+
+
+def draw_with_known(n, weight, labels, size, rng):
+    """`draw_evenly`, in which up to half of the sample is for rows of which something is known.
+
+    Parameters
+    ----------
+    n, weight, size, rng
+        As of `draw_evenly`.
+    labels : ndarray of shape (n,) or (n, K), or None
+        Negative, or all true, where nothing is known.
+    """
+    n_counted = n if weight is None else np.count_nonzero(weight)
+    if labels is None or n_counted <= size:
+        return draw_evenly(n, weight, size, rng)
+    known = labels >= 0 if labels.ndim == 1 else ~labels.all(axis=1)
+    weight = np.ones(n) if weight is None else weight
+    n_known = min(size // 2, np.count_nonzero(known & (weight > 0)))
+    parts = []
+    for own, n_own in ((known, n_known), (~known, size - n_known)):
+        of_own = np.where(own, weight, 0.0)
+        if of_own.any():
+            positions, counts = draw_evenly(n, of_own, n_own, rng)
+            parts.append((positions, counts * (of_own.sum() / counts.sum())))
+    positions, counts = (np.concatenate(part) for part in zip(*parts, strict=True))
+    order = np.argsort(positions)
+    return positions[order], counts[order] * (len(positions) / counts.sum())
 
 
 def draw_evenly(n, weight, size, rng):

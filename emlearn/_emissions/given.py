@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from emlearn._emissions.words import (
+    aside_of,
     by_part,
     emission_family,
+    n_columns_aside,
     parts_of,
     prefixed,
     with_params,
@@ -14,7 +16,7 @@ from emlearn._emissions.words import (
 )
 from emlearn.em import Affine
 from emlearn.em.trees import leaves, tree_map
-from emlearn.families import Product
+from emlearn.families import Covariates, CovariatesParams, Product
 from emlearn.families.base import keep
 
 
@@ -50,27 +52,21 @@ def emission_of(estimator, emission_params, named):
     params : NamedTuple, or tuple of them
     """
     K, names = estimator.n_components, getattr(estimator, "feature_names_in_", None)
-    n_features = len(estimator.emission) if isinstance(estimator.emission, dict) else 1
-    if isinstance(estimator.emission, Product):
-        n_features = estimator.emission.n_features
-    if names is not None and isinstance(estimator.emission, (dict, Product)) and len(names) != n_features:
+    in_sequence, n_aside = not hasattr(estimator, "gate"), n_columns_aside(getattr(estimator, "gate", None))
+    if not isinstance(estimator.emission, (dict, Product)):
+        (_, family, _), *_ = parts_of(emission_family(estimator, 1, None, in_sequence=in_sequence), 1)
+        params = _of_one_family(estimator, family, emission_params, named)
+        family = family.with_parameters(params)
+        return _beside(family, params, aside_of(estimator, _n_columns(family, params) + n_aside, names), K)
+    n_features = n_aside + _n_named(estimator.emission)
+    if names is not None and len(names) != n_features:
         raise ValueError(f"feature_names has {len(names)} names, but emission {n_features} columns.")
-    family = emission_family(estimator, n_features, names)
-    if not isinstance(family, Product):
-        if named and emission_params is not None:
-            raise ValueError(f"emission_params is given beside {', '.join(named)}: drop one of them.")
-        try:
-            if emission_params is not None:
-                named = named_fields(emission_params, family, K, "emission_params")
-            params = family.from_fields(named, (K,))
-        except ValueError as error:
-            if emission_params is None:
-                raise
-            raise ValueError(
-                f"{error} They are read as emission={estimator.emission!r} of "
-                f"covariance_type={estimator.covariance_type!r}: give the emission, and the covariance_type, "
-                "of the model that emission_params come from."
-            ) from None
+    aside = aside_of(estimator, n_features, names)
+    family = emission_family(estimator, n_features, names, aside, in_sequence=in_sequence)
+    every = parts_of(family, n_features)
+    if len(every) == 1:
+        params = _of_one_family(estimator, every[0][1], emission_params, named)
+        params = with_params(family, (None, *_nothing(aside, K)), [params])
         return family.with_parameters(params), params
     if named:
         raise ValueError(
@@ -81,8 +77,8 @@ def emission_of(estimator, emission_params, named):
         raise ValueError("emission_params must be given: a dict by the columns of each emission.")
     parts = []
     given = by_part(emission_params, family, n_features, names, "emission_params")
-    for (columns, part), value in zip(family.parts, given, strict=True):
-        what = f"emission_params[{columns}]"
+    for (columns, part, _), value in zip(every, given, strict=True):
+        what = f"emission_params[{tuple(columns.tolist())}]"
         if value is None:
             raise ValueError(f"{what} is not given.")
         own = prefixed(what, part.from_fields, named_fields(value, part, K, what), (K,))
@@ -90,8 +86,46 @@ def emission_of(estimator, emission_params, named):
         if width != len(columns):
             raise ValueError(f"{what} is for {width} columns.")
         parts.append(own)
-    params = tuple(parts)
+    params = (*parts, *_nothing(aside, K))
     return family.with_parameters(params), params
+
+
+def _of_one_family(estimator, family, emission_params, named):
+    """Parameters of a family that is that of all columns, by either way of giving them."""
+    K = estimator.n_components
+    if named and emission_params is not None:
+        raise ValueError(f"emission_params is given beside {', '.join(named)}: drop one of them.")
+    if emission_params is None:
+        return family.from_fields(named, (K,))
+    try:
+        return family.from_fields(named_fields(emission_params, family, K, "emission_params"), (K,))
+    except ValueError as error:
+        raise ValueError(
+            f"{error} They are read as emission={estimator.emission!r} of "
+            f"covariance_type={estimator.covariance_type!r}: give the emission, and the covariance_type, "
+            "of the model that emission_params come from."
+        ) from None
+
+
+def _beside(family, params, aside, n_components):
+    """A family and its parameters with columns beside those that it is for."""
+    if not aside:
+        return family, params
+    d = _n_columns(family, params) + len(aside)
+    rest = tuple(j for j in range(d) if j not in aside)
+    return Product(((rest, family), (aside, Covariates()))), (params, *_nothing(aside, n_components))
+
+
+def _nothing(aside, n_components):
+    """Parameters of what stands aside, if anything does."""
+    return [CovariatesParams(np.empty((n_components, 0)))] if aside else []
+
+
+def _n_named(emission):
+    """How many columns an emission names."""
+    if isinstance(emission, Product):
+        return emission.n_features
+    return sum(len(key) if isinstance(key, tuple) else 1 for key in emission)
 
 
 def _n_columns(family, params):

@@ -32,14 +32,19 @@ def fields_of(family, params, n_features, n_components):
     return {"emission_params": own, **part.fields(own, (n_components,))}
 
 
-def categories_of(family, params, n_features, labels):
-    """What codes stand for in each column of categories, in the order of columns: codes, or ``labels``."""
+def probabilities_of(family, params, n_features):
+    """Probabilities of categories, (K, n_categories), by the number of each column that has any, in order."""
     found = {}
     for columns, part, own in parts_of(family, n_features, params):
         if isinstance(unwrapped(part), Categorical):
-            for j, p in zip(columns.tolist(), own.probabilities, strict=True):
-                found[j] = labels.get(j, np.arange(p.shape[1]))
-    return [found[j] for j in sorted(found)]
+            found |= zip(columns.tolist(), own.probabilities, strict=True)
+    return dict(sorted(found.items()))
+
+
+def categories_of(family, params, n_features, labels):
+    """What codes stand for in each column of categories, in the order of columns: codes, or ``labels``."""
+    probabilities = probabilities_of(family, params, n_features)
+    return [labels.get(j, np.arange(p.shape[1])) for j, p in probabilities.items()]
 
 
 def with_labels(X, labels):

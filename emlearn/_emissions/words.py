@@ -155,6 +155,22 @@ def _with_categories(estimator, parts):
     ]
 
 
+def aside_of(estimator, n_features, names):
+    """Numbers of the columns that are given with observations, in their order: those that a gate sees."""
+    gate = getattr(estimator, "gate", None)
+    if gate is None:
+        return ()
+    return tuple(sorted(find_columns(gate, names, n_features, "gate").tolist()))
+
+
+def n_columns_aside(gate):
+    """How many columns a gate sees, whatever their names."""
+    given = np.atleast_1d(np.asarray(gate, dtype=object))
+    if gate is None:
+        return 0
+    return sum(map(bool, given)) if all(isinstance(entry, (bool, np.bool_)) for entry in given) else len(given)
+
+
 def categorical_columns(emission, n_features, names, aside=()):
     """Columns of which an estimator's ``emission`` says that they hold categories."""
     parts = _parts(emission, n_features, names, aside)
@@ -176,6 +192,17 @@ def observed_kinds(emission):
     }
 
 
+def emission_of_some(emission, n_features, names, aside, label):
+    """An ``emission`` for some of the columns, in the order of ``label``: number or name of each among them."""
+    found = {}
+    for columns, what in _parts(emission, n_features, names, aside):
+        own = [columns.index(j) for j in label if j in columns]
+        if own:
+            as_it_was = isinstance(what, str) or own == list(range(len(columns)))
+            found[tuple(label[columns[i]] for i in own)] = what if as_it_was else what.of_some(np.array(own))
+    return found
+
+
 def parts_of(family, n_features, params=None):
     """Columns, family and parameters of each part of an emission, without what stands beside observations."""
     if not isinstance(family, Product):
@@ -191,6 +218,12 @@ def with_parts(family, families):
         return families[0]
     every = [*families, *family.families[len(families) :]]
     return Product(tuple((columns, own) for (columns, _), own in zip(family.parts, every, strict=True)))
+
+
+def as_fitted(family, params):
+    """A family and its parameters, of one part alone those of that: as `emission_family` makes it."""
+    alone = isinstance(family, Product) and len(family.parts) == 1
+    return (family.families[0], params[0]) if alone else (family, params)
 
 
 def with_params(family, params, of_parts):

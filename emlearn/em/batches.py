@@ -272,7 +272,7 @@ class Batches(Data):
         The rows are sequences of these lengths, one after the other. Sequences are never cut: a batch holds
         some of them as `Lanes`, the longest first.
     labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
-        What is known of the hidden states of sequences, -1 where nothing is.
+        What is known of the hidden states of rows, -1 where nothing is.
     rows : int, default=None
         Rows per batch. None: as many as keep ``floats_per_row`` numbers each within 4 MB, at least 512.
     floats_per_row : int, default=None
@@ -334,9 +334,9 @@ class Batches(Data):
         if sparse.issparse(X):
             if lengths is not None:
                 raise ValueError("Sequences cannot be sparse: give their rows as an array, by toarray().")
-            return _CutSparse(X, weight, self._cut_settings, first[0], once=once)
+            return _CutSparse(X, weight, self._cut_settings, first[0], labels=labels, once=once)
         if lengths is None:
-            return _CutArray(X, weight, self._cut_settings, first[0], once=once)
+            return _CutArray(X, weight, self._cut_settings, first[0], labels=labels, once=once)
         return _CutSequences(X, weight, lengths, labels, self._cut_settings, first, once=once)
 
     def _items(self) -> Generator[_CutArray, None, None]:
@@ -539,8 +539,11 @@ class _Cut(NamedTuple):
 class _CutArray:
     """An array cut into batches, the batches grouped into blocks."""
 
-    def __init__(self, X: Any, weight: Any, cut: _Cut, first_row: int = 0, *, once: bool = False):
+    def __init__(
+        self, X: Any, weight: Any, cut: _Cut, first_row: int = 0, *, labels: Any = None, once: bool = False
+    ):
         self._first_row = first_row  # its place in the data, where they come in pieces
+        self._labels = None if labels is None else np.asarray(labels)
         self._X = self._as_rows(X)
         if self._X.ndim != 2:
             raise ValueError(f"Data must be rows of features, (n, d), but have shape {self._X.shape}.")
@@ -596,14 +599,26 @@ class _CutArray:
         n = self.n_rows
         if self.weight is not None and self.weight.shape != (n,):
             raise ValueError(f"There are {n} rows, but weights of shape {self.weight.shape}.")
+        self._check_labels()
         return -(-n // self.rows)
+
+    def _check_labels(self) -> None:
+        if self._labels is not None and len(self._labels) != self.n_rows:
+            raise ValueError(f"There are {self.n_rows} rows, but labels of shape {self._labels.shape}.")
 
     def _batch(self, i: int) -> Batch:
         rows = slice(i * self.rows, (i + 1) * self.rows)
         weight = None if self.weight is None else self.weight[rows]
         last = min(rows.stop, self.n_rows)
         places = slice(self._first_row + rows.start, self._first_row + last)
-        return Batch(self._features_first(self._X[rows]), weight, self._memos[i], self._room, rows=places)
+        return Batch(
+            self._features_first(self._X[rows]),
+            weight,
+            self._memos[i],
+            self._room,
+            rows=places,
+            labels=None if self._labels is None else self._labels[rows],
+        )
 
     def _features_first(self, rows: NDArray[Any]) -> FloatArray:
         if self._columns is not None:
@@ -657,9 +672,8 @@ class _CutSequences(_CutArray):
         once: bool = False,
     ):
         self.lengths = np.asarray(lengths, dtype=np.intp)
-        self._labels = None if labels is None else np.asarray(labels)
         self._first_sequence = first[1]
-        super().__init__(X, weight, cut, first[0], once=once)
+        super().__init__(X, weight, cut, first[0], labels=labels, once=once)
 
     @property
     def row_weight(self) -> FloatArray | None:
@@ -675,8 +689,7 @@ class _CutSequences(_CutArray):
             raise ValueError(
                 f"There are {n} rows in {len(lengths)} sequences, but weights of shape {self.weight.shape}."
             )
-        if self._labels is not None and len(self._labels) != n:
-            raise ValueError(f"There are {n} rows, but labels of shape {self._labels.shape}.")
+        self._check_labels()
         self._order = np.argsort(-lengths, kind="stable")
         self._first = np.cumsum(lengths) - lengths  # row at which each sequence begins
         if not len(lengths):

@@ -82,6 +82,8 @@ class Emission(Family):
         Names of the concentrations that `with_prior` takes.
     n_others : int
         How many components stand after those that have parameters, and have none.
+    is_by_feature : bool
+        Whether features are independent given the component, each with parameters along their second axis.
     is_placed : bool
         Whether a component is where its mean is, so that it can begin at any row: it then has `shrunk` too.
     pooled : Emission or None
@@ -96,6 +98,7 @@ class Emission(Family):
     floored: tuple[str, ...] = ()
     prior_names: tuple[str, ...] = ()
     n_others: int = 0
+    is_by_feature: bool = False
     is_placed: bool = False
 
     @property
@@ -227,6 +230,22 @@ class Emission(Family):
     def n_held(self, params: Any, names: tuple[str, ...]) -> int:
         """How many free parameters those of these names would be."""
         return self.n_parameters(params)
+
+    def marginal(self, params: Any, columns: NDArray[np.int_]) -> Any:
+        """Parameters of the distribution of some features, which is one of `of_some`.
+
+        Raises
+        ------
+        ValueError
+            If it is of no family.
+        """
+        if not self.is_by_feature:
+            raise ValueError(f"Some features of {type(self).__name__} have a distribution of another kind.")
+        return tree_map(lambda leaf: leaf[:, columns], params)
+
+    def of_some(self, columns: NDArray[np.int_]) -> Emission:
+        """The family of some of the features."""
+        return self
 
     def divergence(self, params: Any, other: Emission, others: Any) -> FloatArray:
         """Bhattacharyya distances (K, L) of these components from those of another family.
@@ -424,6 +443,16 @@ class WrappedFamily(Wrapper, Emission):
 
     def n_held(self, params: Any, names: tuple[str, ...]) -> int:
         return self.family.n_held(params, names)
+
+    @property
+    def is_by_feature(self) -> bool:  # type: ignore[override]
+        return self.family.is_by_feature
+
+    def marginal(self, params: Any, columns: NDArray[np.int_]) -> Any:
+        return self.family.marginal(params, columns)
+
+    def of_some(self, columns: NDArray[np.int_]) -> Emission:
+        return replace(self, family=self.family.of_some(columns))
 
     def divergence(self, params: Any, other: Emission, others: Any) -> FloatArray:
         return self.family.divergence(params, other, others)

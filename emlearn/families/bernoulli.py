@@ -56,6 +56,7 @@ class Bernoulli(ExponentialFamily):
 
     support = "0 and 1"
     marginalises = True
+    is_by_feature = True
     observes = "counts"
     prior_names = ("ones", "zeros")
     counts_entries = True

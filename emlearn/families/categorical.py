@@ -62,6 +62,7 @@ class Categorical(ExponentialFamily):
     absent: tuple[tuple[int, ...], ...] = field(default=(), repr=False)
 
     marginalises = True
+    is_by_feature = True
     observes = "codes"
     prior_names = ("concentration",)
 
@@ -220,6 +221,20 @@ class Categorical(ExponentialFamily):
 
     def with_parameters(self, params: CategoricalParams) -> Categorical:
         return replace(self, n_categories=tuple(p.shape[1] for p in params.probabilities))
+
+    def marginal(self, params: CategoricalParams, columns: NDArray[np.int_]) -> CategoricalParams:
+        return CategoricalParams(tuple(params.probabilities[j] for j in columns))
+
+    def of_some(self, columns: NDArray[np.int_]) -> Categorical:
+        def some(of_all: Any) -> Any:
+            return tuple(of_all[j] for j in columns) if isinstance(of_all, tuple) and of_all else of_all
+
+        return replace(
+            self,
+            n_categories=some(self.n_categories),
+            concentration=some(self.concentration),
+            absent=some(self.absent),
+        )
 
     def divergence(self, params: CategoricalParams, other: Emission, others: Any) -> FloatArray:
         if not isinstance(others, CategoricalParams) or len(others.probabilities) != len(params.probabilities):

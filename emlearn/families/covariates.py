@@ -30,6 +30,7 @@ class Covariates(Emission):
 
     support = "finite numbers"
     marginalises = True
+    is_by_feature = True
     observes = "nothing"
     spaces = CovariatesParams(Fixed())  # type: ignore[arg-type]
 
@@ -67,4 +68,8 @@ class Covariates(Emission):
     def sample(
         self, params: CovariatesParams, labels: NDArray[np.int_], rng: np.random.RandomState
     ) -> FloatArray:
-        raise ValueError("What is given with observations has no distribution to draw from.")
+        """NaN: what is given is not drawn; of one column, whatever their number."""
+        return np.full((len(labels), 1), np.nan)
+
+    def marginal(self, params: CovariatesParams, columns: NDArray[np.int_]) -> CovariatesParams:
+        return params

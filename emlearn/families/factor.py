@@ -507,8 +507,7 @@ class FactorGaussian(ExponentialFamily):
         """Parameters with noises below the floor raised to it."""
         return params._replace(noise=np.maximum(params.noise, self._floors))
 
-    @property
-    def of_some(self) -> FactorGaussian:
+    def of_some(self, columns: NDArray[np.int_]) -> FactorGaussian:
         """The family of some of the features."""
         return replace(self, forced=(), hidden=None)
 

@@ -11,7 +11,7 @@ from scipy.special import digamma, gammaln, polygamma
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
-from emlearn.families.base import FloatArray, filled
+from emlearn.families.base import Emission, FloatArray, Held, filled
 from emlearn.families.independent import BoundedColumns, PositiveColumns, positive_means
 from emlearn.families.negative_binomial import LARGE, rest_of_digamma, rest_of_trigamma
 
@@ -81,6 +81,14 @@ class Gamma(PositiveColumns, BoundedColumns):
 
     def most_narrow(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
         return mean**2 / variance
+
+    def held(self, names: tuple[str, ...], params: GammaParams) -> Emission:
+        return Held(self, names) if names == ("shapes",) else super().held(names, params)
+
+    def maximize_held(self, totals: FloatArray, params: GammaParams, names: tuple[str, ...]) -> GammaParams:
+        if names != ("shapes",):
+            return params
+        return self.with_means(params, self.mean(self.maximize(totals, params)))  # of any shape the averages
 
     def spread(self, params: GammaParams) -> FloatArray:
         return np.asarray(polygamma(1, params.shapes))  # of log x

@@ -722,8 +722,7 @@ class Gaussian(ExponentialFamily):
         """Parameters with eigenvalues below the floor raised to it."""
         return params._replace(covariances=self.nearest(params.covariances))
 
-    @property
-    def of_some(self) -> Gaussian:
+    def of_some(self, columns: NDArray[np.int_]) -> Gaussian:
         """The family of some of the features."""
         return replace(self, structure=self.structure.of_some, forced=None, hidden=None)
 

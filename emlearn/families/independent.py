@@ -58,6 +58,7 @@ class IndependentColumns(ExponentialFamily):
     """
 
     marginalises = True
+    is_by_feature = True
     counts_entries = True
     parameters: ClassVar[Any]
     typical: ClassVar[float]
@@ -143,6 +144,9 @@ class IndependentColumns(ExponentialFamily):
         """Number of free parameters."""
         return sum(value.size for value in params)
 
+    def n_held(self, params: Any, names: tuple[str, ...]) -> int:
+        return sum(getattr(params, name).size for name in names)
+
     def covariance(self, params: Any) -> FloatArray:
         """Covariance matrix of each component, (K, d, d)."""
         return diagonal(self.variance(params))
@@ -176,6 +180,11 @@ class BoundedColumns(IndependentColumns):
 
     narrow: ClassVar[tuple[str, ...]]
 
+    @property
+    def floored(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Names of the parameters that the bound is of."""
+        return self.narrow
+
     def most_narrow(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
         """How narrow components of these means and variances are, (d,)."""
         raise NotImplementedError
@@ -191,6 +200,9 @@ class BoundedColumns(IndependentColumns):
         steps = hidden > 0
         by_steps = self.most_narrow(middle(batch)[:, 0], np.where(steps, hidden, 1.0))
         return replace(self, most=np.where(steps, np.clip(by_steps, 1.0, MOST_NARROW), MOST_NARROW))
+
+    def of_some(self, columns: NDArray[np.int_]) -> BoundedColumns:
+        return self if self.most is None else replace(self, most=self.most[columns])
 
     @property
     def limit(self) -> FloatArray:

@@ -201,6 +201,12 @@ class LogNormal(Emission):
     def _log_variances(self, params: LogNormalParams) -> FloatArray:
         return np.diagonal(self.gaussian.covariance(GaussianParams(*params)), axis1=1, axis2=2)
 
+    def marginal(self, params: LogNormalParams, columns: NDArray[np.int_]) -> LogNormalParams:
+        return LogNormalParams(*self.gaussian.marginal(GaussianParams(*params), columns))
+
+    def of_some(self, columns: NDArray[np.int_]) -> LogNormal:
+        return replace(self, gaussian=self.gaussian.of_some(columns))
+
     def with_means(self, params: LogNormalParams, means: FloatArray) -> LogNormalParams:
         """Parameters with the means (K, d) of x moved, the variances of the logarithms as they are."""
         log_means = np.log(positive_means(means)) - 0.5 * self._log_variances(params)

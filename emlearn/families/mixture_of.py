@@ -267,6 +267,12 @@ class MixtureOf(Composite, Emission):
         own, own_there = (np.diagonal(log_overlap(one, one)) for one in (here, there))
         return 0.5 * (own[:, None] + own_there) - log_overlap(here, there)
 
+    def marginal(self, params: MixtureParams, columns: NDArray[np.int_]) -> MixtureParams:
+        return params._replace(members=self.family.marginal(params.members, columns))
+
+    def of_some(self, columns: NDArray[np.int_]) -> MixtureOf:
+        return replace(self, family=self.family.of_some(columns))
+
     def widened(self, params: MixtureParams, factors: FloatArray) -> MixtureParams:
         of_members = np.repeat(factors, self.n_components)
         return params._replace(members=self.family.widened(params.members, of_members))

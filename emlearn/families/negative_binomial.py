@@ -79,6 +79,7 @@ class NegativeBinomial(Emission):
 
     support = "the counts 0, 1, 2, ..."
     marginalises = True
+    is_by_feature = True
     observes = "counts"
 
     @property

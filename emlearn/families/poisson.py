@@ -44,6 +44,7 @@ class Poisson(ExponentialFamily):
 
     support = "the counts 0, 1, 2, ..."
     marginalises = True
+    is_by_feature = True
     observes = "counts"
     counts_entries = True
     takes_sparse = True

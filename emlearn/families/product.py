@@ -219,6 +219,35 @@ class Product(Composite, Emission):
         parts = zip(self.parts, params, strict=True)
         return Product(tuple((columns, family.with_parameters(p)) for (columns, family), p in parts))
 
+    @property
+    def is_by_feature(self) -> bool:  # type: ignore[override]
+        return all(family.is_by_feature for family in self.families)
+
+    def _kept(self, columns: NDArray[np.int_]) -> Iterator[tuple[int, tuple[int, ...], NDArray[np.int_]]]:
+        """Number of each part that some features leave, their places among these, and in the part."""
+        for number, (own, _) in enumerate(self.parts):
+            there = [(place, own.index(j)) for place, j in enumerate(columns.tolist()) if j in own]
+            if there:
+                places, inside = zip(*there, strict=True)
+                yield number, places, np.array(inside)
+
+    def marginal(self, params: tuple[Any, ...], columns: NDArray[np.int_]) -> tuple[Any, ...]:
+        return tuple(
+            params[i] if self._is_as_it_was(i, own) else self.families[i].marginal(params[i], own)
+            for i, _, own in self._kept(columns)
+        )
+
+    def of_some(self, columns: NDArray[np.int_]) -> Product:
+        return Product(
+            tuple(
+                (there, self.families[i] if self._is_as_it_was(i, own) else self.families[i].of_some(own))
+                for i, there, own in self._kept(columns)
+            )
+        )
+
+    def _is_as_it_was(self, number: int, own: NDArray[np.int_]) -> bool:
+        return np.array_equal(own, np.arange(len(self.parts[number][0])))
+
     def divergence(self, params: tuple[Any, ...], other: Emission, others: Any) -> FloatArray:
         """The sum of the parts' own."""
         other = unwrapped(other)

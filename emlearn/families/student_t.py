@@ -391,10 +391,9 @@ class MultivariateStudentT(Emission):
         """Parameters with scale matrices of a ``share`` of the volume, unless that brings some to the floor."""
         return StudentTParams(*self.normal.shrunk(self._normal(params), share), params.df)
 
-    @property
-    def of_some(self) -> MultivariateStudentT:
+    def of_some(self, columns: NDArray[np.int_]) -> MultivariateStudentT:
         """The family of some of the features."""
-        return replace(self, normal=self.normal.of_some)
+        return replace(self, normal=self.normal.of_some(columns))
 
     def has_form_of(self, other: Any) -> bool:
         """Whether parameters of the other family are parameters of this one."""

@@ -412,7 +412,7 @@ class VariationalGaussian(Emission):
 
     def of_some(self, columns: NDArray[np.int_]) -> VariationalGaussian:
         """The family of some features."""
-        return VariationalGaussian(self.gaussian.of_some, self.marginal(self.prior, columns))
+        return VariationalGaussian(self.gaussian.of_some(columns), self.marginal(self.prior, columns))
 
     def fields(self, params: NormalWishart, lead: tuple[int, ...]) -> dict[str, Any]:
         """Means and covariances as `Gaussian.fields` has them, and what the means and matrices are worth."""

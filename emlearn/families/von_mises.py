@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Affine
 from emlearn.em.spaces import Positive, Real
-from emlearn.families.base import FloatArray
+from emlearn.families.base import Emission, FloatArray, Held
 from emlearn.families.bessel import bessel_ratio, concentration_of, log_bessel
 from emlearn.families.independent import BoundedColumns
 
@@ -92,6 +92,9 @@ class VonMises(BoundedColumns):
 
     def most_narrow(self, mean: FloatArray, variance: FloatArray) -> FloatArray:
         return 1.0 / variance
+
+    def held(self, names: tuple[str, ...], params: VonMisesParams) -> Emission:
+        return Held(self, names) if names == ("concentrations",) else super().held(names, params)
 
     def spread(self, params: VonMisesParams) -> FloatArray:
         return 1.0 - bessel_ratio(0.0, params.concentrations)

@@ -16,6 +16,7 @@ from emlearn.families.base import (
     Emission,
     ExponentialFamily,
     FloatArray,
+    Held,
     Sketch,
     counted,
     read_field,
@@ -78,6 +79,7 @@ class VonMisesFisher(ExponentialFamily):
            [ 1.  , -0.06]])
     """
 
+    floored = ("concentrations",)
     support = "unit vectors (divide each row by its length, as sklearn.preprocessing.normalize does)"
 
     @property
@@ -135,6 +137,13 @@ class VonMisesFisher(ExponentialFamily):
         """Parameters with concentrations within their bounds."""
         kappa = np.clip(params.concentrations, LEAST_CONCENTRATION, MOST_CONCENTRATION)
         return params._replace(concentrations=kappa)
+
+    def held(self, names: tuple[str, ...], params: VonMisesFisherParams) -> Emission:
+        return Held(self, names) if names == ("concentrations",) else super().held(names, params)
+
+    def n_held(self, params: VonMisesFisherParams, names: tuple[str, ...]) -> int:
+        of_all = self.n_parameters(params)
+        return of_all if "directions" in names else len(params.concentrations)
 
     def handicap(self, params: VonMisesFisherParams, stats: FloatArray) -> float:
         K, d = params.directions.shape

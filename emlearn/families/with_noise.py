@@ -144,6 +144,10 @@ class WithNoise(WrappedFamily):
         """Parameters from weighted responsibilities of all components (K + 1, m), or of a lone one."""
         return self.family.start(batch, resp[: max(len(resp) - 1, 1)], rng)
 
+    def of_some(self, columns: NDArray[np.int_]) -> WithNoise:
+        """The family of some of the features."""
+        return replace(self, family=self.family.of_some(columns), noise=self.noise.of(columns))
+
     def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
         """Parameters with the components in another order; the noise stays last."""
         K = len(order) - 1

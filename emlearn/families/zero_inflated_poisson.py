@@ -60,6 +60,7 @@ class ZeroInflatedPoisson(ExponentialFamily):
 
     support = "the counts 0, 1, 2, ..."
     marginalises = True
+    is_by_feature = True
     observes = "counts"
 
     @property

@@ -12,7 +12,7 @@ from emlearn._input.tables import as_numpy
 from emlearn.em import Batches
 from emlearn.families.base import concentrations
 from emlearn.latent import ChainParams, MarkovChain
-from emlearn.latent.markov_chain import possible_states
+from emlearn.latent.known import possible_states
 
 SUM_TOLERANCE = 1e-6  # probabilities given by the user sum to 1 up to this
 

@@ -69,7 +69,7 @@ from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
 from emlearn.inference._estimates import SeenAgain
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
-from emlearn.latent.markov_chain import possible_states
+from emlearn.latent.known import possible_states
 
 INFERENCES = {"em": MaximumLikelihood, "variational": Variational}
 # A state counts where it holds more than this share of a step.

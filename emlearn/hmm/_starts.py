@@ -23,7 +23,7 @@ from emlearn.em import Batches, LatentModel, Start, cool, one_thread
 from emlearn.em.fit import climb
 from emlearn.families.base import widths_apart
 from emlearn.latent import MixtureWeights
-from emlearn.latent.markov_chain import possible_states
+from emlearn.latent.known import possible_states
 
 # Steps that a race looks at.
 SAMPLE_STEPS = 20_000

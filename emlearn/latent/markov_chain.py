@@ -17,6 +17,7 @@ from emlearn.em.compiled import compiled_or
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Fixed, Simplex
 from emlearn.latent import _chain_numpy, exponentials
+from emlearn.latent.known import exclude
 
 # Workspaces up to this size are kept: 32 MB.
 WORKSPACE_FLOATS = 2**22
@@ -138,7 +139,7 @@ class MarkovChain(LatentStructure):
     def viterbi(self, params: ChainParams, log_prob: FloatArray, batch: Batch) -> tuple[IntArray, FloatArray]:
         """Most probable path (m,), and its log joint probability with what was seen, (n_lanes,)."""
         log_prob = np.ascontiguousarray(log_prob, dtype=np.float64)
-        self._exclude(log_prob, batch)
+        exclude(log_prob, batch)
         lanes = _lanes(batch)
         path = np.empty(log_prob.shape[1], dtype=np.intp)
         with np.errstate(divide="ignore"):  # log 0 forbids
@@ -171,7 +172,7 @@ class MarkovChain(LatentStructure):
 
     def _forward(self, params: ChainParams, log_prob: FloatArray, batch: Batch, beta: float) -> Filtered:
         lanes = _lanes(batch)
-        self._exclude(log_prob, batch)
+        exclude(log_prob, batch)
         K, m = log_prob.shape
         start, transition = self._probabilities(params, K)
         if beta != 1.0:
@@ -199,13 +200,6 @@ class MarkovChain(LatentStructure):
         if start.shape != (n_states,) or transition.shape != (n_states, n_states):
             raise ValueError(f"The chain has {len(transition)} states, but there are densities of {n_states}.")
         return start, transition
-
-    def _exclude(self, log_prob: FloatArray, batch: Batch) -> None:
-        """What is known of states leaves no others possible."""
-        if (labels := batch.labels) is not None:
-            K = len(log_prob)
-            others = batch.once(("excluded", K), lambda: ~possible_states(labels, K))
-            np.putmask(log_prob, others, -np.inf)
 
     # -- M-step ------------------------------------------------------------------------------------------
 
@@ -258,14 +252,6 @@ class MarkovChain(LatentStructure):
             return free_start
         n_allowed = K * K if self.allowed is None else int(np.count_nonzero(self.allowed))
         return free_start + n_allowed - K
-
-
-def possible_states(labels: NDArray[Any], n_states: int) -> NDArray[np.bool_]:
-    """Which states are possible, (K, m), by labels (m,), negative where nothing is known, or by (m, K)."""
-    if labels.ndim == 2:
-        return np.ascontiguousarray(labels.T, dtype=np.bool_)
-    possible: NDArray[np.bool_] = (labels < 0) | (labels == np.arange(n_states)[:, None])
-    return possible
 
 
 def counts_of(batch: Batch, resp: FloatArray) -> ChainStats:

@@ -12,6 +12,7 @@ from emlearn.em.batches import Batch
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Simplex
 from emlearn.latent import exponentials
+from emlearn.latent.known import exclude, possible_states
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -55,23 +56,25 @@ class MixtureWeights(LatentStructure):
         self, params: FloatArray, log_prob: FloatArray, batch: Batch | None = None, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
+        exclude(log_prob, batch)
         log_weights = self.log_weights(params)[:, 0] if len(params) > 1 else None
         return posterior_of(log_prob, beta, log_weights)
 
     def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
         """Log evidence of each observation, (m,)."""
-        return self.resp(params, log_prob)[1]
+        return self.resp(params, log_prob, batch)[1]
 
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
         log_prob += self.log_weights(params)
+        exclude(log_prob, batch)
         return log_prob.argmax(axis=0)
 
     def draw(
         self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
     ) -> tuple[IntArray, float]:
         """Components drawn from their posterior (m,), and Σ weight · log evidence."""
-        resp, log_evidence = self.resp(params, log_prob)
+        resp, log_evidence = self.resp(params, log_prob, batch)
         return drawn_from(resp, uniform), batch.sum(log_evidence)
 
     def sample_labels(self, params: FloatArray, n: int, rng: np.random.RandomState) -> IntArray:
@@ -132,6 +135,8 @@ class StackedWeights(LatentStructure):
         """Weighted responsibilities (K·S, m), expected counts (S, K), Σ weight · log evidence (S,)."""
         S, K = params.shape
         joint = log_prob.reshape(K, S, -1)
+        if (labels := batch.labels) is not None:
+            joint += np.where(possible_states(labels, K), 0.0, -np.inf)[:, None]
         if K > 1:
             with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
                 joint += np.log(params.T)[:, :, None]

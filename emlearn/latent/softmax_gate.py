@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from emlearn.em.batches import Affine, Batch, one_blas_thread
 from emlearn.em.data import Data
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Real
+from emlearn.latent.known import exclude
 from emlearn.latent.mixture_weights import drawn_from, posterior_of
 
 FloatArray = NDArray[np.float64]
@@ -78,6 +80,7 @@ class SoftmaxGate(LatentStructure):
         """Weighted responsibilities (in place of ``log_prob``), statistics, Σ weight · log evidence."""
         weights = self.log_weights(params, batch)
         log_prob += weights
+        exclude(log_prob, batch)
         resp, log_evidence = posterior_of(log_prob, beta)
         np.exp(weights, out=weights)
         first, second = _pairs(len(params))
@@ -106,6 +109,7 @@ class SoftmaxGate(LatentStructure):
     def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
         log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
         return posterior_of(log_prob)
 
     def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
@@ -115,6 +119,7 @@ class SoftmaxGate(LatentStructure):
     def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
         """Most probable component of each observation, (m,)."""
         log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
         return log_prob.argmax(axis=0)
 
     def draw(
@@ -194,6 +199,14 @@ class SoftmaxGate(LatentStructure):
     def expected_log_joint(self, stats: GateStats, new: FloatArray, old: FloatArray) -> float | None:
         there = self.recentred(stats, old, new)  # the slope half-way, by which a parabola rises
         return float(0.5 * np.sum((stats.gradient + there.gradient) * (new - old)))
+
+    def moved(self, params: FloatArray, columns: Sequence[int]) -> tuple[SoftmaxGate, FloatArray]:
+        """The gate and its parameters where the rows of ``batch.x`` that it sees have other places."""
+        order = np.argsort(columns)
+        units = None if self.units is None else Affine(*(part[order] for part in self.units))
+        slopes = params[:, 1:][:, order]
+        moved = replace(self, columns=tuple(int(columns[i]) for i in order), units=units)
+        return moved, np.column_stack([params[:, 0], slopes])
 
     def log_prior(self, params: FloatArray) -> float:
         """Log of the normal density that the ridge amounts to, up to a constant."""

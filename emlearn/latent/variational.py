@@ -16,6 +16,7 @@ from scipy.special import digamma
 from emlearn.em.batches import Batch
 from emlearn.em.dirichlet import beta_divergence, dirichlet_divergence, expected_logs
 from emlearn.em.spaces import Counts, Fixed
+from emlearn.latent.known import exclude
 from emlearn.latent.markov_chain import ChainParams, ChainStats, MarkovChain, counts_of
 from emlearn.latent.mixture_weights import MixtureWeights, posterior_of
 
@@ -59,6 +60,7 @@ class DirichletWeights(MixtureWeights):
         self, params: FloatArray, log_prob: FloatArray, batch: Batch | None = None, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray]:
         """Posterior probabilities (K, m), in place of ``log_prob``, and their bound on log evidence, (m,)."""
+        exclude(log_prob, batch)
         return posterior_of(log_prob, beta, self.log_weights(params)[:, 0])
 
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:

@@ -11,14 +11,16 @@ from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from sklearn.base import DensityMixin
-from sklearn.utils import check_random_state
+from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._emissions.entries import entries_of
-from emlearn._input.pieces import piece_by_piece, read_data
+from emlearn._emissions.words import parts_of
+from emlearn._input.pieces import comes_in_pieces, piece_by_piece, read_data
+from emlearn._input.tables import read_table
 from emlearn._online import Rows, Streaming, rows_of_batch
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, unit_of
+from emlearn._sample import SAMPLE_ROWS, Sample, draw_with_known, ground, near_spread, unit_of
 from emlearn._sklearn_compat import _fit_context, with_callbacks
 from emlearn._spikes import spikes
 from emlearn.base import EMMixin, Plan, all_or_nothing
@@ -30,6 +32,8 @@ from emlearn.families.gaussian import Gaussian
 from emlearn.families.with_noise import GivenDensity, UniformBox, WithNoise, with_claim
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
+from emlearn.mixture._conditional import moments_given
+from emlearn.mixture._labels import read_labels
 from emlearn.mixture._starts import GivenParams, choose_starts, gives_order
 
 # Starts of a race that none can win by evidence: one of each kind.
@@ -46,7 +50,9 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     @with_callbacks
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
-    def fit(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> Self:
+    def fit(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: ArrayLike | None = None
+    ) -> Self:
         """Fit the mixture.
 
         Parameters
@@ -60,6 +66,10 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             Present for pipelines.
         sample_weight : array-like of shape (n,), or pieces of it, default=None
             How often each row counts.
+        labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
+            Components that are known: their numbers, -1 (or NaN) where they are not; or which are possible.
+            Components then keep these numbers. They are not taken from ``y``, which pipelines and searches pass
+            whatever it is for: a mixture that is made from the answers is another one.
 
         Returns
         -------
@@ -73,7 +83,20 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             starting value or weight is not a legal one, or pieces cannot be read again.
         """
         self._check_ways()
-        return self._fit(self._plan(self._data(X, sample_weight)), X, y)
+        if labels is None:
+            return self._fit(self._plan(self._data(X, sample_weight)), X, y)
+        if comes_in_pieces(X):
+            raise ValueError(
+                "labels stand beside rows in memory, but X comes in pieces: give one array of all."
+            )
+        if not isinstance(self.init_params, str) or self.init_params != "auto":
+            raise ValueError("labels say where components begin: leave init_params at 'auto'.")
+        if self._is_noisy:
+            raise ValueError("labels are of components, of which noise is none: set noise=False, or drop them.")
+        data = self._data(X, sample_weight)
+        labels = read_labels(labels, data.n_rows, self.n_components)
+        data = Batches(data.take(np.arange(data.n_rows)), data.weights(), labels=labels)
+        return self._fit(self._plan(data, labels), X, y)
 
     @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
@@ -125,9 +148,11 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         cut = rows_of_batch(floats_per_row)
         return model, Batches(rows.X, rows.weight, units=self._units, rows=cut)
 
-    def fit_predict(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> NDArray[np.intp]:
-        """Fit the mixture and return the most probable component of each row, (n,)."""
-        return self.fit(X, y, sample_weight=sample_weight).predict(X)
+    def fit_predict(
+        self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: ArrayLike | None = None
+    ) -> NDArray[np.intp]:
+        """Fit the mixture and return the most probable component of each row, (n,), whatever its label."""
+        return self.fit(X, y, sample_weight=sample_weight, labels=labels).predict(X)
 
     def _data(self, X, sample_weight, *, fit=True, **beside):
         """What is fitted, or looked at after a fit; what stands ``beside`` goes to whoever reads rows."""
@@ -140,7 +165,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
 
         return read_data(read, X, sample_weight)
 
-    def _plan(self, data):
+    def _plan(self, data, labels=None):
         d = data.n_features
         family = self._family()
         moments = self._moments(data)
@@ -149,12 +174,13 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         rng = check_random_state(self.random_state)
         size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
-        positions, counts = drawn = draw_from(data, moments, size, rng)
+        weight = data.weights() if moments.has_weights else None
+        drawn = positions, counts = draw_with_known(data.n_rows, weight, labels, size, rng)
         rows = data.take(positions)
         near = near_spread(rows, counts)
         units, _ = self._choose_units(moments, family, near)
         self._look_at_spread(rows, counts, data, moments, near)
-        sample = Sample.of(rows, units, drawn, moments.n_rows)
+        sample = Sample.of(rows, units, drawn, moments.n_rows, None if labels is None else labels[positions])
         if self._needs_distinct_rows:
             self._check_distinct_rows(moments.n_rows, sample)
         family = self._bound(family, sample.batch, moments, sample.size, partial(_entries_of, data))
@@ -195,7 +221,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             part_unit=sample.unit,
             part_share=sample.counts.sum() / moments.weight,
             again=worst_explained(model, sample.batch, whole, part, unit, rng) if self._is_alike else None,
-            exchangeable=self._is_alike and not (self._continues or self._gives_order),
+            exchangeable=self._is_alike and labels is None and not (self._continues or self._gives_order),
         )
         if few is None:
             return plan
@@ -301,8 +327,9 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """As many rows drawn from the model, with gaps where X has them."""
         X = self._check_X(X, reset=False)
         drawn = self.sample(len(X), random_state=rng)[0]
+        drawn = drawn[rng.permutation(len(drawn))]  # they come component by component
         drawn[np.isnan(X)] = np.nan
-        return drawn[rng.permutation(len(drawn))] if not np.isnan(drawn).any() else drawn, given
+        return drawn, given
 
     def _resp_of_rows(self, params):
         """Function of a batch that gives responsibilities, (m, K)."""
@@ -322,9 +349,12 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     def _map_rows(self, X, of_parameters):
         """What the function ``of_parameters(params)`` gives of each batch, gathered over the rows of X."""
         check_is_fitted(self)
-        data = self._cut(self._data_again(X))
+        return self._map_data(self._data_again(X), of_parameters)
+
+    def _map_data(self, data, of_parameters):
+        """The same of data in the user's units."""
         with one_blas_thread():
-            return np.concatenate(list(data.map(of_parameters(self._params))))
+            return np.concatenate(list(self._cut(data).map(of_parameters(self._params))))
 
     def _data_again(self, X, sample_weight=None):
         """Rows to look at after a fit, in the user's units."""
@@ -580,6 +610,51 @@ class MixtureByLikelihood(MixtureOfRows):
             return lambda batch: special.entr(resp_of(batch)).sum(axis=1)
 
         return self.bic(X, sample_weight) + 2 * self._total(X, sample_weight, entropy_of)[0]
+
+    def _given_others(self, X_known, columns):
+        """Of the columns that remain, given others: weights (n, K), means, covariances, and their numbers."""
+        check_is_fitted(self)
+        known, family = self._column_numbers(columns), self._model.family
+        if family.n_others:
+            raise ValueError("Noise has no moments given some columns: fit without it.")
+        rows = self._read_known(X_known, known)
+        if rows.shape[1] != len(known):
+            raise ValueError(f"X_known has {rows.shape[1]} columns, but columns names {len(known)}.")
+        d = self.n_features_in_
+        others = np.setdiff1d(np.arange(d), known)
+        numbers, whole = [], np.full((len(rows), d), np.nan)
+        whole[:, known] = rows
+        for own, part, _ in parts_of(family, d):
+            some = np.isin(own, known)
+            part = unwrapped(part)
+            if some.any() and not (some.all() or part.is_placed or part.is_by_feature):
+                raise ValueError(
+                    f"columns names some of {own.tolist()}, which are one {type(part).__name__}: name all of "
+                    "them or none."
+                )
+            numbers += own.tolist()
+        others = others[np.isin(others, numbers)]
+        if not len(others):
+            raise ValueError("columns holds all features: none is left to be conditioned.")
+        weights = self._map_data(Batches(whole), self._resp_of_rows)
+        n, K, q = len(rows), weights.shape[1], len(others)
+        if not family.has_moments:
+            return weights, np.full((n, K, q), np.nan), np.full((K, q, q), np.nan), others
+        centre, scale = self._units
+        means, covariances = family.mean(self._params.family), family.covariance(self._params.family)
+        told = known[~np.isnan(means[:, known]).any(axis=0)]  # of what has no mean others are independent
+        kept = np.sort(np.append(told, others))
+        z = (whole[:, told] - centre[told]) / scale[told]
+        means, covariances = moments_given(
+            means[:, kept], covariances[:, kept[:, None], kept], np.searchsorted(kept, told), z
+        )
+        means = np.broadcast_to(means, (n, K, q)) * scale[others] + centre[others]
+        return weights, means, covariances * np.outer(scale[others], scale[others]), others
+
+    def _read_known(self, X_known, known):
+        """Values of some columns as numbers."""
+        table = read_table(X_known, "X_known")
+        return check_array(table, dtype=np.float64, input_name="X_known", ensure_all_finite="allow-nan")
 
 
 def _entries_of(data, column):

@@ -533,6 +533,9 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         if K == 1 or not isinstance(self.init_params, str):
             return choose_starts(self, plain, sample, data, units, given, rng, into=model.start)
 
+        if sample.labels is not None:
+            return portfolio(RowStarts(plain, K, sample, model.start).start, ("known",), self.n_init, rng)
+
         def start(kind, seed):
             # What is needed in the end is often few components: half of the starts begin with fewer, unless
             # there is only one, which could not find more.
@@ -577,8 +580,8 @@ class BayesianGaussianMixtureEM(MixtureOfRows):
         unit = self._unit
         self.n_effective_components_ = int(np.sum(latent.counts(params.latent) > COUNTS * unit))
 
-    def _plan(self, data):
-        plan = super()._plan(data)
+    def _plan(self, data, labels=None):
+        plan = super()._plan(data, labels)
         if plan.size > MOST_ROWS:
             raise ValueError(
                 f"sample_weight adds up to {plan.size:.3g}: weights count rows beside what the priors are "

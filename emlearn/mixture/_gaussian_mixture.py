@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import clone
-from sklearn.utils import check_array
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._input.arrays import check_count
-from emlearn._input.tables import read_table
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
 from emlearn.em import (
@@ -23,30 +21,15 @@ from emlearn.em import (
     ASSIGNMENTS,
     RANKINGS,
     Affine,
-    Batch,
     LatentModel,
     LatentPair,
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
-from emlearn.families.base import conditional_moments, read_shares, unwrapped
-from emlearn.families.with_noise import WithNoise
+from emlearn.families.base import read_shares, unwrapped
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._base import MixtureByLikelihood, in_precision
+from emlearn.mixture._conditional import ConditionalMixture
 from emlearn.mixture._starts import START_KINDS
-
-
-class ConditionalMixture(NamedTuple):
-    """Mixture of some features given others, per row."""
-
-    weights: NDArray[np.float64]  # (n, K)
-    means: NDArray[np.float64]  # (n, K, q)
-    covariances: NDArray[
-        np.float64
-    ]  # (K, q, q), the same for every row; (n, K, q, q) where entries are missing
-
-    def mean(self) -> NDArray[np.float64]:
-        """Mean of the mixture for each row, of shape (n, q): the regression of the features on the others."""
-        return np.einsum("nk,nkq->nq", self.weights, self.means)
 
 
 class GaussianMixtureEM(MixtureByLikelihood):
@@ -457,10 +440,8 @@ class GaussianMixtureEM(MixtureByLikelihood):
         """
         check_is_fitted(self)
         index = self._column_numbers(columns)
-        (weights, params), family = self._params, unwrapped(self._model.family)
-        part, of_some = family.marginal(params, index), family.of_some
-        if self._model.family.n_others:
-            of_some = WithNoise(of_some, self._model.family.noise.of(index))
+        weights, params = self._params
+        part = self._model.family.marginal(params, index)
         mixture = clone(self).set_params(
             init_params="auto", weights_init=None, means_init=None, precisions_init=None
         )
@@ -468,7 +449,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         if hasattr(self, "feature_names_in_"):
             mixture.feature_names_in_ = self.feature_names_in_[index]
         units = Affine(self._units.shift[index], self._units.scale[index])
-        model = replace(self._model, family=of_some)
+        model = replace(self._model, family=self._model.family.of_some(index))
         mixture._dtype = self._dtype
         mixture._take(model, LatentPair(weights, part), units)
         return mixture
@@ -506,50 +487,4 @@ class GaussianMixtureEM(MixtureByLikelihood):
         array([[54.],
                [81.]])
         """
-        check_is_fitted(self)
-        if self._model.family.n_others:
-            raise ValueError(
-                "With noise, the rest is no mixture of Gaussians given some columns: fit without it."
-            )
-        known = self._column_numbers(columns)
-        X_known = check_array(
-            read_table(X_known, "X_known"),
-            dtype=np.float64,
-            input_name="X_known",
-            ensure_all_finite="allow-nan",
-        )
-        if X_known.shape[1] != len(known):
-            raise ValueError(f"X_known has {X_known.shape[1]} columns, but columns names {len(known)}.")
-        others = np.setdiff1d(np.arange(self.n_features_in_), known)
-        if not len(others):
-            raise ValueError("columns holds all features: none is left to be conditioned.")
-        family, (weights, params) = self._model.family, self._params
-        centre, scale = self._units
-        z = (X_known - centre[known]) / scale[known]
-        seen = family.density(family.marginal(params, known))(Batch(np.ascontiguousarray(z.T)))
-        resp, _ = self._model.latent.resp(weights, seen.log_prob)
-        means, covariances = _given(family.mean(params), family.covariance(params), known, z)
-        return ConditionalMixture(
-            resp.T,
-            means * scale[others] + centre[others],
-            covariances * np.outer(scale[others], scale[others]),
-        )
-
-
-def _given(means, covariances, known, z):
-    """Moments as of `conditional_moments`, the covariances for each row where entries of z are missing."""
-    missing = np.isnan(z)
-    if not missing.any():
-        return conditional_moments(means, covariances, known, z)
-    others = np.setdiff1d(np.arange(means.shape[1]), known)
-    K, n, q = len(means), len(z), len(others)
-    of_rows = np.empty((n, K, q)), np.empty((n, K, q, q))
-    patterns, which = np.unique(missing, axis=0, return_inverse=True)
-    for number, lacks in enumerate(patterns):
-        rows, there = which.ravel() == number, known[~lacks]
-        kept = np.sort(np.append(there, others))
-        part = means[:, kept], covariances[:, kept[:, None], kept]
-        found = conditional_moments(*part, np.searchsorted(kept, there), z[rows][:, ~lacks])
-        for whole, values in zip(of_rows, found, strict=True):
-            whole[rows] = values
-    return of_rows
+        return ConditionalMixture(*self._given_others(X_known, columns)[:3])

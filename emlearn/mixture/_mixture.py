@@ -3,31 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
+from emlearn._by_hand import as_they_are
 from emlearn._emissions.entries import refuse_impossible, warn_of_impossible
-from emlearn._emissions.given import GivenEmission, held_names
+from emlearn._emissions.given import GivenEmission, emission_of, held_names, n_columns_of
 from emlearn._emissions.priors import with_priors
-from emlearn._emissions.published import categories_of, fields_of, kept_state, read_state, with_labels
-from emlearn._emissions.words import PARAMETERS, categorical_columns, emission_family, observed_kinds
+from emlearn._emissions.published import (
+    categories_of,
+    fields_of,
+    kept_state,
+    probabilities_of,
+    read_state,
+    with_labels,
+)
+from emlearn._emissions.words import (
+    PARAMETERS,
+    as_fitted,
+    aside_of,
+    categorical_columns,
+    emission_family,
+    emission_of_some,
+    n_columns_aside,
+    observed_kinds,
+)
 from emlearn._input.arrays import check_count, read_array
 from emlearn._input.categories import Coding
-from emlearn._input.columns import find_columns
 from emlearn._input.tables import Named, as_numpy
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
-from emlearn.em import ACCELERATIONS, ASSIGNMENTS, RANKINGS, Affine, Batches, LatentModel
+from emlearn.em import ACCELERATIONS, ASSIGNMENTS, RANKINGS, Affine, Batch, Batches, LatentModel, LatentPair
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_TYPES, Emission
-from emlearn.families.base import HardlyImpossible
+from emlearn.families.base import HardlyImpossible, read_shares
 from emlearn.families.with_noise import components_of
 from emlearn.latent import MixtureWeights, SoftmaxGate
+from emlearn.latent.mixture_weights import drawn_from
 from emlearn.mixture._base import MixtureByLikelihood
+from emlearn.mixture._conditional import MixedConditional
 from emlearn.mixture._starts import START_KINDS, GivenParts, read_weights_init
 
 
@@ -194,7 +214,7 @@ class MixtureEM(MixtureByLikelihood):
         Mean parameters over the second half of a chain of draws, by the names that `from_parameters` takes.
         Only with ``assignment="sampled"``.
     n_parameters_ : int
-        Number of free parameters; what is fixed, and categories that never occur, do not count.
+        Number of free parameters; what is fixed, and codes that nobody has or names, do not count.
     n_rows_seen_ : int
         Number of rows that `partial_fit` has seen, with those of a `fit` before it. Only after `partial_fit`;
         what only a fit can tell (`converged_`, `n_iter_`, `log_likelihood_`, `lower_bound_`, `lower_bounds_`,
@@ -390,10 +410,7 @@ class MixtureEM(MixtureByLikelihood):
 
     def _gate_columns(self, n_features, names=None):
         """Numbers of the columns that the gate sees, in their order."""
-        if self.gate is None:
-            return ()
-        names = getattr(self, "feature_names_in_", None) if names is None else names
-        return tuple(sorted(find_columns(self.gate, names, n_features, "gate").tolist()))
+        return aside_of(self, n_features, getattr(self, "feature_names_in_", None) if names is None else names)
 
     def _data_again(self, X, sample_weight=None):
         shown: dict[int, Any] = {}
@@ -538,7 +555,7 @@ class MixtureEM(MixtureByLikelihood):
             names.append("emission_params")
         return tuple(f"{name}_" for name in names)
 
-    def reorder(self, order: ArrayLike) -> MixtureEM:
+    def reorder(self, order: ArrayLike) -> Self:
         super().reorder(order)
         if self.gate is not None and hasattr(self, "weights_"):
             vars(self)["weights_"] = self.weights_[self._read_order(order)]
@@ -546,33 +563,298 @@ class MixtureEM(MixtureByLikelihood):
 
     reorder.__doc__ = MixtureByLikelihood.reorder.__doc__
 
+    @classmethod
+    def from_parameters(
+        cls,
+        weights: ArrayLike | None = None,
+        *,
+        emission: str | dict[Any, Any] | Emission = "gaussian",
+        emission_params: Any = None,
+        gate_coef: ArrayLike | None = None,
+        gate_intercept: ArrayLike | None = None,
+        feature_names: ArrayLike | None = None,
+        **params: Any,
+    ) -> Self:
+        """A mixture of known parameters, in place of a fit.
+
+        Parameters
+        ----------
+        weights : array-like of shape (K,), default=None
+            Weights, of sum 1. None only with a gate.
+        emission : str, dict or family object, default="gaussian"
+            What rows of a component are, as of the class.
+        emission_params : dict or NamedTuple, default=None
+            Where columns have emissions of their own: for the columns of each, as a tuple, a dict of its
+            parameters by name. What is published as `emission_params_` will do for every emission, beside the
+            `emission` and `covariance_type` that it comes from.
+        gate_coef : array-like of shape (K, q), default=None
+            Slopes for the columns in `gate`, which is a parameter of the class, in the order in which X has
+            them. Only differences between components matter.
+        gate_intercept : array-like of shape (K,), default=None
+            Intercepts of the gate.
+        feature_names : array-like of str of shape (d,), default=None
+            Names of the features, with those that the gate sees.
+        **params
+            Parameters of the emissions by the names under which they are published, where all columns have the
+            same: ``means`` and ``covariances`` (with "gmm" and ``member_weights``; with
+            ``covariance_type="factor"`` ``loadings`` and ``noise`` instead of covariances), ``rates``,
+            ``probabilities``. And other parameters of the class. With ``warm_start=True`` a fit goes on from
+            here.
+
+        Returns
+        -------
+        mixture : MixtureEM
+            Fitted, without what only a fit can tell, such as `converged_`; with a gate also without
+            `weights_`, which are means over rows.
+
+        Raises
+        ------
+        ValueError
+            If probabilities are negative or do not sum to 1, a covariance is not symmetric and positive
+            definite, a parameter is missing or not one of the emission's, or shapes do not fit.
+
+        Examples
+        --------
+        >>> from emlearn import MixtureEM
+        >>> mixture = MixtureEM.from_parameters([0.3, 0.7], emission="poisson", rates=[[8.0], [1.0]])
+        >>> mixture.predict([[0], [3], [9]])
+        array([1, 1, 0])
+        """
+        known = set(cls._get_param_names()) - {"noise"}  # here that of factors
+        named = {name: value for name, value in params.items() if name not in known}
+        params = {name: value for name, value in params.items() if name in known} | {"emission": emission}
+        if "member_weights" in named:
+            named["weights"] = named.pop("member_weights")
+        for name, field in (("n_factors", "loadings"), ("n_mixtures", "weights")):
+            if np.ndim(named.get(field)):
+                params.setdefault(name, np.shape(named[field])[-1])
+        gated = params.get("gate") is not None
+        for name, value in (("gate_coef", gate_coef), ("gate_intercept", gate_intercept)):
+            if (value is not None) != gated:
+                raise ValueError(f"{name} goes with a gate: give both, or neither.")
+        if (weights is None) != gated:
+            raise ValueError(
+                "Give weights, or a gate with gate_coef and gate_intercept, by which each row has its own."
+            )
+        if gated:
+            constants = read_array("gate_intercept", gate_intercept, finite=True)
+            slopes = read_array(
+                "gate_coef", gate_coef, shapes=[(len(constants), n_columns_aside(params["gate"]))], finite=True
+            )
+            hidden = np.column_stack([constants, slopes])
+        else:
+            hidden = read_shares("weights", weights, (None,))
+        mixture = cls._of_legal(len(hidden), params)
+        if feature_names is not None:
+            names = [feature_names] if isinstance(feature_names, str) else list(feature_names)
+            mixture._know_features(len(names), names)
+        family, emitted = emission_of(mixture, emission_params, named)
+        d = n_columns_of(family, emitted)
+        mixture._know_features(d, feature_names)
+        mixture._labels = {}
+        latent = MixtureWeights()
+        if gated:
+            latent, hidden = (
+                SoftmaxGate(mixture._gate_columns(d), mixture.gate_alpha),
+                hidden - hidden.mean(axis=0),
+            )
+        mixture._take(LatentModel(latent, family), LatentPair(hidden, emitted), as_they_are(d))
+        return mixture
+
     # -- after fit ---------------------------------------------------------------------------------------
 
     def sample(
-        self, n_samples: int = 1, random_state: RandomState = None
+        self, n_samples: int = 1, random_state: RandomState = None, *, X_gate: Any = None
     ) -> tuple[NDArray[Any], NDArray[np.intp]]:
         """Draw from the mixture.
 
         Parameters
         ----------
         n_samples : int, default=1
+            Number of rows; with a gate, of which there is one for each row of ``X_gate``, not to be given.
         random_state : int, RandomState instance or None, default=None
             None: that of the estimator, of which an int makes the same draws at each call.
+        X_gate : array-like of shape (n_samples, q), default=None
+            With a gate: values of its columns, in the order in which X has them.
 
         Returns
         -------
         X : ndarray of shape (n_samples, d)
-            Rows, grouped by component; of objects, where columns of categories with names stand beside others.
+            Rows, without a gate grouped by component; of objects, where columns of categories with names stand
+            beside others.
         y : ndarray of int of shape (n_samples,)
             Their components.
         """
         check_is_fitted(self)
         check_count("n_samples", n_samples)
         rng = self._rng(random_state)
-        weights, params = self._params
-        y = np.repeat(np.arange(len(weights)), rng.multinomial(n_samples, weights))
-        X = self._model.family.sample(params, y, rng) * self._units.scale + self._units.shift
+        if (X_gate is None) != (self.gate is None):
+            raise ValueError(
+                "X_gate is for a gate, which this mixture does not have."
+                if self.gate is None
+                else "By a gate the component of a row depends on its columns: give them as X_gate."
+            )
+        given = None
+        if X_gate is not None:
+            columns = list(self._gate_columns(self.n_features_in_))
+            given = read_array("X_gate", X_gate, finite=True)
+            if given.ndim != 2 or given.shape[1] != len(columns) or n_samples not in (1, len(given)):
+                raise ValueError(
+                    f"X_gate has shape {given.shape}; expected a row for each of n_samples, and {len(columns)} "
+                    "columns."
+                )
+        X, y = self._draw(n_samples if given is None else len(given), given, rng)
         return with_labels(X, vars(self).get("_labels")), y
+
+    def _draw(self, n, given, rng):
+        """Rows, categories as codes, and their components; ``given`` are the columns of a gate."""
+        latent, params = self._params
+        if given is None:
+            y = np.repeat(np.arange(len(latent)), rng.multinomial(n, latent))
+        else:
+            columns = list(self._gate_columns(self.n_features_in_))
+            whole = np.zeros((self.n_features_in_, n))
+            whole[columns] = given.T  # whose units are those of X
+            shares = np.exp(self._model.latent.log_weights(latent, Batch(whole)))
+            y = drawn_from(shares, rng.uniform(size=n))
+        X = self._model.family.sample(params, y, rng) * self._units.scale + self._units.shift
+        if given is not None:
+            X[:, columns] = given
+        return X, y
+
+    def _drawn_anew(self, X, given, rng):
+        X = self._check_X(X, reset=False)
+        columns = list(self._gate_columns(self.n_features_in_))
+        drawn, _ = self._draw(len(X), X[:, columns] if columns else None, rng)
+        if not columns:
+            drawn = drawn[rng.permutation(len(drawn))]  # they come component by component
+        drawn[np.isnan(X)] = np.nan
+        return with_labels(drawn, vars(self).get("_labels")), given
+
+    def marginal(self, columns: ArrayLike) -> MixtureEM:
+        """Mixture of some of the columns.
+
+        Parameters
+        ----------
+        columns : array-like of int or str
+            Columns to keep, by number or name. Those that a gate sees stay in any case, at the end where they
+            are not named.
+
+        Returns
+        -------
+        mixture : MixtureEM
+            Fitted, with what belongs to its distribution; without the history of a fit.
+
+        Raises
+        ------
+        ValueError
+            If ``columns`` names a column twice, one that is not there or none of the emission, or some columns
+            of an emission whose columns only go together, as of "multinomial".
+        """
+        check_is_fitted(self)
+        d, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
+        gated = self._gate_columns(d)
+        index = self._column_numbers(columns)
+        index = np.append(index, np.setdiff1d(gated, index)).astype(np.intp)
+        kept = {int(j): place for place, j in enumerate(index)}
+        label = {j: place if names is None else str(names[j]) for j, place in kept.items()}
+        emission = emission_of_some(self.emission, d, names, gated, label)
+        if not emission:
+            raise ValueError(f"columns names none of the emission: {np.asarray(columns).tolist()}.")
+        mixture = clone(self).set_params(
+            emission=emission,
+            gate=[label[j] for j in gated] or None,
+            init_params="auto",
+            **dict.fromkeys(("n_categories", "emission_prior", "weights_init", "means_init", "emission_init")),
+            fixed=(),
+        )
+        mixture.n_features_in_ = len(index)
+        if names is not None:
+            mixture.feature_names_in_ = names[index]
+        mixture._labels = {kept[j]: own for j, own in vars(self).get("_labels", {}).items() if j in kept}
+        latent, hidden = self._model.latent, self._params.latent
+        if gated:
+            latent, hidden = latent.moved(hidden, [kept[j] for j in gated])
+        fitted = self._model.family
+        whole = components_of(fitted)
+        family, emitted = as_fitted(whole.of_some(index), whole.marginal(self._params.family, index))
+        if fitted.n_others:
+            family = replace(fitted, family=family, noise=fitted.noise.of(index))
+        units = Affine(self._units.shift[index], self._units.scale[index])
+        mixture._take(LatentModel(latent, family), LatentPair(hidden, emitted), units)
+        if gated and hasattr(self, "weights_"):
+            vars(mixture)["weights_"] = self.weights_.copy()
+        return mixture
+
+    def conditional(self, X_known: Any, columns: ArrayLike) -> MixedConditional:
+        """Mixture of the remaining columns, given some.
+
+        Parameters
+        ----------
+        X_known : array-like of shape (n, len(columns))
+            Values of the known columns, in the order of ``columns``; NaN where one is not known of a row.
+        columns : array-like of int or str
+            Which columns they are, by number or name. All that a gate sees must be among them.
+
+        Returns
+        -------
+        mixture : MixedConditional
+            ``weights`` (n, K), and of the q remaining columns in their order ``means`` (n, K, q) and
+            ``covariances`` (K, q, q), which for categories are NaN; where entries of X_known are missing each
+            row has covariances of its own, (n, K, q, q). ``probabilities`` (K, n_categories) of remaining
+            categories, by the number of the column. ``mixture.mean()`` is the expectation of numbers and
+            counts, (n, q), and ``mixture.proba(column)`` the probabilities of categories, (n, n_categories).
+
+        Raises
+        ------
+        ValueError
+            If ``columns`` names a column twice, one that is not there, or some of an emission whose columns
+            only go together, or leaves none; if not all that a gate sees is known.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from emlearn import MixtureEM
+        >>> mixture = MixtureEM.from_parameters(
+        ...     [0.5, 0.5],
+        ...     emission={0: "poisson", 1: "categorical"},
+        ...     emission_params={
+        ...         (0,): {"rates": [[1.0], [9.0]]},
+        ...         (1,): {"probabilities": [[0.9, 0.1], [0.2, 0.8]]},
+        ...     },
+        ... )
+        >>> mixture.conditional([[0], [12]], columns=[0]).proba(1).round(2)
+        array([[0.9, 0.1],
+               [0.2, 0.8]])
+        >>> mixture.conditional([[0], [1]], columns=[1]).mean().round(1)
+        array([[2.5],
+               [8.1]])
+        """
+        weights, means, covariances, others = self._given_others(X_known, columns)
+        params, d = self._params.family, self.n_features_in_
+        every = probabilities_of(self._model.family, params, d)
+        probabilities = {j: p.copy() for j, p in every.items() if j in others}
+        return MixedConditional(weights, means, covariances, probabilities)
+
+    def _read_known(self, X_known, known):
+        labels = vars(self).get("_labels", {})
+        given = known.tolist()
+        coding = Coding(None, {i: labels[j] for i, j in enumerate(given) if j in labels})
+        (X_known,) = coding.encode([as_numpy(X_known, "X_known")], lambda _, row: f"row {row} of X_known")
+        rows = super()._read_known(X_known, known)
+        if rows.shape[1] != len(given):
+            return rows  # which is said by whoever asks
+        for j in self._gate_columns(self.n_features_in_):
+            if j not in given or np.isnan(rows[:, given.index(j)]).any():
+                raise ValueError(
+                    f"The gate sees {self._column_name(j)}, so that it must be known: name it in columns, and "
+                    "leave no entry out."
+                )
+        whole = np.full((len(rows), self.n_features_in_), np.nan)
+        whole[:, given] = rows
+        shown = {given[i]: own for i, own in coding.shown.items()}
+        warn_of_impossible(self, Batches(whole), self._model.family, self._params.family, shown)
+        return rows
 
     def __getstate__(self):
         return kept_state(super().__getstate__())

@@ -26,6 +26,7 @@ from emlearn.em.fit import fit_each
 from emlearn.em.restarts import FAILURES
 from emlearn.families.base import Emission, widths_apart
 from emlearn.families.covariance_types import STRUCTURES
+from emlearn.latent.known import possible_states
 
 # Kinds by turns. Tied first and then freed finds what the others miss where features are many; the rest
 # share what it misses.
@@ -116,7 +117,7 @@ def choose_starts(estimator, model, sample, data, units, given, rng, *, into=Non
     if given.means is not None:
         return [given.override(Start("given", lambda: make.around(given.means)))]
     if isinstance(init, str):
-        kinds = kinds_for(init, model.family)
+        kinds = kinds_for(init, model.family) if sample.labels is None else ("known",)
         return [given.override(start) for start in portfolio(make.start, kinds, n_init, rng)]
     if callable(init):
         drawn = data.take(sample.positions)
@@ -361,6 +362,12 @@ def _lloyd(rows, weight, centres):
     return [None if lost[s] else labels[s] for s in range(S)]
 
 
+def _place(weight, rng):
+    """A place drawn at random in proportion to weights."""
+    reached = np.cumsum(weight)
+    return min(int(np.searchsorted(reached, rng.uniform() * reached[-1], side="right")), len(weight) - 1)
+
+
 def _or_error(function, value):
     """What a function makes of a value, or what went wrong, in that or before."""
     if isinstance(value, Exception):
@@ -440,6 +447,7 @@ class RowStarts:
             "random": self._random,
             "random_from_data": self._random_from_data,
             "few_rows": self._few_rows,
+            "known": self._known,
         }
         for kind in {start.kind: None for start in starts}:
             alike = [start for start in starts if start.kind == kind]
@@ -516,7 +524,10 @@ class RowStarts:
         return self._evenly(family.widened(params, widths_apart(means)))
 
     def from_resp(self, resp: np.ndarray) -> LatentPair:
-        """Parameters from responsibilities (K, m)."""
+        """Parameters from responsibilities (K, m), as far as what is known leaves them."""
+        if self._sample.labels is not None:
+            resp = np.where(possible_states(self._sample.labels, self._K), resp, 0.0)
+            resp = resp / resp.sum(axis=0)
         return self._model.start(self._sample.batch, resp * self._sample.weight)
 
     def _from_labels(self, labels: np.ndarray) -> LatentPair:
@@ -549,6 +560,29 @@ class RowStarts:
 
     def _random_from_data(self, rng) -> LatentPair:
         return self.at(self._points[self._sample.draw(self._K, rng)])
+
+    def _known(self, rng) -> LatentPair:
+        """k-means in which rows go where they may: from means of those known, or from some that may belong."""
+        possible = possible_states(self._sample.labels, self._K)
+        points, weight = self._points, self._sample.weight
+        n_possible, centres = possible.sum(axis=0), []
+        for may in possible:
+            fewest = n_possible[may].min(initial=self._K)
+            own = np.flatnonzero(may & (n_possible == fewest)) if may.any() else np.arange(len(weight))
+            if fewest == 1:
+                centres.append(np.average(points[own], axis=0, weights=weight[own]))
+            else:
+                centres.append(points[own[_place(weight[own], rng)]])
+        labels = np.full(len(weight), -1)
+        for _ in range(KMEANS_STEPS):
+            distances = np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres])
+            before, labels = labels, np.where(possible, distances, np.inf).argmin(axis=0)
+            if np.array_equal(before, labels):
+                break
+            for k in np.unique(labels):
+                own = labels == k
+                centres[k] = np.average(points[own], axis=0, weights=weight[own])
+        return self._from_labels(labels)
 
     def _few_rows(self, rng) -> LatentPair:
         """Each component begins with a few rows of its own, and next to nothing of the others."""

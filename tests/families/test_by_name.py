@@ -259,6 +259,9 @@ HELD = [
     ("mixture of gaussians", ("means",)),
     ("mixture of gaussians", ("weights", "covariances")),
     ("mixture of poissons", ("rates",)),
+    ("incomplete gamma", ("shapes",)),
+    ("directions", ("concentrations",)),
+    ("incomplete angles", ("concentrations",)),
 ]
 
 
@@ -283,7 +286,10 @@ def test_laws_of_em_hold_where_parameters_are_held(name, held):
     assert len(model.flatten(rough)) <= len(LatentModel(model.latent, free).flatten(rough)) - n_held // 2
 
 
-@pytest.mark.parametrize("name", ["poisson", "bernoulli", "categorical", "factor", "gaussian spherical"])
+@pytest.mark.parametrize(
+    "name",
+    ["poisson", "bernoulli", "categorical", "factor", "gaussian spherical", "gamma", "directions", "beta"],
+)
 def test_all_may_be_held(name):
     model, rough, data = problem(name)
     names = tuple(rough.family._fields)

@@ -15,12 +15,12 @@ from emlearn.em import ACCELERATIONS, Batches, LatentModel, LatentPair, Observed
 from emlearn.em.model import by_blocks
 from emlearn.families import COVARIANCE_SHAPES, Gaussian, MissingRows, Poisson, PoissonParams
 from emlearn.latent import _chain_numpy, markov_chain
+from emlearn.latent.known import possible_states
 from emlearn.latent.markov_chain import (
     ChainParams,
     ChainStats,
     MarkovChain,
     _fit_stationary,
-    possible_states,
     stationary_distribution,
 )
 from emlearn.testing import check_model

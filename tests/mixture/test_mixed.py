@@ -5,15 +5,21 @@ import warnings
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from scipy import stats
 from scipy.special import logsumexp
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emlearn import GaussianMixtureEM, MixtureEM
-from emlearn.families import Poisson
+from emlearn import GaussianMixtureEM, InformationCriterionSearch, MixtureEM, bootstrap, match_components
+from emlearn.families import Gaussian, MissingRows, Poisson, Product
+from emlearn.families.covariance import Full
 from tests.helpers.data import DATA, read_table
-from tests.helpers.estimators import FRAMES
+from tests.helpers.estimators import FRAMES, POLARS_HAS_NAMES
 from tests.helpers.pace import some_slow
 
 MIXED = {
@@ -382,3 +388,281 @@ def test_sklearn(estimator, check):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         check(estimator)
+
+
+# -- after a fit -----------------------------------------------------------------------------------------------
+
+
+def test_a_marginal_has_the_densities_of_rows_with_gaps(X, fitted):
+    names = ["kind", "margin", "visits"]
+    part = fitted.marginal(names)
+    assert list(part.feature_names_in_) == names
+    assert part.n_parameters_ == 1 + 2 * 2 + 2 + 2 * 2
+    with_others_missing = X.assign(amount=np.nan, member=np.nan)
+    np.testing.assert_allclose(
+        part.score_samples(X[names]), fitted.score_samples(with_others_missing), atol=1e-12
+    )
+    np.testing.assert_allclose(
+        part.predict_proba(X[names]), fitted.predict_proba(with_others_missing), atol=1e-12
+    )
+    assert list(part.categories_[0]) == ["web", "shop", "post"]
+    assert set(part.sample(9, random_state=0)[0][:, 0]) <= {"web", "shop"}
+    alone = fitted.marginal("visits")
+    np.testing.assert_array_equal(alone.rates_, fitted.emission_params_[(2,)].rates)
+    before = alone.score_samples(X[["visits"]]).sum()
+    assert alone.set_params(warm_start=True).fit(X[["visits"]]).log_likelihood_ > before
+    turned = fitted.marginal(["margin", "amount"])
+    expected = fitted.marginal(["amount", "margin"]).score_samples(X[["amount", "margin"]])
+    np.testing.assert_allclose(turned.score_samples(X[["margin", "amount"]]), expected, atol=1e-12)
+    with pytest.raises(ValueError, match="'age', which is no feature"):
+        fitted.marginal(["age"])
+
+
+def test_what_is_given_tells_of_the_rest(X, fitted):
+    """Of each kind by Bayes' rule: p(rest | given) from densities of whole rows and of what is given."""
+    row = pd.DataFrame({"amount": [1.0], "margin": [0.5], "visits": [3.0], "kind": ["web"], "member": [1.0]})
+    given = fitted.conditional(row[["margin", "kind"]], ["margin", "kind"])
+    known = row.assign(amount=np.nan, visits=np.nan, member=np.nan)
+    np.testing.assert_allclose(given.weights, fitted.predict_proba(known), atol=1e-12)
+    assert given.probabilities == {}
+    base = fitted.score_samples(known)[0]
+    for place, (name, values, step) in enumerate(
+        [
+            ("amount", np.linspace(-15, 15, 3001), 0.01),
+            ("visits", np.arange(80.0), 1.0),
+            ("member", [0.0, 1.0], 1.0),
+        ]
+    ):
+        every = known.loc[[0] * len(values)].assign(**{name: values})
+        density = np.exp(fitted.score_samples(every) - base) * step
+        assert given.mean()[0, place] == pytest.approx(density @ values, rel=1e-5), name
+    of_kinds = fitted.conditional(row[["visits", "amount"]], ["visits", "amount"])
+    known = row.assign(margin=np.nan, kind=None, member=np.nan)
+    every = known.loc[[0, 0]].assign(kind=["web", "shop"])
+    expected = np.exp(fitted.score_samples(every) - fitted.score_samples(known))
+    np.testing.assert_allclose(of_kinds.proba(3)[0], [*expected, 0.0], atol=1e-12)
+    assert np.isnan(of_kinds.mean()[0, 1])
+    with pytest.raises(ValueError, match="holds all features"):
+        fitted.conditional(row, list(row.columns))
+    whole = mixture(1, emission="multinomial").fit(np.random.RandomState(0).poisson(3.0, size=(20, 2)))
+    with pytest.raises(ValueError, match=r"some of \[0, 1\], which are one Multinomial"):
+        whole.conditional([[1.0]], [0])
+    with pytest.raises(ValueError, match="Some features of Multinomial have a distribution of another kind"):
+        whole.marginal([0])
+
+
+def gated(n=300):
+    rng = np.random.RandomState(0)
+    age = rng.uniform(20, 80, size=n)
+    z = rng.uniform(size=n) < 1 / (1 + np.exp(-(age - 50) / 5))
+    return pd.DataFrame(
+        {
+            "visits": rng.poisson(np.where(z, 8.0, 1.0)).astype(float),
+            "age": age,
+            "kind": np.where(rng.uniform(size=n) < np.where(z, 0.9, 0.2), "shop", "web"),
+        }
+    )
+
+
+def test_weights_that_depend_on_columns():
+    X = gated()
+    emission = {"visits": "poisson", "kind": "categorical"}
+    model = mixture(emission=emission, gate="age").fit(X)
+    slope, constant = np.diff(model.gate_coef_[:, 0])[0], np.diff(model.gate_intercept_)[0]
+    rates = model.emission_params_[(0,)].rates[:, 0]
+    sign = np.sign(rates[1] - rates[0])
+    assert slope * sign == pytest.approx(0.2, abs=0.06)
+    assert -constant / slope == pytest.approx(50, abs=3)
+    assert model.n_parameters_ == 2 + 2 + 2
+    odds = constant + slope * X.age
+    prior = np.c_[1 / (1 + np.exp(odds)), 1 / (1 + np.exp(-odds))]
+    np.testing.assert_allclose(model.weights_, prior.mean(axis=0), atol=1e-9)
+    p = model.emission_params_[(2,)].probabilities[0]
+    joint = (
+        prior * stats.poisson(rates).pmf(X.visits.to_numpy()[:, None]) * p[:, (X.kind == "web").astype(int)].T
+    )
+    np.testing.assert_allclose(model.predict_proba(X), joint / joint.sum(axis=1, keepdims=True), atol=1e-9)
+    np.testing.assert_allclose(model.score_samples(X), np.log(joint.sum(axis=1)), atol=1e-9)
+    assert model.log_likelihood_ > mixture(emission=emission).fit(X[["visits", "kind"]]).log_likelihood_ + 20
+    moved = mixture(emission=emission, gate="age", gate_alpha=0).fit(X.assign(age=X.age * 12 + 5))
+    free = mixture(emission=emission, gate="age", gate_alpha=0).fit(X)
+    assert moved.log_likelihood_ == pytest.approx(free.log_likelihood_, abs=1e-5)
+
+    again = clone(model).fit(X).reorder([1, 0])
+    np.testing.assert_array_equal(again.weights_, model.weights_[::-1])
+    np.testing.assert_array_equal(match_components(model, again), [1, 0])
+    ages = np.repeat([30.0, 70.0], 2000)[:, None]
+    drawn, component = model.sample(X_gate=ages, random_state=0)
+    np.testing.assert_array_equal(drawn[:, 1].astype(float), ages[:, 0])
+    share = np.reshape(component == np.argmax(rates), (2, -1)).mean(axis=1)
+    assert share[0] < 0.1
+    assert share[1] > 0.9
+    for message, call in {
+        "give them as X_gate": lambda: model.sample(3),
+        r"X_gate has shape \(2, 3\)": lambda: model.sample(X_gate=np.ones((2, 3))),
+        "which this mixture does not have": lambda: mixture(1).fit([[0.0], [1.0]]).sample(X_gate=[[1.0]]),
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            call()
+
+    part = model.marginal(["kind"])
+    assert list(part.feature_names_in_) == ["kind", "age"]
+    np.testing.assert_allclose(
+        part.score_samples(X[["kind", "age"]]), model.score_samples(X.assign(visits=np.nan)), atol=1e-12
+    )
+    given = model.conditional(X[["age", "kind"]][:5], ["age", "kind"])
+    np.testing.assert_allclose(given.weights, model.predict_proba(X[:5].assign(visits=np.nan)), atol=1e-12)
+    np.testing.assert_allclose(given.mean()[:, 0], given.weights @ rates)
+    with pytest.raises(ValueError, match="The gate sees column 'age', so that it must be known"):
+        model.conditional(X[["kind"]], ["kind"])
+
+
+def test_known_parameters_are_a_mixture(X, fitted):
+    made = MixtureEM.from_parameters(
+        fitted.weights_, emission=MIXED, emission_params=fitted.emission_params_, feature_names=list(X.columns)
+    )
+    codes = X.assign(kind=X.kind.cat.codes.where(X.kind.notna()))
+    np.testing.assert_allclose(made.score_samples(codes), fitted.score_samples(X), atol=1e-10)
+    made.set_params(warm_start=True, n_categories=3).fit(codes)
+    assert made.log_likelihood_ == pytest.approx(fitted.log_likelihood_, abs=1e-3)
+
+    table = gated()
+    model = mixture(emission={"visits": "poisson"}, gate="age").fit(table[["visits", "age"]])
+    made = MixtureEM.from_parameters(
+        emission="poisson", rates=model.rates_, gate=["age"], gate_coef=model.gate_coef_,
+        gate_intercept=model.gate_intercept_, feature_names=["visits", "age"],
+    )  # fmt: skip
+    for name in ("predict_proba", "score_samples"):
+        expected = getattr(model, name)(table[["visits", "age"]])
+        np.testing.assert_allclose(getattr(made, name)(table[["visits", "age"]]), expected, atol=1e-10)
+    gmm = mixture(1, emission="gmm").fit(table[["visits"]])
+    of_gmm = {"means": gmm.means_, "covariances": gmm.covariances_, "member_weights": gmm.member_weights_}
+    again = MixtureEM.from_parameters([1.0], emission="gmm", **of_gmm)
+    assert again.score_samples([[2.0]]) == pytest.approx(gmm.score_samples(pd.DataFrame({"visits": [2.0]})))
+    for message, params in {
+        "gate_coef goes with a gate": {"rates": [[1.0]], "gate": [1]},
+        "weights must sum to 1": {"weights": [0.4], "rates": [[1.0]]},
+        "Give weights, or a gate": {"rates": [[1.0]]},
+        "means is no parameter here": {"weights": [1.0], "means": [[1.0]]},
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            MixtureEM.from_parameters(emission="poisson", **params)
+
+
+def test_draws_have_the_moments_of_the_mixture(fitted):
+    drawn, component = fitted.sample(20_000, random_state=0)
+    np.testing.assert_allclose(np.bincount(component) / 20_000, fitted.weights_, atol=0.02)
+    numbers = drawn[:, [0, 1, 2, 4]].astype(float)
+    params = fitted.emission_params_
+    means = np.hstack([params[(0, 1)].means, params[(2,)].rates, params[(4,)].probabilities])
+    np.testing.assert_allclose(numbers.mean(axis=0), fitted.weights_ @ means, atol=0.1)
+
+
+def test_starting_values_and_what_is_held(X):
+    own = {("visits",): {"rates": [[1.0], [6.0]]}}
+    held = mixture(emission=MIXED, emission_init=own, fixed="rates").fit(X)
+    np.testing.assert_array_equal(held.emission_params_[(2,)].rates, [[1.0], [6.0]])
+    free = mixture(emission=MIXED).fit(X)
+    assert held.n_parameters_ == free.n_parameters_ - 2
+    assert held.log_likelihood_ < free.log_likelihood_
+    counts = X[["visits"]].dropna()
+    begun = mixture(emission="poisson", means_init=[[9.0], [0.5]], weights_init=[0.2, 0.8]).fit(counts)
+    assert begun.rates_[0] > begun.rates_[1]
+    assert [start.kind for start in begun.restarts_.starts] == ["given"]
+    labels = (counts.visits > 3).to_numpy()
+    from_labels = mixture(emission="poisson", init_params=labels).fit(counts)
+    assert from_labels.log_likelihood_ == pytest.approx(begun.log_likelihood_, abs=1e-3)
+    assert (np.diff(from_labels.rates_[:, 0]) > 0).all()
+    with pytest.raises(ValueError, match="annealing would melt"):
+        mixture(emission="poisson", means_init=[[9.0], [0.5]], annealing=True).fit(counts)
+
+
+def test_a_prior_leaves_nothing_impossible():
+    X = np.array([[0, 0], [0, 1], [1, 0], [0, 0], [0, 0]])
+    model = mixture(1, emission="categorical", n_categories=3, emission_prior=2.0).fit(X)
+    np.testing.assert_allclose(model.probabilities_[0][0], [5 / 8, 2 / 8, 1 / 8])
+    assert (np.diff(model.lower_bounds_) >= -1e-9).all()
+    assert np.isfinite(model.score_samples([[2, 2]])).all()
+
+
+def test_a_stream_learns(X, fitted):
+    model = mixture(emission=MIXED)
+    for some in np.array_split(np.arange(len(X)), 4):
+        model.partial_fit(X.iloc[some])
+    assert model.n_rows_seen_ == len(X)
+    assert model.log_likelihood_ == pytest.approx(fitted.log_likelihood_, abs=1e-2)
+    with pytest.raises(ValueError, match="not one of the counts"):
+        model.partial_fit(X.assign(visits=-1.0))
+
+
+WAYS = [{"assignment": "hard"}, {"assignment": "sampled", "max_iter": 20}, {"annealing": True}]
+
+
+@pytest.mark.parametrize("params", WAYS)
+def test_other_ways_to_fit(X, fitted, params):
+    model = mixture(emission=MIXED, n_init=2, **params).fit(X)
+    assert model.log_likelihood_ == pytest.approx(fitted.log_likelihood_, abs=15)
+    if "assignment" in params:
+        assert model.lower_bound_ <= fitted.lower_bound_ + 1e-9
+
+
+def test_the_number_of_threads_does_not_matter(X, fitted):
+    threaded = mixture(emission=MIXED, n_jobs=2).fit(X)
+    np.testing.assert_array_equal(threaded.predict_proba(X), fitted.predict_proba(X))
+
+
+def test_errors_of_estimates_are_those_of_differences():
+    """Against second differences of the log-likelihood in the rates and a logit of the weight."""
+    X = read_table("london_deaths")
+    model = MixtureEM(2, emission="poisson", random_state=0, tol=1e-8).fit(X[:, :1], sample_weight=X[:, 1])
+    errors = model.standard_errors(X[:, :1], sample_weight=X[:, 1])
+    order = np.argsort(model.rates_[:, 0])
+    np.testing.assert_allclose(errors["rates_"][order, 0], [0.350030, 0.250478], rtol=1e-2)
+    np.testing.assert_allclose(errors["weights_"], 0.194684, rtol=1e-2)
+
+
+def test_tools_of_scikit_learn_and_others(X):
+    search = GridSearchCV(mixture(emission=MIXED, n_init=2), {"n_components": [1, 2]}, cv=2).fit(X)
+    assert search.best_params_ == {"n_components": 2}
+    chosen = InformationCriterionSearch(mixture(emission=MIXED, n_init=3), {"n_components": [1, 2, 3]}).fit(X)
+    assert chosen.best_params_ == {"n_components": 2}
+    pipe = make_pipeline(FunctionTransformer(lambda X: X.assign(visits=X.visits * 2)), mixture(emission=MIXED))
+    assert pipe.fit_predict(X).shape == (len(X),)
+    model = mixture(emission=MIXED, n_init=2).fit(X)
+    draws = bootstrap(model, X, n=8, random_state=0)
+    assert (draws.standard_errors["weights_"] > 0).all()
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def test_families_serve_as_words_do(X):
+    Z = X[["amount", "visits"]].to_numpy()
+    words = mixture(emission={0: "gaussian", 1: "poisson"}).fit(Z)
+    families = mixture(emission={0: Gaussian(Full()), 1: Poisson()}).fit(Z)
+    product = mixture(emission=Product((((0,), MissingRows(Gaussian(Full()))), ((1,), Poisson())))).fit(Z)
+    for other in (families, product):
+        assert other.log_likelihood_ == pytest.approx(words.log_likelihood_, abs=1e-9)
+
+
+@POLARS_HAS_NAMES
+def test_a_frame_of_polars_with_gaps():
+    frame = pl.DataFrame({"a": ["x", "y", "x", None, "y", "x"] * 9, "b": [0, 1, 2, 3, 9, 8] * 9})
+    model = mixture(emission={"a": "categorical", "b": "poisson"}).fit(frame)
+    assert model.predict(frame).shape == (54,)
+    assert list(model.categories_[0]) == ["x", "y"]
+
+
+LATER = ["student_t", "gamma", "exponential", "lognormal", "beta", "geometric", "von_mises"]
+
+
+@pytest.mark.parametrize("emission", LATER)
+def test_a_marginal_of_every_word(emission):
+    rng = np.random.RandomState(0)
+    X = rng.beta(np.where(np.arange(90) < 40, 2.0, 6.0)[:, None], 3.0, size=(90, 3))
+    X = np.floor(9 * X) if emission == "geometric" else X
+    model = mixture(2, emission=emission, n_init=2).fit(X)
+    gaps = X.copy()
+    gaps[:, 1] = np.nan
+    np.testing.assert_allclose(
+        model.marginal([2, 0]).score_samples(X[:, [2, 0]]), model.score_samples(gaps), atol=1e-10
+    )

@@ -186,6 +186,10 @@ def test_mixtures_of_any_columns_have_it(fitted):
         counts
     )
     assert gated.gate_coef_.shape == (3, 1)
+    part, rows = same.marginal([0]), np.column_stack([X[:, 0], np.full(len(X), np.nan)])
+    np.testing.assert_allclose(part.score_samples(X[:, :1]), same.score_samples(rows), rtol=1e-9)
+    with pytest.raises(ValueError, match="labels are of components, of which noise is none"):
+        same.fit(X, labels=np.arange(len(X)) % 2)
 
 
 def test_it_may_be_told_how_much_there_is():
@@ -203,7 +207,7 @@ def test_a_marginal_has_its_noise(fitted):
     np.testing.assert_array_equal(part.weights_, fitted.weights_)
     rows = np.column_stack([np.full(50, np.nan), np.linspace(40, 100, 50)])
     np.testing.assert_allclose(part.score_samples(rows[:, 1:]), fitted.score_samples(rows), rtol=1e-9)
-    with pytest.raises(ValueError, match="no mixture of Gaussians given some columns"):
+    with pytest.raises(ValueError, match="Noise has no moments given some columns"):
         fitted.conditional([[4.0]], [0])
 
 

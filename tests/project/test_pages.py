@@ -49,4 +49,4 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 
 
 def test_pages_of_code_are_found():
-    assert {"guide", "hmm", "customer_segments", "from_hmmlearn"} <= set(PAGES)
+    assert {"guide", "hmm", "mixtures", "customer_segments", "from_hmmlearn"} <= set(PAGES)

@@ -49,14 +49,14 @@ def readme_snippets():
     return re.findall(r"^```python\n(.*?)^```", readme, flags=re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("number", some_slow(range(5), [1, 2]))  # the first is a grid search
+@pytest.mark.parametrize("number", some_slow(range(6), [1, 2]))  # the first is a grid search
 def test_readme_snippets_run(number, capsys):
     exec(compile(readme_snippets()[number], "README.md", "exec"), {})
     assert capsys.readouterr().out
 
 
-def test_readme_has_five_snippets():
-    assert len(readme_snippets()) == 5
+def test_readme_has_six_snippets():
+    assert len(readme_snippets()) == 6
 
 
 def test_paths_in_contributing_exist():

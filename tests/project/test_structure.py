@@ -15,7 +15,7 @@ PACKAGE = Path(emlearn.__file__).parent
 PUBLIC = {
     "emlearn": """
         BayesianGaussianMixtureEM EMImputer GaussianMixtureEM HMMEM InformationCriterionSearch
-        MarkovSwitchingRegression MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
+        MarkovSwitchingRegression MixtureDiscriminant MixtureEM MixtureOfExperts MixtureOfExpertsClassifier
         MixtureOfLinearRegressions MultipleImputation __version__ ampute bootstrap bootstrap_lrt
         little_mcar_test match_components missing_patterns overimpute pool show_versions stability
     """,
@@ -57,7 +57,8 @@ PUBLIC = {
         LittleTest MissingPatterns Overimputed ampute little_mcar_test missing_patterns overimpute
     """,
     "emlearn.mixture": """
-        BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM MixtureEM
+        BayesianGaussianMixtureEM MixturePosterior ConditionalMixture GaussianMixtureEM MixedConditional
+        MixtureDiscriminant MixtureEM
     """,
     "emlearn.model_selection": """
         Bootstrap InformationCriterionSearch LikelihoodRatioTest Stability bootstrap bootstrap_lrt stability
