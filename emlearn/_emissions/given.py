@@ -35,6 +35,20 @@ def named_fields(value, family, n_components, what):
     raise ValueError(f"{what} must be a dict of parameters by name, but is {value!r}.")
 
 
+def apart(cls, given):
+    """What `from_parameters` was given: parameters of emissions by name, and those of the class.
+
+    Of the latter there are the numbers of factors and members that the former have.
+    """
+    known = set(cls._get_param_names()) - {"noise"}  # here that of factors
+    named = {name: value for name, value in given.items() if name not in known}
+    params = {name: value for name, value in given.items() if name in known}
+    for name, field in (("n_factors", "loadings"), ("n_mixtures", "weights")):
+        if np.ndim(named.get(field)):
+            params.setdefault(name, np.shape(named[field])[-1])
+    return named, params
+
+
 def emission_of(estimator, emission_params, named):
     """A family that has the parameters that a user gave, and these.
 

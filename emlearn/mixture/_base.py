@@ -68,8 +68,9 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             How often each row counts.
         labels : array-like of int of shape (n,), or of bool of shape (n, K), default=None
             Components that are known: their numbers, -1 (or NaN) where they are not; or which are possible.
-            Components then keep these numbers. They are not taken from ``y``, which pipelines and searches pass
-            whatever it is for: a mixture that is made from the answers is another one.
+            Components then keep these numbers, and log-likelihoods of the fit are of rows and labels. They are
+            not taken from ``y``, which pipelines and searches pass whatever it is for: a mixture that is made
+            from the answers is another one.
 
         Returns
         -------
@@ -168,6 +169,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     def _plan(self, data, labels=None):
         d = data.n_features
         family = self._family()
+        self._knew_labels = labels is not None
         moments = self._moments(data)
         if not moments.entries.all():
             column = self._column_name(int(np.argmin(moments.entries)))
@@ -195,7 +197,8 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             model = replace(model, family=WithNoise(given.family.beside_others(), noise))
         few = None if self._continues else self._few_rows(family, sample)
         if self._continues:
-            starts = self._warm_start(model, units, self._fits_last(model, sample))
+            fits = self._fits_last(model, sample)
+            starts = self._warm_start(model, units, fits, self._last_latent(model, units) if fits else None)
         elif few is None:
             starts = self._starts(model, sample, data, units, given, rng)
         else:
@@ -317,9 +320,18 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         fits = fits and family.means.shape[1] == sample.rows.shape[1]
         return fits and unwrapped(model.family).has_form_of(unwrapped(self._model.family))
 
+    def _last_latent(self, model, units):
+        """The last fit's parameters of what is hidden, in the engine's units."""
+        return self._params.latent
+
     # -- after fit ---------------------------------------------------------------------------------------
 
     def _seen_again(self, X, y=None, sample_weight=None, groups=None):
+        if vars(self).get("_knew_labels"):
+            raise ValueError(
+                "The fit knew components of some rows by labels, without which its likelihood has another "
+                "maximum: errors of such a fit are not told."
+            )
         data = self._cut(self._data_again(X, sample_weight))
         return SeenAgain(data, self._log_volume_of(data), weight_of(data), read_clusters(groups, data.n_rows))
 

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._by_hand import as_they_are
 from emlearn._emissions.entries import refuse_impossible, warn_of_impossible
-from emlearn._emissions.given import GivenEmission, emission_of, held_names, n_columns_of
+from emlearn._emissions.given import GivenEmission, apart, emission_of, held_names, n_columns_of
 from emlearn._emissions.priors import with_priors
 from emlearn._emissions.published import (
     categories_of,
@@ -485,11 +485,8 @@ class MixtureEM(MixtureByLikelihood):
         if held_names(self):
             return []  # what is held tells components apart at any temperature
         names = [n for n in ("means_init", "emission_init", "weights_init") if getattr(self, n) is not None]
-        return (
-            names
-            if isinstance(self.init_params, str) or callable(self.init_params)
-            else [*names, "init_params"]
-        )
+        by_row = not (isinstance(self.init_params, str) or callable(self.init_params))
+        return [*names, "init_params"] if by_row else names
 
     _form = "emission, covariance_type or gate"
 
@@ -499,6 +496,12 @@ class MixtureEM(MixtureByLikelihood):
             return False
         now = self._example(components_of(model.family), sample)
         return [leaf.shape for leaf in leaves(self._params.family)] == [leaf.shape for leaf in leaves(now)]
+
+    def _last_latent(self, model, units):
+        latent, hidden = self._model.latent, self._params.latent
+        if self.gate is None:
+            return hidden
+        return model.latent.from_units(latent.in_units(hidden, self._units), units)
 
     def _example(self, family, sample):
         """Parameters of the family, which show the names and shapes there are: all components alike."""
@@ -620,14 +623,9 @@ class MixtureEM(MixtureByLikelihood):
         >>> mixture.predict([[0], [3], [9]])
         array([1, 1, 0])
         """
-        known = set(cls._get_param_names()) - {"noise"}  # here that of factors
-        named = {name: value for name, value in params.items() if name not in known}
-        params = {name: value for name, value in params.items() if name in known} | {"emission": emission}
-        if "member_weights" in named:
-            named["weights"] = named.pop("member_weights")
-        for name, field in (("n_factors", "loadings"), ("n_mixtures", "weights")):
-            if np.ndim(named.get(field)):
-                params.setdefault(name, np.shape(named[field])[-1])
+        if "member_weights" in params:
+            params["weights"] = params.pop("member_weights")
+        named, params = apart(cls, params | {"emission": emission})
         gated = params.get("gate") is not None
         for name, value in (("gate_coef", gate_coef), ("gate_intercept", gate_intercept)):
             if (value is not None) != gated:
@@ -638,10 +636,10 @@ class MixtureEM(MixtureByLikelihood):
             )
         if gated:
             constants = read_array("gate_intercept", gate_intercept, finite=True)
-            slopes = read_array(
-                "gate_coef", gate_coef, shapes=[(len(constants), n_columns_aside(params["gate"]))], finite=True
-            )
+            shape = len(constants), n_columns_aside(params["gate"])
+            slopes = read_array("gate_coef", gate_coef, shapes=[shape], finite=True)
             hidden = np.column_stack([constants, slopes])
+            hidden -= hidden.mean(axis=0)  # only differences matter
         else:
             hidden = read_shares("weights", weights, (None,))
         mixture = cls._of_legal(len(hidden), params)
@@ -652,12 +650,7 @@ class MixtureEM(MixtureByLikelihood):
         d = n_columns_of(family, emitted)
         mixture._know_features(d, feature_names)
         mixture._labels = {}
-        latent = MixtureWeights()
-        if gated:
-            latent, hidden = (
-                SoftmaxGate(mixture._gate_columns(d), mixture.gate_alpha),
-                hidden - hidden.mean(axis=0),
-            )
+        latent = SoftmaxGate(mixture._gate_columns(d), mixture.gate_alpha) if gated else MixtureWeights()
         mixture._take(LatentModel(latent, family), LatentPair(hidden, emitted), as_they_are(d))
         return mixture
 

@@ -142,6 +142,14 @@ def test_bad_labels_are_named(counts, case):
         mixture(**params).fit(X, labels=spoil(z))
 
 
+def test_errors_of_a_fit_with_labels_are_not_told(counts):
+    X, z = counts
+    model = mixture().fit(X, labels=some_of(z))
+    with pytest.raises(ValueError, match="The fit knew components of some rows"):
+        model.standard_errors(X)
+    assert np.isfinite(model.fit(X).standard_errors(X)["weights_"]).all()
+
+
 def test_pieces_have_no_labels(counts):
     X, z = counts
     with pytest.raises(ValueError, match="X comes in pieces"):
