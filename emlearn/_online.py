@@ -190,9 +190,10 @@ class Streaming:
                 f"partial_fit goes on from the statistics of a fit, but this {type(self).__name__} has "
                 "parameters without any. Begin a stream with a new estimator, or fit first."
             )
-        if self._n_fitted != self.n_components:
+        n_own = self._n_fitted - (0 if self._model is None else self._model.family.n_others)
+        if n_own != self.n_components:
             raise ValueError(
-                f"n_components={self.n_components}, but what partial_fit goes on from has {self._n_fitted}: "
+                f"n_components={self.n_components}, but what partial_fit goes on from has {n_own}: "
                 "begin a stream with a new estimator."
             )
 

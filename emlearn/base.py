@@ -476,7 +476,9 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
 
     def _order(self, plan, params):
         """The order of components: by weight, the largest first, of equals by the first mean."""
-        return np.lexsort((plan.model.family.mean(params.family)[:, 0], -np.round(params.latent, 9)))
+        means, weights = plan.model.family.mean(params.family), params.latent
+        order = np.lexsort((means[:, 0], -np.round(weights[: len(means)], 9)))
+        return np.append(order, np.arange(len(means), len(weights)))  # what has no parameters stays last
 
     def _take(self, model, params, units):
         """Take parameters in the engine's units, and publish what follows from them."""

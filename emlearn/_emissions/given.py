@@ -40,7 +40,7 @@ def apart(cls, given):
 
     Of the latter there are the numbers of factors and members that the former have.
     """
-    known = cls._get_param_names()
+    known = set(cls._get_param_names()) - {"noise"}  # here that of factors
     named = {name: value for name, value in given.items() if name not in known}
     params = {name: value for name, value in given.items() if name in known}
     for name, field in (("n_factors", "loadings"), ("n_mixtures", "weights")):

@@ -138,9 +138,9 @@ class MixtureDisplay:
         params = family.in_units(estimator._params.family, estimator._units)
         known = getattr(estimator, "feature_names_in_", None)
         names = [f"feature {i}" for i in index] if known is None else known[index]
-        K = len(estimator.weights_)
+        K = len(estimator.weights_) - family.n_others
         n_held = max(getattr(estimator, "n_effective_components_", K), 1)
-        held = np.sort(np.argsort(-estimator.weights_, kind="stable")[:n_held])
+        held = np.sort(np.argsort(-estimator.weights_[:K], kind="stable")[:n_held])
         if n_held < K:
             kwargs = {"labels": [f"component {k}" for k in held], **kwargs}
         display = cls(

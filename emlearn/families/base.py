@@ -80,6 +80,8 @@ class Emission(Family):
         Names of the parameters that a floor bounds.
     prior_names : tuple of str
         Names of the concentrations that `with_prior` takes.
+    n_others : int
+        How many components stand after those that have parameters, and have none.
     is_by_feature : bool
         Whether features are independent given the component, each with parameters along their second axis.
     is_placed : bool
@@ -95,6 +97,7 @@ class Emission(Family):
     derived: tuple[str, ...] = ()
     floored: tuple[str, ...] = ()
     prior_names: tuple[str, ...] = ()
+    n_others: int = 0
     is_by_feature: bool = False
     is_placed: bool = False
 
@@ -126,6 +129,10 @@ class Emission(Family):
     def has_moments(self) -> bool:
         """Whether observations are numbers, with `mean` and `covariance`, and not codes."""
         return isinstance(self, Numeric)
+
+    def beside_others(self) -> Emission:
+        """The family where responsibilities of its components do not add up to 1."""
+        return self
 
     def bound_to(self, sketch: Sketch) -> Emission:
         """The family, knowing of the data what it has to: number of categories, what lies on the floor, ..."""
@@ -364,6 +371,10 @@ class WrappedFamily(Wrapper, Emission):
         return self.family.is_unimodal
 
     @property
+    def n_others(self) -> int:  # type: ignore[override]
+        return self.family.n_others
+
+    @property
     def pooled(self) -> Emission | None:
         return None if self.family.pooled is None else replace(self, family=self.family.pooled)
 
@@ -380,6 +391,9 @@ class WrappedFamily(Wrapper, Emission):
 
     def start(self, batch: Batch, resp: FloatArray, rng: np.random.RandomState | None = None) -> Any:
         return self.family.start(batch, resp, rng)
+
+    def beside_others(self) -> Emission:
+        return replace(self, family=self.family.beside_others())
 
     def bound_to(self, sketch: Sketch) -> Emission:
         return replace(self, family=self.family.bound_to(sketch))

@@ -117,6 +117,9 @@ class Gaussian(ExponentialFamily):
     hidden : ndarray of shape (d,), default=None
         Variance that the steps hide in which a feature is recorded: its own floor, where that is higher.
         `bound_to` finds it.
+    is_whole : bool, default=True
+        Whether there are no other components, so that responsibilities add up to 1 and products of a shared
+        matrix to the same in every iteration. `beside_others` is for what is not.
 
     Notes
     -----
@@ -134,6 +137,7 @@ class Gaussian(ExponentialFamily):
     forced: FloatArray | None = field(default=None, compare=False)
     ridge: float = 0.0
     hidden: FloatArray | None = field(default=None, compare=False)
+    is_whole: bool = field(default=True, compare=False)
 
     marginalises = True
     is_placed = True
@@ -191,6 +195,8 @@ class Gaussian(ExponentialFamily):
 
     def density(self, params: GaussianParams, offset: FloatArray | float = 0.0) -> Callable[[Batch], Observed]:
         """Log-densities, with an offset of each component (K,), and statistics, as a function of a batch."""
+        if self.structure.shared and not self.is_whole:
+            return self._density_beside(params, offset)
         form = replace(self._linearise(params), offset=offset)
 
         def observe(batch: Batch) -> Observed:
@@ -211,21 +217,39 @@ class Gaussian(ExponentialFamily):
 
         return observe
 
+    def beside_others(self) -> Gaussian:
+        return replace(self, is_whole=False)
+
+    def _density_beside(
+        self, params: GaussianParams, offset: FloatArray | float
+    ) -> Callable[[Batch], Observed]:
+        """Where what a shared matrix sums over depends on responsibilities: as if each had its own."""
+        inner = self._unshared.density(self._as_unshared(params), offset)
+
+        def observe(batch: Batch) -> Observed:
+            seen = inner(batch)
+            return seen._replace(totals=lambda resp: self._pooled(seen.totals(resp)))
+
+        return observe
+
+    def _as_unshared(self, params: GaussianParams) -> GaussianParams:
+        """Parameters with a matrix for each component."""
+        return params._replace(covariances=params.covariances[self.structure.which(len(params.means))])
+
+    def _pooled(self, totals: GaussianTotals) -> GaussianTotals:
+        """Totals from those of a matrix for each component."""
+        return totals._replace(second=self.structure.pool(totals.second))
+
     def lengths(self, params: GaussianParams) -> Callable[[Batch], Lengths]:
         """Squared lengths, and totals by weights other than responsibilities, as a function of a batch.
 
         Weighted differently by each component, products of a shared matrix are no constant: here each has it as
         its own.
         """
-        structure = self.structure
-        if structure.shared:
-            params = params._replace(covariances=params.covariances[structure.which(len(params.means))])
-        own = self._unshared
+        own, pooled = self._unshared, self._pooled
+        params = self._as_unshared(params)
         form = own._linearise(params)
         about_0 = replace(form, offset=-form.constant)
-
-        def pooled(totals: GaussianTotals) -> GaussianTotals:
-            return totals._replace(second=structure.pool(totals.second))
 
         def observe(batch: Batch) -> Lengths:
             gaps = find_gaps(batch)

@@ -171,6 +171,9 @@ class MixtureOf(Composite, Emission):
         products = centred[:, :, None] * centred[:, None, :]
         return _average(params.weights, inner.covariance(params.members) + products)
 
+    def beside_others(self) -> MixtureOf:
+        return replace(self, family=self.family.beside_others())
+
     def bound_to(self, sketch: Sketch) -> MixtureOf:
         return replace(self, family=self.family.bound_to(sketch))
 

@@ -175,6 +175,9 @@ class Product(Composite, Emission):
             scales[list(columns)] = family.units(variances[list(columns)])
         return scales
 
+    def beside_others(self) -> Product:
+        return Product(tuple((columns, family.beside_others()) for columns, family in self.parts))
+
     def bound_to(self, sketch: Sketch) -> Product:
         return Product(tuple((columns, family.bound_to(sketch.of(columns))) for columns, family in self.parts))
 

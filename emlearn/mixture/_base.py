@@ -29,6 +29,7 @@ from emlearn.em.batches import far_as_impossible
 from emlearn.families.base import unwrapped
 from emlearn.families.few_rows import FewRows
 from emlearn.families.gaussian import Gaussian
+from emlearn.families.with_noise import GivenDensity, UniformBox, WithNoise, with_claim
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._conditional import moments_given
@@ -37,6 +38,8 @@ from emlearn.mixture._starts import GivenParams, choose_starts, gives_order
 
 # Starts of a race that none can win by evidence: one of each kind.
 ENOUGH_OF_LUCK = 10
+# Rows that tell how dense what a mixture draws is.
+DRAWS = 10_000
 
 
 class MixtureOfRows(Streaming, DensityMixin, EMMixin):
@@ -89,6 +92,8 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             )
         if not isinstance(self.init_params, str) or self.init_params != "auto":
             raise ValueError("labels say where components begin: leave init_params at 'auto'.")
+        if self._is_noisy:
+            raise ValueError("labels are of components, of which noise is none: set noise=False, or drop them.")
         data = self._data(X, sample_weight)
         labels = read_labels(labels, data.n_rows, self.n_components)
         data = Batches(data.take(np.arange(data.n_rows)), data.weights(), labels=labels)
@@ -187,6 +192,9 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         cut = {"floats_per_row": family.floats_per_row(self.n_components, d)}
         given = self._given(family, sample, data, units)
         model = self._model_of(given.family, moments, units, partial(everything, **cut))
+        if self._is_noisy:
+            noise = self._noise_of(data, given.family, units)
+            model = replace(model, family=WithNoise(given.family.beside_others(), noise))
         few = None if self._continues else self._few_rows(family, sample)
         if self._continues:
             fits = self._fits_last(model, sample)
@@ -237,6 +245,38 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """What rows fewer than features span, where the fit may be in its coordinates."""
         return None
 
+    noise: Any = False
+
+    @property
+    def _is_noisy(self):
+        return callable(self.noise) or bool(self.noise)
+
+    def _noise_of(self, data, family, units):
+        """What the noise is, in the engine's units."""
+        if callable(self.noise):
+            return GivenDensity(self.noise, units)
+        ends = np.stack(list(data.map(_ends))).min(axis=0)
+        low, high = (np.array([ends[0], -ends[1]]) - units.shift) / units.scale
+        aside = self._columns_aside(data.n_features)
+        low[aside], high[aside] = 0.0, 1.0
+        no_numbers = np.isnan(family.units(np.ones(len(low))))
+        no_numbers[aside] = False
+        for bad, what in (
+            (no_numbers, "{} has counts or categories: give noise"),
+            (low >= high, "all entries of {} are alike: leave it out, or give noise"),
+        ):
+            if bad.any():
+                named = what.format(self._column_name(int(np.argmax(bad))))
+                raise ValueError(
+                    f"noise=True is uniform on the box of the data, but {named} a function that tells "
+                    "log-densities."
+                )
+        return UniformBox(low, high)
+
+    def _columns_aside(self, n_features):
+        """Numbers of columns that have no density."""
+        return []
+
     _form = "covariance_type"
     _needs_distinct_rows = True
     _is_alike = True  # whether nothing is known of a component that is not known of all
@@ -275,8 +315,10 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
     def _fits_last(self, model, sample):
         """Whether the last fit's parameters are some of the model's."""
         weights, family = self._params
-        same_size = len(weights) == self.n_components and family.means.shape[1] == sample.rows.shape[1]
-        return same_size and model.family.has_form_of(self._model.family)
+        n_others = model.family.n_others
+        fits = len(weights) == self.n_components + n_others and n_others == self._model.family.n_others
+        fits = fits and family.means.shape[1] == sample.rows.shape[1]
+        return fits and unwrapped(model.family).has_form_of(unwrapped(self._model.family))
 
     def _last_latent(self, model, units):
         """The last fit's parameters of what is hidden, in the engine's units."""
@@ -395,6 +437,58 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
 
         return of_batch
 
+    @piece_by_piece()
+    def outlier_scores(self, X: Any) -> NDArray[np.float64]:
+        """How far out each row lies: minus its log-density.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or pieces of it
+
+        Returns
+        -------
+        scores : ndarray of shape (n,), or an iterable of such
+            In nats, with respect to the units of X; the larger, the farther out. Rows with missing entries have
+            the density of the others, and are comparable with such alone.
+        """
+        return -self.score_samples(X)
+
+    def is_outlier(self, X: Any, share: float | None = None) -> NDArray[np.bool_]:
+        """Which rows are outliers.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        share : float, default=None
+            An outlier is less dense than all but this share of what the model draws, where that lacks the same
+            entries: outside of the smallest region of probability 1 - share (Hyndman, 1996). None, for fits
+            with `noise`: an outlier is noise with a probability of more than one half.
+
+        Returns
+        -------
+        is_outlier : ndarray of bool of shape (n,)
+
+        Raises
+        ------
+        ValueError
+            If ``share`` is not between 0 and 1, or not given where the fit has no noise.
+        """
+        check_is_fitted(self)
+        if share is None:
+            if not self._model.family.n_others:
+                raise ValueError("share must be given where a fit has no noise: give it, or fit with noise.")
+            return self.predict_proba(X)[:, -1] > 0.5
+        if not 0 < share < 1:
+            raise ValueError(f"share={share} must be between 0 and 1.")
+        scores = self.outlier_scores(X)
+        missing = np.isnan(self._check_X(X, reset=False))
+        patterns, which = np.unique(missing, axis=0, return_inverse=True)
+        drawn = np.asarray(self.sample(DRAWS, random_state=0)[0], dtype=np.float64)
+        most = [
+            np.quantile(self.outlier_scores(np.where(lacks, np.nan, drawn)), 1 - share) for lacks in patterns
+        ]
+        return scores > np.array(most)[which.ravel()]
+
     def score(self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None) -> float:
         """Mean log-density per row.
 
@@ -446,11 +540,18 @@ class MixtureByLikelihood(MixtureOfRows):
         return gives_order(self) and not self._schedule()  # what a callable numbers melts
 
     def _starts(self, model, sample, data, units, given, rng):
-        return choose_starts(self, model, sample, data, units, given, rng)
+        if not self._is_noisy:
+            return choose_starts(self, model, sample, data, units, given, rng)
+
+        def into(batch, resp):
+            return model.start(batch, with_claim(resp))
+
+        components = replace(model, family=model.family.family)
+        return choose_starts(self, components, sample, data, units, given, rng, into=into)
 
     def _few_rows(self, family, sample):
         given = not isinstance(self.init_params, str) or self._places_given()
-        plain = self.assignment == "soft" and not self._schedule()
+        plain = self.assignment == "soft" and not (self._schedule() or self._is_noisy)
         if given or not plain or not sample.is_whole or not isinstance(family, Gaussian):
             return None
         return FewRows.of(family, sample.batch, sample.size)
@@ -460,7 +561,10 @@ class MixtureByLikelihood(MixtureOfRows):
         few = plan.n_observed <= self.n_components * self.n_features_in_
         if not (few and plan.model.family.forced_columns()):
             yield from spikes(self, plan, "component", "rows")
-        empty = np.flatnonzero(self.weights_ == 0)
+        K = len(self.weights_) - plan.model.family.n_others
+        if (self.weights_[K:] == 0).any():
+            yield "No row supports the noise. Set noise=False."
+        empty = np.flatnonzero(self.weights_[:K] == 0)
         if len(empty):
             yield f"No row supports components {empty.tolist()}. Reduce n_components."
         yield from super()._complaints(plan, best)
@@ -523,6 +627,8 @@ class MixtureByLikelihood(MixtureOfRows):
         """Of the columns that remain, given others: weights (n, K), means, covariances, and their numbers."""
         check_is_fitted(self)
         known, family = self._column_numbers(columns), self._model.family
+        if family.n_others:
+            raise ValueError("Noise has no moments given some columns: fit without it.")
         rows = self._read_known(X_known, known)
         if rows.shape[1] != len(known):
             raise ValueError(f"X_known has {rows.shape[1]} columns, but columns names {len(known)}.")
@@ -566,6 +672,14 @@ class MixtureByLikelihood(MixtureOfRows):
 def _entries_of(data, column):
     """What is observed of a column of data, each value once."""
     return data.fold(partial(entries_of, column), np.union1d)
+
+
+def _ends(batch):
+    """Least entries of a batch and, with the sign turned, largest ones, of rows with weight, (2, d)."""
+    x = batch.x if batch.weight is None else batch.x[:, batch.weight > 0]
+    missing = np.isnan(x)
+    low = np.where(missing, np.inf, x).min(axis=1, initial=np.inf)
+    return np.stack([low, -np.where(missing, -np.inf, x).max(axis=1, initial=-np.inf)])
 
 
 def in_precision(values, dtype):

@@ -25,7 +25,7 @@ from emlearn.em import (
     LatentPair,
 )
 from emlearn.families import COVARIANCE_TYPES, gaussian_family
-from emlearn.families.base import read_shares
+from emlearn.families.base import read_shares, unwrapped
 from emlearn.latent import MixtureWeights
 from emlearn.mixture._base import MixtureByLikelihood, in_precision
 from emlearn.mixture._conditional import ConditionalMixture
@@ -55,6 +55,12 @@ class GaussianMixtureEM(MixtureByLikelihood):
         convergence. It does not depend on the number of rows.
     max_iter : int, default=1000
         Largest number of iterations of one start. 0 evaluates the starts: the fit is the best of them.
+    noise : bool or callable, default=False
+        Whether there is one more component, without parameters, for what lies far from all others: True is
+        uniform on the box of the data (of what of a row is observed, and as dense outside). A function gets
+        rows (m, d), in the units of X and NaN where an entry is missing, and gives log-densities (m,). It is
+        the last component, K: `predict` calls it so (mclust 0), `weights_` and `predict_proba` have it last.
+        `n_parameters_` counts its weight.
     reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance (to the mean variance
         for spherical forms). A constraint, not a term added to diagonals; values below 1e-9 count as 1e-9.
@@ -71,7 +77,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         (n, K) of the rows of X. A callable is called ``n_init`` times with
         ``(X, n_components, random_state)``, where X holds the rows that take part in the race (all, or of
         very many a sample), and returns either.
-    weights_init : array-like of shape (K,), default=None
+    weights_init : array-like of shape (K,), or (K + 1,) with `noise`, default=None
         Weights to start from.
     means_init : array-like of shape (K, d), default=None
         Means to start from, with equal weights and a common covariance matrix (of all rows about the means
@@ -107,8 +113,8 @@ class GaussianMixtureEM(MixtureByLikelihood):
 
     Attributes
     ----------
-    weights_ : ndarray of shape (K,)
-        Weights, largest first, unless something gave components an order: see Notes.
+    weights_ : ndarray of shape (K,), or (K + 1,) with `noise`
+        Weights, that of the noise last, largest first, unless something gave components an order: see Notes.
     means_ : ndarray of shape (K, d)
         Means, in the units of X.
     covariances_ : ndarray
@@ -227,6 +233,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         "n_factors": [Interval(Integral, 1, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
+        "noise": ["boolean", callable],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "n_init": [Interval(Integral, 1, None, closed="left")],
         "ranking": [StrOptions(set(RANKINGS))],
@@ -252,6 +259,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         n_factors: int = 10,
         tol: float = 1e-4,
         max_iter: int = 1000,
+        noise: bool | Callable[..., ArrayLike] = False,
         reg_covar: float = 1e-9,
         n_init: int = 40,
         ranking: Ranking = "evidence",
@@ -273,6 +281,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         self.n_factors = n_factors
         self.tol = tol
         self.max_iter = max_iter
+        self.noise = noise
         self.reg_covar = reg_covar
         self.n_init = n_init
         self.ranking = ranking
@@ -305,11 +314,11 @@ class GaussianMixtureEM(MixtureByLikelihood):
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
-        own, K = model.family.in_units(params.family, units), len(params.latent)
+        own, K = model.family.in_units(params.family, units), len(params.latent) - model.family.n_others
         fields = {"weights": params.latent, **model.family.fields(own, (K,))}
-        fields["precisions_cholesky"] = model.family.precisions_cholesky(own)
+        fields["precisions_cholesky"] = unwrapped(model.family).precisions_cholesky(own)
         self._publish({name: in_precision(value, self._dtype) for name, value in fields.items()})
-        self.n_parameters_ = K - 1 + model.family.n_parameters(params.family)
+        self.n_parameters_ = len(params.latent) - 1 + model.family.n_parameters(params.family)
 
     def _estimated(self):
         return tuple(f"{name}_" for name in self._published if not name.startswith("precisions"))
@@ -386,7 +395,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
     def precisions_(self) -> NDArray[Any]:
         """Precisions (inverse covariances), of the shape of `covariances_`."""
         check_is_fitted(self)
-        family = self._model.family
+        family = unwrapped(self._model.family)
         return in_precision(family.precisions(family.in_units(self._params.family, self._units)), self._dtype)
 
     # -- after fit ---------------------------------------------------------------------------------------
@@ -467,7 +476,7 @@ class GaussianMixtureEM(MixtureByLikelihood):
         Raises
         ------
         ValueError
-            If ``columns`` names a feature twice or one that is not there, or leaves none.
+            If ``columns`` names a feature twice or one that is not there, or leaves none; or there is noise.
 
         Examples
         --------

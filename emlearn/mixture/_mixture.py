@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from numbers import Integral, Real
 from typing import Any, Self
 
@@ -42,6 +43,7 @@ from emlearn.em import ACCELERATIONS, ASSIGNMENTS, RANKINGS, Affine, Batch, Batc
 from emlearn.em.trees import leaves
 from emlearn.families import COVARIANCE_TYPES, Emission
 from emlearn.families.base import HardlyImpossible, read_shares
+from emlearn.families.with_noise import components_of
 from emlearn.latent import MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import drawn_from
 from emlearn.mixture._base import MixtureByLikelihood
@@ -95,6 +97,10 @@ class MixtureEM(MixtureByLikelihood):
         distributions of `ones` and `zeros`; of at least 1. A category that data or `n_categories` name is then
         impossible nowhere. A number alone is that of all of these. For a dict of emissions a dict of these by
         the columns of each.
+    noise : bool or callable, default=False
+        Whether there is one more component, without parameters, for what lies far from all others, as in
+        `GaussianMixtureEM`: uniform on the box of the data, where all columns are numbers, or a function of
+        rows that gives log-densities. It is the last component, K, of `weights_` and all predictions.
     reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
         term added to diagonals; values below 1e-9 count as 1e-9.
@@ -117,7 +123,7 @@ class MixtureEM(MixtureByLikelihood):
         array holds labels (n,) or responsibilities (n, K) of the rows of X. A callable is called ``n_init``
         times with ``(X, n_components, random_state)``, where X holds the rows that take part in the race,
         categories as codes, and returns either.
-    weights_init : array-like of shape (K,), default=None
+    weights_init : array-like of shape (K,), or (K + 1,) with `noise`, default=None
         Weights to start from.
     means_init : array-like of shape (K, d), default=None
         Means (rates, probabilities) of the columns of the emission to start from. There is then one start,
@@ -157,7 +163,7 @@ class MixtureEM(MixtureByLikelihood):
 
     Attributes
     ----------
-    weights_ : ndarray of shape (K,)
+    weights_ : ndarray of shape (K,), or (K + 1,) with `noise`
         Weights, largest first, unless something gave components an order: see Notes. With a gate their means
         over the rows of the fit.
     means_, covariances_, rates_, probabilities_
@@ -297,6 +303,7 @@ class MixtureEM(MixtureByLikelihood):
         "gate": ["array-like", str, Integral, None],
         "gate_alpha": [Interval(Real, 0.0, None, closed="left")],
         "emission_prior": [dict, Interval(Real, 0, None, closed="neither"), None],
+        "noise": ["boolean", callable],
         "reg_covar": [Interval(Real, 0.0, None, closed="left")],
         "tol": [Interval(Real, 0.0, None, closed="left")],
         "max_iter": [Interval(Integral, 0, None, closed="left")],
@@ -329,6 +336,7 @@ class MixtureEM(MixtureByLikelihood):
         gate: ArrayLike | None = None,
         gate_alpha: float = 1e-4,
         emission_prior: dict[Any, Any] | float | None = None,
+        noise: bool | Callable[..., ArrayLike] = False,
         reg_covar: float = 1e-9,
         tol: float = 1e-4,
         max_iter: int = 1000,
@@ -357,6 +365,7 @@ class MixtureEM(MixtureByLikelihood):
         self.gate = gate
         self.gate_alpha = gate_alpha
         self.emission_prior = emission_prior
+        self.noise = noise
         self.reg_covar = reg_covar
         self.tol = tol
         self.max_iter = max_iter
@@ -431,6 +440,9 @@ class MixtureEM(MixtureByLikelihood):
         own = Affine(moments.mean[gated], np.where(spread > 0, spread, 1.0))
         return LatentModel(SoftmaxGate(tuple(gated), self.gate_alpha, own), family)
 
+    def _columns_aside(self, n_features):
+        return list(self._gate_columns(n_features))
+
     def _refuse_data(self, data, family):
         refuse_impossible(self, data, family)
 
@@ -447,7 +459,7 @@ class MixtureEM(MixtureByLikelihood):
 
     def _given(self, family, sample, data, units):
         K, emission = self.n_components, None
-        weights = read_weights_init(self.weights_init, K)
+        weights = read_weights_init(self.weights_init, K + self._is_noisy)
         if weights is not None and self.gate is not None:
             raise ValueError(
                 "weights_init gives weights for all rows, but with a gate each has its own: drop it."
@@ -486,9 +498,10 @@ class MixtureEM(MixtureByLikelihood):
     _form = "emission, covariance_type or gate"
 
     def _fits_last(self, model, sample):
-        if self._n_fitted != self.n_components or self._made_with != self._making():
+        n_others = model.family.n_others
+        if self._n_fitted != self.n_components + n_others or self._made_with != self._making():
             return False
-        now = self._example(model.family, sample)
+        now = self._example(components_of(model.family), sample)
         return [leaf.shape for leaf in leaves(self._params.family)] == [leaf.shape for leaf in leaves(now)]
 
     def _last_latent(self, model, units):
@@ -507,14 +520,16 @@ class MixtureEM(MixtureByLikelihood):
         d = self.n_features_in_
         emission = self._emission(d, getattr(self, "feature_names_in_", None))
         shown = repr(sorted(emission.items(), key=str)) if isinstance(emission, dict) else repr(emission)
-        return shown, self.covariance_type, self.n_factors, self.n_mixtures, d, self._gate_columns(d)
+        form = self.covariance_type, self.n_factors, self.n_mixtures, self._is_noisy
+        return shown, *form, d, self._gate_columns(d)
 
     def _order(self, plan, params):
         shares, family = self._shares(plan, params), plan.model.family
-        keys = [-np.round(shares, 9)]
+        K = len(shares) - family.n_others
+        keys = [-np.round(shares[:K], 9)]
         if family.has_moments:
             keys += [column for column in family.mean(params.family).T if not np.isnan(column).any()]
-        return np.lexsort(keys[::-1])
+        return np.append(np.lexsort(keys[::-1]), np.arange(K, len(shares)))
 
     def _shares(self, plan, params):
         """Weights of the components, of a gate their means over the rows of the fit."""
@@ -523,8 +538,8 @@ class MixtureEM(MixtureByLikelihood):
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
-        d, K = len(units.scale), self._n_fitted
-        family, own = model.family, model.family.in_units(params.family, units)
+        d, K = len(units.scale), self._n_fitted - model.family.n_others
+        family, own = components_of(model.family), model.family.in_units(params.family, units)
         fields = fields_of(family, own, d, K)
         if "weights" in fields:  # of the members of each component
             fields["member_weights"] = fields.pop("weights")
@@ -760,8 +775,11 @@ class MixtureEM(MixtureByLikelihood):
         latent, hidden = self._model.latent, self._params.latent
         if gated:
             latent, hidden = latent.moved(hidden, [kept[j] for j in gated])
-        whole = self._model.family
+        fitted = self._model.family
+        whole = components_of(fitted)
         family, emitted = as_fitted(whole.of_some(index), whole.marginal(self._params.family, index))
+        if fitted.n_others:
+            family = replace(fitted, family=family, noise=fitted.noise.of(index))
         units = Affine(self._units.shift[index], self._units.scale[index])
         mixture._take(LatentModel(latent, family), LatentPair(hidden, emitted), units)
         if gated and hasattr(self, "weights_"):

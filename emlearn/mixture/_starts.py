@@ -110,7 +110,9 @@ def choose_starts(estimator, model, sample, data, units, given, rng, *, into=Non
     """
     K, n_init, init = estimator.n_components, estimator.n_init, estimator.init_params
     make = RowStarts(model, K, sample, into)
-    if given.is_complete or (K == 1 and model.family.is_unimodal):
+    # With noise beside it, one component may be in several places.
+    alone = K == 1 and model.family.is_unimodal and not estimator.noise
+    if given.is_complete or alone:
         return [given.override(Start("given" if given.is_complete else "all", make.begin(make.everything)))]
     if given.means is not None:
         return [given.override(Start("given", lambda: make.around(given.means)))]
@@ -192,7 +194,7 @@ class GivenParams:
         weights_init, means_init, precisions_init = (
             getattr(estimator, name, None) for name in ("weights_init", "means_init", "precisions_init")
         )
-        weights = read_weights_init(weights_init, K)
+        weights = read_weights_init(weights_init, K + bool(estimator.noise))
         if means_init is not None:
             means = read_array("means_init", means_init, shapes=[(K, n_features)], finite=True)
             means = (means - units.shift) / units.scale
