@@ -222,7 +222,7 @@ class LatentClassEM(MixtureEM):
     measurement_: MixtureEM
 
     _parameter_constraints: dict = {
-        **MixtureEM._parameter_constraints,
+        **{name: kinds for name, kinds in MixtureEM._parameter_constraints.items() if name != "noise"},
         "outcome": [dict, None],
         "n_steps": [Interval(Integral, 1, 3, closed="both")],
         "correction": [StrOptions({"ML", "BCH"}), None],
