@@ -8,6 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -32,9 +33,11 @@ from emlearn._emissions.words import (
     emission_of_some,
     n_columns_aside,
     observed_kinds,
+    takes_sparse,
 )
 from emlearn._input.arrays import check_count, read_array
 from emlearn._input.categories import Coding
+from emlearn._input.sparse import read_sparse
 from emlearn._input.tables import Named, as_numpy
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
@@ -379,6 +382,8 @@ class MixtureEM(MixtureByLikelihood):
     # -- input -------------------------------------------------------------------------------------------
 
     def _check_X(self, X, *, reset, allow_nan=True, shown=None):
+        if sparse.issparse(X):
+            return self._read_sparse(X, reset)
         coding = Coding(self._columns_of_codes, None if reset else vars(self).get("_labels", {}))
         if not isinstance(X, Named):
             (X,) = coding.encode([as_numpy(X)], lambda _, row: f"row {row}")
@@ -395,6 +400,17 @@ class MixtureEM(MixtureByLikelihood):
                     "weights depend on must be known. Impute it before, or leave the rows out."
                 )
         return rows
+
+    def _read_sparse(self, X, reset):
+        if reset:
+            self._labels = {}
+        family = emission_family(self, X.shape[-1], None, in_sequence=False) if self._takes_sparse else None
+        what = "a mixture with a gate" if self.gate is not None else f"emission={self.emission!r}"
+        return read_sparse(self, X, family, what, reset=reset)
+
+    @property
+    def _takes_sparse(self):
+        return self.gate is None and takes_sparse(self.emission)
 
     def _columns_of_codes(self, n_features, names):
         return categorical_columns(self.emission, n_features, names, self._gate_columns(n_features, names))
@@ -504,10 +520,12 @@ class MixtureEM(MixtureByLikelihood):
 
     def _order(self, plan, params):
         shares, family = self._shares(plan, params), plan.model.family
-        keys = [-np.round(shares, 9)]
+        keys = -np.round(shares, 9)[:, None]
         if family.has_moments:
-            keys += [column for column in family.mean(params.family).T if not np.isnan(column).any()]
-        return np.lexsort(keys[::-1])
+            means = family.mean(params.family)
+            keys = np.hstack([keys, means[:, ~np.isnan(means).any(axis=0)]])
+        # Rows as lists: lexsort holds some kilobytes for each of the columns, of which there may be many.
+        return np.array(sorted(range(len(keys)), key=lambda k: keys[k].tolist()), dtype=np.intp)
 
     def _shares(self, plan, params):
         """Weights of the components, of a gate their means over the rows of the fit."""
@@ -703,9 +721,11 @@ class MixtureEM(MixtureByLikelihood):
     def _drawn_anew(self, X, given, rng):
         X = self._check_X(X, reset=False)
         columns = list(self._gate_columns(self.n_features_in_))
-        drawn, _ = self._draw(len(X), X[:, columns] if columns else None, rng)
+        drawn, _ = self._draw(X.shape[0], X[:, columns] if columns else None, rng)
         if not columns:
             drawn = drawn[rng.permutation(len(drawn))]  # they come component by component
+        if sparse.issparse(X):
+            return sparse.csr_array(drawn), given
         drawn[np.isnan(X)] = np.nan
         return with_labels(drawn, vars(self).get("_labels")), given
 
@@ -842,5 +862,6 @@ class MixtureEM(MixtureByLikelihood):
         kinds = observed_kinds(self.emission)
         tags.input_tags.categorical = "codes" in kinds
         tags.input_tags.string = "codes" in kinds
+        tags.input_tags.sparse = self._takes_sparse
         tags.input_tags.positive_only = "numbers" not in kinds
         return tags
