@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
 from itertools import pairwise
 
 import numpy as np
@@ -25,8 +26,8 @@ WORTH_A_PART = 20
 class Sample:
     """Distinct rows of the data, or of a part of it, with their weights, in the engine's units.
 
-    Rows are in lexicographic order, sparse ones in that of what they hold, equal ones merged and those without
-    weight left out.
+    Rows are in lexicographic order, sparse ones in that of digests of what they hold, equal ones merged and
+    those without weight left out.
     """
 
     rows: np.ndarray  # (m, d), or a csr_array
@@ -70,9 +71,13 @@ class Sample:
         known = None if labels is None else np.asarray(labels, dtype=np.float64).reshape(len(positions), -1)
         held, places = {}, np.empty(len(positions), dtype=np.intp)
         for i, (start, stop) in enumerate(pairwise(rows.indptr)):
-            key = rows.indices[start:stop].astype(">i8").tobytes(), rows.data[start:stop].tobytes()
-            key += () if known is None else (known[i].tobytes(),)
-            places[i] = held.setdefault(key, i)
+            digest = blake2b(
+                rows.indices[start:stop].astype("<i8"), digest_size=16
+            )  # all it holds would be more
+            digest.update(rows.data[start:stop])
+            if known is not None:
+                digest.update(known[i])
+            places[i] = held.setdefault(digest.digest(), i)
         merged = np.bincount(places, counts, minlength=len(positions))
         first = np.array([i for _, i in sorted(held.items()) if merged[i] > 0], dtype=np.intp)
         labels = None if labels is None else labels[first]

@@ -375,7 +375,7 @@ def _mean(points, weight):
 
 
 def _squares(points, centres):
-    """Squared distances (K, m) of points (m, f) from centres (K, f); of sparse points less their own squares."""
+    """Squared distances (K, m) of points (m, f) from centres (K, f); if sparse, less those of the points."""
     if not sparse.issparse(points):
         return np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres])
     centres = centres.toarray() if sparse.issparse(centres) else centres

@@ -51,13 +51,12 @@ def test_fit_is_that_of_the_array(word):
 
 @pytest.mark.parametrize("word", WORDS)
 def test_race_finds_what_it_finds_in_the_array(word):
-    mixture, X, _, _ = setting(word)
+    mixture, X, _, _ = setting(word, tol=1e-8)
     rows = sparse.csr_array(X)
     dense, of_sparse = clone(mixture).fit(X), clone(mixture).fit(rows)
     assert of_sparse.lower_bound_ == pytest.approx(dense.lower_bound_, rel=1e-6)
-    assert {start.kind for start in of_sparse.restarts_.starts} == {
-        start.kind for start in dense.restarts_.starts
-    }
+    kinds = [[start.kind for start in fit.restarts_.starts[:7]] for fit in (dense, of_sparse)]
+    assert kinds[0] == kinds[1]
 
 
 def test_neither_order_nor_repetition_matters():
@@ -159,7 +158,7 @@ def test_refusals_and_tags():
     with pytest.raises(ValueError, match="one sparse table of all"):
         mixture.fit([rows, rows])
     rows.data[0] = 0.5
-    with pytest.raises(ValueError, match="X is 0.5 in column .*, row 0: not one of the counts"):
+    with pytest.raises(ValueError, match=r"X is 0\.5 in column .*, row 0: not one of the counts"):
         mixture.fit(rows)
 
 
