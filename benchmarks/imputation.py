@@ -18,6 +18,8 @@ convergence
     E-steps that each way of extrapolation takes.
 coverage
     How often intervals of hidden entries, and of a mean, hold the true value.
+few_rows
+    The same of few rows of normal data, and how often quantiles of draws do.
 
 Tables are reStructuredText. Every ratio is scikit-learn's time over emlearn's. Entries are hidden by
 `emlearn.ampute`, completely at random unless it says otherwise. Run on an idle machine.
@@ -605,7 +607,8 @@ def run_few_rows(args):
     for n, d, kind, share, count in FEW_ROWS[:2] if args.quick else FEW_ROWS:
         progress(f"coverage: {n} × {d}, {kind}")
         held = {"predict_interval": [], "posterior": [], "bootstrap": []}
-        for seed in range(args.seed, args.seed + (2 if args.quick else count)):
+        count = 2 if args.quick else count * (args.repeats or 1)
+        for seed in range(args.seed, args.seed + count):
             rng = np.random.RandomState(seed)
             whole = random_normal(n, d, kind, rng)
             gone = rng.uniform(size=whole.shape) < share
@@ -619,13 +622,16 @@ def run_few_rows(args):
                 limits[method] = low, high
             for method, (low, high) in limits.items():
                 held[method].append(np.mean(((low <= whole) & (whole <= high))[gone]))
-        shares = [f"{100 * np.mean(values):.1f} %" for values in held.values()]
+        shares = [
+            f"{100 * np.mean(values):.1f} ± {100 * np.std(values) / np.sqrt(len(values)):.1f} %"
+            for values in held.values()
+        ]
         rows.append([f"{n} × {d}", kind, percent(share), str(len(held["posterior"])), *shares])
     print(
         f"Share of hidden entries of normal data within their {percent(COVERAGE)} interval "
         "(EMImputer.predict_interval) and between the\n"
-        f"quantiles of {N_DRAWS} draws (EMImputer.sample), means over data sets. Features have one "
-        "correlation, random covariances,\nor three factors and noise:\n"
+        f"quantiles of {N_DRAWS} draws (EMImputer.sample), means over data sets ± their standard errors. "
+        "Features have one\ncorrelation, random covariances, or three factors and noise:\n"
     )
     columns = ["rows × features", "correlations", "missing", "data sets", "predict_interval"]
     print(rst_table([*columns, "sample, posterior", "sample, bootstrap"], rows), flush=True)
@@ -718,7 +724,11 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, few repeats: to try the script")
-    parser.add_argument("--repeats", type=int, help="repeats (speed, large) or seeds (accuracy)")
+    parser.add_argument(
+        "--repeats",
+        type=int,
+        help="repeats (speed, large), seeds (accuracy), or times as many data sets (few_rows)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the gaps and the starts; default 0")
     args = parser.parse_args()
     print(

@@ -21,9 +21,9 @@ MOST_PAIRS = 3
 DIRECTIONS = 10
 
 
-def split(fitted: Any, plan: Any) -> list[Start]:
-    """Each component in turn cut in two."""
-    return _cut_in_two("split", fitted, plan, 1.0)
+def split(fitted: Any, plan: Any, more: int = 1) -> list[Start]:
+    """Each component in turn cut in two, and the largest after it, until there are so many more."""
+    return _cut_up("split", fitted, plan, 1.0, more)
 
 
 def same(fitted: Any, plan: Any) -> list[Start]:
@@ -32,17 +32,22 @@ def same(fitted: Any, plan: Any) -> list[Start]:
     return [] if share is None else [Start("same", partial(_start, plan, share))]
 
 
-def doubled(fitted: Any, plan: Any) -> list[Start]:
+def doubled(fitted: Any, plan: Any, more: int = 1) -> list[Start]:
     """Each component in turn next to its like, from where the likelihood cannot but rise."""
-    return _cut_in_two("doubled", fitted, plan, HARDLY)
+    return _cut_up("doubled", fitted, plan, HARDLY, more)
 
 
-def _cut_in_two(kind, fitted, plan, strength):
+def _cut_up(kind, fitted, plan, strength, more):
     share = _shares(fitted, plan)
     if share is None:
         return []
-    points = _points(plan)
-    return [Start(kind, partial(_start, plan, _cut(share, points, k, strength))) for k in range(len(share))]
+    points, starts = _points(plan), []
+    for k in range(len(share)):
+        cut = _cut(share, points, k, strength)
+        for _ in range(more - 1):
+            cut = _cut(cut, points, int(cut.sum(axis=1).argmax()), strength)
+        starts.append(Start(kind, partial(_start, plan, cut)))
+    return starts
 
 
 def merged(fitted: Any, plan: Any) -> list[Start]:

@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from emlearn.families.responses import StudentT
+from emlearn.families.responses import MultivariateNormal, StudentT
 
 Acceleration = Literal["auto", "squarem", "secant", "none"]
 Annealing = bool | Sequence[float] | np.ndarray
@@ -20,6 +20,11 @@ CovarianceType = Literal[
     "VEI",
     "EVI",
     "VEE",
+    "EVE",
+    "VVE",
+    "EEV",
+    "VEV",
+    "EVV",
     "VVV",
     "EEE",
     "VVI",
@@ -30,7 +35,9 @@ CovarianceType = Literal[
 ]
 Ranking = Literal["evidence", "likelihood"]
 ResponseFamily = (
-    Literal["gaussian", "poisson", "binomial", "student_t", "negative_binomial", "gamma"] | StudentT
+    Literal["gaussian", "poisson", "binomial", "student_t", "negative_binomial", "gamma"]
+    | StudentT
+    | MultivariateNormal
 )
 RandomState = int | np.random.RandomState | None
 Method = TypeVar("Method", bound=Callable[..., Any])  # a decorator gives back the type that it was given

@@ -9,15 +9,27 @@ from __future__ import annotations
 
 import copy
 import inspect
+from functools import partial
 from typing import Any
 
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import MetadataRequest
 
 from emlearn.base import EMMixin
+from emlearn.inference._summary import criterion_of
 
-__all__ = ["DensityScorer", "aic_scorer", "bic_scorer", "icl_scorer", "log_density_scorer"]
+__all__ = [
+    "DensityScorer",
+    "aic_scorer",
+    "bic_scorer",
+    "icl_scorer",
+    "log_density_scorer",
+    "loo_scorer",
+    "sabic_scorer",
+]
 
+# Criteria that are found from the model, whatever it is.
+OF_THE_MODEL = ("sabic", "loo")
 # What may stand beside the rows, and is asked for.
 BESIDE = ("sample_weight", "groups", "offset")
 
@@ -25,13 +37,13 @@ BESIDE = ("sample_weight", "groups", "offset")
 class DensityScorer:
     """A scorer ``scorer(estimator, X, y)`` of a density; greater is better.
 
-    There are four of them, ready to be used: `log_density_scorer`, `aic_scorer`, `bic_scorer`, `icl_scorer`.
-    Each takes every estimator of the library that has such a density or criterion, also at the end of a
-    Pipeline.
+    There are six of them, ready to be used: `log_density_scorer`, `aic_scorer`, `bic_scorer`, `sabic_scorer`,
+    `icl_scorer`, `loo_scorer`. Each takes every estimator of the library that has such a density or criterion,
+    also at the end of a Pipeline.
 
     Parameters
     ----------
-    name : {"log_density", "aic", "bic", "icl"}
+    name : {"log_density", "aic", "bic", "sabic", "icl", "loo"}
         What is scored.
 
     Examples
@@ -120,8 +132,7 @@ class DensityScorer:
             if len(estimator.steps) > 1:
                 X = estimator[:-1].transform(X)
             estimator = estimator.steps[-1][1]
-        judge = self._judge(estimator)
-        takes = inspect.signature(judge).parameters
+        judge, takes = self._judge(estimator)
         given = {name: value for name, value in beside.items() if value is not None}
         # Groups may be meant for the splitter alone: a fit that had none is one of rows.
         if "groups" in given and "groups" not in getattr(estimator, "_had", BESIDE):
@@ -135,10 +146,13 @@ class DensityScorer:
         value = float(judge(X, **given))
         return value if self._name == "log_density" else -value
 
-    def _judge(self, estimator: Any) -> Any:
-        """The method that tells."""
+    def _judge(self, estimator: Any) -> tuple[Any, Any]:
+        """The function that tells, and the names of what it takes."""
         kind = type(estimator).__name__
         if isinstance(estimator, EMMixin):
+            if self._name in OF_THE_MODEL:
+                takes = inspect.signature(estimator._seen_again).parameters
+                return partial(criterion_of, estimator, self._name), takes
             if self._name != "log_density":
                 method = getattr(estimator, self._name, None)
             elif hasattr(estimator, "_mean_log_density"):  # those whose score is another
@@ -146,7 +160,7 @@ class DensityScorer:
             else:
                 method = getattr(estimator, "score", None) if hasattr(estimator, "score_samples") else None
             if method is not None:
-                return method
+                return method, inspect.signature(method).parameters
         what = "density of its own" if self._name == "log_density" else self._name
         raise TypeError(f"{self!r} judges estimators of emlearn by what they fit, but {kind} has no {what}.")
 
@@ -159,3 +173,7 @@ aic_scorer = DensityScorer("aic")
 bic_scorer = DensityScorer("bic")
 #: Minus the integrated completed likelihood.
 icl_scorer = DensityScorer("icl")
+#: Minus the BIC adjusted for the sample size (Sclove, 1987).
+sabic_scorer = DensityScorer("sabic")
+#: Twice the log-likelihood of each row of a fit by the parameters that an M-step without it leads to.
+loo_scorer = DensityScorer("loo")

@@ -40,7 +40,8 @@ print("and by the bootstrap:                           ", again.standard_errors[
 # How far apart are the two kinds, and how certain is that?
 apart = two.function_se(lambda model: model.means_[0] - model.means_[1], X)
 print(f"long eruptions last {apart.value[0]:.2f} ± {apart.standard_error[0]:.2f} minutes longer")
-print("profile interval of the share of long eruptions:", two.profile_likelihood("weights_[0]", X))
+low, high = two.profile_likelihood("weights_[0]", X)
+print(f"profile interval of the share of long eruptions: {low:.3f} to {high:.3f}")
 
 figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
 ModelSelectionDisplay.from_search(search, ax=left)

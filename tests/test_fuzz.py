@@ -21,7 +21,7 @@ N_FITS = 5_000
 N_PARTS = 25
 
 SHAPES = ["full", "tied", "diag", "spherical", "tied_diag", "tied_spherical"]
-MORE_SHAPES = [*SHAPES, "VEI", "EVI", "VEE", "factor"]
+MORE_SHAPES = [*SHAPES, "VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "factor"]
 
 
 def some_rows(rng):

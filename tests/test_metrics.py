@@ -17,7 +17,15 @@ from emlearn import (
     MultipleImputation,
 )
 from emlearn.datasets import load_npreg
-from emlearn.metrics import aic_scorer, bic_scorer, icl_scorer, log_density_scorer
+from emlearn.metrics import (
+    aic_scorer,
+    bic_scorer,
+    icl_scorer,
+    log_density_scorer,
+    loo_scorer,
+    sabic_scorer,
+)
+from emlearn.model_selection import InformationCriterionSearch
 
 NPREG = load_npreg(as_frame=True)
 X, Y, GROUPS = NPREG.data, NPREG.yp, NPREG.id2
@@ -117,3 +125,15 @@ def test_what_has_no_density():
         icl_scorer(EMImputer().fit(X.assign(yn=NPREG.yn)), X)
     with pytest.raises(ValueError, match="takes sample_weight, groups, offset, but not weights"):
         bic_scorer.set_score_request(weights=True)
+
+
+def test_every_criterion_of_a_search_has_a_scorer():
+    grid = {"n_components": [2]}
+    search = InformationCriterionSearch(regressions(), grid, criterion="loo").fit(X, Y, groups=GROUPS)
+    for scorer in (aic_scorer, bic_scorer, sabic_scorer, icl_scorer, loo_scorer):
+        name = repr(scorer).removesuffix("_scorer")
+        found = scorer(search.best_estimator_, X, Y, groups=GROUPS)
+        assert found == pytest.approx(-search.cv_results_[name][0]), name
+    rows = np.random.RandomState(0).normal(size=(30, 2))
+    with pytest.raises(ValueError, match="no maximum of a likelihood"):
+        sabic_scorer(BayesianGaussianMixtureEM(2, random_state=0).fit(rows), rows)

@@ -1,5 +1,6 @@
 """Pictures of fitted models. matplotlib is imported only when something is drawn."""
 
+from emlearn.display._certainty import CertaintyDisplay
 from emlearn.display._convergence import ConvergenceDisplay
 from emlearn.display._hmm import HMMDisplay
 from emlearn.display._inference import InferenceDisplay, ModelSelectionDisplay
@@ -7,8 +8,10 @@ from emlearn.display._missing_patterns import MissingPatternDisplay
 from emlearn.display._mixture import MixtureDisplay
 from emlearn.display._overimpute import OverimputeDisplay
 from emlearn.display._regression_mixture import RegressionMixtureDisplay
+from emlearn.display._residuals import ResidualDisplay
 
 __all__ = [
+    "CertaintyDisplay",
     "ConvergenceDisplay",
     "HMMDisplay",
     "InferenceDisplay",
@@ -17,4 +20,5 @@ __all__ = [
     "ModelSelectionDisplay",
     "OverimputeDisplay",
     "RegressionMixtureDisplay",
+    "ResidualDisplay",
 ]

@@ -190,7 +190,8 @@ class RegressionMixtureDisplay:
         TypeError
             If the estimator is of another kind.
         ValueError
-            If there is no such feature, it holds no numbers, or none is named though there are several.
+            If there is no such feature, it holds no numbers, none is named though there are several, or the
+            fit has several responses.
         """
         final = estimator.steps[-1][1] if isinstance(estimator, Pipeline) else estimator
         if not (hasattr(final, "predict_interval") and hasattr(final, "predict_components")):
@@ -199,6 +200,10 @@ class RegressionMixtureDisplay:
                 f"that end with one of them, not {type(final).__name__}."
             )
         check_is_fitted(final)
+        if final.coef_.ndim == 3:
+            raise ValueError(
+                f"The fit has {final.coef_.shape[1]} responses, and a picture shows one: fit to one of them."
+            )
         columns = _columns(X)
         names = _feature_names(estimator, X, len(columns))
         if feature is None and len(names) > 1:

@@ -177,7 +177,7 @@ class SideBySide:
         return LatentPair(
             tree_map(lambda *parts: np.stack(parts), *(one.latent for one in params)),
             tree_map(
-                lambda *parts: np.stack(parts, axis=1).reshape(-1, *np.shape(parts[0])[1:]),
+                lambda *parts: _flat(np.stack(parts, axis=1)),
                 *(one.family for one in params),
             ),
         )
@@ -303,15 +303,15 @@ def _n_sets(stacked: Tree) -> int:
 
 def _by_component(leaf: FloatArray, S: int) -> FloatArray:
     """An array of the family's by components and sets, (K, S, ...)."""
-    return leaf.reshape(-1, S, *leaf.shape[1:])
+    return leaf.reshape(len(leaf) // S, S, *leaf.shape[1:])
 
 
 def _flat(leaf: FloatArray) -> FloatArray:
     """An array by components and sets as the family has it."""
-    return leaf.reshape(-1, *leaf.shape[2:])
+    return leaf.reshape(leaf.shape[0] * leaf.shape[1], *leaf.shape[2:])
 
 
 def _set_by_set(values: NDArray[Any], n: int, S: int) -> NDArray[Any]:
     """Coordinates (S, D) of one array; ``n`` as in `SideBySide._leaves`."""
-    by_set = values.reshape(n, S, -1).swapaxes(0, 1) if n else values
-    return by_set.reshape(S, -1)
+    by_set = values.reshape(n, S, values.size // (n * S)).swapaxes(0, 1) if n else values
+    return by_set.reshape(S, values.size // S)

@@ -22,6 +22,7 @@ from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
 from emlearn.families.multinomial import Multinomial, MultinomialParams
+from emlearn.families.multivariate_regression import MultivariateParams, MultivariateRegression
 from emlearn.families.negative_binomial import (
     NegativeBinomial,
     NegativeBinomialParams,
@@ -31,7 +32,7 @@ from emlearn.families.poisson import Poisson, PoissonParams
 from emlearn.families.product import Product
 from emlearn.families.regression import Regression, RegressionParams, RegressionTotals
 from emlearn.families.regression_and import RegressionAnd, UniformNoise, ZeroMass
-from emlearn.families.responses import RESPONSES, Response, StudentT
+from emlearn.families.responses import RESPONSES, MultivariateNormal, Response, StudentT
 from emlearn.families.student_t import (
     MultivariateStudentT,
     StudentTParams,
@@ -98,6 +99,9 @@ __all__ = [
     "MixtureTotals",
     "Multinomial",
     "MultinomialParams",
+    "MultivariateNormal",
+    "MultivariateParams",
+    "MultivariateRegression",
     "MultivariateStudentT",
     "NegativeBinomial",
     "NegativeBinomialParams",

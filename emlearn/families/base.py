@@ -177,6 +177,25 @@ class Emission(Family):
         """
         return self.is_possible(x)
 
+    def tails(self, params: Any, x: FloatArray) -> FloatArray:
+        """P(X < x), P(X <= x), P(X >= x) and P(X > x) of entries x (d, m) one by one, (4, K, d, m).
+
+        NaN of entries that are missing, and of what has no order: codes, angles, directions.
+
+        Raises
+        ------
+        ValueError
+            If the family does not state them.
+        """
+        if self.observes == "numbers":
+            raise ValueError(f"{type(self).__name__} states no `tails`, of which pseudo-residuals are made.")
+        return self.without_tails(params, x)
+
+    @staticmethod
+    def without_tails(params: Any, x: FloatArray) -> FloatArray:
+        """The `tails` of what has no order."""
+        return np.full((4, len(leaves(params)[0]), *x.shape), np.nan)
+
     def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
         """Parameters with the components in another order."""
         return tree_map(lambda leaf: leaf[order], params)
@@ -400,6 +419,9 @@ class WrappedFamily(Wrapper, Emission):
 
     def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
         return self.family.is_observable(x)
+
+    def tails(self, params: Any, x: FloatArray) -> FloatArray:
+        return self.family.tails(params, x)
 
     def reorder(self, params: Any, order: NDArray[np.int_]) -> Any:
         return self.family.reorder(params, order)

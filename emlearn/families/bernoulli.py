@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from emlearn.em.batches import Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Probability
+from emlearn.families import tails
 from emlearn.families.base import (
     LEAST_OVERLAP,
     Emission,
@@ -150,6 +151,9 @@ class Bernoulli(ExponentialFamily):
     def n_parameters(self, params: BernoulliParams) -> int:
         """Number of free parameters."""
         return params.probabilities.size
+
+    def tails(self, params: BernoulliParams, x: FloatArray) -> FloatArray:
+        return tails.binomial(x, 1.0, params.probabilities[:, :, None])
 
     def mean(self, params: BernoulliParams) -> FloatArray:
         """Mean of each component, (K, d)."""

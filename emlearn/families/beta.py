@@ -11,6 +11,7 @@ from scipy.special import betaln, digamma, expit, polygamma
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
+from emlearn.families import tails
 from emlearn.families.base import FloatArray, filled
 from emlearn.families.independent import BoundedColumns
 
@@ -92,6 +93,9 @@ class Beta(BoundedColumns):
 
     def points(self, x: FloatArray) -> FloatArray:
         return np.log(x) - np.log1p(-x)
+
+    def tails(self, params: BetaParams, x: FloatArray) -> FloatArray:
+        return tails.beta(x, params.alphas[:, :, None], params.betas[:, :, None])
 
     def mean(self, params: BetaParams) -> FloatArray:
         """Mean of each component, (K, d)."""

@@ -12,6 +12,7 @@ from scipy.special import gammaln
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Probability
+from emlearn.families import tails
 from emlearn.families.base import (
     LEAST_OVERLAP,
     Emission,
@@ -196,6 +197,12 @@ class Binomial(ExponentialFamily):
     def n_parameters(self, params: BinomialParams) -> int:
         """Number of free parameters."""
         return params.probabilities.size
+
+    def tails(self, params: BinomialParams, x: FloatArray) -> FloatArray:
+        successes, trials = self._split(x)
+        out = np.full((4, len(params.probabilities), *x.shape), np.nan)  # trials that are columns have none
+        out[:, :, : len(successes)] = tails.binomial(successes, trials, params.probabilities[:, :, None])
+        return out
 
     def mean(self, params: BinomialParams) -> FloatArray:
         """Mean of each component, (K, d), of usual numbers of trials; of these, where they differ, NaN."""

@@ -42,7 +42,11 @@ class Classes:
     support = "classes"
     has_dispersion = scales = is_exact = has_unit = False
     is_discrete = True
-    n_columns = 1
+    n_responses = 1
+
+    def takes(self, n_columns: int) -> bool:
+        """Whether y may have so many columns."""
+        return n_columns == 1
 
     @property
     def basis(self) -> FloatArray:
@@ -171,3 +175,8 @@ class ClassRegression(Regression):
             for c in range(by_class.shape[1])
         ]
         return RegressionParams(np.hstack([own.coef for own in of_classes]), params.dispersion)
+
+    def published(self, params: RegressionParams, first: int) -> dict[str, FloatArray]:
+        coef = self.classes.basis @ self.by_class(params.coef)
+        intercept = coef[:, :, 0].copy() if first else np.zeros(coef.shape[:2])
+        return {"coef": coef[:, :, first:].copy(), "intercept": intercept}

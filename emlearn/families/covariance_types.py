@@ -33,7 +33,7 @@ def gaussian_family(
     covariance_type : str
         One of ``COVARIANCE_TYPES``: "full", "tied", "diag", "spherical", "tied_diag", "tied_spherical", the
         letters of mclust for these (VVV, EEE, VVI, VII, EEI, EII) and for what else can be shared (VEI, EVI,
-        VEE), or "factor".
+        VEE, EVE, VVE, EEV, VEV, EVV), or "factor".
     floor : float, default=0.0
         Least eigenvalue of a covariance matrix, in units of the features' variance; 1e-9 at least.
     ridge : float, default=0.0

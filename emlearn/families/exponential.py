@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.spaces import Positive
+from emlearn.families import tails
 from emlearn.families.base import FloatArray
 from emlearn.families.independent import PositiveColumns, positive_means
 
@@ -58,6 +59,9 @@ class Exponential(PositiveColumns):
 
     def estimate(self, *averages: FloatArray) -> ExponentialParams:
         return ExponentialParams(1.0 / averages[0])
+
+    def tails(self, params: ExponentialParams, x: FloatArray) -> FloatArray:
+        return tails.gamma(x, 1.0, params.rates[:, :, None])
 
     def mean(self, params: ExponentialParams) -> FloatArray:
         """Mean of each component, (K, d)."""

@@ -33,7 +33,7 @@ from sklearn.utils.extmath import randomized_svd
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Positive, Real
-from emlearn.families import evidence
+from emlearn.families import evidence, tails
 from emlearn.families.base import (
     Completion,
     ExponentialFamily,
@@ -382,6 +382,10 @@ class FactorGaussian(ExponentialFamily):
         every = np.arange(dense.shape[1])
         dense[:, every, every] += params.noise
         return dense
+
+    def tails(self, params: FactorParams, x: FloatArray) -> FloatArray:
+        variances = np.diagonal(self.covariance(params), axis1=1, axis2=2)
+        return tails.normal(x, params.means[:, :, None], variances[:, :, None])
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations, a missing entry at its feature's mean over the batch, (d, m)."""

@@ -11,6 +11,7 @@ from scipy.special import digamma, gammaln, polygamma
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
+from emlearn.families import tails
 from emlearn.families.base import Emission, FloatArray, Held, filled
 from emlearn.families.independent import BoundedColumns, PositiveColumns, positive_means
 from emlearn.families.negative_binomial import LARGE, rest_of_digamma, rest_of_trigamma
@@ -92,6 +93,9 @@ class Gamma(PositiveColumns, BoundedColumns):
 
     def spread(self, params: GammaParams) -> FloatArray:
         return np.asarray(polygamma(1, params.shapes))  # of log x
+
+    def tails(self, params: GammaParams, x: FloatArray) -> FloatArray:
+        return tails.gamma(x, params.shapes[:, :, None], params.rates[:, :, None])
 
     def mean(self, params: GammaParams) -> FloatArray:
         """Mean of each component, (K, d)."""

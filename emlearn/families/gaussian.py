@@ -14,7 +14,7 @@ from scipy.linalg import null_space
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Real
-from emlearn.families import evidence
+from emlearn.families import evidence, tails
 from emlearn.families.base import (
     Completion,
     Emission,
@@ -33,7 +33,7 @@ from emlearn.families.base import (
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 from emlearn.families.incomplete import Filled, available_moments, fill
 from emlearn.families.patterns import Gaps, find_gaps
-from emlearn.families.shared_forms import EqualForm, EqualShape, EqualVolume
+from emlearn.families.shared_forms import CommonAxes, EqualForm, EqualShape, EqualVolume, OwnAxes
 
 LOG_2_PI = float(np.log(2 * np.pi))
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
@@ -87,6 +87,11 @@ COVARIANCE_SHAPES: dict[str, Structure] = {
     "VEI": EqualShape(),
     "EVI": EqualVolume(),
     "VEE": EqualForm(),
+    "EVE": CommonAxes(along=EqualVolume()),
+    "VVE": CommonAxes(along=Diagonal()),
+    "EEV": OwnAxes(along=Diagonal(shared=True)),
+    "VEV": OwnAxes(along=EqualShape()),
+    "EVV": OwnAxes(along=EqualVolume()),
 }
 
 
@@ -578,6 +583,10 @@ class Gaussian(ExponentialFamily):
         K, d = params.means.shape
         dense = self.structure.dense(params.covariances, d)
         return np.broadcast_to(dense, (K, d, d)).copy()
+
+    def tails(self, params: GaussianParams, x: FloatArray) -> FloatArray:
+        variances = np.diagonal(self.covariance(params), axis1=1, axis2=2)
+        return tails.normal(x, params.means[:, :, None], variances[:, :, None])
 
     def embedding(self, batch: Batch) -> FloatArray:
         """The observations, a missing entry at its feature's mean over the batch, (d, m)."""

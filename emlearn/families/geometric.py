@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emlearn.em.spaces import Probability
+from emlearn.families import tails
 from emlearn.families.base import FloatArray
 from emlearn.families.independent import IndependentColumns, positive_means
 
@@ -73,6 +74,12 @@ class Geometric(IndependentColumns):
 
     def points(self, x: FloatArray) -> FloatArray:
         return np.log1p(x)
+
+    def tails(self, params: GeometricParams, x: FloatArray) -> FloatArray:
+        log_failure = np.log1p(-params.probabilities[:, :, None])
+        return tails.of_counts(
+            x, lambda n: -np.expm1((n + 1) * log_failure), lambda n: np.exp((n + 1) * log_failure)
+        )
 
     def mean(self, params: GeometricParams) -> FloatArray:
         """Mean of each component, (K, d)."""

@@ -188,6 +188,10 @@ class LogNormal(Emission):
         """Number of free parameters."""
         return self.gaussian.n_parameters(GaussianParams(*params))
 
+    def tails(self, params: LogNormalParams, x: FloatArray) -> FloatArray:
+        with np.errstate(divide="ignore"):  # what is 0 is the least of all
+            return self.gaussian.tails(GaussianParams(*params), np.log(x))
+
     def mean(self, params: LogNormalParams) -> FloatArray:
         """Mean of each component, (K, d), of x."""
         return np.asarray(np.exp(params.log_means + 0.5 * self._log_variances(params)))

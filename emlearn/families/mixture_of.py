@@ -153,6 +153,12 @@ class MixtureOf(Composite, Emission):
     def has_moments(self) -> bool:
         return self.family.has_moments
 
+    def tails(self, params: MixtureParams, x: FloatArray) -> FloatArray:
+        of_members = self.family.tails(params.members, x)
+        return np.einsum(
+            "km,tkm...->tk...", params.weights, of_members.reshape(4, *params.weights.shape, *x.shape)
+        )
+
     def mean(self, params: MixtureParams) -> FloatArray:
         """Mean of each component, (K, d)."""
         return _average(params.weights, numeric(self.family).mean(params.members))

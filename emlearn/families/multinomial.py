@@ -13,6 +13,7 @@ from scipy.special import gammaln
 from emlearn.em.batches import Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Simplex
+from emlearn.families import tails
 from emlearn.families.base import (
     LEAST_OVERLAP,
     LOG_OF_ZERO,
@@ -228,6 +229,10 @@ class Multinomial(ExponentialFamily):
         """Number of free parameters; categories that no component ever has are none."""
         p = params.probabilities
         return len(p) * max(int(np.count_nonzero(p.max(axis=0))) - 1, 0)
+
+    def tails(self, params: MultinomialParams, x: FloatArray) -> FloatArray:
+        total = x.sum(axis=0) if self.trials is None else self.trials
+        return tails.binomial(x, total, params.probabilities[:, :, None])
 
     def mean(self, params: MultinomialParams) -> FloatArray:
         """Mean of each component, (K, d), of rows with the usual total."""

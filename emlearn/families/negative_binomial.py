@@ -13,6 +13,7 @@ from scipy.special import digamma, gammaln, polygamma, xlogy
 from emlearn.em.batches import Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Positive
+from emlearn.families import tails
 from emlearn.families.base import (
     Emission,
     FloatArray,
@@ -201,6 +202,9 @@ class NegativeBinomial(Emission):
     def n_parameters(self, params: NegativeBinomialParams) -> int:
         """Number of free parameters."""
         return params.rates.size + params.dispersions.size
+
+    def tails(self, params: NegativeBinomialParams, x: FloatArray) -> FloatArray:
+        return tails.negative_binomial(x, params.rates[:, :, None], params.dispersions[:, :, None])
 
     def mean(self, params: NegativeBinomialParams) -> FloatArray:
         """Mean of each component, (K, d)."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive
+from emlearn.families import tails
 from emlearn.families.base import (
     Emission,
     ExponentialFamily,
@@ -104,6 +105,9 @@ class Poisson(ExponentialFamily):
     def n_parameters(self, params: PoissonParams) -> int:
         """Number of free parameters."""
         return params.rates.size
+
+    def tails(self, params: PoissonParams, x: FloatArray) -> FloatArray:
+        return tails.poisson(x, params.rates[:, :, None])
 
     def mean(self, params: PoissonParams) -> FloatArray:
         """Mean of each component, (K, d)."""

@@ -132,6 +132,12 @@ class Product(Composite, Emission):
         """Number of free parameters."""
         return sum(family.n_parameters(p) for family, p in zip(self.families, params, strict=True))
 
+    def tails(self, params: tuple[Any, ...], x: FloatArray) -> FloatArray:
+        out = np.empty((4, _n_components(params), *x.shape))
+        for (columns, family), p in zip(self.parts, params, strict=True):
+            out[:, :, list(columns)] = family.tails(p, x[list(columns)])
+        return out
+
     def mean(self, params: tuple[Any, ...]) -> FloatArray:
         """Mean of each component, (K, d); NaN in the columns of families of codes, that have none."""
         mean = np.full((_n_components(params), self.n_features), np.nan)

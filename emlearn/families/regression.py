@@ -58,6 +58,14 @@ class RegressionTotals(NamedTuple):
     place: FloatArray | float = 0.0  # (K,)
 
 
+class Marginal(NamedTuple):
+    """Distribution of one response in every component."""
+
+    response: Any  # with the means, variances, probabilities and quantiles of a `Response`
+    eta: FloatArray  # (K, m) linear predictors
+    dispersion: FloatArray  # (K,) or (1,)
+
+
 @dataclass(frozen=True)
 class Regression(ExponentialFamily):
     r"""Regressions of a response on a design.
@@ -248,13 +256,18 @@ class Regression(ExponentialFamily):
         if len(params.dispersion) == 1:
             return RegressionParams(coef, np.maximum([squares.sum() / totals.weight.sum()], self.floor))
         dispersion = self._dispersion(squares, totals.weight)
-        if empty.any():
-            dispersion[empty] = params.dispersion[empty]
-            if self.least_ratio:  # it must not bind the others
-                least = self._of_fits(np.where(empty, np.inf, dispersion)).min(axis=0)
-                most = self._of_fits(np.where(empty, 0.0, dispersion)).max(axis=0)
-                dispersion = np.clip(self._of_fits(dispersion), least, most).ravel()
-        return RegressionParams(coef, dispersion)
+        return RegressionParams(coef, self._or_kept(dispersion, params.dispersion, empty))
+
+    def _or_kept(self, dispersion: FloatArray, kept: FloatArray, empty: NDArray[np.bool_]) -> FloatArray:
+        """Dispersions, those of empty components as they were, so far as they do not bind the others."""
+        if not empty.any():
+            return dispersion
+        dispersion = np.where(empty, kept, dispersion)
+        if self.least_ratio:
+            least = self._of_fits(np.where(empty, np.inf, dispersion)).min(axis=0)
+            most = self._of_fits(np.where(empty, 0.0, dispersion)).max(axis=0)
+            dispersion = np.clip(self._of_fits(dispersion), least, most).ravel()
+        return dispersion
 
     def recentred(
         self, totals: RegressionTotals, old: RegressionParams, new: RegressionParams
@@ -436,7 +449,9 @@ class Regression(ExponentialFamily):
 
     def at_bound(self, params: RegressionParams) -> NDArray[np.bool_]:
         """Which dispersions rest on a bound from above: on the floor, or on the least ratio."""
-        dispersion = params.dispersion
+        return self._rest(params.dispersion)
+
+    def _rest(self, dispersion: FloatArray) -> NDArray[np.bool_]:
         if not self.response.has_dispersion or self.response.is_discrete:
             return np.zeros(len(dispersion), dtype=bool)
         of_fits = self._of_fits(dispersion)
@@ -474,13 +489,7 @@ class Regression(ExponentialFamily):
 
     def divergence(self, params: RegressionParams, other: Emission, others: Any) -> FloatArray:
         """Bhattacharyya distances (K, L) of normal responses; columns of the design have mean square 1."""
-        other = unwrapped(other)
-        if not isinstance(other, Regression) or (other.response, other.n_columns, other.design) != (
-            self.response,
-            self.n_columns,
-            self.design,
-        ):
-            raise self.unlike(other)
+        self._like(other)
         step = params.coef[:, None] - others.coef
         has_unit = self.response.has_unit  # others are compared by their linear predictors
         noise = np.broadcast_to(params.dispersion if has_unit else 1.0, len(params.coef))[:, None]
@@ -489,7 +498,70 @@ class Regression(ExponentialFamily):
         apart = 0.25 * np.einsum("klp,klp->kl", step, step) / both
         return apart + 0.5 * np.log(both / (2.0 * np.sqrt(noise * noise_there)))
 
+    def _like(self, other: Emission) -> None:
+        """Refuse a family whose parameters cannot be compared with those of this one."""
+        other = unwrapped(other)
+        if not isinstance(other, Regression) or (other.response, other.n_columns, other.design) != (
+            self.response,
+            self.n_columns,
+            self.design,
+        ):
+            raise self.unlike(other)
+
     def reorder(self, params: RegressionParams, order: NDArray[np.int_]) -> RegressionParams:
         """Parameters with the components in another order."""
         dispersion = params.dispersion
         return RegressionParams(params.coef[order], dispersion if len(dispersion) == 1 else dispersion[order])
+
+    def with_noise(self, coef: FloatArray, variance: float) -> RegressionParams:
+        """Parameters with coefficients, and the same dispersion in all components."""
+        return RegressionParams(coef, np.full(self.n_dispersions(len(coef)), variance))
+
+    def noise(self, params: RegressionParams) -> FloatArray:
+        """Size of the noise of each component, (K,)."""
+        return np.broadcast_to(params.dispersion, len(params.coef))
+
+    # -- in the words of users ---------------------------------------------------------------------------
+
+    def published(self, params: RegressionParams, first: int) -> dict[str, FloatArray]:
+        """Attributes of an estimator, from parameters in the user's units; ``first`` is 1 with an intercept."""
+        K = len(params.coef)
+        fields = {
+            "coef": params.coef[:, first:].copy(),
+            "intercept": params.coef[:, 0].copy() if first else np.zeros(K),
+        }
+        if self.response.has_unit:
+            fields["sigma"] = np.broadcast_to(np.sqrt(params.dispersion), K).copy()
+        elif self.response.has_dispersion:
+            fields["dispersion"] = np.broadcast_to(params.dispersion, K).copy()
+        return fields
+
+    @property
+    def predictive(self) -> Any:
+        """What a response is of each component, at linear predictors (K, m)."""
+        return self.response
+
+    def variance(self, params: RegressionParams, eta: FloatArray) -> FloatArray:
+        """Variances of responses in every component, of the shape of the linear predictors."""
+        variance: FloatArray = self.predictive.variance(eta, params.dispersion[:, None])
+        return variance
+
+    def marginals(self, params: RegressionParams, eta: FloatArray) -> list[Marginal]:
+        """The distribution of each response."""
+        return [Marginal(self.predictive, eta, params.dispersion)]
+
+    def response_tails(self, params: Any, eta: FloatArray, responses: FloatArray) -> FloatArray:
+        """`Response.tails` of the responses of a batch, (4, K, m), or of several (4, K, q, m)."""
+        marginals = self.marginals(params, eta)
+        rows = [responses] if len(marginals) == 1 else responses[:, None]
+        each = [
+            own.response.tails(y, own.eta, own.dispersion[:, None])
+            for own, y in zip(marginals, rows, strict=True)
+        ]
+        return each[0] if len(each) == 1 else np.stack(each, axis=2)
+
+    def draw(
+        self, params: RegressionParams, eta: FloatArray, which: NDArray[np.intp], rng: np.random.RandomState
+    ) -> FloatArray:
+        """Responses of the regressions ``which`` (m,), at their linear predictors (..., m)."""
+        return self.response.draw(eta, np.broadcast_to(params.dispersion, len(params.coef))[which], rng)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from emlearn.em.batches import Batch
 from emlearn.em.model import Observed
+from emlearn.families import tails
 from emlearn.families.base import Emission, FloatArray
 from emlearn.families.regression import Regression, RegressionParams
 from emlearn.families.responses import Response
@@ -43,6 +44,10 @@ class Other(Protocol):
 
     def cumulative(self, y: FloatArray) -> FloatArray:
         """Probability of y or less."""
+        ...
+
+    def tails(self, y: FloatArray) -> FloatArray:
+        """P(Y < y), P(Y <= y), P(Y >= y) and P(Y > y), (4, m), of responses (c, m)."""
         ...
 
     def quantile(self, q: FloatArray) -> FloatArray:
@@ -73,6 +78,9 @@ class ZeroMass:
 
     def cumulative(self, y: FloatArray) -> FloatArray:
         return np.where(np.asarray(y) >= 0, 1.0, 0.0)
+
+    def tails(self, y: FloatArray) -> FloatArray:
+        return tails.of_counts(y[0], np.ones_like, np.zeros_like)
 
     def quantile(self, q: FloatArray) -> FloatArray:
         return np.zeros(np.shape(q))
@@ -113,6 +121,10 @@ class UniformNoise:
         share: FloatArray = np.clip((np.asarray(y) - self.low) / (self.high - self.low), 0.0, 1.0)
         return share
 
+    def tails(self, y: FloatArray) -> FloatArray:
+        share = self.cumulative(y[0])
+        return tails.of_numbers(share, 1.0 - share)
+
     def quantile(self, q: FloatArray) -> FloatArray:
         return self.low + np.asarray(q) * (self.high - self.low)
 
@@ -149,6 +161,11 @@ class Predictive:
         """Probabilities of y or less."""
         own = self.response.cumulative(y, eta, dispersion)
         return self._and(own, [other.cumulative(y) for other in self.others])
+
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        """P(Y < y), P(Y <= y), P(Y >= y) and P(Y > y) of responses (c, m)."""
+        own = self.response.tails(y, eta, dispersion)
+        return np.concatenate([own, *(other.tails(y)[:, None] for other in self.others)], axis=1)
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         """Least responses with a cumulative probability of q or more."""
@@ -223,7 +240,6 @@ class RegressionAnd(Regression):
 
     @property
     def predictive(self) -> Predictive:
-        """What a response is of each component."""
         return Predictive(self.response, self.others)
 
     def in_place(self, order: NDArray[np.int_]) -> NDArray[np.int_]:

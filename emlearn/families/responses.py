@@ -7,14 +7,14 @@ and positive: log-densities are concave in η, but for Student's t, which is mad
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from emlearn.families import negative_binomial
+from emlearn.families import negative_binomial, tails
 from emlearn.families.gamma import log_less_digamma
 
 FloatArray = NDArray[np.float64]
@@ -47,7 +47,15 @@ class Response(Protocol):
     is_exact: bool  # whether an M-step is weighted least squares, with φ the weighted mean square
     has_unit: bool  # whether y and η have one unit, and φ its square
     is_discrete: bool
-    n_columns: int  # most columns that y may have
+    n_responses: int  # how many there are of each row
+
+    def takes(self, n_columns: int) -> bool:
+        """Whether y, as a user gives it, may have so many columns."""
+        ...
+
+    def of_columns(self, n_columns: int) -> Response:
+        """The response of so many columns of y."""
+        ...
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         """Which responses (n, c), as a user gives them, have a density."""
@@ -87,6 +95,10 @@ class Response(Protocol):
         """Probability of a response of y or less."""
         ...
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        """P(Y < y), P(Y <= y), P(Y >= y) and P(Y > y), (4, K, m), of responses (c, m)."""
+        ...
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         """Least response with a cumulative probability of q or more."""
         ...
@@ -102,7 +114,13 @@ class _Plain:
     scales = False
     is_exact = False
     has_unit = False
-    n_columns = 1
+    n_responses = 1
+
+    def takes(self, n_columns: int) -> bool:
+        return n_columns == 1
+
+    def of_columns(self, n_columns: int) -> Response:
+        return self  # type: ignore[return-value]
 
     def encode(self, y: FloatArray) -> FloatArray:
         return y
@@ -113,11 +131,9 @@ class _Plain:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Normal(_Plain):
-    """A number, normal with mean η and variance φ."""
+class _Number(_Plain):
+    """Any number, about its linear predictor."""
 
-    name = "gaussian"
     support = "finite numbers"
     has_dispersion = True
     scales = is_exact = has_unit = True
@@ -125,6 +141,22 @@ class Normal(_Plain):
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         return np.ones(len(y), dtype=bool)
+
+    def mean(self, eta: FloatArray) -> FloatArray:
+        return eta
+
+
+@dataclass(frozen=True)
+class Normal(_Number):
+    """A number, normal with mean η and variance φ; of several columns of y `MultivariateNormal`."""
+
+    name = "gaussian"
+
+    def takes(self, n_columns: int) -> bool:
+        return n_columns > 0
+
+    def of_columns(self, n_columns: int) -> Response:
+        return self if n_columns == 1 else MultivariateNormal(n_responses=n_columns)  # type: ignore[return-value]
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         error = y[0] - eta
@@ -139,20 +171,99 @@ class Normal(_Plain):
     def linear(self, y: FloatArray) -> FloatArray:
         return y[0]
 
-    def mean(self, eta: FloatArray) -> FloatArray:
-        return eta
-
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return np.broadcast_to(dispersion, eta.shape)
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.ndtr((y - eta) / np.sqrt(dispersion))
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.normal(y[0], eta, dispersion)
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return eta + special.ndtri(q) * np.sqrt(dispersion)
 
     def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
         return rng.normal(eta, np.sqrt(dispersion))
+
+
+@dataclass(frozen=True)
+class MultivariateNormal(_Number):
+    """Several numbers, normal about their linear predictors, with noise that may be correlated.
+
+    Parameters
+    ----------
+    covariance_type : {"full", "diag"}, default="full"
+        Any covariance of the noise of the responses, or none.
+    n_responses : int, default=1
+        Columns of y, q: fits see it.
+
+    Examples
+    --------
+    Of one component this is least squares, and the covariance of what it leaves:
+
+    >>> import numpy as np
+    >>> from emlearn import MixtureOfLinearRegressions
+    >>> from emlearn.families import MultivariateNormal
+    >>> rng = np.random.default_rng(0)
+    >>> x, both, own = rng.normal(size=(1000, 1)), rng.normal(size=(1000, 1)), rng.normal(size=(1000, 2))
+    >>> y = x * [1.0, -1.0] + both + own
+    >>> MixtureOfLinearRegressions(1).fit(x, y).covariances_.round(1)
+    array([[[2.1, 1. ],
+            [1. , 2.1]]])
+    >>> MixtureOfLinearRegressions(1, family=MultivariateNormal("diag")).fit(x, y).covariances_.round(1)
+    array([[2.1, 2.1]])
+    """
+
+    covariance_type: str = "full"
+    n_responses: int = 1
+
+    name = "gaussian"
+
+    def __post_init__(self) -> None:
+        if self.covariance_type not in ("full", "diag"):
+            raise ValueError(f"covariance_type={self.covariance_type!r} is neither 'full' nor 'diag'.")
+
+    def takes(self, n_columns: int) -> bool:
+        return n_columns > 0
+
+    def of_columns(self, n_columns: int) -> Response:
+        return _NORMAL if n_columns == 1 else replace(self, n_responses=n_columns)  # type: ignore[return-value]
+
+    def linear(self, y: FloatArray) -> FloatArray:
+        return y
+
+    @property
+    def rows_before(self) -> list[slice]:
+        """Where the coefficients of each response on those before it stand in a row of them."""
+        if self.covariance_type == "diag":
+            return [slice(0, 0)] * self.n_responses
+        return [slice(j * (j - 1) // 2, j * (j + 1) // 2) for j in range(self.n_responses)]
+
+    @property
+    def n_before(self) -> int:
+        """How many of these coefficients there are."""
+        return self.rows_before[-1].stop
+
+    def less_before(self, before: FloatArray) -> FloatArray:
+        """I − Φ (C, q, q), of the coefficients (C, n_before) of each response on those before it."""
+        unit = np.tile(np.eye(self.n_responses), (len(before), 1, 1))
+        for j, own in enumerate(self.rows_before):
+            unit[:, j, : own.stop - own.start] = -before[:, own]
+        return unit
+
+    def covariance(self, dispersion: FloatArray, before: FloatArray) -> FloatArray:
+        """Covariances (C, q, q), from the variances that the responses before leave of each, (C, q)."""
+        root = np.linalg.inv(self.less_before(before)) * np.sqrt(dispersion)[:, None]
+        return root @ root.swapaxes(1, 2)
+
+    def of_covariance(self, covariance: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Variances and coefficients from covariances (C, q, q)."""
+        root = np.linalg.cholesky(covariance)
+        diagonal = np.einsum("cjj->cj", root)
+        unit = np.linalg.inv(root / diagonal[:, None])
+        before = [-unit[:, j, : own.stop - own.start] for j, own in enumerate(self.rows_before)]
+        return diagonal**2, np.concatenate(before, axis=1)
 
 
 @dataclass(frozen=True)
@@ -190,6 +301,9 @@ class Counts(_Plain):
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.pdtr(np.maximum(np.floor(y), -1.0), self.mean(eta))
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.poisson(y[0], self.mean(eta))
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         rate, q = np.broadcast_arrays(self.mean(eta), q)
         found = np.floor(rate + special.ndtri(q) * np.sqrt(rate))
@@ -212,7 +326,9 @@ class Successes(_Plain):
     support = "0 or 1, or counts in two columns: successes and failures"
     has_dispersion = False
     is_discrete = True
-    n_columns = 2
+
+    def takes(self, n_columns: int) -> bool:
+        return n_columns in (1, 2)
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         if y.shape[1] == 1:
@@ -262,6 +378,9 @@ class Successes(_Plain):
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.bernoulli.cdf(y, self.mean(eta))
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.binomial(y[0], self._trials(y), self.mean(eta))
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.bernoulli.ppf(q, self.mean(eta))
 
@@ -270,7 +389,7 @@ class Successes(_Plain):
 
 
 @dataclass(frozen=True)
-class StudentT(_Plain):
+class StudentT(_Number):
     r"""A number, Student's t about η with scale √φ: normal noise whose variance differs from row to row.
 
     Rows that lie far off weigh little: an M-step is least squares weighted by
@@ -301,17 +420,10 @@ class StudentT(_Plain):
     df: float = 4.0
 
     name = "student_t"
-    support = "finite numbers"
-    has_dispersion = True
-    scales = is_exact = has_unit = True
-    is_discrete = False
 
     def __post_init__(self) -> None:
         if not 0 < self.df < np.inf:
             raise ValueError(f"df={self.df}: degrees of freedom must be positive and finite.")
-
-    def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
-        return np.ones(len(y), dtype=bool)
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         error = y[0] - eta
@@ -327,15 +439,16 @@ class StudentT(_Plain):
     def linear(self, y: FloatArray) -> FloatArray:
         return y[0]
 
-    def mean(self, eta: FloatArray) -> FloatArray:
-        return eta
-
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         factor = self.df / (self.df - 2.0) if self.df > 2 else np.inf
         return np.broadcast_to(factor * dispersion, eta.shape)
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.stdtr(self.df, (y - eta) / np.sqrt(dispersion))
+
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        z = (y[0] - eta) / np.sqrt(dispersion)
+        return tails.of_numbers(special.stdtr(self.df, z), special.stdtr(self.df, -z))
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return eta + special.stdtrit(self.df, q) * np.sqrt(dispersion)
@@ -384,6 +497,9 @@ class OverdispersedCounts(_Plain):
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.nbinom.cdf(y, 1.0 / dispersion, 1.0 / (1.0 + dispersion * self.mean(eta)))
+
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.negative_binomial(y[0], self.mean(eta), dispersion)
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return stats.nbinom.ppf(q, 1.0 / dispersion, 1.0 / (1.0 + dispersion * self.mean(eta)))
@@ -444,6 +560,9 @@ class PositiveNumbers(_Plain):
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.gammainc(1.0 / dispersion, np.maximum(y, 0.0) / (self.mean(eta) * dispersion))
 
+    def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
+        return tails.gamma(y[0], 1.0 / dispersion, 1.0 / (self.mean(eta) * dispersion))
+
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         return special.gammaincinv(1.0 / dispersion, q) * dispersion * self.mean(eta)
 
@@ -451,8 +570,9 @@ class PositiveNumbers(_Plain):
         return self.mean(eta) * dispersion * rng.gamma(1.0 / dispersion, size=np.shape(eta))
 
 
+_NORMAL = Normal()
 _ALL: tuple[Response, ...] = (
-    Normal(),
+    _NORMAL,
     Counts(),
     Successes(),
     StudentT(),

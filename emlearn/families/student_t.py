@@ -28,11 +28,12 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, digamma, fdtri, gammaln, zeta
+from scipy.special import chdtri, digamma, fdtri, gammaln, stdtr, zeta
 
 from emlearn.em.batches import Affine, Batch
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Fixed, Positive
+from emlearn.families import tails
 from emlearn.families.base import (
     Emission,
     FloatArray,
@@ -283,6 +284,12 @@ class MultivariateStudentT(Emission):
         return self.normal._unshared.floats_per_row(n_components, d) + 2 * n_components
 
     # -- parameters --------------------------------------------------------------------------------------
+
+    def tails(self, params: StudentTParams, x: FloatArray) -> FloatArray:
+        squares = np.diagonal(self.normal.covariance(self._normal(params)), axis1=1, axis2=2)
+        z = (x - params.means[:, :, None]) / np.sqrt(squares)[:, :, None]
+        nu = self._of_each(params)[:, None, None]
+        return tails.of_numbers(stdtr(nu, z), stdtr(nu, -z))
 
     def mean(self, params: StudentTParams) -> FloatArray:
         """Centre of each component, (K, d): the mean, where there is one."""

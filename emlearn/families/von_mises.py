@@ -114,6 +114,9 @@ class VonMises(BoundedColumns):
         wider = params._replace(concentrations=params.concentrations / factors[:, None])
         return self.nearest_legal(wider)
 
+    def tails(self, params: VonMisesParams, x: FloatArray) -> FloatArray:
+        return self.without_tails(params, x)
+
     def sample(
         self, params: VonMisesParams, labels: NDArray[np.int_], rng: np.random.RandomState
     ) -> FloatArray:

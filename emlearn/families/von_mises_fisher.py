@@ -202,6 +202,9 @@ class VonMisesFisher(ExponentialFamily):
         """Number of free parameters: of a direction one less than its columns."""
         return params.directions.size
 
+    def tails(self, params: VonMisesFisherParams, x: FloatArray) -> FloatArray:
+        return self.without_tails(params, x)
+
     def mean(self, params: VonMisesFisherParams) -> FloatArray:
         """Mean vector of each component, (K, d): it is shorter than 1."""
         return np.asarray(self._mean_lengths(params)[:, None] * params.directions)

@@ -12,6 +12,7 @@ from scipy.special import lambertw
 
 from emlearn.em.batches import Batch
 from emlearn.em.spaces import Positive, Probability
+from emlearn.families import tails
 from emlearn.families.base import (
     ExponentialFamily,
     FloatArray,
@@ -134,6 +135,12 @@ class ZeroInflatedPoisson(ExponentialFamily):
     def n_parameters(self, params: ZeroInflatedPoissonParams) -> int:
         """Number of free parameters."""
         return params.rates.size + params.inflations.size
+
+    def tails(self, params: ZeroInflatedPoissonParams, x: FloatArray) -> FloatArray:
+        rates, inflations = params.rates[:, :, None], params.inflations[:, :, None]
+        of_counts = (1.0 - inflations) * tails.poisson(x, rates)
+        of_zeros = tails.of_counts(x, np.ones_like, np.zeros_like)[:, None]
+        return of_counts + inflations * of_zeros
 
     def mean(self, params: ZeroInflatedPoissonParams) -> FloatArray:
         """Mean of each component, (K, d)."""

@@ -65,13 +65,17 @@ from emlearn.hmm._chain import (
 from emlearn.hmm._filter import HMMFilter
 from emlearn.hmm._inference import About, MaximumLikelihood, views_of
 from emlearn.hmm._lag import fixed_lag
+from emlearn.hmm._residuals import backwards, check_kind, states_by_others
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
 from emlearn.hmm._variational import HMMPosterior, Variational, reordered
 from emlearn.inference._estimates import SeenAgain
+from emlearn.inference._residuals import PseudoResiduals, residuals_of
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
 from emlearn.latent.known import possible_states
 
 INFERENCES = {"em": MaximumLikelihood, "variational": Variational}
+# Rows whose residuals are found together.
+ROWS_TOGETHER = 10_000
 # A state counts where it holds more than this share of a step.
 COUNTS = 0.5
 RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
@@ -1050,11 +1054,16 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         """
         check_is_fitted(self)
         sequences = self._read(X, groups, lengths, reset=False)
-        chain, family, emitted = getattr(self._views, view)
+        _, family, emitted = getattr(self._views, view)
         data = Batches(sequences.rows, lengths=sequences.lengths, first_sequence=sequences.first)
         warn_of_impossible(self, data, family, emitted, sequences.labels)
+        return sequences, *self._pass_over(data, view, function, *outputs)
+
+    def _pass_over(self, data, view, function, *outputs):
+        """The same for sequences in the user's units: the arrays alone."""
+        chain, family, emitted = getattr(self._views, view)
         density = by_blocks(family.density(emitted))
-        arrays = [np.empty((len(sequences.rows), *shape), dtype) for shape, dtype in outputs]
+        arrays = [np.empty((data.n_rows, *shape), dtype) for shape, dtype in outputs]
 
         def of_batch(batch):
             seen = density(batch)
@@ -1065,7 +1074,7 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         with one_blas_thread():
             for _ in self._cut(data).map(of_batch):
                 pass
-        return sequences, *arrays
+        return arrays
 
     def _estimated(self):
         others = {"emission_params", "n_effective_components"}
@@ -1386,6 +1395,83 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
         """
         sequences, _, predictive = self._filter(X, groups, lengths)
         return sequences.restore(predictive)
+
+    def pseudo_residuals(
+        self,
+        X: Any,
+        *,
+        kind: str = "ordinary",
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+    ) -> PseudoResiduals:
+        """How far out each observation lies, on a normal scale: feature by feature, given other steps.
+
+        An observation is compared with the distribution that the other steps of its sequence foretell. What the
+        parameters do not describe stands out: outliers as values beyond 3 or so, other shapes in a Q–Q plot,
+        dependence that the chain does not have in the autocorrelation of forecast residuals. See
+        `emlearn.display.ResidualDisplay`.
+
+        Parameters
+        ----------
+        X : list of array-likes of shape (T_i, d), or array-like of shape (n, d)
+        kind : {"ordinary", "forecast"}, default="ordinary"
+            Given all other steps, or those before it alone.
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+
+        Returns
+        -------
+        residuals : PseudoResiduals
+            `low`, `mid` and `high`, each an object array of ndarrays of shape (T_i, d), or ndarray of shape
+            (n, d). NaN for entries that are missing, and for categories,
+            angles and directions.
+
+        Raises
+        ------
+        ValueError
+            If the kind is none of these, nothing but categories is observed, or a family of one's own states no
+            `tails`.
+
+        References
+        ----------
+        Zucchini, MacDonald & Langrock (2016), Hidden Markov Models for Time Series, 2nd edition, section 6.2.
+
+        Examples
+        --------
+        >>> from emlearn import HMMEM
+        >>> from emlearn.datasets import load_earthquakes
+        >>> quakes = load_earthquakes().data
+        >>> model = HMMEM(3, emission="poisson", random_state=0).fit(quakes)
+        >>> low, mid, high = model.pseudo_residuals(quakes)
+        >>> f"{mid.mean():.2f} ± {mid.std():.2f}, from {mid.min():.1f} to {mid.max():.1f}"
+        '-0.00 ± 0.95, from -2.5 to 2.7'
+        """
+        check_kind(kind)
+        check_is_fitted(self)
+        chain, family, emitted = self._views.expected
+        # Before any work: whether there are any.
+        if np.isnan(family.tails(emitted, np.zeros((self.n_features_in_, 1)))).all():
+            raise ValueError(
+                "X holds nothing but categories or directions, which have no order to be far out in."
+            )
+        sequences = self._read(X, groups, lengths, reset=False)
+        rows = sequences.rows
+
+        def filtered(chain, back):
+            def function(_, log_prob, batch, seen):
+                return (RECURSIONS.filter(chain, log_prob, batch).filtered.T,)
+
+            data = Batches(rows[backwards(sequences.lengths)] if back else rows, lengths=sequences.lengths)
+            return self._pass_over(data, "expected", function, (self._per_state(), np.float64))[0]
+
+        shares = states_by_others(chain, sequences.lengths, filtered, kind)
+        found = [np.empty(rows.shape) for _ in PseudoResiduals._fields]
+        for start in range(0, len(rows), ROWS_TOGETHER):
+            some = slice(start, start + ROWS_TOGETHER)
+            x = ((rows[some] - self._units.shift) / self._units.scale).T
+            for values, here in zip(found, residuals_of(shares[some].T, family.tails(emitted, x)), strict=True):
+                values[some] = here.T
+        return PseudoResiduals(*map(sequences.restore, found))
 
     @sequence_by_sequence(by_step=False)
     def log_likelihood(

@@ -22,8 +22,9 @@ from scipy.special import multigammaln
 
 from emlearn.em.fit import climb
 
-# The ridge where the data say nothing of it, and the spread of its logarithm: a weak prior on the prior.
-USUAL, SPREAD = 1.0, 2.0
+# The ridge where the data say nothing of it, and the spread of its logarithm. With a wider one the ridge of few
+# features would draw their correlations to 0 by more than intervals of estimates can bear.
+USUAL, SPREAD = 1.0, 0.8
 # Least and greatest ridge, the latter in rows of the data.
 LEAST, MOST = 1e-3, 100.0
 # Turns of evidence and EM, at most; steps of EM in each; and a change of the logarithm that ends them.

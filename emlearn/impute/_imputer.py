@@ -453,8 +453,8 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         if len(self._features):
             rng = check_random_state(self.random_state)
             modelled = data.recut(columns=self._features)
-            self._relations = self._find_relations(data, modelled)
-            self._fit(self._plan(modelled, rng), X, y)
+            self._relations, near = self._find_relations(data, modelled)
+            self._fit(self._plan(modelled, rng, near=near), X, y)
         else:
             self._fit_nothing()
         for complaint in complaints_of_columns(self, data):
@@ -645,8 +645,11 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         family = gaussian_family(self.covariance_type, floor=FLOOR, ridge=ridge, n_factors=n_factors)
         return LatentModel(MixtureWeights(), family)
 
-    def _plan(self, data, rng, ridge=None):
-        """How to fit the features that vary, in the user's units; with the data's own ridge unless given."""
+    def _plan(self, data, rng, ridge=None, near=None):
+        """How to fit the features that vary, in the user's units; with the data's own ridge unless given.
+
+        That is looked for from parameters that are ``near``, where there are some.
+        """
         moments, features, K = self._fitted_to, self._features, self.n_components
         given = self._ridge_unless_chosen if ridge is None else ridge
         model, begin = self._model_of(given), None
@@ -654,7 +657,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         if self.covariance_type == "factor":
             model, begin = self._of_factors(data, units, given)
         elif ridge is None and self.ridge == "auto" and K == 1 and model.family.has_correlations:
-            model, begin = self._of_evidence(data, units)
+            model, begin = self._of_evidence(data, units, near)
         ways = partial(self._way_of_one, begin) if K == 1 else self._ways_of_many
         unit = unit_of(moments.weight, moments.n_rows)
         starts, ground = ways(model, data, units, unit, rng)
@@ -677,10 +680,10 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
             raised=partial(self._plan, data, rng),
         )
 
-    def _of_evidence(self, data, units):
+    def _of_evidence(self, data, units, near):
         """The model with the ridge of greatest evidence, and parameters to begin from."""
         model, d = self._model_of(USUAL), len(self._features)
-        start = LatentPair(np.ones(1), model.family.standard(1, d))
+        start = LatentPair(np.ones(1), model.family.standard(1, d)) if near is None else near
         if self._fitted_to.n_rows > RATE_ROWS:
             positions, counts = draw_from(data, self._fitted_to, RATE_ROWS, np.random.RandomState(0))
             data = Batches(data.take(positions), counts)
@@ -692,28 +695,31 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
         return self._model_of(ridge), params
 
     def _find_relations(self, data, modelled):
-        """Linear relations that hold exactly in all rows."""
-        features, moments = self._features, self._fitted_to
+        """Linear relations that hold exactly in all rows; and rough parameters, if it took some to find out."""
+        features, moments, near = self._features, self._fitted_to, None
         if len(features) < 2:
-            return None
+            return None, near
         units = Affine(moments.mean[features], np.sqrt(moments.variance[features]))
         rng = np.random.RandomState(0)
         positions, counts = draw_from(modelled, moments, RATE_ROWS, rng)
         rows = modelled.take(positions)[counts > 0]
 
         def precision_of():
+            nonlocal near
             model = LatentModel(MixtureWeights(), gaussian_family("full", floor=FLOOR, ridge=LITTLE))
             start = LatentPair(np.ones(1), model.family.standard(1, len(features)))
-            fit = climb(model, start, Batches(rows, counts[counts > 0], units=units), tol=1.0, max_iter=12)
-            return model.family.precisions(fit.params.family)[0]
+            near = climb(
+                model, start, Batches(rows, counts[counts > 0], units=units), tol=1.0, max_iter=12
+            ).params
+            return model.family.precisions(near.family)[0]
 
         found = find_relations(rows, units, features, len(self._feature_of), precision_of)
         if found is None or moments.n_rows <= len(rows):
-            return found
+            return found, near
         for kept in data.map(partial(_kept_by, found)):
             own = np.isin(found.dependent, kept)
             found = Relations(*(part[own] for part in found))
-        return found if len(found.dependent) else None
+        return found if len(found.dependent) else None, near
 
     def _conditioned(self, X, values):
         """Means, or draws, of missing entries given exact relations too, and what is left of deviations."""

@@ -146,9 +146,9 @@ class MultipleImputation(CallbackSupportMixin, MetaEstimatorMixin, BaseEstimator
     >>> pooled = pool(coefs, errors, df_complete=len(data) - 4)
     >>> for name, b, e in zip(["1", "sunshine", "wind", "temperature"], pooled.estimate, pooled.standard_error):
     ...     print(f"{name:12}{b:7.2f} +- {e:.2f}")
-    1            -70.15 +- 21.70
+    1            -70.51 +- 21.51
     sunshine       0.06 +- 0.02
-    wind          -2.96 +- 0.67
+    wind          -2.97 +- 0.66
     temperature    1.68 +- 0.23
     """
 

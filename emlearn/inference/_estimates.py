@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 
 from emlearn._input.arrays import read_array
 from emlearn._warn import warn
-from emlearn.em import Data, em_rate
+from emlearn.em import Data, em_rate, one_blas_thread
 from emlearn.em.information import objective_along, observed_information, scores, spectrum
 
 FloatArray = NDArray[np.float64]
@@ -27,8 +27,8 @@ STEP = 1e-5
 MOVES = 1e-2
 # Nats that may be left to gain at what counts as a maximum.
 ARRIVED = 0.01
-# Of log-likelihoods of the same data: what another order of sums may change.
-SAME = 1e-7
+# Of log-likelihoods of the same data: what another order of sums may change, relatively and in nats.
+SAME, LEAST_APART = 1e-7, 1e-6
 # Attributes that are probabilities, and others that are positive: their intervals are on the scale of log-odds
 # and logarithms. Of covariances the variances are positive.
 PROBABILITIES = frozenset(
@@ -133,34 +133,24 @@ class Inference:
         self._estimator = estimator._at(model, self._information.params)
         self.log_likelihood = self._information.log_likelihood - again.log_volume
         self.size = again.size
-        self._look(estimator)
+        self._fitted = _flat(_attributes(estimator))
+        gap = self._information.gap()
+        if not warn_of_other_data(estimator, model, again) and gap > ARRIVED:
+            warn(
+                f"The estimates are not at a maximum: some {gap:.3g} nats are to be gained. Fit with a smaller "
+                "tol or a larger max_iter.",
+                UserWarning,
+            )
         self._values, self._directions = spectrum(self._information.observed)
         self._moves = self._of_coordinates(again.clusters)
         tree = _attributes(self._estimator)
         self.labels = _labels(tree, getattr(estimator, "feature_names_in_", None))
         self.estimates = _flat(tree)
         slopes = self._slopes(lambda fitted: _flat(_attributes(fitted)))
-        self.covariance, known, moved = self._carried(slopes)
+        moves, known, moved = self._carried(slopes)
+        self.covariance = _covariance(moves, known & moved)
         self.fixed = [label for label, moves in zip(self.labels, moved, strict=True) if not moves]
         self.not_estimable = [label for label, ok in zip(self.labels, known | ~moved, strict=True) if not ok]
-
-    def _look(self, estimator):
-        """Warn of data that are not those of the fit, and of fits that have not arrived."""
-        fitted_to = getattr(estimator, "log_likelihood_", None)
-        here = self.log_likelihood
-        gap = self._information.gap()
-        if fitted_to is not None and not abs(here - fitted_to) <= SAME * abs(fitted_to) + 10 * gap + 1e-6:
-            warn(
-                f"These are not the data of the fit: their log-likelihood is {here:.8g}, that of the fit is "
-                f"{fitted_to:.8g}. Standard errors are for estimates from the data that they were made of.",
-                UserWarning,
-            )
-        elif gap > ARRIVED:
-            warn(
-                f"The estimates are not at a maximum: some {gap:.3g} nats are to be gained. Fit with a smaller "
-                "tol or a larger max_iter.",
-                UserWarning,
-            )
 
     def _of_coordinates(self, clusters):
         """Root of the covariance of the free coordinates, (f, r): moves of one standard deviation each."""
@@ -197,7 +187,7 @@ class Inference:
         return np.stack(slopes, axis=1) if slopes else np.empty((len(function(self._estimator)), 0))
 
     def _carried(self, slopes):
-        """Covariance of what has these slopes, which of it the data tell, and which of it moves at all."""
+        """Moves (p, r) of what has these slopes, which of it the data tell, and which of it moves at all."""
         with np.errstate(invalid="ignore"):
             scale = np.sqrt(np.maximum(np.abs(np.diagonal(self._information.observed)), 1e-300))
             relative = slopes / scale
@@ -206,11 +196,7 @@ class Inference:
             size = np.linalg.norm(relative, axis=1)
             known = np.linalg.norm(beside, axis=1) <= MOVES * size
         moved = np.linalg.norm(slopes, axis=1) > 0
-        moves = slopes @ self._moves
-        covariance = moves @ moves.T
-        unknown = ~(known & moved)
-        covariance[unknown] = covariance[:, unknown] = np.nan
-        return covariance, known, moved
+        return slopes @ self._moves, known, moved
 
     def influence(self) -> FloatArray:
         """How much a row, sequence or group of each moves the estimates, to first order, (u, P)."""
@@ -354,10 +340,22 @@ class Inference:
             return np.asarray(function(fitted), dtype=np.float64).ravel()
 
         value = np.asarray(function(self._estimator), dtype=np.float64)
-        covariance = self._carried(self._slopes(flat))[0]
+        moves, known, moved = self._carried(self._slopes(flat))
+        covariance = _covariance(moves, known & moved)
         with np.errstate(invalid="ignore"):
             error = np.sqrt(np.diagonal(covariance)).reshape(value.shape)
         return Estimate(value, error, covariance)
+
+    def _errors_of_predictions(self, estimator, function):
+        """Standard errors of an array of numbers ``function(estimator)``, without their covariance."""
+        if not np.array_equal(self._fitted, _flat(_attributes(estimator))):
+            raise ValueError(
+                "return_std is the inference of another fit: give that of this one, as infer gives it for the "
+                "data of the fit."
+            )
+        moves, known, moved = self._carried(self._slopes(lambda fitted: np.ravel(function(fitted))))
+        errors = np.where(known & moved, np.sqrt((moves**2).sum(axis=1)), np.nan)
+        return errors.reshape(np.shape(function(estimator)))
 
     def profile_likelihood(
         self, function: Callable[[Any], float] | str, level: float = 0.95
@@ -464,6 +462,13 @@ class _Profile:
         )
 
 
+def _covariance(moves, is_known):
+    """Covariance of what moves so (p, r), NaN where it is not known."""
+    covariance = moves @ moves.T
+    covariance[~is_known] = covariance[:, ~is_known] = np.nan
+    return covariance
+
+
 def _attributes(estimator):
     """What is estimated, by attribute: arrays, or dicts and tuples of such."""
     return {name: getattr(estimator, name) for name in estimator._estimated()}
@@ -560,6 +565,25 @@ def _sums(values, codes):
     out = np.zeros((codes.max() + 1, values.shape[1]))
     np.add.at(out, codes, values)
     return out
+
+
+def warn_of_other_data(estimator, model, again):
+    """Warn of data whose log-likelihood is not that of the fit; whether they are such."""
+    fitted_to = getattr(estimator, "log_likelihood_", None)
+    if fitted_to is None:
+        return False
+    with one_blas_thread():
+        seen = again.data.sum(model.expectation(estimator._params))
+    here = float(seen.log_likelihood - again.log_volume)
+    if abs(here - fitted_to) <= SAME * abs(fitted_to) + LEAST_APART:
+        return False
+    warn(
+        f"These are not the data of the fit: their log-likelihood is {here:.8g}, that of the fit is "
+        f"{fitted_to:.8g}. Errors of estimates are told by the data that they were made of: give these, with "
+        "their weights.",
+        UserWarning,
+    )
+    return True
 
 
 def read_clusters(groups, n):

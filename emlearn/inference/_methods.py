@@ -32,6 +32,15 @@ class Inferring:
         other._take(model, params, self._units)
         return other
 
+    def _check_is_density(self):
+        """Refuse what has no maximum of a likelihood: posterior distributions, hard assignments."""
+        check_is_fitted(self)
+        if self._model is None or not getattr(self._model, "is_density", True):
+            raise ValueError(
+                f"This {type(self).__name__} is no maximum of a likelihood, whose parameters would have "
+                "standard errors and whose height could be compared."
+            )
+
     def infer(
         self,
         X: Any,
@@ -74,7 +83,7 @@ class Inferring:
         ValueError
             If the estimator has no maximum of a likelihood, or something is given that its fit does not take.
         """
-        check_is_fitted(self)
+        self._check_is_density()
         others = {
             "y": y,
             "sample_weight": sample_weight,
@@ -87,11 +96,6 @@ class Inferring:
         for name in given:
             if name not in takes:
                 raise ValueError(f"{name} is nothing that a {type(self).__name__} is fitted to: leave it out.")
-        if self._model is None or not getattr(self._model, "is_density", True):
-            raise ValueError(
-                f"This {type(self).__name__} is no maximum of a likelihood, whose parameters would have "
-                "standard errors."
-            )
         if groups is not None and kind == "observed" and not self._fits_groups:
             raise ValueError(
                 "groups say which rows depend on one another, which the observed information cannot take into "

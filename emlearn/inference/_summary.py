@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import html
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from scipy import stats
+
+from emlearn.em import one_blas_thread
+from emlearn.em.information import leave_one_out
 
 WIDTH = 80
 COLUMNS = ("estimate", "std err", "z", "P>|z|")
@@ -161,6 +165,18 @@ def criteria(log_likelihood: float, n_parameters: int, size: float) -> dict[str,
         "bic": misfit + n_parameters * math.log(size),
         "sabic": misfit + n_parameters * math.log((size + 2) / 24),
     }
+
+
+def criterion_of(estimator: Any, name: str, X: Any, **given: Any) -> float:
+    """A criterion of data that every density has, "sabic" or "loo"; smaller is better."""
+    estimator._check_is_density()
+    again = estimator._seen_again(X, **given)
+    model = replace(again.model or estimator._model, assignment="soft")
+    if name == "loo":
+        return -2 * (leave_one_out(model, estimator._params, again.data) - again.log_volume)
+    with one_blas_thread():
+        log_likelihood = again.data.sum(model.expectation(estimator._params)).log_likelihood - again.log_volume
+    return criteria(float(log_likelihood), estimator.n_parameters_, again.size)[name]
 
 
 def facts_of(estimator: Any, inference: Any, X: Any, given: dict[str, Any]) -> dict[str, Any]:

@@ -378,20 +378,18 @@ def _fit_stationary(first: FloatArray, counts: FloatArray, transition: FloatArra
     objective, takes few steps, as first states are few beside transitions.
     """
 
-    def objective(A: FloatArray) -> float:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            pairs = np.where(counts > 0, counts * np.log(A), 0.0)
-            starts = np.where(first > 0, first * np.log(stationary_distribution(A)), 0.0)
-        return float(pairs.sum() + starts.sum())
+    def look(A: FloatArray) -> tuple[float, FloatArray, FloatArray]:
+        """Objective, stationary distribution, and share of time in each state from each start, or from any."""
+        only = _share_of_time(A)
+        limit = _long_run(A) if only is None else only
+        share = limit.mean(axis=0) if only is None else only
+        return float(xlogy(counts, A).sum() + xlogy(first, share).sum()), share, limit
 
     here = transition
-    value = objective(here)
-    size = counts.sum() + first.sum()
+    value, share, limit = look(here)
+    least, gained, unit = STATIONARY_TOL * (counts.sum() + first.sum()), 0.0, np.eye(len(here))
     for _ in range(STATIONARY_STEPS):
-        only = _share_of_time(here)
-        limit = _long_run(here) if only is None else np.broadcast_to(only, here.shape)
-        share = limit.mean(axis=0)
-        fundamental = np.eye(len(here)) - here + limit
+        fundamental = unit - here + limit
         try:
             gain = np.linalg.solve(fundamental, first / np.maximum(share, np.finfo(np.float64).tiny))
         except np.linalg.LinAlgError:
@@ -401,13 +399,13 @@ def _fit_stationary(first: FloatArray, counts: FloatArray, transition: FloatArra
         step = 1.0
         while True:
             there = here + step * (target - here)
-            new = objective(there)
+            new, share, limit = look(there)
             if new >= value:
                 break
             step *= 0.5
             if step < 1e-6:
                 return here
-        here, gained, value = there, new - value, new
-        if gained <= STATIONARY_TOL * size:
+        here, last, gained, value = there, gained, new - value, new
+        if gained <= least or gained**2 <= least * last:  # what is to come, as gains shrink at an even pace
             break
     return here

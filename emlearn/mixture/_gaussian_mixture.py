@@ -44,8 +44,10 @@ class GaussianMixtureEM(MixtureByLikelihood):
         all features) give each component its own; "tied", "tied_diag" and "tied_spherical" share one. "factor"
         is a mixture of factor analysers: `n_factors` factors plus noise of each feature's own, for wide data.
         mclust's letters do as well: VVV (full), EEE (tied), VVI (diag), VII (spherical), EEI (tied_diag), EII
-        (tied_spherical), and VEI, EVI, VEE, whose components share the shape but not the volume of
-        uncorrelated features, the volume but not the shape, or all but the volume.
+        (tied_spherical). So do the letters of its other shapes: of volume, shape and orientation, in this
+        order, E is what all components share and V what each has of its own: VEE, EVE, VVE, EEV, VEV, EVV
+        and, of uncorrelated features, VEI and EVI. Of EVE, VVE, EEV and VEV the fit depends on the units
+        of the features.
     n_factors : int, default=10
         Number of factors, q, where `covariance_type` is "factor"; no more than there are features count.
     tol : float, default=1e-4
@@ -111,8 +113,8 @@ class GaussianMixtureEM(MixtureByLikelihood):
         Means, in the units of X.
     covariances_ : ndarray
         Covariances, in squared units of X: (K, d, d) for "full", (d, d) for "tied", (K, d) for "diag",
-        (K,) for "spherical", (d,) for "tied_diag", () for "tied_spherical"; (K, d, d) for "factor" and VEE,
-        (K, d) for VEI and EVI.
+        (K,) for "spherical", (d,) for "tied_diag", () for "tied_spherical"; (K, d) for VEI
+        and EVI; (K, d, d) for "factor" and all others.
     precisions_cholesky_ : ndarray
         Square roots of the precisions, of the shape of `covariances_`; matrices are upper triangular,
         :math:`\Sigma^{-1} = U U^\top`.

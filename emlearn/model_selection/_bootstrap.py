@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any, NamedTuple
 
@@ -21,7 +22,14 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn._guides import doubled, same, split
 from emlearn.em import Batches, LatentPair, fit_em
 from emlearn.em.fit import NO_PARAMETERS
-from emlearn.inference._estimates import Inference, _attributes, _flat, _labels, _shaped
+from emlearn.inference._estimates import (
+    Inference,
+    _attributes,
+    _flat,
+    _labels,
+    _shaped,
+    warn_of_other_data,
+)
 from emlearn.latent import Grouped
 
 KINDS = ("weights", "parametric", "blocks")
@@ -214,11 +222,20 @@ def _matched(model, params, other):
     return LatentPair(model.latent.reorder(other.latent, order), model.family.reorder(other.family, order))
 
 
+def _see_again(estimator, X, given):
+    """The data of the fit, with a warning if they are others."""
+    again = estimator._seen_again(X, **given)
+    model = again.model or estimator._model
+    warn_of_other_data(estimator, replace(model, assignment="soft"), again)
+    return again
+
+
 class _Parametric:
     """Data drawn from a fitted model."""
 
     def __init__(self, estimator, X, given):
         self._estimator, self._X, self._given = estimator, X, given
+        _see_again(estimator, X, given)
         self(np.random.RandomState(0))  # what cannot be drawn is refused before any work
 
     def __call__(self, rng):
@@ -231,7 +248,7 @@ class _Redrawn:
     """Rows, sequences, groups or pieces of sequences, drawn with replacement."""
 
     def __init__(self, estimator, X, given, kind, block_length):
-        again = estimator._seen_again(X, **given)
+        again = _see_again(estimator, X, given)
         self._model, data = again.model or estimator._model, again.data
         if not isinstance(data, Batches):
             raise ValueError("X is to be drawn from again and again: give it as an array, not in pieces.")
@@ -414,9 +431,7 @@ def _higher_of_nested(smaller, larger, X, given):
     """Fits of both; the larger one starts from the smaller one too."""
     one = clone(smaller).fit(X, **given)
     more = larger.n_components - smaller.n_components
-    if more > 1:  # no start leads from the one to the other
-        return one, clone(larger).fit(X, **given)
-    likely, next_to = (split, doubled) if more == 1 else (same, same)
+    likely, next_to = (partial(split, more=more), partial(doubled, more=more)) if more else (same, same)
     two = clone(larger)
     vars(two)["_guide"] = lambda plan: [*likely(one, plan), *plan.starts]
     two.fit(X, **given)
@@ -460,27 +475,43 @@ class Stability(NamedTuple):
 
 
 def stability(
-    estimator: Any, X: Any, *, n: int = 50, random_state: Any = None, n_jobs: int | None = None
+    estimator: Any,
+    X: Any,
+    y: Any = None,
+    *,
+    n: int = 50,
+    random_state: Any = None,
+    n_jobs: int | None = None,
+    **given: Any,
 ) -> Stability:
-    """How far the clusters of a mixture come back in fits to rows drawn with replacement (Hennig, 2007).
+    """How far the components of a mixture come back in fits to rows drawn with replacement (Hennig, 2007).
 
     Each draw is fitted from the beginning, with the estimator's own starts.
 
     Parameters
     ----------
     estimator : estimator
-        A fitted mixture: its ``predict`` labels rows.
+        A fitted mixture, of densities or of regressions.
     X : array-like of shape (n, d)
         The data of the fit.
+    y : array-like, default=None
+        Responses, for regressions: rows are then told apart by them too.
     n : int, default=50
         How often rows are drawn.
     random_state : int, RandomState instance or None, default=None
     n_jobs : int, default=None
         Processes. Results do not depend on it.
+    **given
+        What else the fit was given: ``offset``.
 
     Returns
     -------
     stability : Stability
+
+    Raises
+    ------
+    ValueError
+        If rows belong together, as sequences or groups, or ``n`` is less than 1.
 
     References
     ----------
@@ -498,9 +529,15 @@ def stability(
     """
     check_is_fitted(estimator)
     _check_number("n", n)
-    labels = estimator.predict(X)
+    given = {name: value for name, value in {"y": y, **given}.items() if value is not None}
+    if getattr(_see_again(estimator, X, given).data, "lengths", None) is not None:
+        raise ValueError(
+            "Stability is of rows that are drawn one by one, but here rows belong together, as sequences or "
+            "groups: see bootstrap."
+        )
+    labels = _labels_of(estimator, X, given)
     seeds = check_random_state(random_state).randint(np.iinfo(np.int32).max, size=n)
-    found = Parallel(n_jobs=n_jobs)(delayed(_labels_again)(estimator, X, seed) for seed in seeds)
+    found = Parallel(n_jobs=n_jobs)(delayed(_labels_again)(estimator, X, given, seed) for seed in seeds)
     K = estimator.n_components
     here = labels == np.arange(K)[:, None]
     similar = []
@@ -513,14 +550,21 @@ def stability(
     return Stability(np.mean(similar, axis=0), float(agreement))
 
 
-def _labels_again(estimator, X, seed):
+def _labels_of(estimator, X, given):
+    """The most probable component of each row."""
+    posterior = getattr(estimator, "component_proba", None) or estimator.predict_proba
+    labels: NDArray[np.int_] = posterior(X, **given).argmax(axis=1)
+    return labels
+
+
+def _labels_again(estimator, X, given, seed):
     rng = np.random.RandomState(seed)
     size = X.shape[0] if hasattr(X, "shape") else len(X)
     fitted = clone(estimator)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        fitted.fit(X, sample_weight=np.bincount(rng.randint(size, size=size), minlength=size))
-    return fitted.predict(X)
+        fitted.fit(X, sample_weight=np.bincount(rng.randint(size, size=size), minlength=size), **given)
+    return _labels_of(fitted, X, given)
 
 
 def _check_number(name, value):

@@ -20,8 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 from emlearn import _guides
 from emlearn._warn import warn
 from emlearn.base import EMMixin
-from emlearn.em.information import leave_one_out
-from emlearn.inference._summary import criteria
+from emlearn.inference._summary import criteria, criterion_of
 
 CRITERIA = ("bic", "aic", "icl", "sabic", "loo")
 # Own starts of a fit that has the components of a smaller one to split.
@@ -144,9 +143,13 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
             the last step of a pipeline sees, or no candidate can be fitted.
         """
         candidates = self._check()
-        paths = _paths(candidates)
+        numbers = [self._number_of(candidate) for candidate in candidates]
+        paths = _paths(candidates, numbers)
         fitted = Parallel(n_jobs=self.n_jobs)(
-            delayed(_climb)(self.estimator, [candidates[i] for i in path], X, y, fit_params) for path in paths
+            delayed(_climb)(
+                self.estimator, [candidates[i] for i in path], [numbers[i] for i in path], X, y, fit_params
+            )
+            for path in paths
         )
         found = [None] * len(candidates)
         for path, of_path in zip(paths, fitted, strict=True):
@@ -168,6 +171,11 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
             self.best_estimator_ = found[self.best_index_].estimator
         self.n_features_in_ = found[self.best_index_].estimator.n_features_in_
         return self
+
+    def _number_of(self, candidate):
+        """How many components a candidate has."""
+        last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
+        return next((value for name, value in candidate.items() if _is_number(name)), last.n_components)
 
     def _check(self):
         last = self.estimator.steps[-1][1] if isinstance(self.estimator, Pipeline) else self.estimator
@@ -272,47 +280,49 @@ class _Fit:
         return next(start for start in self.last.restarts_.starts if start.status == "best")
 
 
-def _paths(candidates):
+def _paths(candidates, numbers):
     """Places of candidates that differ in their number of components alone, fewest components first."""
     paths: dict[str, list[int]] = {}
     for place, candidate in enumerate(candidates):
         rest = {name: repr(value) for name, value in candidate.items() if not _is_number(name)}
         paths.setdefault(repr(sorted(rest.items())), []).append(place)
-    return [sorted(path, key=lambda i: _number_of(candidates[i])) for path in paths.values()]
+    return [sorted(path, key=lambda i: numbers[i]) for path in paths.values()]
 
 
 def _is_number(name):
     return name.rsplit("__", 1)[-1] == "n_components"
 
 
-def _number_of(candidate):
-    return next((value for name, value in candidate.items() if _is_number(name)), 0)
-
-
-def _climb(estimator, candidates, X, y, fit_params):
+def _climb(estimator, candidates, numbers, X, y, fit_params):
     """Fits of candidates that have more and more components."""
     attempt = partial(_attempt, estimator, X, y, fit_params)
     fits: list[_Fit] = []
-    for number, candidate in enumerate(candidates):
-        before = fits[-1] if number and _follows(candidates[number - 1], candidate) else None
-        fits.append(attempt(candidate, before and partial(_with_splits, before)))
-        if before and fits[-1].height < before.height - SHORT:
-            fits[-1] = _higher(fits[-1], attempt(candidate, partial(_only, _guides.doubled, before)))
-    for number in range(len(fits) - 2, -1, -1):
-        if not _follows(candidates[number], candidates[number + 1]) or fits[number + 1].error is not None:
-            continue
-        again = attempt(candidates[number], partial(_only, _guides.merged, fits[number + 1]))
-        if again.height > fits[number].height + SHORT:
-            fits[number] = _higher(fits[number], again)
-    for number in range(len(fits) - 1):  # what was raised may be higher than the next now
-        if fits[number].height - SHORT > fits[number + 1].height and _follows(*candidates[number : number + 2]):
-            again = attempt(candidates[number + 1], partial(_only, _guides.doubled, fits[number]))
-            fits[number + 1] = _higher(fits[number + 1], again)
+
+    def below(place):
+        """The highest believable fit of fewer components, how many those are fewer, and how high it stands."""
+        fewer = [i for i in range(place) if numbers[i] < numbers[place] and fits[i].error is None]
+        if not fewer:
+            return None, 0, -math.inf
+        best = max(fewer, key=lambda i: (fits[i].is_believable, fits[i].height))
+        return fits[best], numbers[place] - numbers[best], fits[best].height - SHORT
+
+    def raise_to_those_before(place):
+        before, more, floor = below(place)
+        if fits[place].height < floor:
+            again = attempt(candidates[place], partial(_only, _guides.doubled, before, more=more))
+            fits[place] = _higher(fits[place], again, floor)
+
+    for place, candidate in enumerate(candidates):
+        before, more, _ = below(place)
+        fits.append(attempt(candidate, before and partial(_with_splits, before, more)))
+        raise_to_those_before(place)
+    for place in range(len(fits) - 2, -1, -1):
+        if numbers[place + 1] == numbers[place] + 1 and fits[place + 1].error is None:
+            again = attempt(candidates[place], partial(_only, _guides.merged, fits[place + 1]))
+            fits[place] = _higher(fits[place], again, below(place)[2])
+    for place in range(1, len(fits)):  # what was raised may be higher than the next now
+        raise_to_those_before(place)
     return fits
-
-
-def _follows(candidate, later):
-    return _number_of(later) == _number_of(candidate) + 1
 
 
 def _attempt(estimator, X, y, fit_params, candidate, guide):
@@ -335,19 +345,22 @@ def _attempt(estimator, X, y, fit_params, candidate, guide):
     return _Fit(fitted, time.perf_counter() - begun, complaints=[(str(w.message), w.category) for w in caught])
 
 
-def _with_splits(before, plan):
-    if before.error is not None:
-        return plan.starts
-    splits = _guides.split(before.last, plan)
+def _with_splits(before, more, plan):
+    splits = _guides.split(before.last, plan, more)
     return [*splits, *plan.starts[:OWN_STARTS]] if splits else plan.starts
 
 
-def _only(guide, other, plan):
-    return guide(other.last, plan) or plan.starts[:1]
+def _only(guide, other, plan, **how):
+    return guide(other.last, plan, **how) or plan.starts[:1]
 
 
-def _higher(one, other):
-    better = (other.is_believable, other.height) > (one.is_believable, one.height)
+def _higher(one, other, floor):
+    """The higher of two fits of a candidate, a believable one first unless fewer components stand higher."""
+
+    def worth(fit, height):
+        return fit.is_believable and fit.height >= floor, height
+
+    better = worth(other, other.height) > worth(one, one.height + SHORT)
     higher = other if better else one
     higher.seconds = one.seconds + other.seconds
     return higher
@@ -368,7 +381,7 @@ def _evaluated(fit, X, y, fit_params, criterion):
     row["icl"] = float(last.icl(seen, **given)) if hasattr(last, "icl") else math.nan
     row["loo"] = math.nan
     if criterion == "loo":
-        row["loo"] = -2 * (leave_one_out(last._model, last._params, again.data) - again.log_volume)
+        row["loo"] = criterion_of(last, "loo", seen, **given)
     row["score"] = -float(criterion(fit.estimator, X, y) if callable(criterion) else row[criterion])
     row["believable"], row["converged"] = fit.is_believable, last.converged_
     row["start"] = fit.best_start.kind

@@ -22,7 +22,16 @@ from emlearn._input.arrays import as_one_column, read_array
 from emlearn._input.pieces import comes_in_pieces, each_piece, gathered, piece_by_piece, read_data
 from emlearn._input.sequences import group_codes, read_groups
 from emlearn._rare import worst_explained
-from emlearn._sample import SAMPLE_ROWS, Sample, draw_from, ground, near_spread, portfolio, unit_of
+from emlearn._sample import (
+    SAMPLE_ROWS,
+    Sample,
+    draw_from,
+    ground,
+    in_units,
+    near_spread,
+    portfolio,
+    unit_of,
+)
 from emlearn._sklearn_compat import Interval, StrOptions, _fit_context, with_callbacks
 from emlearn._typing import RandomState
 from emlearn.base import FAR, EMMixin, Plan, all_or_nothing
@@ -31,8 +40,10 @@ from emlearn.em import (
     ASSIGNMENTS,
     RANKINGS,
     Affine,
+    Batch,
     Batches,
     LatentModel,
+    LatentPair,
     SideBySide,
     Start,
     one_blas_thread,
@@ -42,6 +53,9 @@ from emlearn.families import (
     COVARIANCE_SHAPES,
     RESPONSES,
     Gaussian,
+    MultivariateNormal,
+    MultivariateParams,
+    MultivariateRegression,
     Regression,
     RegressionAnd,
     RegressionParams,
@@ -50,11 +64,12 @@ from emlearn.families import (
     ZeroMass,
 )
 from emlearn.families.regression_and import others_of
-from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
+from emlearn.inference._estimates import Inference, SeenAgain, read_clusters, weight_of
+from emlearn.inference._residuals import PseudoResiduals, residuals_of
 from emlearn.latent import Grouped, MixtureWeights, SoftmaxGate
 from emlearn.latent.mixture_weights import posterior_of
 from emlearn.regression._report import complaints, summarise
-from emlearn.regression._starts import PORTFOLIO, GroupedSample, RegressionStarts
+from emlearn.regression._starts import PORTFOLIO, GroupedSample, RegressionStarts, read_supposed
 
 # Features are freed of their units one by one.
 EACH_ALONE = Gaussian(COVARIANCE_SHAPES["diag"])
@@ -94,13 +109,12 @@ def _given(**arguments):
     return frozenset(name for name, value in arguments.items() if value is not None)
 
 
-def _predictive(family):
-    """What a response is of each component."""
-    return family.predictive if others_of(family) else family.response
-
-
 def _less_offset(y, offset, response):
     """Response and offset: normal responses less their offset, so that it has no part in their unit."""
+    if offset is not None and response.n_responses > 1:
+        raise ValueError(
+            f"offset is for one response, but y has {response.n_responses}: subtract from each what is known."
+        )
     if offset is None or not response.has_unit:
         return y, offset
     return y - offset[:, None], None
@@ -113,13 +127,14 @@ class _RegressionMixture(EMMixin):
     coef_: NDArray[Any]
     intercept_: NDArray[Any]
     sigma_: NDArray[Any]
+    covariances_: NDArray[Any]
     weights_: NDArray[Any]
 
-    _of_parameters = frozenset({"coef_", "intercept_", "sigma_", "dispersion_", "weights_"})
+    _of_parameters = frozenset({"coef_", "intercept_", "sigma_", "covariances_", "dispersion_", "weights_"})
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "family": [StrOptions(set(RESPONSES)), StudentT],
+        "family": [StrOptions(set(RESPONSES)), StudentT, MultivariateNormal],
         "fit_intercept": ["boolean"],
         "alpha": [Interval(Real, 0.0, None, closed="left")],
         "shared_coef": ["array-like", str, Integral, None],
@@ -145,11 +160,13 @@ class _RegressionMixture(EMMixin):
     _portfolio = PORTFOLIO
     _had: frozenset[str] = frozenset()  # what stood beside X and y in the fit
     _weighed: int | None = None  # number of rows of a fit with weights
+    _n_targets = 1  # columns of y in the fit
     _undetermined = 0  # how many coefficients and slopes of a gate the rows of the fit do not determine
 
     @property
     def _response(self):
-        return RESPONSES[self.family] if isinstance(self.family, str) else self.family
+        response = RESPONSES[self.family] if isinstance(self.family, str) else self.family
+        return response.of_columns(self._n_targets)
 
     # Of those that know no other components.
     zero_inflated: Any = False
@@ -172,6 +189,7 @@ class _RegressionMixture(EMMixin):
         *,
         groups: ArrayLike | None = None,
         offset: ArrayLike | None = None,
+        start_labels: ArrayLike | None = None,
     ) -> Self:
         """Fit the mixture.
 
@@ -182,9 +200,9 @@ class _RegressionMixture(EMMixin):
             pairs (rows, weights), of what can be read again and again: a list, an object whose ``__iter__``
             starts afresh, or a function that returns a new iterator. What stands beside X comes in pieces of
             the same lengths, or is an array that is cut like X.
-        y : array-like of shape (n,), or (n, 2)
+        y : array-like of shape (n,), (n, 2) or (n, q)
             Response of each row, for a classifier its class. Two columns are numbers of successes and of
-            failures, with ``family="binomial"``.
+            failures, with ``family="binomial"``; q of them so many responses, with normal noise.
         sample_weight : array-like of shape (n,), default=None
             How often each row counts.
         groups : array-like of shape (n,), default=None
@@ -192,6 +210,10 @@ class _RegressionMixture(EMMixin):
             a group.
         offset : array-like of shape (n,), default=None
             Added to the linear predictor of every component: the logarithm of exposure for counts.
+        start_labels : array-like of int of shape (n,), or of float of shape (n, K), default=None
+            Components that rows are supposed to be in, where the fit starts, in place of a race: their numbers,
+            -1 where nothing is supposed, or probabilities. The fit does not hold to them; components keep their
+            numbers. Not of pieces.
 
         Returns
         -------
@@ -202,14 +224,30 @@ class _RegressionMixture(EMMixin):
         ------
         ValueError
             If X, y or offset have entries that are missing, infinite or not what `family` is about, lengths
-            differ, there are fewer distinct rows than components, or a parameter is not a legal one.
+            differ, there are fewer distinct rows than components, or a label or parameter is not a legal one.
         """
         self._check_ways()
+        supposed = read_supposed(start_labels, X, self.n_components)
         plan = self._plan(self._data(X, y, sample_weight, groups, offset), offset is not None)
+        if supposed is not None and not self._continues:
+            rows = self._data(X, y, sample_weight, None, offset, fit=False)
+            start = Start("given", partial(self._supposed, plan.model, rows, plan.units, supposed))
+            plan = plan._replace(starts=[start], exchangeable=False)
         self._fit(plan, X, y)
         self._had = _given(groups=groups, offset=offset)
         self._weighed = plan.n_rows if plan.size != plan.n_rows else None
         return self
+
+    def _supposed(self, model, data, units, resp):
+        """Parameters by the components (n, K) that rows are supposed to be in."""
+        rng = check_random_state(self.random_state)
+        positions, counts = draw_from(data, self._moments(data), SAMPLE_ROWS, rng)
+        rows = in_units(data.take(positions), self._affine(units, data.n_features))
+        batch = Batch(np.ascontiguousarray(rows.T), counts)
+        resp = resp[positions].T * counts
+        if others_of(model.family):
+            resp = model.family.with_others(batch, resp)
+        return LatentPair(_of_rows(model.latent).start(batch, resp), model.family.start(batch, resp))
 
     def _data(self, X, y, sample_weight, groups, offset, *, fit=True):
         """Design, responses and offsets, side by side; rows of a group together, as a sequence."""
@@ -222,6 +260,8 @@ class _RegressionMixture(EMMixin):
             X = self._check_X(X, reset=fit and first is not False, allow_nan=False)
             self._shared_columns()  # refused before any work is done
             gated = self._gated_columns()
+            if fit and first is not False:
+                self._count_targets(y)
             y = self._read_y(y, X, self._response, reset=fit and first is None)
             weight = self._check_weight(weight, X, of_all=first is None)
             y, offset = _less_offset(y, self._check_offset(offset, X), self._response)
@@ -231,6 +271,11 @@ class _RegressionMixture(EMMixin):
             return self._table(X, y, offset, order, self.fit_intercept), weight, lengths
 
         return read_data(read, X, sample_weight, y, offset)
+
+    def _count_targets(self, y):
+        """Learn how many columns the responses have, as a user gives them."""
+        shape = y.shape if hasattr(y, "shape") else np.asarray(y).shape
+        self._n_targets = shape[1] if len(shape) == 2 else 1
 
     def _see_targets(self, y):
         """Learn of the responses what one piece of them cannot tell."""
@@ -277,7 +322,7 @@ class _RegressionMixture(EMMixin):
             whole,
             part,
             size=moments.weight,
-            log_volume=moments.weight * np.log(units.scale[-1]),
+            log_volume=moments.weight * self._log_unit(units),
             n_rows=data.n_rows,
             n_observed=moments.n_rows,
             rows=sample.batch,
@@ -300,8 +345,13 @@ class _RegressionMixture(EMMixin):
             advice = f"{advice[:-1]}, or encode them as 0 and 1, as in y == 'yes'."
         y = read_array("y", y, advice=advice)
         check_consistent_length(X, y)
-        if not (y.ndim == 2 and y.shape[1] == response.n_columns > 1):
+        if not (y.ndim == 2 and y.shape[1] > 1 and response.takes(y.shape[1])):
             y = column_or_1d(as_one_column("y", y))[:, None]
+        if response.n_responses != response.of_columns(y.shape[1]).n_responses:
+            raise ValueError(
+                f"y has {y.shape[1]} columns, but {type(self).__name__} was fitted with "
+                f"{response.n_responses}: give as many responses of each row."
+            )
         row = int(np.argmax(~np.isfinite(y).all(axis=1)))
         if not np.isfinite(y[row]).all():
             what = "NaN" if np.isnan(y[row]).any() else "infinity"
@@ -428,6 +478,10 @@ class _RegressionMixture(EMMixin):
                     f"noise=True is a uniform component for numbers, but family={self.family!r} has counts. "
                     "Set noise=False."
                 )
+            if self._response.n_responses > 1:
+                raise ValueError(
+                    f"noise=True is for one response, but y has {self._response.n_responses}. Set noise=False."
+                )
             if not low < high:
                 raise ValueError(
                     "noise=True is a component that is uniform on the range of y, but all responses are alike."
@@ -444,17 +498,20 @@ class _RegressionMixture(EMMixin):
         features = slice(first, first + d)
         of_features = moments._replace(mean=mean[features], variance=variance[features])
         shift, scale = self._choose_units(of_features, EACH_ALONE)[0]
-        shift_y, scale_y = 0.0, 1.0
+        q = self._response.n_responses
+        shift_y, scale_y = np.zeros(q), np.ones(q)
         if self._response.has_unit:
-            shift_y, spread = mean[first + d], np.sqrt(variance[first + d])
+            of_y = slice(first + d, first + d + q)
+            shift_y = mean[of_y]
             # Of a response that is far from all others, such as a code for missing values, no unit is made.
-            spread = min(spread, FAR * near_spread(rows[:, [first + d]], counts)[0])
-            constant = spread <= 4 * np.finfo(np.float64).eps * abs(shift_y)
-            scale_y = (abs(shift_y) or 1.0) if constant else spread
-            if not 1e-150 < scale_y < 1e150:
+            spread = np.minimum(np.sqrt(variance[of_y]), FAR * near_spread(rows[:, of_y], counts))
+            constant = spread <= 4 * np.finfo(np.float64).eps * np.abs(shift_y)
+            scale_y = np.where(constant, np.where(shift_y != 0, np.abs(shift_y), 1.0), spread)
+            beyond = ~((scale_y > 1e-150) & (scale_y < 1e150))
+            if beyond.any():
                 raise ValueError(
-                    f"y has a scale of {scale_y:.3g}, whose square is beyond floating point. Give it in "
-                    "another unit."
+                    f"y has a scale of {scale_y[beyond][0]:.3g}, whose square is beyond floating point. Give "
+                    "it in another unit."
                 )
         return Affine(np.r_[[0.0] * first, shift, shift_y], np.r_[[1.0] * first, scale, scale_y])
 
@@ -463,7 +520,7 @@ class _RegressionMixture(EMMixin):
         """Units of all columns of a table: an offset is measured as the response is, counts have no units."""
         more = n_columns - len(units.shift)
         if more < 0:
-            return Affine(units.shift[:-1], units.scale[:-1])
+            return Affine(units.shift[:n_columns], units.scale[:n_columns])
         return Affine(np.r_[units.shift, np.zeros(more)], np.r_[units.scale, np.full(more, units.scale[-1])])
 
     def _choose_family(self, shared, units, has_offset):
@@ -472,7 +529,7 @@ class _RegressionMixture(EMMixin):
         penalty = np.minimum(self.alpha / units.scale[rows] ** 2, MOST_PENALTY)
         penalty[:first] = 0.0
         penalty[shared + first] /= self.n_components  # each of the copies bears its share
-        return Regression(
+        family = Regression(
             self._response,
             len(penalty),
             penalty=tuple(penalty.tolist()) if self.alpha else (),
@@ -482,6 +539,13 @@ class _RegressionMixture(EMMixin):
             n_beside=first + self.n_features_in_ - len(rows),
             **self._of_noise(),
         )
+        if self._response.n_responses == 1:
+            return family
+        if len(shared):
+            raise ValueError(
+                f"shared_coef is for one response, but y has {self._response.n_responses}. Leave it out."
+            )
+        return MultivariateRegression.of(family, self._response)
 
     def _check_rows(self, n_rows, sample):
         if not isinstance(sample, GroupedSample):
@@ -540,14 +604,7 @@ class _RegressionMixture(EMMixin):
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
         family = model.family.in_units(params.family, units)
-        first, K = int(self.fit_intercept), len(family.coef)
-        intercept = family.coef[:, 0].copy() if first else np.zeros(K)
-        fields = {"coef": family.coef[:, first:].copy(), "intercept": intercept}
-        if model.family.response.has_unit:
-            fields["sigma"] = np.broadcast_to(np.sqrt(family.dispersion), K).copy()
-        elif model.family.response.has_dispersion:
-            fields["dispersion"] = np.broadcast_to(family.dispersion, K).copy()
-        self._publish(fields)
+        self._publish(model.family.published(family, int(self.fit_intercept)))
         self._take_latent(params.latent)
         n_parameters = model.latent.n_parameters(params.latent) + model.family.n_parameters(params.family)
         self.n_parameters_ = n_parameters - self._undetermined
@@ -575,24 +632,30 @@ class _RegressionMixture(EMMixin):
     def _of_coefficients(cls, coef, intercept, sigma, feature_names, params, n_features=None):
         """An estimator, its family and parameters of that, from what a user gave."""
         dispersion = params.pop("dispersion", None)
+        covariances = params.pop("covariances", None)
         coef = read_array("coef", coef, finite=True, advice="Give a row for each component.")
-        if coef.ndim != 2:
-            raise ValueError(f"coef has shape {coef.shape}; expected (K, d), a row for each component.")
         K = len(coef)
         estimator = cls._of_legal(K, params)
-        estimator._know_features(n_features or coef.shape[1], feature_names)
+        several = coef.ndim == 3 and coef.shape[1] > 1 and estimator._response.takes(coef.shape[1])
+        if coef.ndim != 2 and not several:
+            raise ValueError(
+                f"coef has shape {coef.shape}; expected (K, d), a row for each component, or with normal noise "
+                "(K, q, d) for q responses."
+            )
+        estimator._n_targets = coef.shape[1] if several else 1
+        estimator._know_features(n_features or coef.shape[-1], feature_names)
         d, seen = estimator.n_features_in_, estimator._expert_columns()
-        if coef.shape[1] != len(seen):
+        if coef.shape[-1] != len(seen):
             raise ValueError(
                 f"coef has shape {coef.shape}, but experts see {len(seen)} of {d} features: see "
                 "expert_features."
             )
-        constant = np.zeros(K)
+        constant = np.zeros(coef.shape[:-1])
         if intercept is not None:
-            constant = read_array("intercept", intercept, shapes=[(K,)], finite=True)
+            constant = read_array("intercept", intercept, shapes=[constant.shape], finite=True)
         if not estimator.fit_intercept and constant.any():
             raise ValueError("intercept is not 0, but fit_intercept=False: drop one of them.")
-        units = as_they_are(d + 1 + int(estimator.fit_intercept))
+        units = as_they_are(d + estimator._response.n_responses + int(estimator.fit_intercept))
         shared = estimator._shared_columns()
         if len(shared) and (coef[:, shared] != coef[0, shared]).any():
             raise ValueError("coef of the features in shared_coef must be the same in all components.")
@@ -604,7 +667,16 @@ class _RegressionMixture(EMMixin):
             )
         if estimator.zero_inflated:
             family = RegressionAnd.of(family, (ZeroMass(),))
-        design = np.column_stack([constant, coef]) if estimator.fit_intercept else coef.copy()
+        design = (
+            np.concatenate([constant[..., None], coef], axis=-1) if estimator.fit_intercept else coef.copy()
+        )
+        if several:
+            if sigma is not None or dispersion is not None:
+                raise ValueError("The noise of several responses is given by covariances.")
+            noise = _read_covariances(covariances, family, K)
+            return estimator, family, MultivariateParams(design.reshape(K, -1), *noise), units
+        if covariances is not None:
+            raise ValueError("covariances are for several responses: coef must then have shape (K, q, d).")
         noise = np.ones(family.n_dispersions(K))
         if family.response.has_unit:
             noise = _read_noise(sigma, K, len(noise)) ** 2
@@ -667,7 +739,7 @@ class _RegressionMixture(EMMixin):
         elif offset is not None:  # stands where a response would
             y = np.zeros((len(X), 1))
         family = replace(self._model.family, has_offset=offset is not None)
-        units, n_before = self._units, len(self._units.shift) - 1
+        units, n_before = self._units, self._n_before
         features = X
         if seen is not None:  # beside the features, where regressions do not look
             features = SideBySide(X, seen)
@@ -712,7 +784,7 @@ class _RegressionMixture(EMMixin):
             n_threads=effective_n_jobs(self.n_jobs),
         )
         size = weight_of(data)
-        return SeenAgain(data, size * np.log(self._units.scale[-1]), size, read_clusters(clusters, data.n_rows))
+        return SeenAgain(data, size * self._log_unit(self._units), size, read_clusters(clusters, data.n_rows))
 
     def _drawn_anew(self, X, given, rng):
         """Responses drawn from the model."""
@@ -727,8 +799,8 @@ class _RegressionMixture(EMMixin):
         """Weights (K, m) before the responses of the batch are seen; of a family, with what was seen before."""
         prior = self._log_prior(batch)
         family = self._model.family if family is None else family
-        stop = len(self._units.shift) - 1 + family.n_beside - self._model.family.n_beside
-        seen = batch.x[len(self._units.shift) - 1 : stop]
+        stop = self._n_before + family.n_beside - self._model.family.n_beside
+        seen = batch.x[self._n_before : stop]
         return np.exp(prior) if not len(seen) else posterior_of(prior + seen)[0]
 
     @property
@@ -736,15 +808,31 @@ class _RegressionMixture(EMMixin):
         """How rows are distributed over components, each a group of its own."""
         return _of_rows(self._model.latent)
 
+    @property
+    def _n_before(self):
+        """Number of columns of a table before the responses."""
+        return len(self._units.shift) - self._model.family.response.n_responses
+
+    @property
+    def _of_y(self):
+        """Shift and scale of the response, numbers; of several (q, 1)."""
+        q = self._model.family.response.n_responses
+        return (part[-1] if q == 1 else part[-q:, None] for part in self._units)
+
+    def _log_unit(self, units):
+        """Logarithm of the volume of the responses' units."""
+        return float(np.log(units.scale[-self._response.n_responses :]).sum())
+
     def _means(self, batch, family):
-        """Mean response of each component, (K, m)."""
+        """Mean response of each component, (K, m), or means of several, (K, q, m)."""
         eta = family.linear_predictor(self._params.family, batch)
-        return _predictive(family).mean(eta) * self._units.scale[-1] + self._units.shift[-1]
+        shift, scale = self._of_y
+        return family.predictive.mean(eta) * scale + shift
 
     def _mixture_mean(self, X, offset, groups=None, history=None):
         return self._map_rows(
             X,
-            lambda batch, family: (self._prior(batch, family) * self._means(batch, family)).sum(axis=0),
+            lambda batch, family: _mixed(self._prior(batch, family), self._means(batch, family)),
             offset=offset,
             seen=self._seen_before(X, groups, history),
         )
@@ -792,10 +880,10 @@ class _RegressionMixture(EMMixin):
 
         Returns
         -------
-        means : ndarray of shape (n, K)
+        means : ndarray of shape (n, K), or (n, K, q) of several responses
             In the unit of y; of binomial responses the probability of success.
         """
-        return self._map_rows(X, self._means, offset=offset)
+        return np.moveaxis(self._map_rows(X, self._means, offset=offset), -1, 1)
 
     @piece_by_piece("y", "offset")
     def component_proba(
@@ -873,7 +961,7 @@ class _RegressionMixture(EMMixin):
     def _log_prob(self, batch, family):
         """Log-densities of the responses in the user's unit, component by component, (K, m)."""
         seen = family.density(self._params.family)(batch)
-        return seen.log_prob + seen.shared_log_prob() - np.log(self._units.scale[-1])
+        return seen.log_prob + seen.shared_log_prob() - self._log_unit(self._units)
 
     def _log_prior(self, batch):
         """Log prior weights, (K, m)."""
@@ -1035,7 +1123,7 @@ class _RegressionMixture(EMMixin):
 
         Returns
         -------
-        y : ndarray of shape (n,)
+        y : ndarray of shape (n,), or (n, q)
             Of binomial responses one trial each.
         components : ndarray of int of shape (n,)
             The components they were drawn from.
@@ -1052,16 +1140,35 @@ class _RegressionMixture(EMMixin):
         cumulative = prior.cumsum(axis=1)[:, :-1]
         components = (rng.uniform(size=(len(prior), 1)) > cumulative).sum(axis=1)
         rows = np.arange(len(prior))
-        own = np.minimum(components, eta.shape[1] - 1)
-        dispersion = np.broadcast_to(self._params.family.dispersion, len(self.coef_))[own]
-        y = self._model.family.response.draw(eta[rows, own], dispersion, rng)
-        for k, other in enumerate(others_of(self._model.family), eta.shape[1]):
+        own = np.minimum(components, eta.shape[-1] - 1)
+        y = self._model.family.draw(self._params.family, eta[rows, ..., own].T, own, rng)
+        for k, other in enumerate(others_of(self._model.family), eta.shape[-1]):
             y = np.where(components == k, other.draw(len(y), rng), y)
-        return self._of_response(y * self._units.scale[-1] + self._units.shift[-1]), components
+        shift, scale = self._of_y
+        return self._of_response((y * scale + shift).T), components
 
     def _of_response(self, y):
         """Responses as the user gives them."""
         return y
+
+
+def _read_covariances(given, family, K):
+    """Dispersions and coefficients of each response on those before it, from covariances that a user gave."""
+    normal, C = family.normal, family.n_dispersions(K)
+    q, diagonal = normal.n_responses, normal.covariance_type == "diag"
+    if given is None:
+        raise ValueError("covariances must be given: those of the noise of each component.")
+    given = read_array("covariances", given, shapes=[(K, q) if diagonal else (K, q, q)], finite=True)
+    structure = COVARIANCE_SHAPES[normal.covariance_type]
+    structure.refuse(given, q)
+    if C < K and not np.allclose(given, given[0]):
+        raise ValueError("covariances must be the same in all components where shared_variance=True.")
+    return normal.of_covariance(structure.dense(given[:C], q))
+
+
+def _mixed(prior, of_components):
+    """Means over components, by their probabilities (K, m), of what is of each, (K, ..., m)."""
+    return np.einsum("km,k...m->...m", prior, of_components)
 
 
 def _read_noise(given, K, n_dispersions, name="sigma", what="the standard deviation of each component's noise"):
@@ -1102,23 +1209,35 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         history: Any = None,
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]: ...
 
-    @piece_by_piece("offset", "groups")
+    @overload
     def predict(
         self,
         X: Any,
-        return_std: bool = False,
+        return_std: Inference,
         *,
         offset: ArrayLike | None = None,
         groups: ArrayLike | None = None,
         history: Any = None,
-    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], NDArray[np.float64]]:
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+
+    @piece_by_piece("offset", "groups")
+    def predict(
+        self,
+        X: Any,
+        return_std: bool | Inference = False,
+        *,
+        offset: ArrayLike | None = None,
+        groups: ArrayLike | None = None,
+        history: Any = None,
+    ) -> NDArray[np.float64] | tuple[NDArray[np.float64], ...]:
         """Mean response: that of the mixture, over components and noise.
 
         Parameters
         ----------
         X : array-like of shape (n, d)
-        return_std : bool, default=False
-            Whether to return standard deviations too.
+        return_std : bool or Inference, default=False
+            Whether to return standard deviations too. What `infer` gives for the data of the fit tells besides
+            how well the mean is known.
         offset : array-like of shape (n,), default=None
         groups : array-like of shape (n,), default=None
             With a history, the group of each row. Rows of groups that it does not tell of are as without it.
@@ -1128,11 +1247,29 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         Returns
         -------
-        mean : ndarray of shape (n,)
+        mean : ndarray of shape (n,), or (n, q) of several responses
             In the unit of y; of binomial responses the probability of success.
-        std : ndarray of shape (n,)
-            Standard deviation of a response about its mean, without the uncertainty of the fit itself. Only
-            with ``return_std=True``.
+        std : ndarray of shape (n,), or (n, q)
+            Standard deviation of a response about its mean, the noise: without the uncertainty of the fit
+            itself. Only with ``return_std``.
+        error : ndarray of shape (n,), or (n, q)
+            Standard error of the mean, of estimation alone: a new response is off by the root of
+            ``std**2 + error**2``. Only where ``return_std`` is an `Inference`.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` is the inference of another fit.
+
+        Examples
+        --------
+        >>> from emlearn import MixtureOfLinearRegressions
+        >>> from emlearn.datasets import load_tone_perception
+        >>> tones = load_tone_perception()
+        >>> mixture = MixtureOfLinearRegressions(n_components=2, random_state=0).fit(tones.data, tones.target)
+        >>> mean, std, error = mixture.predict([[2.5]], return_std=mixture.infer(tones.data, tones.target))
+        >>> print(f"{mean[0]:.2f}, noise {std[0]:.2f}, estimation {error[0]:.3f}")
+        2.16, noise 0.22, estimation 0.023
         """
         if not return_std:
             return self._mixture_mean(X, offset, groups, history)
@@ -1140,13 +1277,18 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         def moments(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
             prior, means = self._prior(batch, family), self._means(batch, family)
-            noise = _predictive(family).variance(eta, self._params.family.dispersion[:, None])
-            mean = (prior * means).sum(axis=0)
-            within = noise * self._units.scale[-1] ** 2
-            variance = (prior * (within + (means - mean) ** 2)).sum(axis=0)
-            return mean, np.sqrt(variance)
+            _, scale = self._of_y
+            mean, within = _mixed(prior, means), family.variance(self._params.family, eta) * scale**2
+            return mean, np.sqrt(_mixed(prior, within + (means - mean) ** 2))
 
-        return self._map_rows(X, moments, offset=offset, seen=self._seen_before(X, groups, history))
+        found = self._map_rows(X, moments, offset=offset, seen=self._seen_before(X, groups, history))
+        if isinstance(return_std, Inference):
+
+            def means(fitted):
+                return fitted._mixture_mean(X, offset, groups, history)
+
+            found = *found, return_std._errors_of_predictions(self, means)
+        return found
 
     @piece_by_piece("y", "offset")
     def predict_proba(
@@ -1208,7 +1350,8 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         Returns
         -------
         quantiles : ndarray of shape (n, m), or (n,) for a number q
-            Least responses whose distribution function is q or more, in the unit of y.
+            Of several responses (n, q, m), or (n, q). Least responses whose distribution function is q or more,
+            in the unit of y.
         """
         levels = np.asarray(q, dtype=np.float64)
         if levels.ndim > 1 or not ((levels > 0) & (levels < 1)).all():
@@ -1216,17 +1359,21 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         def of_batch(batch, family):
             eta = family.linear_predictor(self._params.family, batch)
-            found = self._invert(_predictive(family), self._prior(batch, family), eta, np.atleast_1d(levels))
-            return (found * self._units.scale[-1] + self._units.shift[-1]).T
+            prior, of_responses = self._prior(batch, family), family.marginals(self._params.family, eta)
+            found = [self._invert(own, prior, np.atleast_1d(levels)).T for own in of_responses]
+            shift, scale = self._of_y
+            found = found[0] if len(found) == 1 else np.stack(found, axis=1)
+            return found * scale + shift
 
-        floats_per_row = 4 * len(self.coef_) * max(levels.size, 1)
+        floats_per_row = 4 * self.coef_[..., 0].size * max(levels.size, 1)
         seen = self._seen_before(X, groups, history)
         quantiles = self._map_rows(X, of_batch, offset=offset, floats_per_row=floats_per_row, seen=seen)
-        return quantiles if levels.ndim else quantiles[:, 0]
+        return quantiles if levels.ndim else quantiles[..., 0]
 
-    def _invert(self, response, prior, eta, levels):
+    def _invert(self, marginal, prior, levels):
         """Quantiles (m, q) by bisection, between the least and the greatest of the components' own."""
-        dispersion = self._params.family.dispersion[:, None, None]
+        response, eta, dispersion = marginal
+        dispersion = dispersion[:, None, None]
         prior, eta, levels = prior[:, :, None], eta[:, :, None], levels[None, None]
         own = response.quantile(levels, eta, dispersion)
         low, high = own.min(axis=0), own.max(axis=0)
@@ -1270,13 +1417,43 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
 
         Returns
         -------
-        interval : ndarray of shape (n, 2)
-            Lower and upper ends, in the unit of y.
+        interval : ndarray of shape (n, 2), or (n, q, 2) of several responses
+            Each on its own. Lower and upper ends, in the unit of y.
         """
         if not 0 < coverage < 1:
             raise ValueError(f"coverage={coverage!r}: give a probability between 0 and 1.")
         ends = [(1 - coverage) / 2, (1 + coverage) / 2]
         return self.predict_quantiles(X, ends, offset=offset, groups=groups, history=history)
+
+    def pseudo_residuals(self, X: Any, y: ArrayLike, *, offset: ArrayLike | None = None) -> PseudoResiduals:
+        """How far out each response lies in its distribution, on a normal scale.
+
+        Those of one normal regression are residuals over the standard deviation of the noise. Components count
+        by their weights before the response is seen. See `emlearn.display.ResidualDisplay`, which draws them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+        y : array-like of shape (n,), or of shape (n, 2) for successes and failures
+        offset : array-like of shape (n,), default=None
+
+        Returns
+        -------
+        residuals : PseudoResiduals
+            `low`, `mid` and `high`, each of shape (n,), or (n, q) of several responses, each by itself.
+
+        References
+        ----------
+        Dunn & Smyth (1996), Randomized quantile residuals, J. Comput. Graph. Stat. 5.
+        """
+        self._check_as_fitted(offset=offset)
+
+        def of_batch(batch, family):
+            eta, responses = family.linear_predictor(self._params.family, batch), family.split(batch)[1]
+            tails = family.response_tails(self._params.family, eta, responses)
+            return residuals_of(self._prior(batch, family), tails)
+
+        return PseudoResiduals(*self._map_rows(X, of_batch, y, offset))
 
     def score(
         self, X: Any, y: ArrayLike, sample_weight: ArrayLike | None = None, *, offset: ArrayLike | None = None
@@ -1286,20 +1463,26 @@ class _MixtureRegressor(RegressorMixin, _RegressionMixture):
         Parameters
         ----------
         X : array-like of shape (n, d)
-        y : array-like of shape (n,), or of shape (n, 2) for successes and failures
+        y : array-like of shape (n,), (n, 2) for successes and failures, or (n, q)
         sample_weight : array-like of shape (n,), default=None
         offset : array-like of shape (n,), default=None
 
         Returns
         -------
         score : float
-            Of two columns that of the shares of success, each counted by its number of trials.
+            Of two columns that of the shares of success, each counted by its number of trials; of several
+            responses the mean of theirs.
         """
         self._check_as_fitted(offset=offset)
         predicted, y = gathered(self.predict(X, offset=offset)), np.asarray(gathered(y))
         sample_weight = gathered(sample_weight)
-        if y.ndim == 2 and y.shape[1] == 2:
+        if y.ndim == 2 and y.shape[1] == 2 and self._model.family.response.n_responses == 1:
             trials = y.sum(axis=1)
             sample_weight = trials if sample_weight is None else trials * np.asarray(sample_weight)
             y = y[:, 0] / np.where(trials > 0, trials, 1)
         return float(r2_score(y, predicted, sample_weight=sample_weight))
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = self._response.takes(3)
+        return tags

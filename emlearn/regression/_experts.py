@@ -67,7 +67,7 @@ class _Gated:
         "gate_features_",
     }
     _made_of = "coef, intercept, gate_coef=..., gate_intercept=..., ..."
-    _of_chain = ("coef", "intercept", "sigma", "dispersion", "gate_coef", "gate_intercept")
+    _of_chain = ("coef", "intercept", "sigma", "covariances", "dispersion", "gate_coef", "gate_intercept")
 
     def _shares(self, plan, params):
         """Means of the prior weights over the rows of the fit."""
@@ -163,13 +163,14 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
     ----------
     n_components : int, default=2
         Number of components, K.
-    family : str or `emlearn.families.StudentT`, default="gaussian"
+    family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
         One of "gaussian", "student_t", "poisson", "negative_binomial", "gamma" and "binomial": the distribution
         of the response given its component. Normal noise about a linear regression, or that of
         Student's t with 4 degrees of freedom, which outliers hardly move (``StudentT(df=...)`` for others);
         counts with the logarithm as link, Poisson or with a variance of :math:`\mu + \phi \mu^2`; positive
         numbers with the logarithm as link and the variance :math:`\phi \mu^2`; or successes with the logit,
-        where y is 0 or 1 or has two columns, successes and failures.
+        where y is 0 or 1 or has two columns, successes and failures. With "gaussian" y may have q columns:
+        several responses, whose noise is correlated (``MultivariateNormal("diag")``: is not).
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
     alpha : float, default=0.0
@@ -239,14 +240,16 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (K, p)
+    coef_ : ndarray of shape (K, p), or (K, q, p) of several responses
         Coefficients of each component for the features that experts see, p = d by default, on the scale of the
         linear predictor, per unit of the features.
-    intercept_ : ndarray of shape (K,)
+    intercept_ : ndarray of shape (K,), or (K, q)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
         Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``, and with
         "student_t", of which it is the scale.
+    covariances_ : ndarray of shape (K, q, q), or (K, q) of ``MultivariateNormal("diag")``
+        Covariances of the noise of several responses, in place of `sigma_`.
     dispersion_ : ndarray of shape (K,)
         The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
     expert_features_ : ndarray of int of shape (p,)
@@ -407,13 +410,14 @@ class MixtureOfExperts(_Gated, _MixtureRegressor):
             Intercepts of the gate. With ``zero_inflated=True`` the gate has one component more, the last.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
-        family : str or `emlearn.families.StudentT`, default="gaussian"
+        family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features. With `expert_features` they say how many features there are.
         **params
-            ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
-            ``warm_start=True`` a fit goes on from here.
+            ``dispersion``, of shape (K,), where the family has one; ``covariances``, of the shape of the
+            attribute, for several responses, with coef (K, q, d) and intercept (K, q); and other parameters of
+            the class. With ``warm_start=True`` a fit goes on from here.
 
         Returns
         -------
@@ -596,15 +600,6 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
                 "log-odds of the second."
             )
         return ClassRegression.of(family, family.response)
-
-    def _take(self, model, params, units):
-        super()._take(model, params, units)
-        if not isinstance(model.family, ClassRegression):
-            return
-        family, first = model.family.in_units(params.family, units), int(self.fit_intercept)
-        coef = self._response.basis @ model.family.by_class(family.coef)
-        intercept = coef[:, :, 0].copy() if first else np.zeros(coef.shape[:2])
-        vars(self).update(coef_=coef[:, :, first:].copy(), intercept_=intercept)
 
     def _class_proba(self, batch, family):
         """Probabilities of the classes in each component, (K, C, m)."""
@@ -834,7 +829,7 @@ class MixtureOfExpertsClassifier(_Gated, ClassifierMixin, _RegressionMixture):
         """
         check_is_fitted(self)
         if len(self.classes_) == 2:
-            return self._map_rows(X, self._means, offset=offset)
+            return super().predict_components(X, offset=offset)
         return self._map_rows(X, self._class_proba, offset=offset).swapaxes(1, 2)
 
     @piece_by_piece("offset", "groups")

@@ -31,13 +31,14 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     ----------
     n_components : int, default=2
         Number of components, K.
-    family : str or `emlearn.families.StudentT`, default="gaussian"
+    family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
         One of "gaussian", "student_t", "poisson", "negative_binomial", "gamma" and "binomial": the distribution
         of the response given its component. Normal noise about a linear regression, or that of
         Student's t with 4 degrees of freedom, which outliers hardly move (``StudentT(df=...)`` for others);
         counts with the logarithm as link, Poisson or with a variance of :math:`\mu + \phi \mu^2`; positive
         numbers with the logarithm as link and the variance :math:`\phi \mu^2`; or successes with the logit,
-        where y is 0 or 1 or has two columns, successes and failures.
+        where y is 0 or 1 or has two columns, successes and failures. With "gaussian" y may have q columns:
+        several responses, whose noise is correlated (``MultivariateNormal("diag")``: is not).
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
     alpha : float, default=0.0
@@ -100,13 +101,15 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (K, d)
+    coef_ : ndarray of shape (K, d), or (K, q, d) of several responses
         Coefficients of each component, on the scale of the linear predictor, per unit of the features.
-    intercept_ : ndarray of shape (K,)
+    intercept_ : ndarray of shape (K,), or (K, q)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
         Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``, and with
         "student_t", of which it is the scale.
+    covariances_ : ndarray of shape (K, q, q), or (K, q) of ``MultivariateNormal("diag")``
+        Covariances of the noise of several responses, in place of `sigma_`.
     dispersion_ : ndarray of shape (K,)
         The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
     weights_ : ndarray of shape (K,), or (K + 1,) with `zero_inflated` or `noise`
@@ -181,7 +184,7 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     """
 
     _made_of = "coef, intercept, weights=..., sigma=..."
-    _of_chain = ("coef", "intercept", "weights", "sigma", "dispersion")
+    _of_chain = ("coef", "intercept", "weights", "sigma", "covariances", "dispersion")
     _parameter_constraints: dict = {
         **_RegressionMixture._parameter_constraints,
         "zero_inflated": ["boolean"],
@@ -287,11 +290,13 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
         if not self._begins and isinstance(self._model.latent, Grouped):
             raise ValueError("partial_fit takes rows, but the fit that it goes on from had groups of them.")
         X = self._check_X(X, reset=self._begins, allow_nan=False)
+        if self._begins:
+            self._count_targets(y)
         read_y = self._read_y(y, X, self._response, reset=self._begins)
         weight = self._check_weight(sample_weight, X, of_all=self._begins)
         offset = self._check_offset(offset, X)
         kept = vars(self).get("_buffer")
-        if kept is not None and kept.parts[0].y.shape[1] != read_y.shape[1]:
+        if kept is not None and kept.parts[0].y.shape[1] != read_y.shape[1]:  # of binomial responses
             raise ValueError(
                 "y must have as many columns in all batches: successes alone, or successes and failures."
             )
@@ -339,13 +344,14 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
             Weights, of sum 1.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
-        family : str or `emlearn.families.StudentT`, default="gaussian"
+        family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
-            ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
-            ``warm_start=True`` a fit goes on from here.
+            ``dispersion``, of shape (K,), where the family has one; ``covariances``, of the shape of the
+            attribute, for several responses, with coef (K, q, d) and intercept (K, q); and other parameters of
+            the class. With ``warm_start=True`` a fit goes on from here.
 
         Returns
         -------

@@ -33,13 +33,13 @@ class Summary(NamedTuple):
     expected: np.ndarray  # (K, p, p) the same for a curvature of 1 / (1 + η²)
     design: np.ndarray  # (p, p) Σ z zᵀ
     misfit: float  # Σ responsibility · (1 − prior weight)
-    means: np.ndarray  # (K,) Σ responsibility · mean response
+    means: np.ndarray  # (K,) Σ responsibility · mean count
     gate: np.ndarray  # (q + 1, q + 1) Σ z zᵀ of what a gate sees; (0, 0) without one
 
     def n_undetermined(self, family):
         """How many coefficients the rows do not determine, as of columns that make up one another."""
         K, p = len(self.curvature), len(self.design)
-        n_predictors = self.curvature.shape[1] // p  # of classes one less than there are
+        n_predictors = (family.n_own + len(family.shared)) // p  # of classes one less than there are
         own = np.setdiff1d(np.arange(p), family.shared)
         rank = of_own = _rank(self.design)
         if len(family.shared):
@@ -64,7 +64,7 @@ def summarise(model, params):
             model.family.gentle_gram(params.family, batch, own),
             totals.design,
             _misfit(model.latent, params.latent, batch, resp),
-            _means(model.family, params.family, batch, own),
+            counts_of(model.family, params.family, batch, own),
             getattr(stats, "gram", np.zeros((0, 0))),
         )
 
@@ -77,9 +77,9 @@ def _misfit(latent, params, batch, resp):
     return float((resp * (1.0 - prior)).sum())
 
 
-def _means(family, params, batch, resp):
-    """Σ responsibility · mean response, (K,); classes have none."""
-    if isinstance(family.response, Classes):
+def counts_of(family, params, batch, resp):
+    """Σ responsibility · mean count, (K,); infinite of what is none."""
+    if not family.response.is_discrete or isinstance(family.response, Classes):
         return np.full(len(resp), np.inf)
     return (resp * family.response.mean(family.linear_predictor(params, batch))).sum(axis=1)
 
@@ -138,17 +138,18 @@ def complaints(estimator, summary, unit, size):
             f"Less than one row supports {_components(lost)}: the fit has {int((~lost).sum())} components in "
             "effect. Reduce n_components."
         )
-    few = ~lost & (counts < family.n_own * unit)
+    n_own = family.n_own // family.response.n_responses
+    few = ~lost & (counts < n_own * unit)
     if few.any() and not estimator.alpha:
         yield (
-            f"Fewer rows than coefficients ({family.n_own}) support {_components(few)}: these are not "
+            f"Fewer rows than coefficients ({n_own}) support {_components(few)}: these are not "
             "determined. Reduce n_components, or set alpha > 0."
         )
     resting = family.at_bound(params)
-    noise = "sigma_" if family.response.has_unit else "dispersion_"
     if resting.all():
+        (noise,) = family.published(params, 0).keys() - {"coef", "intercept"}
         yield (
-            f"The fit leaves no noise: {noise} is the least that floating point can bear. There are too many "
+            f"The fit leaves no noise: {noise}_ is the least that floating point can bear. There are too many "
             "features or components for the rows, or responses are constant or exactly linear in the features."
         )
     elif resting.any():

@@ -15,12 +15,14 @@ import numpy as np
 from sklearn.cluster import KMeans
 from sklearn.exceptions import ConvergenceWarning
 
+from emlearn._input.arrays import read_array
+from emlearn._input.pieces import comes_in_pieces
 from emlearn._sample import Sample, draw_evenly, in_units
 from emlearn.em import Batch, Batches, LatentModel, LatentPair, Start, cool, one_thread
 from emlearn.em.algebra import solve, weighted_gram
 from emlearn.em.annealing import cool_each
 from emlearn.em.restarts import FAILURES
-from emlearn.families import RegressionAnd, RegressionParams
+from emlearn.families import RegressionAnd
 from emlearn.latent.grouped import lanes_of
 
 # Kinds by turns.
@@ -92,6 +94,39 @@ class GroupedSample(Sample):
     def batches(self, floats_per_row):
         """The sample as data for the engine."""
         return Batches(self.rows, self.weight, lengths=self.lengths, floats_per_row=floats_per_row)
+
+
+def read_supposed(labels, X, n_components):
+    """Probabilities (n, K) of the components that rows are supposed to be in; None for None."""
+    if labels is None:
+        return None
+    if comes_in_pieces(X):
+        raise ValueError(
+            "start_labels stand beside rows in memory, but X comes in pieces: give one array of rows."
+        )
+    K = n_components
+    labels = read_array(
+        "start_labels", labels, finite=True, advice="-1 says that nothing is supposed of a row."
+    )
+    if labels.shape not in ((n := np.shape(X)[0],), (n, K)):
+        raise ValueError(
+            f"start_labels has shape {labels.shape}; expected ({n},), or ({n}, {K}) probabilities."
+        )
+    if labels.ndim == 1:
+        legal = (labels == np.floor(labels)) & (labels >= -1) & (labels < K)
+        labels, row = (labels[:, None] == np.arange(K)) | (labels[:, None] < 0), int(np.argmin(legal))
+    else:
+        legal = (labels >= 0).all(axis=1) & (labels.sum(axis=1) > 0)
+        row = int(np.argmin(legal))
+    if not legal.all():
+        raise ValueError(
+            f"start_labels of row {row} are neither one of the components 0 to {K - 1}, nor -1, nor their "
+            "probabilities."
+        )
+    resp = labels / labels.sum(axis=1, keepdims=True)
+    if not (counts := resp.sum(axis=0)).all():
+        raise ValueError(f"start_labels give component {int(np.argmin(counts))} no row.")
+    return resp
 
 
 class RegressionStarts:
@@ -171,7 +206,7 @@ class RegressionStarts:
         one = family.start(self._batch, chance[None])
         _, y, _ = family.split(self._batch)
         residual = family.response.linear(y) - family.linear_predictor(one, self._batch)[0]
-        if residual.ndim == 2:  # of classes: in some direction
+        if residual.ndim == 2:  # of classes, or of several responses: in some direction
             residual = rng.normal(size=len(residual)) @ residual
         residual = self._of_groups(residual)
         order = np.argsort(residual, kind="stable")
@@ -182,9 +217,9 @@ class RegressionStarts:
 
     def _kmeans(self, rng) -> LatentPair:
         _, y, _ = self._model.family.split(self._batch)
-        response = self._model.family.response.linear(y)
-        spread = response.std()
-        points = np.vstack([self._features(), response / spread if spread > 0 else response]).T
+        response = np.atleast_2d(self._model.family.response.linear(y))
+        spread = response.std(axis=1, keepdims=True)
+        points = np.vstack([self._features(), response / np.where(spread > 0, spread, 1.0)]).T
         kmeans = KMeans(self._K, n_init=1, max_iter=20, random_state=rng)
         with one_thread(), warnings.catch_warnings():  # starts have threads of their own
             warnings.simplefilter("ignore", ConvergenceWarning)  # points may coincide
@@ -226,7 +261,7 @@ class RegressionStarts:
         return np.flatnonzero(np.isin(self._group, order[:n_drawn]))
 
     def _through(self, rows: np.ndarray) -> np.ndarray:
-        """Coefficients (p,) of least squares of rough linear predictors on some rows; of classes in a row."""
+        """Coefficients (p,) of least squares of rough linear predictors on some rows; of several in a row."""
         design, y, offset = self._model.family.split(self._batch)
         design, offset = design[:, rows], np.broadcast_to(offset, self._weight.shape)[rows]
         eta = self._model.family.response.linear(y[:, rows]) - offset
@@ -235,31 +270,31 @@ class RegressionStarts:
 
     def _log_prob(self, coef: np.ndarray) -> np.ndarray:
         """Log-densities (K, m) with dispersion 1, each row's the mean of its group."""
-        params = RegressionParams(coef, np.ones(1))
+        params = self._model.family.with_noise(coef, 1.0)
         log_prob = self._model.family.density(params)(self._batch).log_prob[: len(coef)]
         return np.stack([self._of_groups(row) for row in log_prob])
 
     def _at(self, coef: np.ndarray) -> LatentPair:
         """Equal shares, and the noise that the nearest regression leaves of each row."""
         family = self._model.family
-        n_dispersions = family.n_dispersions(self._K)
-        dispersion = np.ones(n_dispersions)
+        variance = 1.0
         if family.response.is_exact:
             # Of densities with dispersion 1, whose height is that of residuals of 0, half the square is lost.
-            half = -0.5 * np.log(2 * np.pi) - self._log_prob(coef).max(axis=0)
-            dispersion *= max(2 * float(np.average(half, weights=self._weight)), family.floor)
+            q = family.response.n_responses
+            half = -0.5 * np.log(2 * np.pi) - self._log_prob(coef).max(axis=0) / q
+            variance = max(2 * float(np.average(half, weights=self._weight)), family.floor)
         equal = np.full((self._K, len(self._weight)), 1.0 / self._K) * self._weight
-        params = family.nearest_legal(RegressionParams(coef, dispersion))
+        params = family.nearest_legal(family.with_noise(coef, variance))
         return LatentPair(self._model.latent.start(self._batch, self._with_others(equal)), params)
 
-    def _doubles(self, params: RegressionParams) -> np.ndarray:
+    def _doubles(self, params) -> np.ndarray:
         """Which components are the same as one before them; none where all are."""
         eta = self._model.family.linear_predictor(params, self._batch)
-        noise = np.broadcast_to(params.dispersion, self._K)
+        noise = self._model.family.noise(params)
         doubles = np.zeros(self._K, dtype=bool)
         for k in range(1, self._K):
             apart = (eta[k] - eta[:k]) ** 2 @ self._weight / self._weight.sum()
-            apart = apart.reshape(k, -1).max(axis=1)  # of classes there are several predictors
+            apart = apart.reshape(k, -1).max(axis=1)  # there may be several predictors
             ratio = np.abs(np.log(noise[:k] / noise[k]))
             doubles[k] = ((apart <= SAME**2 * noise[k]) & (ratio <= SAME)).any()
         return doubles & (doubles.sum() < self._K - 1)

@@ -17,7 +17,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.arrays import read_array
 from emlearn._input.sequence_pieces import refuse_pieces
-from emlearn._input.sequences import check_sequence_weight, read_sequences
+from emlearn._input.sequences import check_sequence_weight, check_state_labels, read_sequences
 from emlearn._input.tables import as_numpy
 from emlearn._rare import worst_explained
 from emlearn._sample import ground, portfolio, unit_of
@@ -30,12 +30,14 @@ from emlearn.em.batches import far_as_impossible
 from emlearn.em.model import by_blocks
 from emlearn.families.base import unwrapped
 from emlearn.families.missing_rows import MissingRows
-from emlearn.hmm._chain import bind_chain, check_allowed, probabilities_of
+from emlearn.hmm._chain import bind_chain, check_allowed, check_labels, probabilities_of
+from emlearn.hmm._residuals import backwards, check_kind, states_by_others
 from emlearn.hmm._starts import SAMPLE_STEPS, ChainStarts, SequenceSample, given_start
-from emlearn.inference._estimates import SeenAgain
+from emlearn.inference._estimates import Inference, SeenAgain
+from emlearn.inference._residuals import PseudoResiduals, residuals_of
 from emlearn.latent import ChainParams, MarkovChain, stationary_distribution
-from emlearn.regression._base import _given, _less_offset, _RegressionMixture
-from emlearn.regression._report import Summary
+from emlearn.regression._base import _given, _less_offset, _mixed, _RegressionMixture
+from emlearn.regression._report import Summary, counts_of
 
 RECURSIONS = MarkovChain()  # whatever was fitted, at some probabilities
 # Steps, beside as many as a regression has coefficients, that a start looks at together.
@@ -48,8 +50,8 @@ class RegimeForecast(NamedTuple):
     """What comes after a sequence, step by step. With several sequences there is an axis for them in front."""
 
     regime_proba: NDArray[np.float64]  # (n_steps, K)
-    mean: NDArray[np.float64]  # (n_steps,) of the responses
-    std: NDArray[np.float64]  # (n_steps,) of the responses
+    mean: NDArray[np.float64]  # (n_steps,) of the responses, or (n_steps, q) of several
+    std: NDArray[np.float64]  # of the same shape
 
 
 class _Read(NamedTuple):
@@ -85,15 +87,14 @@ class SwitchingStarts(ChainStarts):
         seen = ~np.isnan(self._batch.x[0, self._order])
         design, y, offset = family.split(self._batch)
         design, eta = design[:, self._order[seen]], family.response.linear(y[:, self._order[seen]])
-        eta = eta - np.broadcast_to(offset, len(seen))[self._order[seen]]
-        length = min(len(eta), family.n_columns + int(rng.choice(RUNS)))
-        coef = np.empty((self._K, family.n_columns))
-        for k, begin in enumerate(rng.randint(0, len(eta) - length + 1, size=self._K)):
+        eta = np.atleast_2d(eta - np.broadcast_to(offset, len(seen))[self._order[seen]])
+        length = min(eta.shape[1], family.n_columns + int(rng.choice(RUNS)))
+        squares = np.zeros((self._K, len(seen)))
+        for k, begin in enumerate(rng.randint(0, eta.shape[1] - length + 1, size=self._K)):
             run = slice(begin, begin + length)
             gram = weighted_gram(np.ones((1, length)), design[:, run])[0]
-            coef[k] = solve(gram, design[:, run] @ eta[run])
-        squares = np.zeros((self._K, len(seen)))
-        squares[:, seen] = (eta - coef @ design) ** 2
+            coef = np.stack([solve(gram, design[:, run] @ own[run]) for own in eta])
+            squares[k, seen] = ((eta - coef @ design) ** 2).sum(axis=0)
         for begin, end in zip(np.r_[0, self._ends[:-1]], self._ends, strict=True):
             squares[:, begin:end] = uniform_filter1d(squares[:, begin:end], WINDOW, axis=1, mode="nearest")
         return self._from_labels(squares.argmin(axis=0), rng)
@@ -111,9 +112,7 @@ def _summarise(model, params):
         there = np.flatnonzero(~np.isnan(batch.x[0]))
         observed = batch.part("observed", there)
         expected = family.gentle_gram(params.family, observed, resp[:, there])
-        means = (resp[:, there] * family.response.mean(family.linear_predictor(params.family, observed))).sum(
-            axis=1
-        )
+        means = counts_of(family, params.family, observed, resp[:, there])
         # No gate can be wrong: there is none.
         return Summary(totals.weight, totals.gram, expected, totals.design, np.inf, means, np.zeros((0, 0)))
 
@@ -133,8 +132,8 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     ----------
     n_components : int, default=2
         Number of regimes, K.
-    family : str or `emlearn.families.StudentT`, default="gaussian"
-        Distribution of the response given its regime, as in `MixtureOfLinearRegressions`.
+    family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
+        Distribution of the response, or of several, given its regime, as in `MixtureOfLinearRegressions`.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
     alpha : float, default=0.0
@@ -189,13 +188,15 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
 
     Attributes
     ----------
-    coef_ : ndarray of shape (K, d)
+    coef_ : ndarray of shape (K, d), or (K, q, d) of several responses
         Coefficients of each regime, on the scale of the linear predictor, per unit of the features.
-    intercept_ : ndarray of shape (K,)
+    intercept_ : ndarray of shape (K,), or (K, q)
         Intercepts; 0 without.
     sigma_ : ndarray of shape (K,)
         Standard deviations of the noise, in the unit of y. Only with ``family="gaussian"``, and with
         "student_t", of which it is the scale.
+    covariances_ : ndarray of shape (K, q, q), or (K, q) of ``MultivariateNormal("diag")``
+        Covariances of the noise of several responses, in place of `sigma_`.
     dispersion_ : ndarray of shape (K,)
         The :math:`\phi` of ``family="negative_binomial"`` and "gamma".
     startprob_ : ndarray of shape (K,)
@@ -291,6 +292,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             "coef",
             "intercept",
             "sigma",
+            "covariances",
             "dispersion",
             "startprob",
             "transmat",
@@ -298,7 +300,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         )
     )
     _made_of = "coef, intercept, startprob=..., transmat=..., sigma=..."
-    _of_chain = ("coef", "intercept", "startprob", "transmat", "sigma", "dispersion")
+    _of_chain = ("coef", "intercept", "startprob", "transmat", "sigma", "covariances", "dispersion")
     _default_schedule = (0.7, 0.85, 1.0)
     _form = "family or kind of variance"
 
@@ -391,6 +393,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
         offset: Any = None,
+        state_labels: Any = None,
     ) -> Self:
         """Fit the model.
 
@@ -398,9 +401,9 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         ----------
         X : array-like of shape (n, d), or list of array-likes of shape (T_i, d)
             The rows of one sequence or, with groups or lengths, of several; or sequences.
-        y : array-like of shape (n,) or (n, 2), or list of array-likes of shape (T_i,) or (T_i, 2)
+        y : array-like of shape (n,), (n, 2) or (n, q), or list of array-likes of shape (T_i,), ...
             Response of each row, NaN where it was not observed. Two columns are numbers of successes and of
-            failures, with ``family="binomial"``.
+            failures, with ``family="binomial"``; q of them so many responses, with normal noise.
         sample_weight : array-like of shape (n_sequences,), default=None
             How often each sequence counts. With rows, one weight for each row will do if it is the same
             throughout a sequence.
@@ -410,6 +413,10 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             With rows: lengths of the sequences, one after the other.
         offset : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
             Added to the linear predictor of every regime: the logarithm of exposure for counts.
+        state_labels : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
+            Regimes that are known, -1 where they are not; in place of one a set of those that are possible, as
+            in `HMMEM`. The fit holds to them, and regimes keep their numbers; `log_likelihood_` is that of the
+            responses and of what is known.
 
         Returns
         -------
@@ -419,13 +426,14 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         ------
         ValueError
             If X, y or offset have entries that are infinite, missing where they must not be, or not what
-            `family` is about, lengths differ, there are fewer responses than regimes, or a parameter is not a
-            legal one.
+            `family` is about, lengths differ, there are fewer responses than regimes, or a label or parameter
+            is not a legal one.
         """
         self._check_ways()
         read = self._read(X, y, offset, groups, lengths, reset=True)
         weight = check_sequence_weight(sample_weight, read.sequences)
-        self._fit(self._plan_of(read, weight), X, y)
+        labels = check_state_labels(state_labels, read.sequences, self.n_components)
+        self._fit(self._plan_of(read, weight, labels), X, y)
         self._had = _given(groups=groups, offset=offset)
         return self
 
@@ -444,24 +452,32 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         if y is None:
             return _Read(sequences, None, False, offset)
         self._shared_columns()  # refused before any work is done
-        y, observed = self._read_responses(_one_by_one("y", y, sequences), rows)
+        y, observed = self._read_responses(_one_by_one("y", y, sequences), rows, reset)
         y, added = _less_offset(y[as_in_rows], offset, self._response)
         table = self._table(rows, y, added, None, self.fit_intercept)[:]
         table[~observed[as_in_rows]] = np.nan
         return _Read(sequences, table, added is not None, offset)
 
-    def _read_responses(self, y, rows):
+    def _read_responses(self, y, rows, reset):
         """Responses as the family takes them, some legal ones where there are none, and where there are any."""
         y = read_array("y", y)
-        missing = np.isnan(y).any(axis=tuple(range(1, y.ndim)))
+        of_row = tuple(range(1, y.ndim))
+        missing, whole = np.isnan(y).any(axis=of_row), np.isnan(y).all(axis=of_row)
+        if reset:
+            self._count_targets(y)
         y = self._read_y(np.where(np.isnan(y), 1.0, y), rows, self._response, reset=False)
+        if (missing & ~whole).any() and self._response.n_responses > 1:
+            raise ValueError(
+                f"y has some of its responses in row {int(np.argmax(missing & ~whole))}, and others are NaN: a "
+                "step is observed or not. Fill them in, or make all of them NaN."
+            )
         if missing.all():
             raise ValueError("y has nothing but NaN: there is no response.")
         return y, ~missing
 
-    def _plan_of(self, read, weight):
+    def _plan_of(self, read, weight, labels):
         table, lengths = read.table, read.sequences.lengths
-        data = Batches(table, weight, lengths=lengths)
+        data = Batches(table, weight, lengths=lengths, labels=labels)
         observed = ~np.isnan(table[:, 0])
         counts = np.ones(len(table)) if weight is None else np.repeat(weight, lengths)
         n_observed = int(np.count_nonzero(observed & (counts > 0)))
@@ -475,12 +491,17 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         units = self._units_of(moments, table[observed], counts[observed])
         of_table = self._affine(units, data.n_features)
         chain, given = bind_chain(self)
+        if labels is not None:
+            check_labels(labels, lengths, self.n_components, chain, given)
+        exchangeable = labels is None and self._is_exchangeable()
         plain = LatentModel(chain, self._choose_family(shared, units, read.has_offset))
         model = plain if observed.all() else replace(plain, family=MissingRows(plain.family))
         rng = check_random_state(self.random_state)
-        sample = SequenceSample.of(data, None, max(SAMPLE_STEPS, 10 * self.n_components * data.n_features), rng)
+        sample = SequenceSample.of(
+            data, labels, max(SAMPLE_STEPS, 10 * self.n_components * data.n_features), rng
+        )
         put = partial(given_start, chain=given)
-        starts = self._starts_of(plain, model, units, sample, given, put, rng)
+        starts = self._starts_of(plain, model, units, sample, given, put, exchangeable, rng)
         size = float(counts @ observed)
         unit = unit_of(size, n_observed)
         cut = {"units": of_table, "floats_per_row": self._floats_per_row(plain.family, data.n_features)}
@@ -496,11 +517,11 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             whole,
             part,
             size=size,
-            log_volume=size * np.log(units.scale[-1]),
+            log_volume=size * self._log_unit(units),
             n_rows=data.n_rows,
             n_observed=n_observed,
             rows=some,
-            exchangeable=self._is_exchangeable() and not self._continues,
+            exchangeable=exchangeable and not self._continues,
             unit=unit,
             part_unit=sample.unit,
             part_share=share,
@@ -518,7 +539,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     def _floats_per_row(self, family, n_read):
         return family.floats_per_row(self.n_components, n_read) + 5 * self.n_components
 
-    def _starts_of(self, plain, model, units, sample, given, put, rng):
+    def _starts_of(self, plain, model, units, sample, given, put, exchangeable, rng):
         """Starts for the race; or one, where there is only one to make."""
         if self._continues:
             held = ChainParams(given.start if plain.latent.fixed_start else None, None)
@@ -530,7 +551,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             sample,
             self._affine(units, sample.rows.shape[1]),
             ordered=allowed is not None and not np.tril(allowed, -1).any(),
-            exchangeable=self._is_exchangeable(),
+            exchangeable=exchangeable,
             floats_per_row=self._floats_per_row(plain.family, sample.rows.shape[1]),
         )
         if self.n_components == 1:
@@ -551,7 +572,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         return latent
 
     def _order(self, plan, params):
-        keys = [*params.family.coef.T, np.broadcast_to(params.family.dispersion, len(params.family.coef))]
+        keys = [*params.family.coef.T, unwrapped(plan.model.family).noise(params.family)]
         return np.lexsort(keys[::-1])
 
     def _take(self, model, params, units):
@@ -581,7 +602,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         of_steps = 1.0 if weight is None else np.repeat(weight, read.sequences.lengths)
         size = float(np.sum(observed * of_steps))
         model = replace(self._model, family=family)
-        return SeenAgain(data, size * np.log(self._units.scale[-1]), size, model=model)
+        return SeenAgain(data, size * self._log_unit(self._units), size, model=model)
 
     def _drawn_anew(self, X, given, rng):
         """Responses drawn from the model, with gaps where they were."""
@@ -625,13 +646,14 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             Probabilities of transitions, from row to column.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
-        family : str or `emlearn.families.StudentT`, default="gaussian"
+        family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
             Distribution of the response given its regime.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.
         **params
-            ``dispersion``, of shape (K,), where the family has one; and other parameters of the class. With
-            ``warm_start=True`` a fit goes on from here.
+            ``dispersion``, of shape (K,), where the family has one; ``covariances``, of the shape of the
+            attribute, for several responses, with coef (K, q, d) and intercept (K, q); and other parameters of
+            the class. With ``warm_start=True`` a fit goes on from here.
 
         Returns
         -------
@@ -677,10 +699,18 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
 
         Returns what was read, and the arrays in the order of its rows.
         """
+        read = self._read_responded(X, y, offset, groups, lengths)
+        return read, *self._pass_over(read, function, *outputs)
+
+    def _read_responded(self, X, y, offset, groups, lengths):
+        """What a user gave, responses among it."""
         check_is_fitted(self)
         if y is None:
             raise ValueError("y is None: regimes are known by the responses that they lead to.")
-        read = self._read(X, y, offset, groups, lengths, reset=False)
+        return self._read(X, y, offset, groups, lengths, reset=False)
+
+    def _pass_over(self, read, function, *outputs):
+        """The same for what was read: the arrays alone."""
         family = MissingRows(replace(self._model.family, has_offset=read.has_offset))
         density = by_blocks(family.density(self._params.family))
         data = Batches(
@@ -700,7 +730,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         with one_blas_thread():
             for _ in data.map(of_batch):
                 pass
-        return read, *arrays
+        return arrays
 
     @property
     def _per_regime(self):
@@ -724,7 +754,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
 
         outputs = self._per_regime, ((), np.float64)
         read, filtered, predictive = self._pass(X, y, offset, groups, lengths, function, *outputs)
-        predictive = predictive - np.log(self._units.scale[-1]) * ~np.isnan(read.table[:, 0])
+        predictive = predictive - self._log_unit(self._units) * ~np.isnan(read.table[:, 0])
         return read, filtered, far_as_impossible(predictive)
 
     def _unconditional(self, sequences):
@@ -737,25 +767,21 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         return proba[np.arange(len(sequences.rows)) - np.repeat(sequences.offsets[:-1], lengths)]
 
     def _predictors(self, rows, offset):
-        """Linear predictors of rows in the units of the user, (n, K)."""
-        eta = np.asarray(rows, dtype=np.float64) @ self.coef_.T + self.intercept_
-        return eta if offset is None else eta + offset[:, None]
+        """Linear predictors of rows in the units of the user, (K, n), or (K, q, n) of several responses."""
+        eta = self.coef_ @ np.asarray(rows, dtype=np.float64).T + self.intercept_[..., None]
+        return eta if offset is None else eta + offset
 
     @property
-    def _dispersion(self):
-        """Dispersions of the regimes in the unit of y, (K,)."""
-        family = self._model.family.in_units(self._params.family, self._units)
-        return np.broadcast_to(family.dispersion, len(self.coef_))
+    def _in_units(self):
+        """Parameters of the family in the units of the user."""
+        return self._model.family.in_units(self._params.family, self._units)
 
-    def _mixed(self, proba, eta, return_std):
-        """Mean, and standard deviation, of mixtures of the regimes (..., K)."""
-        response = self._model.family.response
-        means = response.mean(eta)
-        mean = (proba * means).sum(axis=-1)
-        if not return_std:
-            return mean
-        within = response.variance(eta, self._dispersion)
-        return mean, np.sqrt((proba * (within + (means - mean[..., None]) ** 2)).sum(axis=-1))
+    def _mean_and_std(self, proba, eta):
+        """Mean and standard deviation (n, ...) of mixtures of the regimes, by their probabilities (n, K)."""
+        means = self._model.family.response.mean(eta)
+        within = self._model.family.variance(self._in_units, eta)
+        mean = _mixed(proba.T, means)
+        return mean.T, np.sqrt(_mixed(proba.T, within + (means - mean) ** 2)).T
 
     @overload
     def predict(
@@ -781,16 +807,28 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         offset: Any = None,
     ) -> tuple[NDArray[Any], NDArray[Any]]: ...
 
+    @overload
     def predict(
         self,
         X: Any,
         y: Any = None,
-        return_std: bool = False,
+        *,
+        return_std: Inference,
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        offset: Any = None,
+    ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]: ...
+
+    def predict(
+        self,
+        X: Any,
+        y: Any = None,
+        return_std: bool | Inference = False,
         *,
         groups: ArrayLike | None = None,
         lengths: ArrayLike | None = None,
         offset: Any = None,
-    ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
+    ) -> NDArray[Any] | tuple[NDArray[Any], ...]:
         """Mean response: of the regimes by their smoothed probabilities; without y by those of the chain alone.
 
         Parameters
@@ -799,8 +837,9 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         y : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
             Responses, which tell the regime of their step and of those around it; NaN where not observed. None:
             regimes have the probabilities that the chain gives them before anything is observed.
-        return_std : bool, default=False
-            Whether to return standard deviations too.
+        return_std : bool or Inference, default=False
+            Whether to return standard deviations too. What `infer` gives for the data of the fit tells besides
+            how well the mean is known.
         groups : array-like of shape (n,), default=None
         lengths : array-like of int, default=None
         offset : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
@@ -808,10 +847,17 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         Returns
         -------
         mean : ndarray of shape (n,), or object array of ndarrays of shape (T_i,)
-            In the unit of y; of binomial responses the probability of success.
+            In the unit of y; of binomial responses the probability of success. Of several responses (n, q).
         std : ndarray of shape (n,), or object array of ndarrays of shape (T_i,)
-            Standard deviation of a new response at that step, in a regime of these probabilities. Only with
-            ``return_std=True``.
+            Standard deviation of a new response at that step, in a regime of these probabilities: the noise,
+            without the uncertainty of the fit itself. Only with ``return_std``.
+        error : ndarray of shape (n,), or object array of ndarrays of shape (T_i,)
+            Standard error of the mean, of estimation alone. Only where ``return_std`` is an `Inference`.
+
+        Raises
+        ------
+        ValueError
+            If ``return_std`` is the inference of another fit.
         """
         if y is None:
             check_is_fitted(self)
@@ -819,9 +865,19 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             proba = self._unconditional(read.sequences)
         else:
             read, proba = self._smooth(X, y, offset, groups, lengths)
-        found = self._mixed(proba, self._predictors(read.sequences.rows, read.offset), return_std)
-        restore = read.sequences.restore
-        return tuple(map(restore, found)) if return_std else restore(found)
+        found = self._mean_and_std(proba, self._predictors(read.sequences.rows, read.offset))
+        found = tuple(map(read.sequences.restore, found))
+        if not return_std:
+            return found[0]
+        if isinstance(return_std, Inference):
+
+            def means(fitted):
+                mean = fitted.predict(X, y, groups=groups, lengths=lengths, offset=offset)
+                return np.concatenate(list(mean)) if mean.dtype == object else mean
+
+            error = return_std._errors_of_predictions(self, means)
+            found = *found, replace(read.sequences, order=None).restore(error)
+        return found
 
     def predict_components(
         self, X: Any, *, groups: ArrayLike | None = None, lengths: ArrayLike | None = None, offset: Any = None
@@ -838,11 +894,12 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         Returns
         -------
         means : ndarray of shape (n, K), or object array of ndarrays of shape (T_i, K)
+            Of several responses (n, K, q).
         """
         check_is_fitted(self)
         read = self._read(X, None, offset, groups, lengths, reset=False)
         means = self._model.family.response.mean(self._predictors(read.sequences.rows, read.offset))
-        return read.sequences.restore(means)
+        return read.sequences.restore(np.moveaxis(means.T, -1, 1))
 
     def predict_proba(
         self,
@@ -971,7 +1028,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         with np.errstate(divide="ignore"):  # log 0 forbids
             steps = np.log(self.transmat_)[np.r_[0, path[:-1]], path]
             steps[first] = np.log(self.startprob_)[path[first]]
-        joint += steps - np.log(self._units.scale[-1]) * ~np.isnan(read.table[:, 0])
+        joint += steps - self._log_unit(self._units) * ~np.isnan(read.table[:, 0])
         return read, path, np.add.reduceat(joint, first)
 
     def predict_next(
@@ -1013,17 +1070,21 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         if features.shape not in shapes or not n_steps:
             shown = " or ".join(f"({'n_sequences, ' * (len(shape) - 2)}n_steps, {d})" for shape in shapes)
             raise ValueError(f"X_next has shape {features.shape}; expected {shown}.")
-        eta = features @ self.coef_.T + self.intercept_
+        shape = (n_steps,) if one else (sequences.n_sequences, n_steps)
+        features = np.broadcast_to(features, (*shape, d)).reshape(-1, d)
         if offset_next is not None:
-            of_steps = [(n_steps,)] if one else [(n_steps,), (sequences.n_sequences, n_steps)]
-            eta = eta + read_array("offset_next", offset_next, shapes=of_steps, finite=True)[..., None]
+            of_steps = [(n_steps,)] if one else [(n_steps,), shape]
+            offset_next = read_array("offset_next", offset_next, shapes=of_steps, finite=True)
+            offset_next = np.broadcast_to(offset_next, shape).ravel()
         state = filtered[sequences.offsets[1:] - 1]
         state = state[0] if one else state
         proba = np.empty((*state.shape[:-1], n_steps, len(self.coef_)))
         for step in range(n_steps):
             state = state @ self.transmat_
             proba[..., step, :] = state
-        mean, std = self._mixed(proba, np.broadcast_to(eta, proba.shape), True)
+        eta = self._predictors(features, offset_next)
+        moments = self._mean_and_std(proba.reshape(-1, len(self.coef_)), eta)
+        mean, std = (values.reshape(*shape, *values.shape[1:]) for values in moments)
         return RegimeForecast(proba, mean, std)
 
     def score_samples(
@@ -1052,6 +1113,69 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
         """
         read, _, predictive = self._filter(X, y, offset, groups, lengths)
         return read.sequences.restore(predictive)
+
+    def pseudo_residuals(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        kind: str = "ordinary",
+        groups: ArrayLike | None = None,
+        lengths: ArrayLike | None = None,
+        offset: Any = None,
+    ) -> PseudoResiduals:
+        """How far out each response lies, on a normal scale, given the responses at other steps.
+
+        See `emlearn.display.ResidualDisplay`, which draws them.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d), or list of array-likes of shape (T_i, d)
+        y : array-like of shape (n,), or list of array-likes of shape (T_i,)
+        kind : {"ordinary", "forecast"}, default="ordinary"
+            Given all other steps, or those before it alone.
+        groups : array-like of shape (n,), default=None
+        lengths : array-like of int, default=None
+        offset : array-like of shape (n,), or list of array-likes of shape (T_i,), default=None
+
+        Returns
+        -------
+        residuals : PseudoResiduals
+            `low`, `mid` and `high`, each an ndarray of shape (n,), or object array of ndarrays of shape (T_i,),
+            with a last axis (q,) of several responses, each by itself. NaN where there is no response.
+
+        Raises
+        ------
+        ValueError
+            If the kind is none of these.
+
+        References
+        ----------
+        Zucchini, MacDonald & Langrock (2016), Hidden Markov Models for Time Series, 2nd edition, section 6.2.
+        """
+        check_kind(kind)
+        (K,), _ = self._per_regime
+        read = self._read_responded(X, y, offset, groups, lengths)
+        family, params = replace(self._model.family, has_offset=read.has_offset), self._params.family
+
+        def tails(log_prob, batch, seen):
+            eta, responses = family.linear_predictor(params, batch), family.split(batch)[1]
+            return (np.moveaxis(family.response_tails(params, eta, responses), -1, 0),)
+
+        several = np.shape(self.intercept_)[1:]
+        (found,) = self._pass_over(read, tails, ((4, K, *several), np.float64))
+        order = backwards(read.sequences.lengths)
+
+        def filtered(chain, back):
+            def function(log_prob, batch, seen):
+                return (RECURSIONS.filter(chain, log_prob, batch).filtered.T,)
+
+            ordered = read._replace(table=read.table[order]) if back else read
+            return self._pass_over(ordered, function, self._per_regime)[0]
+
+        shares = states_by_others(self._params.latent, read.sequences.lengths, filtered, kind)
+        residuals = residuals_of(shares.T, np.moveaxis(found, 0, -1))
+        return PseudoResiduals(*(read.sequences.restore(part.T) for part in residuals))
 
     def _mean_log_density(self, X, y, sample_weight=None, *, groups=None, offset=None):
         return self.score(X, y, sample_weight, groups=groups, offset=offset)
@@ -1212,13 +1336,14 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             paths[:, step] = regime
         regimes = paths[np.arange(n_steps.max()) < n_steps[:, None]]
         eta = self._predictors(read.sequences.rows, read.offset)
-        drawn = eta[np.arange(len(eta)), regimes]
-        y = self._model.family.response.draw(drawn, self._dispersion[regimes], rng)
+        own = eta[regimes, ..., np.arange(len(regimes))].T
+        y = self._model.family.draw(self._in_units, own, regimes, rng).T
         return read.sequences.restore(y), read.sequences.restore(regimes)
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.regressor_tags.poor_score = True  # features say nothing of the regime
+        tags.target_tags.multi_output = self._response.takes(3)
         return tags
 
 

@@ -17,6 +17,7 @@ from emlearn import (
 )
 from emlearn.datasets import load_airquality, load_earthquakes, load_npreg, load_old_faithful
 from emlearn.display import (
+    CertaintyDisplay,
     ConvergenceDisplay,
     HMMDisplay,
     InferenceDisplay,
@@ -24,6 +25,7 @@ from emlearn.display import (
     MixtureDisplay,
     ModelSelectionDisplay,
     RegressionMixtureDisplay,
+    ResidualDisplay,
 )
 from emlearn.display._shared import component_colors, component_lines
 from emlearn.families import COVARIANCE_SHAPES
@@ -724,3 +726,47 @@ def test_criteria_of_a_search():
     assert ModelSelectionDisplay.from_search(search, "icl").best is None
     with pytest.raises(ValueError, match="criterion='dic' is no column"):
         ModelSelectionDisplay.from_search(search, "dic")
+
+
+def test_residuals_are_drawn():
+    quakes = load_earthquakes()
+    model = HMMEM(2, emission="poisson", random_state=0).fit(quakes.data)
+    display = ResidualDisplay.from_estimator(model, quakes.data, kind="forecast", positions=quakes.year)
+    low, mid, high = model.pseudo_residuals(quakes.data, kind="forecast")
+    np.testing.assert_array_equal(display.points_.get_offsets(), np.column_stack([quakes.year, mid[:, 0]]))
+    np.testing.assert_array_equal(display.quantiles_.get_offsets()[:, 1], np.sort(mid[:, 0]))
+    segments = np.array([path.vertices[:, 1] for path in display.segments_.get_paths()])
+    bottom, top = display.axes_[0].get_ylim()
+    np.testing.assert_allclose(segments[:, 0], np.maximum(low[:, 0], bottom))
+    np.testing.assert_allclose(segments[:, 1], np.minimum(high[:, 0], top))
+    npreg = load_npreg()
+    line = MixtureOfLinearRegressions(1).fit(npreg.data, npreg.yn)
+    panel = ResidualDisplay.from_estimator(line, npreg.data, npreg.yn, axes=(plt.figure().gca(), None))
+    assert panel.segments_ is None is panel.quantiles_
+    several = ResidualDisplay.from_estimator(model, quakes.data, lengths=[50, 57])
+    assert len(several.residuals.mid) == 107
+    with pytest.raises(ValueError, match="positions has 3 entries, but there are 107"):
+        ResidualDisplay.from_estimator(model, quakes.data, positions=[1, 2, 3])
+    with pytest.raises(ValueError, match="axes are two"):
+        several.plot(axes=(None, None))
+    with pytest.raises(TypeError, match="A GaussianMixtureEM has no pseudo-residuals"):
+        ResidualDisplay.from_estimator(GaussianMixtureEM(), quakes.data)
+
+
+def test_certainty_is_drawn(rows):
+    rows = rows[:, :2] * [0.4, 1.0]
+    model = fitted(rows)
+    display = CertaintyDisplay.from_estimator(model, rows, labels=["a", "b"])
+    proba = model.predict_proba(rows)
+    for k, line in enumerate(display.lines_):
+        own = np.sort(proba[proba.argmax(axis=1) == k, k])
+        np.testing.assert_array_equal(line.get_ydata(), own)
+        assert line.get_label().startswith(f"{'ab'[k]} ({100 * len(own) / 120:.0f} %), mean ")
+    quakes = load_earthquakes().data
+    chain = HMMEM(2, emission="poisson", random_state=0).fit(quakes)
+    drawn = CertaintyDisplay.from_estimator(chain, [quakes[:50], quakes[50:]])
+    assert sum(len(line.get_xdata()) for line in drawn.lines_) == 107
+    with pytest.raises(ValueError, match="labels has 1 entries, but there are 2"):
+        display.plot(labels=["a"])
+    with pytest.raises(TypeError, match="no probabilities of components"):
+        CertaintyDisplay.from_estimator(StandardScaler(), rows)

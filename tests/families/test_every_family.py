@@ -6,6 +6,7 @@ import pytest
 from emlearn.em import Affine, Batches, LatentModel, LatentPair, fit_em
 from emlearn.em.spaces import Directions, Simplex, flatten, unflatten
 from emlearn.em.trees import leaves
+from emlearn.families.shared_forms import Nearest
 from emlearn.latent import ChainParams, MarkovChain, MixtureWeights
 from emlearn.testing import check_model
 from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, K, batch_of, log_density, problem
@@ -160,11 +161,18 @@ def test_coordinates_lead_back(name):
 
 @every_family
 def test_free_parameters_are_the_coordinates(name):
-    """But for probabilities and directions, of which one follows from the others."""
+    """But for probabilities and directions, of which one follows from others, and nearest forms."""
     family, params = FAMILIES[name].family, FAMILIES[name].params
     n = flatten(family.spaces, params).size
     for space, value in zip(leaves(family.spaces), leaves(params), strict=True):
         n -= value[..., 0].size if isinstance(space, Simplex | Directions) else 0
+        if isinstance(space, Nearest):
+            vector = space.to_vector(value)
+            moves = 1e-5 * np.eye(vector.size)
+            slopes = [
+                space.from_vector(vector + m, value) - space.from_vector(vector - m, value) for m in moves
+            ]
+            n -= vector.size - np.linalg.matrix_rank(np.reshape(slopes, (vector.size, -1)), tol=1e-11)
     assert family.n_parameters(params) == n
 
 

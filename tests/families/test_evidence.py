@@ -23,7 +23,7 @@ from emlearn.families import (
 from emlearn.families.base import Sketch
 from emlearn.families.gaussian import FLOOR_SLACK
 from emlearn.latent import MixtureWeights
-from tests.helpers.families import FAMILIES, batch_of, observe
+from tests.helpers.families import FAMILIES, ONE_UNIT, batch_of, observe
 
 # Fits are cut short here on purpose.
 
@@ -155,7 +155,8 @@ def test_handicap_knows_no_order(shape):
     columns, order = np.array([2, 0, 1]), np.array([1, 0])
     again = family.handicap(*fitted(family, X[:, columns], resp))
     expected = family.handicap(params, totals)
-    assert again == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    whole_steps = shape not in ("EVE", "VVE")  # of these an M-step ends on the way, and ways differ
+    assert again == pytest.approx(expected, rel=1e-9 if whole_steps else 1e-3, abs=1e-12)
     swapped = totals._replace(weight=totals.weight[order])
     assert family.handicap(family.reorder(params, order), swapped) == pytest.approx(expected, rel=1e-12)
 
@@ -165,7 +166,7 @@ def test_few_rows_earn_nothing(shape):
     X, resp = blobs()
     family = Gaussian(COVARIANCE_SHAPES[shape])
     params, totals = fitted(family, X, resp)
-    least = {"full": 4}.get(shape, 2)
+    least = {"full": 4, "EVV": 4}.get(shape, 2)
     for few in (least - 0.01, 0.5, 0.0):
         for weight in ([120 - few, few], [few, 120 - few]):
             found = family.handicap(params, totals._replace(weight=np.array(weight)))
@@ -465,6 +466,10 @@ def test_m_steps_rise_where_steps_hide_variances(shape):
         assert family.hidden is None
         assert family.floor == pytest.approx(0.5 / 3)
         floors = np.full(3, family.floor)
+    elif shape in ONE_UNIT:  # no direction is to be narrower than the finest feature allows: a real number
+        assert family.hidden is None
+        assert family.floor == 1e-6
+        floors = np.full(3, 1e-6)
     else:
         np.testing.assert_allclose(family.hidden, [0.25, 0.0, 0.25])
         floors = np.array([0.25, 1e-6, 0.25])
@@ -481,7 +486,7 @@ def test_m_steps_rise_where_steps_hide_variances(shape):
             assert (np.diff(fit.history) >= -1e-9 * abs(fit.objective)).all()
             scaled = family.covariance(fit.params.family) / np.sqrt(np.outer(floors, floors))
             assert np.linalg.eigvalsh(scaled).min() >= 1 - 2 * FLOOR_SLACK
-    if shape not in (*SHARED, "EVI", "spherical"):
+    if shape not in (*SHARED, *ONE_UNIT, "EVI", "spherical"):
         assert np.linalg.eigvalsh(scaled[2])[0] == pytest.approx(1.0, rel=1e-5)
         assert family.on_floor(fit.params.family)[2]
         assert model.resting(fit.params) is not None
@@ -537,11 +542,14 @@ def test_legal_covariances_near_to_others_are_above_every_floor(shape):
     X, resp = rounded()
     family = Gaussian(COVARIANCE_SHAPES[shape]).bound_to(sketch_of(X))
     params = family.start(batch_of(X), resp)
-    legal = family.nearest_legal(params._replace(covariances=1e-4 * params.covariances))
+    share = 1e-8 if shape in ONE_UNIT else 1e-4  # of these the floor is lower
+    legal = family.nearest_legal(params._replace(covariances=share * params.covariances))
     floors = np.full(3, family.floor) if family.hidden is None else np.maximum(family.hidden, family.floor)
     scaled = family.covariance(legal) / np.sqrt(np.outer(floors, floors))
     assert np.linalg.eigvalsh(scaled).min() == pytest.approx(1.0, rel=1e-6)
-    np.testing.assert_allclose(family.nearest_legal(legal).covariances, legal.covariances, rtol=1e-6)
+    np.testing.assert_allclose(
+        family.nearest_legal(legal).covariances, legal.covariances, rtol=1e-6, atol=1e-15
+    )
     assert family.nearest_legal(params).covariances == pytest.approx(params.covariances, rel=1e-6)
 
 

@@ -86,7 +86,7 @@ def test_maximum_from_incomplete_rows():
     np.testing.assert_allclose(parts(best.x)[2], df, rtol=1e-2)
 
 
-@pytest.mark.parametrize("form", ["VEI", "VEE", "spherical", "EEI", "EVI"])
+@pytest.mark.parametrize("form", ["VEI", "VEE", "spherical", "EEI", "EVI", "VVE", "EEV"])
 def test_other_forms_obey_the_laws(form):
     rng = np.random.RandomState(1)
     labels = np.arange(60) % 2

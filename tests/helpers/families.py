@@ -126,6 +126,10 @@ def gaussian_rows(rng, labels, d=3):
     return MEANS[labels, :d] + rng.normal(size=(len(labels), d)) @ ROOT[:d, :d]
 
 
+SHARING_A_PART = ("VEI", "EVI", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV")
+MATRICES = ("full", "tied", *(letters for letters in SHARING_A_PART if not letters.endswith("I")))
+# Not kept where features are scaled one by one.
+ONE_UNIT = ("EVE", "VVE", "EEV", "VEV")
 SIMPLE_FORMS = ("full", "tied", "diag", "tied_diag", "spherical", "tied_spherical")
 
 
@@ -761,4 +765,9 @@ def n_of_covariances(covariance_type, K, d):
         "VEI": K + d - 1,
         "EVI": 1 + K * (d - 1),
         "VEE": K - 1 + full,
+        "EVE": 1 + K * (d - 1) + full - d,  # and of here on, as mclust's nMclustParams counts
+        "VVE": K * d + full - d,
+        "EEV": d + K * (full - d),
+        "VEV": K + d - 1 + K * (full - d),
+        "EVV": 1 - K + K * full,
     }[covariance_type]

@@ -239,8 +239,8 @@ def test_covariance_types(shape):
     X = regimes()
     fitted = hmm(3, covariance_type=shape).fit(X)
     expected = {"full": (3, 2, 2), "tied": (2, 2), "diag": (3, 2), "spherical": (3,), "tied_diag": (2,)}
-    expected |= {"VEI": (3, 2), "EVI": (3, 2), "VEE": (3, 2, 2)}
-    assert np.shape(fitted.covariances_) == expected.get(shape, ())
+    expected |= {"VEI": (3, 2), "EVI": (3, 2), "tied_spherical": ()}
+    assert np.shape(fitted.covariances_) == expected.get(shape, (3, 2, 2))
     assert fitted.n_parameters_ == 2 + 6 + 6 + n_of_covariances(shape, 3, 2)
     assert fitted.score(X) == pytest.approx(fitted.lower_bound_)
 

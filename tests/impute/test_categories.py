@@ -330,7 +330,7 @@ def test_draws_serve_an_analysis():
         table = pd.DataFrame(
             {"group": np.where(gone, None, np.array(list("abc"), dtype=object)[level]), "y": y}
         )
-        completed = EMImputer(ridge=1.0, random_state=seed).fit(table).sample(table, 10)
+        completed = EMImputer(random_state=seed).fit(table).sample(table, 10)
         results = []
         for Z in completed:
             groups = [Z["y"][Z["group"] == name] for name in "abc"]

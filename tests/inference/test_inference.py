@@ -14,7 +14,7 @@ from emlearn.families import COVARIANCE_SHAPES, Poisson, PoissonParams
 from emlearn.inference import posterior_predictive_check
 from emlearn.latent import MarkovChain, MixtureWeights
 from emlearn.latent.markov_chain import ChainParams
-from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, problem
+from tests.helpers.families import EACH_KIND_OF_FAMILY, FAMILIES, ONE_UNIT, problem
 from tests.helpers.pace import some_slow
 
 FAITHFUL = load_old_faithful().data
@@ -113,7 +113,7 @@ def test_units_do_not_matter(shape):
     A, b = np.array([2.0, 1e-3]), np.array([-5.0, 40.0])
     here = mixture(covariance_type=shape, means_init=[[5.0, 3.4], [6.3, 2.9]]).fit(X)
     there = mixture(covariance_type=shape, means_init=np.array([[5.0, 3.4], [6.3, 2.9]]) * A + b).fit(X * A + b)
-    if "spherical" in shape:  # has one unit for all features
+    if "spherical" in shape or shape in ONE_UNIT:
         A = np.full(2, 2.0)
         there = mixture(covariance_type=shape, means_init=np.array([[5.0, 3.4], [6.3, 2.9]]) * A).fit(X * A)
         b = np.zeros(2)
@@ -274,6 +274,8 @@ def test_an_estimate_that_is_fixed_cannot_be_tested():
 def test_other_data_and_fits_that_have_not_arrived_are_told(faithful):
     with pytest.warns(UserWarning, match="These are not the data of the fit: their log-likelihood is"):
         faithful.standard_errors(FAITHFUL[:200])
+    with pytest.warns(UserWarning, match="These are not the data of the fit"):  # as many rows, about as likely
+        faithful.standard_errors(np.vstack([FAITHFUL[:271], FAITHFUL[:1]]))
     with pytest.warns(ConvergenceWarning, match="max_iter=1"):
         short = mixture(max_iter=1, n_init=1).fit(FAITHFUL + 0.0)
     with pytest.warns(UserWarning, match="not at a maximum: some .* nats are to be gained"):

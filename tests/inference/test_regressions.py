@@ -165,3 +165,39 @@ def test_regimes_with_gaps():
     assert np.isfinite(found.standard_errors["coef_"]).all()
     again = bootstrap(model, X, y, n=5, kind="parametric", random_state=0)
     assert np.isfinite(again.replicates).all()
+
+
+# -- predictions -------------------------------------------------------------------------------------------
+
+
+def test_predictions_tell_noise_from_estimation():
+    x, y = NPREG.data, NPREG.yn
+    line = MixtureOfLinearRegressions(1).fit(x, y)
+    found = line.infer(x, y)
+    mean, std, error = line.predict(x, return_std=found)
+    np.testing.assert_array_equal((mean, std), line.predict(x, return_std=True))
+    Z = np.column_stack([np.ones(len(x)), x])
+    leverage = np.einsum("ij,ji->i", Z, np.linalg.solve(Z.T @ Z, Z.T))
+    np.testing.assert_allclose(error, line.sigma_[0] * np.sqrt(leverage), rtol=1e-6)
+    two = MixtureOfLinearRegressions(2, random_state=0).fit(x, y)
+    of_two = two.infer(x, y)
+    expected = of_two.function_se(lambda e: e.predict(x[:5])).standard_error
+    np.testing.assert_allclose(two.predict(x[:5], return_std=of_two)[2], expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="return_std is the inference of another fit"):
+        two.predict(x, return_std=found)
+
+
+def test_predictions_of_regimes_tell_noise_from_estimation():
+    X, y = (
+        np.arange(60)[:, None] / 60,
+        np.repeat([0.0, 3.0, 1.0], 20) + np.random.RandomState(0).normal(size=60),
+    )
+    model = MarkovSwitchingRegression(2, random_state=0).fit([X[:30], X[30:]], [y[:30], y[30:]])
+    found = model.infer([X[:30], X[30:]], [y[:30], y[30:]])
+    mean, std, error = model.predict([X[:30], X[30:]], [y[:30], y[30:]], return_std=found)
+    assert [len(part) for part in (*mean, *std, *error)] == [30] * 6
+    order = np.r_[30:60, 0:30]  # rows of groups come as they are given
+    rows = model.predict(X[order], y[order], groups=order // 30, return_std=found)
+    np.testing.assert_allclose(rows[2], np.r_[error[1], error[0]], rtol=1e-8)
+    expected = found.function_se(lambda e: e.predict(X[30:], y[30:])).standard_error
+    np.testing.assert_allclose(error[1], expected, rtol=1e-6)

@@ -14,6 +14,7 @@ from emlearn.em import Batch, LatentModel, MonotonicityWarning, Start, fit_em, r
 from emlearn.families import COVARIANCE_SHAPES, Categorical, Gaussian, Poisson
 from emlearn.latent import MixtureWeights
 from tests.helpers.estimators import BAD_WEIGHTS, Interrupt, fit_and_messages, refuses_weights
+from tests.helpers.families import MATRICES
 from tests.helpers.pace import some_slow
 
 SHAPES = list(COVARIANCE_SHAPES)
@@ -188,7 +189,7 @@ def test_max_iter_reached(X):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_component_without_support_keeps_its_parameters(X, shape):
     far = {"means_init": [[3.5, 70.0], [1e6, -1e6]], "weights_init": [0.5, 0.5]}
-    precisions = np.linalg.inv(np.cov(X.T)) if shape in ("full", "tied", "VEE") else 1.0
+    precisions = np.linalg.inv(np.cov(X.T)) if shape in MATRICES else 1.0
     precisions = {
         "full": [precisions] * 2,
         "tied": precisions,
@@ -198,8 +199,7 @@ def test_component_without_support_keeps_its_parameters(X, shape):
         "tied_spherical": 1.0,
         "VEI": np.ones((2, 2)),
         "EVI": np.ones((2, 2)),
-        "VEE": [precisions] * 2,
-    }[shape]
+    }.get(shape, [precisions] * 2)
     estimator = mixture(covariance_type=shape, precisions_init=precisions, **far)
     fitted, messages = fit_and_messages(estimator, X)
     assert_finite(fitted, X)

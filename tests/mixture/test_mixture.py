@@ -20,7 +20,7 @@ from emlearn import GaussianMixtureEM, _pace, match_components
 from emlearn.datasets import load_old_faithful
 from emlearn.families import COVARIANCE_SHAPES
 from tests.helpers.estimators import FRAMES, SKLEARN_IS_RECENT
-from tests.helpers.families import n_of_covariances
+from tests.helpers.families import MATRICES, n_of_covariances
 from tests.helpers.pace import EACH_KIND, some_slow
 
 SHAPES = list(COVARIANCE_SHAPES)
@@ -46,10 +46,10 @@ def dense_covariances(fitted):
     K, d = fitted.means_.shape
     c = fitted.covariances_
     match fitted.covariance_type:
-        case "full" | "VEE":
-            return c
         case "tied":
             return np.broadcast_to(c, (K, d, d))
+        case shape if shape in MATRICES:
+            return c
         case "diag" | "VEI" | "EVI":
             return np.array([np.diag(v) for v in c])
         case "tied_diag":
@@ -145,7 +145,7 @@ def test_attributes_define_the_density(X, shape):
     np.testing.assert_allclose(fitted.predict_proba(X), joint / joint.sum(axis=1, keepdims=True), atol=1e-9)
     np.testing.assert_array_equal(fitted.predict(X), joint.argmax(axis=1))
     whitener = fitted.precisions_cholesky_
-    if shape in ("full", "tied", "VEE"):
+    if shape in MATRICES:
         precision = whitener @ np.swapaxes(whitener, -1, -2)
         np.testing.assert_allclose(precision, np.linalg.inv(fitted.covariances_), rtol=1e-8)
         np.testing.assert_array_equal(whitener, np.triu(whitener))
@@ -432,7 +432,7 @@ def test_bad_init_params(X, init, message):
 def test_given_parameters_start_the_fit(X, shape):
     """A fit from a fit's parameters begins where that fit ended, in the user's units."""
     done = mixture(2, covariance_type=shape, tol=1e-8).fit(X)
-    precisions = np.linalg.inv(done.covariances_) if shape in ("full", "tied", "VEE") else 1 / done.covariances_
+    precisions = np.linalg.inv(done.covariances_) if shape in MATRICES else 1 / done.covariances_
     given = {"weights_init": done.weights_, "means_init": done.means_, "precisions_init": precisions}
     again = mixture(2, covariance_type=shape, **given).fit(X)
     assert [start.kind for start in again.restarts_.starts] == ["given"]

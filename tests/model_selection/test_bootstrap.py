@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from emlearn import HMMEM, EMImputer, GaussianMixtureEM
-from emlearn.datasets import load_earthquakes, load_old_faithful
+from emlearn import HMMEM, EMImputer, GaussianMixtureEM, MixtureOfLinearRegressions
+from emlearn.datasets import load_earthquakes, load_npreg, load_old_faithful
 from emlearn.model_selection import bootstrap, bootstrap_lrt, stability
 
 FAITHFUL = load_old_faithful().data
@@ -92,6 +92,14 @@ def test_one_component_or_two(faithful):
     assert len(test.replicates) == 9
 
 
+def test_several_components_more():
+    shown = np.repeat([0.0, 8.0, 20.0], 20)[:, None] + np.random.RandomState(0).normal(size=(60, 1))
+    test = bootstrap_lrt(mixture(1), mixture(3, n_init=1), shown, n=3, random_state=0)
+    expected = mixture(3).fit(shown).log_likelihood_ - mixture(1).fit(shown).log_likelihood_
+    assert test.statistic == pytest.approx(2 * expected, abs=0.02)
+    assert test.pvalue == 0.25  # (1 + 0) / (1 + 3)
+
+
 @pytest.mark.slow
 def test_ten_exceedances_are_enough():
     noise = np.random.RandomState(2).normal(size=(60, 1))
@@ -108,6 +116,19 @@ def test_stability(faithful):
     assert found.adjusted_rand > 0.95
     noise = np.random.RandomState(0).normal(size=(100, 2))
     assert stability(mixture(3).fit(noise), noise, n=5, random_state=0).jaccard.max() < 0.85
+    npreg = load_npreg()
+    X = np.column_stack([npreg.data, npreg.data**2])
+    lines = MixtureOfLinearRegressions(2, n_init=2, random_state=0).fit(X, npreg.yn)
+    assert (stability(lines, X, npreg.yn, n=3, random_state=0).jaccard > 0.8).all()
+    y = load_earthquakes().data
+    with pytest.raises(ValueError, match="here rows belong together"):
+        stability(HMMEM(2, emission="poisson", random_state=0).fit(y), y)
+
+
+def test_other_data_are_told(faithful):
+    for kind in ("weights", "parametric"):
+        with pytest.warns(UserWarning, match="These are not the data of the fit"):
+            bootstrap(faithful, FAITHFUL[:200], n=2, kind=kind, random_state=0)
 
 
 def test_what_is_wrong_is_named(faithful):
@@ -135,27 +156,16 @@ def test_what_is_wrong_is_named(faithful):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")  # of noise, two components
 def test_the_test_has_its_size_and_power():
-    rejected = [
-        bootstrap_lrt(
-            mixture(1, n_init=3),
-            mixture(2, n_init=3),
-            np.random.RandomState(i).normal(size=(50, 1)),
-            n=99,
-            random_state=i,
-        ).pvalue
-        <= 0.05
-        for i in range(200)
-    ]
-    # 5 % of 200, within three standard errors
-    assert stats.binomtest(sum(rejected), 200, 0.05).pvalue > 0.003
-    apart = [
-        bootstrap_lrt(
-            mixture(1, n_init=3),
-            mixture(2, n_init=3),
-            np.random.RandomState(i).normal(size=(50, 1)) + 4.0 * (np.arange(50) % 2)[:, None],
-            n=99,
-            random_state=i,
-        ).pvalue
-        for i in range(10)
-    ]
-    assert np.median(apart) <= 0.05
+    tied = {"covariance_type": "tied", "n_init": 1}
+
+    def rejected(n_tests, apart):
+        shift = (np.arange(50) % 2)[:, None] * apart
+        rows = [np.random.RandomState(i).normal(size=(50, 1)) + shift for i in range(n_tests)]
+        tests = [
+            bootstrap_lrt(mixture(1, **tied), mixture(2, **tied), X, n=19, random_state=i)
+            for i, X in enumerate(rows)
+        ]
+        return sum(test.pvalue <= 0.05 for test in tests)
+
+    assert stats.binomtest(rejected(80, 0.0), 80, 0.05).pvalue > 0.003  # within three standard errors
+    assert rejected(10, 4.0) >= 8

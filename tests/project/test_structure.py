@@ -39,7 +39,7 @@ PUBLIC = {
     """,
     "emlearn.families": """
         COVARIANCE_SHAPES RESPONSES Bernoulli BernoulliParams Categorical CategoricalParams Emission
-        Classes ClassRegression StudentT
+        Classes ClassRegression MultivariateNormal MultivariateParams MultivariateRegression StudentT
         ExponentialFamily FactorGaussian FactorParams Gaussian GaussianParams GaussianTotals Held
         IncompleteGaussian MixtureOf MixtureParams MixtureTotals Numeric Poisson PoissonParams Product
         Regression RegressionParams RegressionTotals Response WithGaps

@@ -1,7 +1,9 @@
 """Components that are no regressions: zero inflation, and uniform noise."""
 
+import csv
 import pickle
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,6 +29,38 @@ def inflated(n=N):
     x, w = rng.normal(size=(2, n))
     none = rng.uniform(size=n) < expit(-1 + 1.5 * w)
     return np.c_[x, w], np.where(none, 0, rng.poisson(np.exp(0.5 + 0.6 * x)))
+
+
+def table(name):
+    with open(Path(__file__).parents[1] / "data" / name) as lines:
+        return list(csv.DictReader(lines))
+
+
+def test_fish_that_sas_counts():
+    """PROC FMM's catch: minus twice the log-likelihood, and its estimates, to the digits that are printed."""
+    rows = table("catch.csv")
+    age = np.array([[float(row["age"]) * (row["gender"] == which) for which in "FM"] for row in rows])
+    count = [float(row["count"]) for row in rows]
+    fit = MixtureOfLinearRegressions(1, family="poisson", zero_inflated=True, **TIGHT).fit(age, count)
+    assert -2 * fit.log_likelihood_ == pytest.approx(145.611, abs=5e-4)
+    np.testing.assert_allclose(fit.intercept_, [-3.5215], atol=5e-5)
+    np.testing.assert_allclose(fit.coef_, [[0.1216, 0.1056]], atol=5e-5)
+    np.testing.assert_allclose(fit.weights_, [0.6972, 0.3028], atol=5e-5)
+
+
+def test_articles_of_biochemists():
+    """pscl's zeroinfl(art ~ .), with every feature in the gate: the published log-likelihood and estimates."""
+    rows = [list(map(float, row.values())) for row in table("biochemists.csv")]
+    y, *features = np.transpose(rows)
+    fit = MixtureOfExperts(1, family="poisson", zero_inflated=True, gate_alpha=0, **TIGHT)
+    fit.fit(np.transpose(features), y)
+    assert fit.log_likelihood_ == pytest.approx(-1604.773, abs=5e-4)
+    np.testing.assert_allclose(fit.intercept_, [0.640839], atol=1e-4)
+    expected = [-0.209144, 0.103750, -0.143320, -0.006166, 0.018098]
+    np.testing.assert_allclose(fit.coef_[0], expected, atol=1e-4)
+    gate = np.r_[fit.gate_intercept_[1] - fit.gate_intercept_[0], fit.gate_coef_[1] - fit.gate_coef_[0]]
+    expected = [-0.577060, 0.109752, -0.354018, 0.217095, 0.001275, -0.134114]
+    np.testing.assert_allclose(gate, expected, atol=2e-3)
 
 
 def top(negative, start):

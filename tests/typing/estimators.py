@@ -76,6 +76,7 @@ def regressions(X: Floats, y: list[float]) -> None:
     for model in (MixtureOfLinearRegressions(), MixtureOfExperts(gate_features=["x"])):
         assert_type(model.predict(X), Floats)
         assert_type(model.predict(X, return_std=True), tuple[Floats, Floats])
+        assert_type(model.predict(X, return_std=model.infer(X, y)), tuple[Floats, Floats, Floats])
         assert_type(model.predict_interval(X, 0.9), Floats)
         assert_type(model.component_proba(X, y, groups=[1, 1, 2]), Floats)
         assert_type(model.sample(X), tuple[Array, Ints])
