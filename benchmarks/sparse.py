@@ -4,7 +4,7 @@
 
 Words of each document are drawn from one of as many topics as the mixture has components. What is measured are
 fits to the end, by the engine and by `MixtureEM` from a random start, and by `MixtureEM` from a race of five
-kinds of starts: by ``tracemalloc`` the most that was held beside the input, and the time in another run without
+starts: by ``tracemalloc`` the most that was held beside the input, and the time in another run without
 it. The same rows, dense, would take rows · columns · 8 bytes.
 """
 

@@ -57,9 +57,9 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         X : array-like of shape (n, d), or pieces of it
             Rows are observations; NaN is a missing entry. A memory-mapped array of floats is read batch by
             batch. Sparse rows, of `scipy.sparse`, are for emissions of `MixtureEM` that take them: multinomial,
-            poisson, bernoulli. Pieces are arrays, or pairs (rows, weights), of what can be read again and again: a list, an
-            object whose ``__iter__`` starts afresh, as of `emlearn.em.from_parquet`, or a function that
-            returns a new iterator.
+            poisson, bernoulli. Pieces are arrays, or pairs (rows, weights), of what can be read again and
+            again: a list, an object whose ``__iter__`` starts afresh, as of `emlearn.em.from_parquet`, or a
+            function that returns a new iterator.
         y : Ignored
             Present for pipelines.
         sample_weight : array-like of shape (n,), or pieces of it, default=None
