@@ -98,8 +98,9 @@ def _points(plan):
         return plan.rows.x
     if not plan.rows.is_sparse:
         return points
-    directions = TruncatedSVD(min(DIRECTIONS, len(plan.units.scale)), random_state=0)
-    return directions.fit_transform(points.T).T
+    if points.shape[0] <= DIRECTIONS:
+        return points.toarray()
+    return TruncatedSVD(DIRECTIONS, random_state=0).fit_transform(points.T).T
 
 
 def _cut(share, points, k, strength):

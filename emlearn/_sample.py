@@ -69,11 +69,10 @@ class Sample:
         """The same of sparse rows, which have no units but their own."""
         positions, counts = drawn
         known = None if labels is None else np.asarray(labels, dtype=np.float64).reshape(len(positions), -1)
+        # Digests, since what the rows hold would be as much again as they are.
         held, places = {}, np.empty(len(positions), dtype=np.intp)
         for i, (start, stop) in enumerate(pairwise(rows.indptr)):
-            digest = blake2b(
-                rows.indices[start:stop].astype("<i8"), digest_size=16
-            )  # all it holds would be more
+            digest = blake2b(rows.indices[start:stop].astype("<i8"), digest_size=16)
             digest.update(rows.data[start:stop])
             if known is not None:
                 digest.update(known[i])

@@ -158,7 +158,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
 
         def read(X, weight, first):
             if sparse.issparse(X) and first is not None:
-                raise ValueError("is sparse. Give one sparse table of all, as by scipy.sparse.vstack.")
+                raise ValueError("it is sparse. Give one table of all, as by scipy.sparse.vstack, or arrays.")
             X = self._check_X(X, reset=fit and first is not False, **beside)
             if fit and first is not False:
                 self._dtype = X.dtype
