@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.decomposition import TruncatedSVD
 
 from emlearn.em import Batch, LatentPair, Start
 from emlearn.em.model import by_blocks
@@ -16,6 +17,8 @@ from emlearn.families.mixture_of import principal, slices
 HARDLY = 0.05
 # Pairs of components, the closest ones, that are tried as one.
 MOST_PAIRS = 3
+# Directions in which sparse points spread most, among which is that in which a component does.
+DIRECTIONS = 10
 
 
 def split(fitted: Any, plan: Any, more: int = 1) -> list[Start]:
@@ -90,9 +93,14 @@ def _shares(fitted, plan):
 
 def _points(plan):
     try:
-        return plan.model.family.embedding(plan.rows)
+        points = plan.model.family.embedding(plan.rows)
     except NotImplementedError:
         return plan.rows.x
+    if not plan.rows.is_sparse:
+        return points
+    if points.shape[0] <= DIRECTIONS:
+        return points.toarray()
+    return TruncatedSVD(DIRECTIONS, random_state=0).fit_transform(points.T).T
 
 
 def _cut(share, points, k, strength):

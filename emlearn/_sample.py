@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from hashlib import blake2b
+from itertools import pairwise
 
 import numpy as np
+from scipy import sparse
 
 from emlearn.em import Batch, Batches
 
@@ -23,10 +26,11 @@ WORTH_A_PART = 20
 class Sample:
     """Distinct rows of the data, or of a part of it, with their weights, in the engine's units.
 
-    Rows are in lexicographic order, equal ones merged and those without weight left out.
+    Rows are in lexicographic order, sparse ones in that of digests of what they hold, equal ones merged and
+    those without weight left out.
     """
 
-    rows: np.ndarray  # (m, d)
+    rows: np.ndarray  # (m, d), or a csr_array
     weight: np.ndarray  # (m,)
     positions: np.ndarray  # which rows of the data were drawn, before any were sorted or merged
     counts: np.ndarray  # how often each of them counts
@@ -37,6 +41,8 @@ class Sample:
     def of(cls, rows, units, drawn, n_rows, labels=None):
         """Rows that `draw_evenly` has drawn, of so many with weight, in the user's units, and labels."""
         positions, counts = drawn
+        if sparse.issparse(rows):
+            return cls._of_sparse(rows, drawn, n_rows, labels)
         rows, d = in_units(rows, units), rows.shape[1]
         if labels is not None:  # rows are alike if they are known to be
             rows = np.column_stack([rows, labels])
@@ -58,6 +64,24 @@ class Sample:
         is_whole = len(positions) == n_rows
         return cls(kept[:, :d], merged[merged > 0], positions, counts, is_whole, labels=labels)
 
+    @classmethod
+    def _of_sparse(cls, rows, drawn, n_rows, labels):
+        """The same of sparse rows, which have no units but their own."""
+        positions, counts = drawn
+        known = None if labels is None else np.asarray(labels, dtype=np.float64).reshape(len(positions), -1)
+        # Digests, since what the rows hold would be as much again as they are.
+        held, places = {}, np.empty(len(positions), dtype=np.intp)
+        for i, (start, stop) in enumerate(pairwise(rows.indptr)):
+            digest = blake2b(rows.indices[start:stop].astype("<i8"), digest_size=16)
+            digest.update(rows.data[start:stop])
+            if known is not None:
+                digest.update(known[i])
+            places[i] = held.setdefault(digest.digest(), i)
+        merged = np.bincount(places, counts, minlength=len(positions))
+        first = np.array([i for _, i in sorted(held.items()) if merged[i] > 0], dtype=np.intp)
+        labels = None if labels is None else labels[first]
+        return cls(rows[first], merged[first], positions, counts, len(positions) == n_rows, labels=labels)
+
     @property
     def unit(self):
         """Weight that counts as one row."""
@@ -71,7 +95,7 @@ class Sample:
     @cached_property
     def batch(self):
         """The whole sample as one batch."""
-        return Batch(np.ascontiguousarray(self.rows.T), self.weight, labels=self.labels)
+        return Batch(features_first(self.rows), self.weight, labels=self.labels)
 
     @cached_property
     def points(self):
@@ -149,10 +173,12 @@ def near_spread(rows, counts):
 
     Parameters
     ----------
-    rows : ndarray of shape (m, d)
+    rows : ndarray or csr_array of shape (m, d)
     counts : ndarray of shape (m,)
         How often each row counts.
     """
+    if sparse.issparse(rows):  # which stay in their own units
+        return np.full(rows.shape[1], np.inf)
     spread = np.full(rows.shape[1], np.inf)
     for j, column in enumerate(np.asarray(rows, dtype=np.float64).T):
         present = np.flatnonzero(~np.isnan(column) & (counts > 0))
@@ -175,8 +201,15 @@ def near_spread(rows, counts):
 
 
 def in_units(X, units):
-    """Rows in the engine's units, as float64."""
+    """Rows in the engine's units, as float64; sparse ones as they are."""
+    if sparse.issparse(X):
+        return X
     return (np.asarray(X, dtype=np.float64) - units.shift) / units.scale
+
+
+def features_first(rows):
+    """Rows as a batch holds them."""
+    return rows.T if sparse.issparse(rows) else np.ascontiguousarray(rows.T)
 
 
 def draw_from(data, moments, size, rng):

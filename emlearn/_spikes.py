@@ -101,7 +101,9 @@ def _contents(plan, params, which):
     def of_batch(batch):
         resp = latent.posterior(params.latent, density(batch).log_prob, batch)[0]
         labels = resp.argmax(axis=0)
-        ends = np.empty((2, len(which), len(batch.x)))
+        ends = np.full((2, len(which), batch.x.shape[0]), [[[np.inf]], [[-np.inf]]])
+        if batch.is_sparse:  # counts, which rest on no floor
+            return resp.sum(axis=1), ends
         for i, k in enumerate(which):
             x = batch.x[:, (labels == k) & (resp[k] > 0)]
             ends[0, i] = np.fmin.reduce(x, axis=1, initial=np.inf)

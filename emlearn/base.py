@@ -93,6 +93,8 @@ class Moments(NamedTuple):
 def moments_of(batch):
     """Moments of a batch."""
     x, w = batch.x, np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+    if batch.is_sparse:
+        return _moments_of_sparse(x, w, batch.weight is not None)
     present = ~np.isnan(x)
     counted = present & (w > 0)
     if present.all():
@@ -111,6 +113,17 @@ def moments_of(batch):
     n_rows, has_weights = int(np.count_nonzero(w)), batch.weight is not None
     most = np.max(x, axis=1, where=counted, initial=-np.inf)
     return Moments(w.sum(), entries, near + step, variance, n_rows, has_gaps, has_weights, most)
+
+
+def _moments_of_sparse(x, w, has_weights):
+    """The same of counts (d, m), which have 0 for an origin, and of which none is missing."""
+    total, seen = w.sum(), x[:, w > 0]
+    mean = x @ w / (total or 1.0)
+    variance = np.maximum(x**2 @ w / (total or 1.0) - mean**2, 0.0)
+    most = seen.max(axis=1).toarray().ravel() if seen.shape[1] else np.full(len(mean), -np.inf)
+    has_gaps = np.zeros(len(mean), dtype=bool)
+    entries = np.full(len(mean), total)
+    return Moments(total, entries, mean, variance, seen.shape[1], has_gaps, has_weights, most)
 
 
 class Plan(NamedTuple):
@@ -209,7 +222,7 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
 
     def _check_weight(self, sample_weight, X, *, of_all=True):
         """Weights as float64, or None."""
-        return check_weight(sample_weight, len(X), of_all=of_all)
+        return check_weight(sample_weight, X.shape[0], of_all=of_all)
 
     def _moments(self, data):
         """First pass: mean and variance of each feature, merged batch by batch (Chan et al., 1979).
@@ -283,12 +296,12 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
         warn(message, category)
 
     def _check_distinct_rows(self, n_rows, sample):
-        if len(sample.rows) < self.n_components:
+        if len(sample.weight) < self.n_components:
             drawn = len(sample.positions)
             where = "of them" if drawn == n_rows else f"in an even sample of {drawn}"
             raise ValueError(
                 f"n_components={self.n_components} needs at least as many distinct rows, but X has "
-                f"n_samples={n_rows} rows with weight, {len(sample.rows)} {where} distinct. "
+                f"n_samples={n_rows} rows with weight, {len(sample.weight)} {where} distinct. "
                 "Reduce n_components."
             )
 
@@ -361,6 +374,8 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
         """Log volume of the user's unit, of the entries of data in the engine's units."""
 
         def entries(batch):
+            if batch.is_sparse:
+                return np.full(batch.x.shape[0], batch.total_weight)
             present = ~np.isnan(batch.x)
             return present.sum(axis=1) if batch.weight is None else present @ batch.weight
 

@@ -42,27 +42,12 @@ print(f"{counts.shape[0]} texts, {counts.shape[1]} words, {share:.0%} of the cou
 # annealing, which flattens the posterior at first, helps.
 warnings.filterwarnings("ignore", message=".* starts ended at .* different maxima")
 model = MixtureEM(3, emission="multinomial", emission_prior=1.05, annealing=True, random_state=0)
-group = model.fit_predict(counts.toarray())
+group = model.fit_predict(counts)  # as sparse as they are
 print(f"adjusted Rand index {adjusted_rand_score(true, group):.2f}")
 print("group   texts   " + "   ".join(subjects))
 for k in range(3):
     shares = "   ".join(f"{np.sum(true[group == k] == subject):{len(subject)}d}" for subject in subjects)
     print(f"{k:5d}   {np.sum(group == k):5d}   {shares}")
-
-# %%
-# Sparse rows
-# -----------
-# What does not fit into memory as an array may do so as it comes, sparse: the engine takes it, for families
-# that are linear in the counts. Begun with the groups that were found, one E- and M-step after the other ends
-# where the mixture did.
-from emlearn.em import Batches, LatentModel, fit_em
-from emlearn.families import Multinomial
-from emlearn.latent import MixtureWeights
-
-sparse = LatentModel(MixtureWeights(), Multinomial(concentration=1.05))
-(batch,) = Batches(counts, rows=counts.shape[0])
-fit = fit_em(sparse, sparse.start(batch, model.predict_proba(counts.toarray()).T.copy()), counts)
-print(f"log-likelihood {fit.log_likelihood:.4f} of sparse rows, {model.log_likelihood_:.4f} of the array")
 
 # %%
 # The words of each group

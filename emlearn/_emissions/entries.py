@@ -92,6 +92,8 @@ def _first_refused(parts, way, batch):
     Number of the part of the emissions, whether it is refused for its value and not as missing, and what
     `_first_place` says of it.
     """
+    if batch.is_sparse:  # of which entries were looked at when they were read
+        return NONE_REFUSED
     absent = np.zeros(batch.x.shape[1], dtype=bool) if batch.weight is None else batch.weight == 0
     for number, (columns, part, _) in enumerate(parts):
         x = batch.x[columns]
@@ -122,6 +124,8 @@ def _first_place(bad, columns, batch):
 def _impossible(parts, batch):
     """The first entry that has no density, as `_first_place` says it, and in how many sequences or rows."""
     first, anywhere = NONE_IMPOSSIBLE, np.zeros(batch.x.shape[1], dtype=bool)
+    if batch.is_sparse:
+        return _impossible_of_sparse(*parts[0], batch)
     for columns, part, own in parts:
         bad = ~part.is_possible(batch.x[columns], own)
         if bad.any():
@@ -130,6 +134,19 @@ def _impossible(parts, batch):
     if batch.lanes is None:
         return first, int(np.count_nonzero(anywhere))
     return first, len(np.unique(batch.lanes.places()[1][anywhere]))
+
+
+def _impossible_of_sparse(columns, family, params, batch):
+    """The same of sparse rows, where a count is possible if 1 is."""
+    ones = batch.x.astype(bool).astype(np.float64)
+    may_be_0, may_be_1 = family.is_possible(np.tile([0.0, 1.0], (len(columns), 1)), params).T
+    against = np.count_nonzero(~may_be_0) + ones.T @ (may_be_0 * 1.0 - may_be_1)
+    rows = np.flatnonzero(against > 0)
+    if not len(rows):
+        return NONE_IMPOSSIBLE, 0
+    values = batch.x[:, rows[:1]].toarray()
+    j = int(np.argmin(family.is_possible(values, params)))
+    return ((int(batch.rows.start + rows[0]),), j, float(values[j, 0])), len(rows)
 
 
 def _first_and_sum(one, other):

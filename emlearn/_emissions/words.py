@@ -64,6 +64,8 @@ EMISSIONS = {
     "gmm": lambda estimator: MixtureOf(_gaussian(estimator), estimator.n_mixtures),
 }
 
+# Those whose rows may be sparse.
+SPARSE = ("multinomial", "bernoulli", "poisson")
 
 # Names of what families have for parameters; with "gmm" besides the weights of members.
 PARAMETERS = (
@@ -193,6 +195,11 @@ def observed_kinds(emission):
         KINDS.get(what, "numbers") if isinstance(what, str) else getattr(what, "observes", "numbers")
         for what in every
     }
+
+
+def takes_sparse(emission):
+    """Whether rows may be sparse, as an estimator's ``emission`` says."""
+    return emission in SPARSE if isinstance(emission, str) else getattr(emission, "takes_sparse", False) is True
 
 
 def emission_of_some(emission, n_features, names, aside, label):

@@ -15,8 +15,8 @@ def read_sparse(estimator, X, family, what, *, reset):
     ----------
     estimator : EMMixin
     X : sparse array or matrix of shape (n, d)
-    family : Emission
-        The family that is to see the rows.
+    family : Emission or None
+        The family that is to see the rows; None takes none.
     what : str
         What the user asked for, for errors, as in ``"emission='gaussian'"``.
     reset : bool
@@ -31,7 +31,7 @@ def read_sparse(estimator, X, family, what, *, reset):
     ValueError
         If the family takes no sparse rows, or an entry is not one that it observes, named by its place.
     """
-    if not family.takes_sparse:
+    if family is None or not family.takes_sparse:
         raise ValueError(
             f"X is sparse, but {what} takes no sparse input: give X.toarray(), if that fits into memory. "
             "Sparse are counts, and 0 and 1: 'multinomial' without trials, 'poisson', 'bernoulli'."
@@ -40,6 +40,10 @@ def read_sparse(estimator, X, family, what, *, reset):
         estimator, X, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_all_finite=False
     )
     rows = sparse.csr_array(rows)
+    if not rows.has_canonical_format or not rows.data.all():  # entries given twice add up, and 0 is not held
+        rows = rows.copy()
+        rows.sum_duplicates()
+        rows.eliminate_zeros()
     bad = ~(np.isfinite(rows.data) & family.is_possible(rows.data[None])[0])
     if bad.any():
         place = int(np.argmax(bad))

@@ -276,7 +276,8 @@ class Batches(Data):
     rows : int, default=None
         Rows per batch. None: as many as keep ``floats_per_row`` numbers each within 4 MB, at least 512.
     floats_per_row : int, default=None
-        How many numbers a model works on per row. None: four times the features, or what is held of them.
+        How many numbers a model works on per row. None: four times the features. Of sparse data it is four
+        times what is held, whatever this says.
     units : Affine, default=None
         Batches hold (x − shift) / scale. Sparse data have no other units than their own.
     columns : ndarray of int of shape (d,), default=None
@@ -378,6 +379,10 @@ class Batches(Data):
     @property
     def n_features(self) -> int:
         return self._shape[1]
+
+    @property
+    def is_sparse(self) -> bool:
+        return isinstance(self._whole, _CutSparse)
 
     @property
     def lengths(self) -> IntArray | None:
@@ -642,7 +647,10 @@ class _CutArray:
 
 
 class _CutSparse(_CutArray):
-    """A sparse array, of which batches are sparse too."""
+    """A sparse array, of which batches are sparse too, and cut by what is held."""
+
+    def __init__(self, X: Any, weight: Any, cut: _Cut, *args: Any, **kwargs: Any):
+        super().__init__(X, weight, cut._replace(floats_per_row=None), *args, **kwargs)
 
     def _as_rows(self, X: Any) -> Any:
         rows = sparse.csr_array(X)

@@ -38,6 +38,11 @@ class Data:
         raise NotImplementedError
 
     @property
+    def is_sparse(self) -> bool:
+        """Whether of rows in memory only entries that are not 0 are held."""
+        return False
+
+    @property
     def lengths(self) -> NDArray[np.intp] | None:
         """Lengths of the sequences that rows make up, one after the other, (n_sequences,); None of none."""
         return None

@@ -9,7 +9,7 @@ from typing import Any, Self
 import numpy as np
 from joblib import effective_n_jobs
 from numpy.typing import ArrayLike, NDArray
-from scipy import special
+from scipy import sparse, special
 from sklearn.base import DensityMixin
 from sklearn.utils import check_array, check_random_state
 from sklearn.utils.validation import check_is_fitted
@@ -59,9 +59,10 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         ----------
         X : array-like of shape (n, d), or pieces of it
             Rows are observations; NaN is a missing entry. A memory-mapped array of floats is read batch by
-            batch. Pieces are arrays, or pairs (rows, weights), of what can be read again and again: a list, an
-            object whose ``__iter__`` starts afresh, as of `emlearn.em.from_parquet`, or a function that
-            returns a new iterator.
+            batch. Sparse rows, of `scipy.sparse`, are for emissions of `MixtureEM` that take them: multinomial,
+            poisson, bernoulli. Pieces are arrays, or pairs (rows, weights), of what can be read again and
+            again: a list, an object whose ``__iter__`` starts afresh, as of `emlearn.em.from_parquet`, or a
+            function that returns a new iterator.
         y : Ignored
             Present for pipelines.
         sample_weight : array-like of shape (n,), or pieces of it, default=None
@@ -137,6 +138,8 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """
         self._check_ways()
         self._check_stream()
+        if sparse.issparse(X):
+            raise ValueError("X is sparse: partial_fit takes arrays. Give each batch as one, by toarray().")
         X = self._check_X(X, reset=self._begins)
         return self._take_in(Rows(X, weight=self._check_weight(sample_weight, X, of_all=self._begins)))
 
@@ -159,6 +162,8 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         """What is fitted, or looked at after a fit; what stands ``beside`` goes to whoever reads rows."""
 
         def read(X, weight, first):
+            if sparse.issparse(X) and first is not None:
+                raise ValueError("it is sparse. Give one table of all, as by scipy.sparse.vstack, or arrays.")
             X = self._check_X(X, reset=fit and first is not False, **beside)
             if fit and first is not False:
                 self._dtype = X.dtype
@@ -176,6 +181,8 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             raise ValueError(f"X has nothing but NaN in {column}: leave it out.")
         rng = check_random_state(self.random_state)
         size = max(SAMPLE_ROWS, 10 * self.n_components * (1 + family.size(d)))
+        if data.is_sparse:  # what a part of the rows lacks would begin, and so remain, impossible
+            size = data.n_rows
         weight = data.weights() if moments.has_weights else None
         drawn = positions, counts = draw_with_known(data.n_rows, weight, labels, size, rng)
         rows = data.take(positions)
@@ -218,7 +225,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
             size=moments.weight,
             log_volume=log_volume,
             n_rows=data.n_rows,
-            n_observed=len(sample.rows),
+            n_observed=len(sample.weight),
             rows=sample.batch if few is None else None,
             unit=unit,
             part_unit=sample.unit,

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy import sparse
 from sklearn.base import clone
 from sklearn.utils.validation import check_is_fitted
 
@@ -33,9 +34,11 @@ from emlearn._emissions.words import (
     emission_of_some,
     n_columns_aside,
     observed_kinds,
+    takes_sparse,
 )
 from emlearn._input.arrays import check_count, read_array
 from emlearn._input.categories import Coding
+from emlearn._input.sparse import read_sparse
 from emlearn._input.tables import Named, as_numpy
 from emlearn._sklearn_compat import Interval, StrOptions
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
@@ -388,6 +391,8 @@ class MixtureEM(MixtureByLikelihood):
     # -- input -------------------------------------------------------------------------------------------
 
     def _check_X(self, X, *, reset, allow_nan=True, shown=None):
+        if sparse.issparse(X):
+            return self._read_sparse(X, reset)
         coding = Coding(self._columns_of_codes, None if reset else vars(self).get("_labels", {}))
         if not isinstance(X, Named):
             (X,) = coding.encode([as_numpy(X)], lambda _, row: f"row {row}")
@@ -404,6 +409,17 @@ class MixtureEM(MixtureByLikelihood):
                     "weights depend on must be known. Impute it before, or leave the rows out."
                 )
         return rows
+
+    def _read_sparse(self, X, reset):
+        if reset:
+            self._labels = {}
+        family = emission_family(self, X.shape[-1], None, in_sequence=False) if self._takes_sparse else None
+        what = "a mixture with a gate" if self.gate is not None else f"emission={self.emission!r}"
+        return read_sparse(self, X, family, what, reset=reset)
+
+    @property
+    def _takes_sparse(self):
+        return self.gate is None and takes_sparse(self.emission)
 
     def _columns_of_codes(self, n_features, names):
         gated = self._gate_columns(n_features, names)
@@ -526,10 +542,14 @@ class MixtureEM(MixtureByLikelihood):
     def _order(self, plan, params):
         shares, family = self._shares(plan, params), plan.model.family
         K = len(shares) - family.n_others
-        keys = [-np.round(shares[:K], 9)]
+        keys = -np.round(shares[:K], 9)[:, None]
         if family.has_moments:
-            keys += [column for column in family.mean(params.family).T if not np.isnan(column).any()]
-        return np.append(np.lexsort(keys[::-1]), np.arange(K, len(shares)))
+            means = family.mean(params.family)[:K]
+            keys = np.hstack([keys, means[:, ~np.isnan(means).any(axis=0)]])
+        # Rows as lists: lexsort holds some kilobytes for each of the columns, of which there may be many.
+        return np.array(
+            [*sorted(range(K), key=lambda k: keys[k].tolist()), *range(K, len(shares))], dtype=np.intp
+        )
 
     def _shares(self, plan, params):
         """Weights of the components, of a gate their means over the rows of the fit."""
@@ -725,9 +745,11 @@ class MixtureEM(MixtureByLikelihood):
     def _drawn_anew(self, X, given, rng):
         X = self._check_X(X, reset=False)
         columns = list(self._gate_columns(self.n_features_in_))
-        drawn, _ = self._draw(len(X), X[:, columns] if columns else None, rng)
+        drawn, _ = self._draw(X.shape[0], X[:, columns] if columns else None, rng)
         if not columns:
             drawn = drawn[rng.permutation(len(drawn))]  # they come component by component
+        if sparse.issparse(X):
+            return sparse.csr_array(drawn), given
         drawn[np.isnan(X)] = np.nan
         return with_labels(drawn, vars(self).get("_labels")), given
 
@@ -867,5 +889,6 @@ class MixtureEM(MixtureByLikelihood):
         kinds = observed_kinds(self.emission)
         tags.input_tags.categorical = "codes" in kinds
         tags.input_tags.string = "codes" in kinds
+        tags.input_tags.sparse = self._takes_sparse
         tags.input_tags.positive_only = "numbers" not in kinds
         return tags

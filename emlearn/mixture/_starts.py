@@ -14,12 +14,13 @@ from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
 import numpy as np
+from scipy import sparse
 from sklearn.cluster import KMeans, kmeans_plusplus
 from sklearn.exceptions import ConvergenceWarning
 
 from emlearn._emissions.given import GivenEmission
 from emlearn._input.arrays import read_array
-from emlearn._sample import Sample, in_units, portfolio
+from emlearn._sample import Sample, features_first, in_units, portfolio
 from emlearn.em import Batch, LatentModel, LatentPair, Start, one_thread
 from emlearn.em.annealing import cool_each
 from emlearn.em.fit import fit_each
@@ -121,12 +122,12 @@ def choose_starts(estimator, model, sample, data, units, given, rng, *, into=Non
         return [given.override(start) for start in portfolio(make.start, kinds, n_init, rng)]
     if callable(init):
         drawn = data.take(sample.positions)
-        batch = Batch(np.ascontiguousarray(in_units(drawn, units).T))
-        every_resp = [resp_of(init(drawn.copy(), K, rng), K, len(drawn)) for _ in range(n_init)]
+        batch = Batch(features_first(in_units(drawn, units)))
+        every_resp = [resp_of(init(drawn.copy(), K, rng), K, drawn.shape[0]) for _ in range(n_init)]
         counts = sample.counts
     else:
         every_resp = [resp_of(init, K, data.n_rows)]
-        batch = Batch(np.ascontiguousarray(in_units(data.take(np.arange(data.n_rows)), units).T))
+        batch = Batch(features_first(in_units(data.take(np.arange(data.n_rows)), units)))
         weight = data.weights()
         counts = 1.0 if weight is None else weight
     start = model.start if into is None else into
@@ -286,7 +287,7 @@ def kmeans_labels(rows, weight, n_clusters, generators):
 
     Steps are those of scikit-learn's KMeans, of all starts at once where that is sooner.
     """
-    if len(rows) * n_clusters * len(generators) > MANY_DISTANCES:
+    if sparse.issparse(rows) or len(rows) * n_clusters * len(generators) > MANY_DISTANCES:
         return [_or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng) for rng in generators]
     if not len(generators):
         return []
@@ -366,6 +367,30 @@ def _place(weight, rng):
     """A place drawn at random in proportion to weights."""
     reached = np.cumsum(weight)
     return min(int(np.searchsorted(reached, rng.uniform() * reached[-1], side="right")), len(weight) - 1)
+
+
+def _mean(points, weight):
+    """Weighted mean of points (m, f), sparse or not, (f,)."""
+    if sparse.issparse(points):
+        return weight @ points / weight.sum()
+    return np.average(points, axis=0, weights=weight)
+
+
+def _squares(points, centres):
+    """Squared distances (K, m) of points (m, f) from centres (K, f); if sparse, less those of the points."""
+    if not sparse.issparse(points):
+        return np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres])
+    centres = centres.toarray() if sparse.issparse(centres) else centres
+    return (centres**2).sum(axis=1)[:, None] - 2.0 * (points @ centres.T).T
+
+
+def _of_variance_1(points, weight):
+    """Sparse points (m, f) in units of variance 1, where they are; not centred, or none of them would be 0."""
+    squares = _mean(points**2, weight)
+    variance = squares - _mean(points, weight) ** 2
+    varies = variance > 1e-12 * squares
+    scale = varies / np.sqrt(np.where(varies, variance, 1.0))
+    return sparse.csr_array(points * scale)
 
 
 def _or_error(function, value):
@@ -470,7 +495,7 @@ class RowStarts:
 
     @cached_property
     def _everything(self) -> LatentPair:
-        return self.from_resp(np.full((self._K, len(self._sample.rows)), 1.0 / self._K))
+        return self.from_resp(np.full((self._K, len(self._sample.weight)), 1.0 / self._K))
 
     def everything(self) -> LatentPair:
         """All components alike, with the mean and covariance of all rows."""
@@ -482,6 +507,8 @@ class RowStarts:
         if self._model.family.is_placed:
             return self._sample.points
         points = self._model.family.embedding(self._sample.batch).T
+        if sparse.issparse(points):
+            return _of_variance_1(points, self._sample.weight)
         centred = points - np.average(points, axis=0, weights=self._sample.weight)
         spread = np.sqrt(self._sample.weight @ centred**2 / self._sample.weight.sum())
         kept = spread > 0
@@ -504,7 +531,7 @@ class RowStarts:
 
     def _nearest(self, points: np.ndarray) -> np.ndarray:
         """Which point is nearest to each row, (m,)."""
-        return np.stack([((self._points - point) ** 2).sum(axis=1) for point in points]).argmin(axis=0)
+        return _squares(self._points, points).argmin(axis=0)
 
     def around(self, means: np.ndarray) -> LatentPair:
         """Equal weights, and one covariance for all: that of the rows about the means that they are nearest to.
@@ -550,7 +577,7 @@ class RowStarts:
 
     def _kmeans_plusplus(self, generators) -> list[LatentPair | Exception]:
         points, weight = self._points, self._sample.weight
-        if len(points) * self._K * len(generators) <= MANY_DISTANCES:
+        if not sparse.issparse(points) and len(points) * self._K * len(generators) <= MANY_DISTANCES:
             seeds = _seeds(points, weight, self._K, generators)
         else:
             seeds = [
@@ -570,18 +597,19 @@ class RowStarts:
             fewest = n_possible[may].min(initial=self._K)
             own = np.flatnonzero(may & (n_possible == fewest)) if may.any() else np.arange(len(weight))
             if fewest == 1:
-                centres.append(np.average(points[own], axis=0, weights=weight[own]))
+                centres.append(_mean(points[own], weight[own]))
             else:
-                centres.append(points[own[_place(weight[own], rng)]])
+                drawn = own[_place(weight[own], rng)]
+                centres.append(_mean(points[[drawn]], np.ones(1)))
         labels = np.full(len(weight), -1)
         for _ in range(KMEANS_STEPS):
-            distances = np.stack([((points - centre) ** 2).sum(axis=1) for centre in centres])
+            distances = _squares(points, np.stack(centres))
             before, labels = labels, np.where(possible, distances, np.inf).argmin(axis=0)
             if np.array_equal(before, labels):
                 break
             for k in np.unique(labels):
                 own = labels == k
-                centres[k] = np.average(points[own], axis=0, weights=weight[own])
+                centres[k] = _mean(points[own], weight[own])
         return self._from_labels(labels)
 
     def _few_rows(self, rng) -> LatentPair:
@@ -595,7 +623,7 @@ class RowStarts:
         return self.from_resp(resp)
 
     def _random(self, rng) -> LatentPair:
-        resp = rng.uniform(size=(self._K, len(self._sample.rows)))
+        resp = rng.uniform(size=(self._K, len(self._sample.weight)))
         return self.from_resp(resp / resp.sum(axis=0))
 
     def _tied(self, generators) -> list[LatentPair | Exception]:

@@ -282,7 +282,7 @@ class _Redrawn:
             order = np.concatenate([self._pieces(first, n, rng) for first, n in self._sequences()])
             return self._data.in_the_place_of(rows[order], weight, lengths)
         if lengths is None:
-            counts = _counts(np.ones(len(rows)) if weight is None else weight, rng)
+            counts = _counts(np.ones(rows.shape[0]) if weight is None else weight, rng)
             kept = counts > 0
             return self._data.in_the_place_of(rows[kept], counts[kept])
         first = np.cumsum(lengths) - lengths
