@@ -100,7 +100,7 @@ class LatentClassEM(MixtureEM):
         distributions of `concentration` over categories, a number or for each column an array, and Beta
         distributions of `ones` and `zeros`; of at least 1. A category that data or `n_categories` name is then
         impossible nowhere. A number alone is that of all of these. For a dict of emissions a dict of these by
-        the columns of each.
+        the columns of each. With several steps a number, and of the items alone.
     reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
         term added to diagonals; values below 1e-9 count as 1e-9.
@@ -135,7 +135,7 @@ class LatentClassEM(MixtureEM):
         (means, or all parameters) there is one start.
     fixed : str or sequence of str, default=()
         Names of parameters of the emissions that stay at the starting value that is given, as in
-        ``("means",)``.
+        ``("means",)``. With ``n_steps=1``, as all starting values.
     acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
         Extrapolation of EM steps. It never lowers the objective.
     assignment : {"soft", "hard", "sampled"}, default="soft"
@@ -147,7 +147,8 @@ class LatentClassEM(MixtureEM):
     annealing : bool or array-like of shape (n_temperatures,), default=False
         Deterministic annealing: before its race each start goes through some steps of EM at these inverse
         temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
-        Starting values that are given would melt, and are refused beside it, as is ``max_iter=0``.
+        Starting values that are given would melt, and are refused beside it, as is ``max_iter=0``. Of
+        several steps the first has it.
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
@@ -420,6 +421,14 @@ class LatentClassEM(MixtureEM):
             raise ValueError(f"labels are for a fit in one step, but {said}: drop them, or fit with n_steps=1.")
         if self.warm_start:
             raise ValueError(f"warm_start=True goes on with a fit in one step, but {said}: drop one of them.")
+        given = [name for name in ("means_init", "emission_init") if getattr(self, name) is not None]
+        given += ["fixed"] if self.fixed else []
+        given += ["emission_prior"] if isinstance(self.emission_prior, dict) else []
+        if given:
+            raise ValueError(
+                f"{given[0]} says what parameters of a fit in one step are, but {said}: drop it, or fit with "
+                "n_steps=1."
+            )
         if comes_in_pieces(X):
             raise ValueError(f"{said} needs rows in memory, but X comes in pieces: give one array of all.")
         if self.n_steps == 3 and self.correction == "BCH" and self.gate is not None:

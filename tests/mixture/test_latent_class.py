@@ -171,6 +171,8 @@ def test_known_classes():
     [
         ({"n_steps": 3}, {}, "nothing for its later steps"),
         ({"n_steps": 2, "outcome": {"spent": "gaussian"}}, {"labels": np.zeros(400)}, "labels"),
+        ({"n_steps": 2, "outcome": {"spent": "gaussian"}, "fixed": "means"}, {}, "fixed says what"),
+        ({"n_steps": 3, "outcome": {"spent": "gaussian"}, "emission_prior": {}}, {}, "emission_prior says"),
         ({"outcome": {"spent": "gaussian"}, "gate": "spent"}, {}, "gate and outcome name"),
         ({"outcome": {"a": "categorical"}, "emission": {"a": "categorical"}}, {}, "emission and outcome name"),
         ({"outcome": {"spent": "gaussian", 4: "gaussian"}}, {}, "twice"),
