@@ -31,8 +31,8 @@ Since components are compared with one another, a race that is stopped early tak
 stopped"). Since starts race side by side, the first
 of equals wins ("hmm none": another start at the same maximum). Since the data choose the ridge of
 imputers, and intervals include what the fit does not know, all cases of imputers, multiple imputation and
-overimputation are others; and since the prior of that ridge is narrower, "imputer tied", "odd columns" and
-"draws" and "multiple regression" are, by some thousandths.
+overimputation are others; and again since the prior of that ridge is narrower, by some thousandths
+(overimputation by two hundredths).
 """
 
 import argparse

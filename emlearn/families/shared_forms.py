@@ -45,6 +45,8 @@ SMALL_TURN = 1e-8
 # M-step EM rises as well.
 TURN_TOL = 1e-9
 MAX_TURNS = 40
+# Variances of a matrix that are less than this times its largest are lost in rounding.
+HELD = 1e-10
 MAX_AXES_TURNS = 8  # a turn of axes costs more
 TINY = float(np.finfo(np.float64).tiny)
 
@@ -402,7 +404,7 @@ class OwnAxes(_Oriented):
         values, axes = np.linalg.eigh(scatter)
         before = np.asarray(np.linalg.eigvalsh(kept), dtype=np.float64)
         variances = self._variances(values * (weight > 0)[:, None], weight, before, floor)
-        return _along(axes, variances)
+        return _along(axes, variances) if _can_be_held(variances) else kept
 
     def least_rows(self, d: int) -> int:
         return d + 1 if isinstance(self.along, EqualVolume) else 2
@@ -443,7 +445,7 @@ class CommonAxes(_Oriented):
             variances = self._variances(_diagonals(within), weight, before, floor)
             if np.abs(variances / last - 1).max() < TURN_TOL:
                 break
-        return _along(axes, variances)
+        return _along(axes, variances) if _can_be_held(variances) else kept
 
     def n_free(self, n_components: int, d: int) -> int:
         return self.along.n_free(n_components, d) + d * (d - 1) // 2
@@ -458,6 +460,15 @@ def _along(axes: FloatArray, variances: FloatArray) -> FloatArray:
     """Covariances with variances (K, d) along axes, columns of (K, d, d) or of one (d, d)."""
     covariance = (axes * variances[:, None, :]) @ axes.swapaxes(-1, -2)
     return np.asarray(0.5 * (covariance + covariance.swapaxes(1, 2)))
+
+
+def _can_be_held(variances: FloatArray) -> bool:
+    """Whether matrices with these variances (K, d) keep the least of them, in spite of rounding of the largest.
+
+    Where volumes are equal, a component that is flat has a length that makes up for it. An M-step then leaves
+    covariances as they were, which does not lower the likelihood.
+    """
+    return bool((variances.min(axis=1) >= HELD * variances.max(axis=1)).all())
 
 
 def _diagonals(matrices: FloatArray) -> FloatArray:

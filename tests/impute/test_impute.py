@@ -192,8 +192,9 @@ def test_all_seeds_find_the_same_mixture(airquality, seed):
 
 # Seeds of twelve that end below the best maximum, where few starts lead to it: of VEE one in fifteen. Waves
 # stop when a twentieth of all starts is expected to be unseen. When thirty starts raced, and thirty more where
-# few agreed, it was 0, 2 and 0. Of factors, two maxima differ by .03 nats of evidence.
-MISSES = {"tied": 1, "VEE": 3, "factor": 1}
+# few agreed, it was 0, 2 and 0. Of factors, two maxima differ by .03 nats of evidence. Of VVE two seeds end
+# 8.5 nats higher, at a fit that has less evidence: none of their starts leads to the other.
+MISSES = {"tied": 1, "VEE": 3, "factor": 1, "VVE": 2}
 
 
 @pytest.mark.slow
