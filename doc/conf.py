@@ -63,6 +63,7 @@ autodoc_typehints = "none"
 # What estimators inherit from scikit-learn refers to labels and terms of its documentation.
 SCIKIT_LEARN = "https://scikit-learn.org/stable/"
 LABELS = {
+    "accuracy_score": "modules/model_evaluation.html#accuracy-score",
     "metadata_routing": "metadata_routing.html",
     "df_output_transform": "modules/df_output_transform.html",
     "sphx_glr_auto_examples_miscellaneous_plot_set_output.py": (
