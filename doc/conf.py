@@ -16,6 +16,7 @@ copyright = "2026, The emlearn developers"
 version = release = emlearn.__version__
 
 extensions = [
+    "matplotlib.sphinxext.plot_directive",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -48,6 +49,12 @@ sphinx_gallery_conf = {
     "remove_config_comments": True,
     "within_subsection_order": "FileNameSortKey",
 }
+# Pictures of the pages are drawn by the code that stands above them, in one namespace for each page.
+plot_include_source = True
+plot_formats = [("png", 110)]
+plot_html_show_formats = False
+plot_html_show_source_link = False
+plot_pre_code = ""
 suppress_warnings = ["config.cache"]  # of the function among these settings
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
