@@ -1,4 +1,4 @@
-"""Classes that take the places of hmmlearn's: its calls in, those of `HMMEM` out, as in doc/from_hmmlearn.rst.
+"""Classes that take the places of hmmlearn's: its calls in, those of `HMMEM` out (doc/coming_from).
 
 A model whose parameters were set by hand is `HMMEM.from_parameters`. A fit starts from what was set, where
 `init_params` does not ask for it to be drawn, and holds what `params` leaves out.

@@ -8,15 +8,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
-PAGES = sorted(path.stem for path in (ROOT / "doc").glob("*.rst") if BLOCK.search(path.read_text("utf-8")))
+PAGES = sorted(
+    path.relative_to(ROOT / "doc").with_suffix("").as_posix()
+    for path in (ROOT / "doc").rglob("*.rst")
+    if not {"generated", "auto_examples", "_build"} & set(path.parts) and BLOCK.search(path.read_text("utf-8"))
+)
 # Example files whose names the first block of a page goes on with.
 AFTER = {
     "guide": "examples/fit_your_own_model.py",
-    "customer_segments": "examples/plot_customer_segments.py",
+    "learn/customer_segments": "examples/plot_customer_segments.py",
 }
 # What a fragment takes for granted, in words of its page.
 GIVEN = {
-    "from_hmmlearn": """
+    "coming_from/hmmlearn": """
 from hmmlearn.hmm import PoissonHMM
 from emlearn import HMMEM
 from emlearn.datasets import load_earthquakes
@@ -37,7 +41,7 @@ def blocks(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_blocks_run(page, tmp_path, monkeypatch):
     pytest.importorskip("pandas")
-    if page == "from_hmmlearn":
+    if page == "coming_from/hmmlearn":
         pytest.importorskip("hmmlearn")
     monkeypatch.chdir(tmp_path)  # an example saves its picture where it stands
     names = {}
@@ -49,4 +53,4 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 
 
 def test_pages_of_code_are_found():
-    assert {"guide", "hmm", "mixtures", "customer_segments", "from_hmmlearn"} <= set(PAGES)
+    assert {"guide", "hmm", "mixtures", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
