@@ -59,16 +59,8 @@ COMING_FROM = sorted(path for path in (ROOT / "doc" / "coming_from").glob("*.rst
 def test_pages_of_peers_have_one_form(path):
     """Calls, parameters, attributes, why numbers differ, and what the other does better."""
     page = path.read_text("utf-8")
-    places = [
-        re.search(rf"^{heading}\n[-~]", page, re.MULTILINE)
-        for heading in (
-            "Old call, new call",
-            "Parameters",
-            "Attributes",
-            "Why numbers differ",
-            "What .* that .* not",
-        )
-    ]
+    form = ("Old call, new call", "Parameters", "Attributes", "Why numbers differ", "What .* that .* not")
+    places = [re.search(rf"^{heading}\n[-~]", page, re.MULTILINE) for heading in form]
     assert all(places)
     assert [place.start() for place in places] == sorted(place.start() for place in places)
 
