@@ -5,6 +5,7 @@ from fractions import Fraction
 
 import matplotlib.pyplot as plt
 from matplotlib.lines import Line2D
+from matplotlib.ticker import LogLocator
 
 GREY, MET, MISSED = "#555555", "#0072B2", "#D55E00"  # of Okabe and Ito; misses have a marker of their own too
 
@@ -39,6 +40,7 @@ def draw(picture):
         ax.annotate(shown, (1.01, y), xycoords=("axes fraction", "data"), va="center")
     ax.set_yticks(range(len(rows)), [row["what"].strip() for row in rows])
     ax.set(xscale="log", ylim=(len(rows) - 0.4, -0.6), xlabel="times as fast as the other")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 3)))
     ax.xaxis.set_major_formatter("{x:g}")
     ax.xaxis.set_minor_formatter("")
     ax.grid(axis="x", alpha=0.3)
