@@ -33,6 +33,7 @@ from emlearn.em import (
     Batch,
     Data,
     EMModel,
+    LatentModel,
     LatentPair,
     RaceResult,
     Restarts,
@@ -528,7 +529,7 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
 
     def _unless_parted(self):
         """Components that began the same stay the same; only what a user gives begins so."""
-        if len(self.restarts_.starts) > 1:
+        if len(self.restarts_.starts) > 1 or not isinstance(self._model, LatentModel):
             return
         K = self.n_components
         own = [leaf.reshape(K, -1) for leaf in leaves(self._params.family) if len(leaf) % K == 0]
