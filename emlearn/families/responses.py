@@ -264,7 +264,7 @@ class Counts(Response):
     """A count, Poisson with mean exp η."""
 
     name = "poisson"
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     has_dispersion = False
     is_discrete = True
 
@@ -452,7 +452,7 @@ class OverdispersedCounts(Response):
     """A count, negative binomial with mean μ = exp η and variance μ + φ μ² (NB2)."""
 
     name = "negative_binomial"
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     has_dispersion = True
     is_discrete = True
 
