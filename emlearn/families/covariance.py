@@ -195,7 +195,7 @@ class Structure:
         raise NotImplementedError
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
-        """log |W|, (C,)."""
+        """Logarithm of the determinant of W, (C,)."""
         raise NotImplementedError
 
     def coefficients(self, whitener: FloatArray, d: int) -> FloatArray:
