@@ -192,7 +192,7 @@ class LatentStructure(Parametric):
         raise NotImplementedError
 
     def sample_labels(self, params: Any, batch: Batch, rng: np.random.RandomState) -> IntArray | None:
-        """Components drawn for the observations of a batch before these are seen, (m,); None where it draws none.
+        """Components drawn for the observations of a batch before these are seen, (m,); None for none.
 
         Of the observations it may look at what is given with them.
         """

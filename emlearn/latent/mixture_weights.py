@@ -79,7 +79,7 @@ class MixtureWeights(LatentStructure):
 
     def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
         """Components drawn for the observations of a batch before these are seen, (m,)."""
-        return rng.choice(len(params), size=batch.x.shape[1], p=params)
+        return rng.choice(len(params), size=batch.x.shape[1:], p=params)
 
     def even(self, n_components: int) -> FloatArray:
         """Parameters by which all components are as probable."""

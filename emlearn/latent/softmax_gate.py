@@ -131,7 +131,7 @@ class SoftmaxGate(LatentStructure):
 
     def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
         """Components drawn for the observations of a batch by their features, (m,)."""
-        return drawn_from(np.exp(self.log_weights(params, batch)), rng.uniform(size=batch.x.shape[1]))
+        return drawn_from(np.exp(self.log_weights(params, batch)), rng.uniform(size=batch.x.shape[1:]))
 
     def _features(self, batch: Batch) -> FloatArray:
         """z: the constant 1 and the features of the gate, (q + 1, m)."""
