@@ -91,7 +91,8 @@ SPLIT_ROWS = 7  # rows per batch, where laws cut the data finely
 MOST_MOVED = 20  # coordinates that are moved to see where they lead, about
 # Draws from a model, in how many groups, and in how many directions their log-likelihood is looked at.
 N_DRAWN, N_GROUPS, N_DIRECTIONS = 4000, 400, 2
-N_OF_EACH = 20_000  # draws from each component of a family
+# Draws from each component of a family, and by how many standard errors their moments may be off.
+N_OF_EACH, MOST_ERRORS = 20_000, 5.0
 N_SLOPES = 3  # directions in which slopes are compared
 STEP = 1e-3  # for slopes and curvature, relative to coordinates
 FLAT = 1e-2  # directions in which the squared slope of a group is no more tell nothing: others are looked at
@@ -676,7 +677,7 @@ def check_family(
     for name in FAMILY_LAWS if laws is None else laws:
         FAMILY_LAWS[name](family, params, X)
     if laws is None:
-        K = len(leaves(params)[0])
+        K = _n_components(family, params, X)
         even = LatentPair(np.full(K, 1.0 / K), params)
         check_model(LatentModel(MixtureWeights(), family), even, rows, tol=tol)
 
@@ -685,6 +686,10 @@ def _log_density(family: Emission, params: Any, rows: FloatArray) -> FloatArray:
     """Of each row under each component, (K, n)."""
     seen = family.density(params)(Batch(np.ascontiguousarray(rows.T)))
     return seen.log_prob + seen.shared_log_prob()
+
+
+def _n_components(family: Emission, params: Any, rows: FloatArray) -> int:
+    return len(_log_density(family, params, rows[:1]))
 
 
 def _check_n_parameters(family: Emission, params: Any, rows: FloatArray) -> None:
@@ -728,17 +733,13 @@ def _check_units(family: Emission, params: Any, rows: FloatArray) -> None:
 
 
 def _check_fields(family: Emission, params: Any, rows: FloatArray) -> None:
-    lead = (len(leaves(params)[0]),)
-    before = [np.copy(leaf) for leaf in leaves(params)]
+    lead = (_n_components(family, params, rows),)
     fields = family.fields(params, lead)
     with suppress(ValueError):  # where a family states none
         made = family.from_fields(fields, lead)
         _compare("fields", "from_fields(fields(params))", made, "params", params)
-    for array in _arrays_in(fields):
-        if array.flags.writeable:  # a number is not
-            array[...] = 7
-    same = all(np.array_equal(leaf, kept) for leaf, kept in zip(leaves(params), before, strict=True))
-    _require("fields", same, "they are no copies: what is written to them changes the parameters")
+    shared = any(np.shares_memory(array, leaf) for array in _arrays_in(fields) for leaf in leaves(params))
+    _require("fields", not shared, "they are no copies: what is written to them changes the parameters")
 
 
 def _arrays_in(fields: Any) -> Iterator[NDArray[Any]]:
@@ -750,7 +751,7 @@ def _arrays_in(fields: Any) -> Iterator[NDArray[Any]]:
 
 
 def _check_sample(family: Emission, params: Any, rows: FloatArray) -> None:
-    K = len(_log_density(family, params, rows[:1]))
+    K = _n_components(family, params, rows)
     labels = np.arange(N_OF_EACH * K) % K
     drawn = family.sample(params, labels, np.random.RandomState(0))
     _require("sample", drawn.dtype == np.float64, f"draws are {drawn.dtype}, not float64")
@@ -759,18 +760,20 @@ def _check_sample(family: Emission, params: Any, rows: FloatArray) -> None:
         return
     means, covariances = numeric(family).mean(params), numeric(family).covariance(params)
     for k in range(K):
-        own, known = drawn[labels == k], np.isfinite(means[k]) & np.isfinite(np.diag(covariances[k]))
-        mean, covariance = means[k, known], covariances[k][np.ix_(known, known)]
-        scale = np.sqrt(np.diag(covariance))
-        away = np.max(np.abs(own.mean(axis=0)[known] - mean) / scale, initial=0.0) * np.sqrt(len(own))
-        _require("sample", away < 5, f"the mean of draws from component {k} is {away:.3g} standard errors off")
-        spread = np.atleast_2d(np.cov(own[:, known].T)) if known.any() else covariance
-        worst = np.max(np.abs(spread - covariance) / np.outer(scale, scale), initial=0.0)
-        _require(
-            "sample",
-            worst < 0.06,
-            f"the covariance of draws from component {k} is {worst:.3g} off, in units of its variances",
-        )
+        known = np.isfinite(means[k]) & np.isfinite(np.diag(covariances[k]))
+        centred = drawn[labels == k][:, known] - means[k, known]
+        products = centred[:, :, None] * centred[:, None, :]
+        for what, found, expected in (
+            ("mean", centred, 0.0),
+            ("covariance", products, covariances[k][np.ix_(known, known)]),
+        ):
+            error = np.std(found, axis=0) / math.sqrt(N_OF_EACH)
+            away = np.max(np.abs(found.mean(axis=0) - expected) / np.where(error > 0, error, 1.0), initial=0.0)
+            _require(
+                "sample",
+                away < MOST_ERRORS,
+                f"the {what} of draws from component {k} is {away:.3g} standard errors off",
+            )
 
 
 def _check_marginal(family: Emission, params: Any, rows: FloatArray) -> None:
