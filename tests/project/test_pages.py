@@ -15,7 +15,7 @@ PAGES = sorted(
 )
 # Example files whose names the first block of a page goes on with.
 AFTER = {
-    "guide": "examples/fit_your_own_model.py",
+    "own_models": "examples/fit_your_own_model.py",
     "learn/customer_segments": "examples/plot_customer_segments.py",
 }
 # What a fragment takes for granted, in words of its page.
@@ -53,4 +53,4 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 
 
 def test_pages_of_code_are_found():
-    assert {"guide", "hmm", "mixtures", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
+    assert {"own_models", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
