@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import emlearn
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
 PAGES = sorted(
@@ -54,3 +56,13 @@ def test_blocks_run(page, tmp_path, monkeypatch):
 
 def test_pages_of_code_are_found():
     assert {"own_models", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
+
+
+def test_the_chart_leads_to_every_estimator():
+    chart = (ROOT / "doc" / "_static" / "which_estimator.svg").read_text("utf-8")
+    for page in re.findall(r'href="([^"]+)\.html"', chart):
+        assert (ROOT / "doc" / f"{page}.rst").exists(), page
+    estimators = {name for name in emlearn.__all__ if hasattr(getattr(emlearn, name), "fit")}
+    assert estimators <= set(re.findall(r'class="name"[^>]*>([\w.]+)<', chart)) | {"InformationCriterionSearch"}
+    words = (ROOT / "doc" / "user_guide.rst").read_text("utf-8")
+    assert all(f":doc:`{name} <" in words for name in estimators - {"InformationCriterionSearch"})
