@@ -17,7 +17,6 @@ PAGES = sorted(
 )
 # Example files whose names the first block of a page goes on with.
 AFTER = {
-    "own_models": "examples/fit_your_own_model.py",
     "learn/customer_segments": "examples/plot_customer_segments.py",
 }
 # What a fragment takes for granted, in words of its page.
@@ -68,7 +67,7 @@ def test_pages_of_peers_have_one_form(path):
 
 
 def test_pages_of_code_are_found():
-    assert {"own_models", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
+    assert {"dask", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
 
 
 def test_the_chart_leads_to_every_estimator():
