@@ -11,13 +11,14 @@ from typing import Any, Self
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn import _guides
+from emlearn._sklearn_compat import BaseEstimator
 from emlearn._warn import warn
 from emlearn.base import EMMixin
 from emlearn.inference._summary import criteria, criterion_of
