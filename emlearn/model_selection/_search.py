@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from joblib import Parallel, delayed
@@ -112,7 +112,7 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
         estimator: Any,
         param_grid: Any,
         *,
-        criterion: str | Callable[..., float] = "bic",
+        criterion: Literal["bic", "aic", "icl", "sabic", "loo"] | Callable[..., float] = "bic",
         refit: bool = True,
         n_jobs: int | None = None,
     ) -> None:
