@@ -1,4 +1,4 @@
-"""What a type checker makes of mixtures of any columns, of inference and of choosing. It is checked, not run."""
+"""What a type checker makes of mixtures of any columns, of inference and of choosing. Checked, not run."""
 
 from typing import Any, assert_type
 
