@@ -1,4 +1,7 @@
-"""A small fit of every estimator, and what each answers to the rows that it was fitted to."""
+"""A small fit of every estimator, and what each answers to the rows that it was fitted to.
+
+The rows stay what they are: files of releases in tests/data/fitted were fitted to them.
+"""
 
 import numpy as np
 from sklearn.linear_model import LinearRegression
