@@ -15,6 +15,8 @@ project = "emlearn"
 author = "The emlearn developers"
 copyright = "2026, The emlearn developers"
 version = release = emlearn.__version__
+# Where the pages will be served, for cards and for links of representations: known only to who serves them.
+html_baseurl = os.environ.get("EMLEARN_DOCS_URL", "")
 
 extensions = [
     "matplotlib.sphinxext.plot_directive",
@@ -25,6 +27,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "sphinx_gallery.gen_gallery",
+    "sphinxext.opengraph",
 ]
 
 
@@ -142,6 +145,12 @@ def setup(app):
     app.connect("missing-reference", link_to_others)
 
 
+# Cards of pages, for where links to them are shared: title, first words, and a picture for all.
+ogp_site_url = html_baseurl
+ogp_image = "_images/sphx_glr_plot_customer_segments_001.png"
+ogp_image_alt = "Customers of an online shop, coloured by the segment that was found."
+ogp_social_cards = {"enable": False}
+
 html_theme = "pydata_sphinx_theme"
 html_title = "emlearn"
 html_static_path = ["_static"]
@@ -154,6 +163,13 @@ html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
+    # A release adds its line to the file, which each served version then reads.
+    "switcher": {
+        "json_url": f"{html_baseurl}_static/switcher.json",
+        "version_match": ".".join(release.split(".")[:2]),
+    },
+    "check_switcher": False,
+    "navbar_end": ["version-switcher", "theme-switcher"],
     "footer_start": ["copyright"],
     "footer_end": [],
     "pygments_light_style": "a11y-high-contrast-light",

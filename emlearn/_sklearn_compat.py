@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TYPE_CHECKING
 
+from sklearn.base import BaseEstimator as _BaseEstimator
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _wrap_data_with_container
 from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, validate_data
@@ -49,12 +52,27 @@ else:
             return method
 
 
+class BaseEstimator(_BaseEstimator):
+    """scikit-learn's base, whose HTML representation leads to emlearn's pages, where they are served."""
+
+    def _get_doc_link(self):
+        """Address of the page, below that in EMLEARN_DOCS_URL; "" without one, or for a class of users."""
+        address, name = os.environ.get("EMLEARN_DOCS_URL", ""), type(self).__name__
+        home = type(self).__module__.partition("._")[0]
+        if not address or home.partition(".")[0] != "emlearn":
+            return ""
+        if hasattr(sys.modules["emlearn"], name):
+            home = "emlearn"
+        return f"{address.rstrip('/')}/generated/{home}.{name}.html"
+
+
 def in_container(data, X, estimator):
     """What a transformer makes of X in the container that its ``set_output`` asks for."""
     return _wrap_data_with_container("transform", data, X, estimator)
 
 
 __all__ = [
+    "BaseEstimator",
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils import check_random_state
 
@@ -24,7 +23,7 @@ from emlearn._input.columns import column_name, find_columns
 from emlearn._input.pieces import gathered
 from emlearn._input.tables import read_rows
 from emlearn._pace import Pace
-from emlearn._sklearn_compat import CallbackSupportMixin
+from emlearn._sklearn_compat import BaseEstimator, CallbackSupportMixin
 from emlearn._typing import Method
 from emlearn._version import __version__
 from emlearn._warn import warn
@@ -655,7 +654,7 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
             with one_blas_thread():
                 seen = plan.data.sum(replace(plan.model, assignment="soft").expectation(best.params))
             self.log_likelihood_ = seen.log_likelihood - plan.log_volume
-        self.lower_bounds_ = [(value - plan.log_volume) / plan.size for value in best.history]
+        self.lower_bounds_ = [float(value - plan.log_volume) / plan.size for value in best.history]
 
     def __getstate__(self):
         return {**super().__getstate__(), "_emlearn_version": __version__}

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any, Literal, Self
 
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._input.sequences import _gather, _join, _split_rows
-from emlearn._sklearn_compat import available_if
+from emlearn._sklearn_compat import BaseEstimator, available_if
 
 
 def _transformer_has(method):

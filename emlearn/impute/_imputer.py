@@ -564,6 +564,7 @@ class EMImputer(Streaming, TransformerMixin, EMMixin):
     @property
     def column_names_(self) -> NDArray[Any]:
         """Names of the columns of the model, (D,)."""
+        check_is_fitted(self)
         names = _check_feature_names_in(self, None)
         return names if self._table is None else self._table.names(names)
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier, is_regressor
+from sklearn.base import MetaEstimatorMixin, clone, is_classifier, is_regressor
 from sklearn.impute import MissingIndicator
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import check_random_state, check_X_y, get_tags
@@ -22,6 +22,7 @@ from emlearn._input.arrays import as_one_column
 from emlearn._input.mixed_table import find_categories
 from emlearn._input.tables import as_numpy, read_table
 from emlearn._sklearn_compat import (
+    BaseEstimator,
     CallbackSupportMixin,
     Interval,
     _fit_context,

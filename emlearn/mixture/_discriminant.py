@@ -8,13 +8,13 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import ClassifierMixin
 from sklearn.utils import check_consistent_length, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._emissions.words import observed_kinds
-from emlearn._sklearn_compat import Interval, StrOptions, _fit_context
+from emlearn._sklearn_compat import BaseEstimator, Interval, StrOptions, _fit_context
 from emlearn._typing import CovarianceType, RandomState
 from emlearn.families import COVARIANCE_TYPES, Emission
 from emlearn.mixture._mixture import MixtureEM

@@ -7,17 +7,18 @@ import time
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from joblib import Parallel, delayed
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone
+from sklearn.base import MetaEstimatorMixin, clone
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn import _guides
+from emlearn._sklearn_compat import BaseEstimator
 from emlearn._warn import warn
 from emlearn.base import EMMixin
 from emlearn.inference._summary import criteria, criterion_of
@@ -111,7 +112,7 @@ class InformationCriterionSearch(MetaEstimatorMixin, BaseEstimator):
         estimator: Any,
         param_grid: Any,
         *,
-        criterion: str | Callable[..., float] = "bic",
+        criterion: Literal["bic", "aic", "icl", "sabic", "loo"] | Callable[..., float] = "bic",
         refit: bool = True,
         n_jobs: int | None = None,
     ) -> None:

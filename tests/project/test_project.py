@@ -1,5 +1,6 @@
 """The project as a whole: version, imports, README."""
 
+import json
 import re
 import tomllib
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,20 @@ def test_version_is_stated_once():
     assert "version" not in project["project"]
     assert source == {"attr": "emlearn._version.__version__"}
     assert emlearn.__version__ == emlearn._version.__version__
+
+
+def test_a_release_is_told_everywhere():
+    version = emlearn.__version__
+    if "dev" in version:
+        pytest.skip("not a release")
+    cited = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (date,) = re.findall(r"^date-released: (\S+)$", cited, flags=re.MULTILINE)
+    assert f"\nversion: {version}\n" in cited
+    assert f"\n## [{version}] - {date}\n" in changes
+    served = json.loads((ROOT / "doc/_static/switcher.json").read_text(encoding="utf-8"))
+    assert version.rpartition(".")[0] in {entry["version"] for entry in served}
+    assert (ROOT / "tests/data/fitted" / version).is_dir()
 
 
 def test_installed_version_is_the_imported_one():
