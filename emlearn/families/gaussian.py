@@ -818,7 +818,7 @@ class GaussianForm:
         return np.asarray(np.einsum("ci,ci->c", flat, flat))
 
     def cancel(self, reach: float) -> NDArray[np.bool_] | None:
-        """With which matrices x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``, (C,); None for none."""
+        """With which matrices x² − 2xμ + μ² loses digits, for |x|² up to ``reach``, (C,); None for none."""
         most = CANCELLATION / (max(float(reach), TINY) * EPS)
         flat = self.whitener.ravel()
         if flat.dot(flat) <= most:  # the traces of all precision matrices
