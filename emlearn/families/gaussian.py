@@ -29,6 +29,7 @@ from emlearn.families.base import (
     observed,
     read_field,
     take_fields,
+    totals_of,
 )
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 from emlearn.families.incomplete import Filled, available_moments, fill
@@ -366,7 +367,7 @@ class Gaussian(ExponentialFamily):
             shared = shared if structure.n_fits > 1 else float(shared[0])
 
         def totals(resp: FloatArray) -> GaussianTotals:
-            raw = resp @ (statistics() if held is None else held).T
+            raw = totals_of(resp, statistics() if held is None else held)
             second = scatter if structure.shared else raw[:, d + 1 :]
             return self._about(params.means, raw[:, 0], raw[:, 1 : d + 1], second)
 
