@@ -573,6 +573,7 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
             "max_iter": f"Increase max_iter, or {advice}.{refused}",
             "callback": "A callback ended it.",
             "fall": "The next step would have lowered the objective.",
+            "luck": f"All starts owe their height to luck, components with too few rows: {advice}.",
         }
         gap = f"a projected {best.gap:.3g}" if np.isfinite(best.gap) else "an unknown number of"
         # Less than the tolerance is believed where gains shrink at a rate that has settled.

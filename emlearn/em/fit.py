@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import nullcontext
-from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, cast
 
@@ -419,11 +418,17 @@ class Fits:
 
     def take(self, rows: Sequence[int]) -> Fits:
         """Some of the fits, which from now on go by themselves."""
-        some, places = copy(self), np.array(rows, dtype=np.intp)
+        some, places = self._alike(), np.array(rows, dtype=np.intp)
         some._fits = [self._fits[row] for row in rows]
         some._wanted = self._stack.take(self._wanted, places)
         some._here = None if self._here is None else self._here.take(places, self._stack)
         return some
+
+    def _alike(self) -> Fits:
+        """A shallow copy, at a tenth of the price of `copy.copy`."""
+        alike = Fits.__new__(Fits)
+        alike.__dict__.update(self.__dict__)
+        return alike
 
     @property
     def are_new(self) -> bool:
@@ -432,7 +437,7 @@ class Fits:
 
     def join(self, *others: Fits) -> Fits:
         """These fits, then others of the same model; either all or none are new."""
-        both = copy(self)
+        both = self._alike()
         both._fits = sum((other._fits for other in others), self._fits)
         both._wanted = self._stack.join(self._wanted, *(other._wanted for other in others))
         points = [other._here for other in others if other._here is not None]
@@ -653,10 +658,11 @@ class Fits:
         movable = some(points.movable, plain)
         with np.errstate(invalid="ignore"):  # -inf − -inf, masked
             u, v = vector - start, image_vector - vector
-            moving = movable & np.isfinite(u + v)
-        if not moving.all():
-            u, v = np.where(moving, u, 0.0), np.where(moving, v, 0.0)
         step, next_step = squared_length(u), squared_length(v)
+        if not (movable.all() and math.isfinite(sum(step) + sum(next_step))):
+            moving = movable & np.isfinite(u + v)
+            u, v = np.where(moving, u, 0.0), np.where(moving, v, 0.0)
+            step, next_step = squared_length(u), squared_length(v)
         going = []
         for i, (row, fit) in enumerate(zip(rows, fits, strict=True)):
             objective = seen.objective[row]

@@ -47,6 +47,8 @@ EQUAL = 1e-6
 UNSEEN = 0.05
 # So many starts of which all are spurious are enough: further ones would be no better founded.
 ENOUGH_OF_LUCK = 20
+# Where all are, E-steps that the best of them may still take: collapses can go on for ever.
+LUCK_STEPS = 120
 RANKINGS = ("evidence", "likelihood")
 FAILURES = NO_PARAMETERS  # they end a start, and no more than that
 
@@ -298,7 +300,10 @@ class _Race:
             first = min((run for run in in_play if self._equals(run, in_play[0])), key=lambda run: run.number)
             if first.is_done:
                 break
-            _go([first])
+            if first.is_spurious and len(self.runs) > 1:
+                first.chase_luck()
+            else:
+                _go([first])
 
     def _equals(self, run: _Run, best: _Run) -> bool:
         """Whether two runs lead to the same height, but for rounding."""
@@ -337,7 +342,7 @@ class _Race:
             alive = [
                 run
                 for run in alive
-                if not (run.has_arrived or run.is_done or self._is_luck(run, ranked))
+                if not (run.has_arrived or run.is_done or run.is_spurious)
                 and run.may_beat(ranked[0], 30 * self._same)
             ]
             if not alive:
@@ -632,6 +637,12 @@ class _Run:
     def may_beat(self, other: _Run, nats: float) -> bool:
         """Whether it could be worth as much as the other is already, but for so many nats."""
         return self.worth(self.limit + nats) >= other.worth(other.last.reached.objective)
+
+    def chase_luck(self) -> None:
+        """Go on to the end, if that is not far or there is more than luck on the way."""
+        _go([self], LUCK_STEPS)
+        if self.is_spurious and not self.is_done:
+            self._end, self.is_done = "luck", True
 
     def leave(self) -> None:
         """Go no further, and keep no more than what is to be told."""

@@ -161,6 +161,7 @@ class SideBySide:
             raise ValueError(f"{type(of_latent.latent).__name__} cannot be stacked.")
         self._latent = stacked
         self._family: Family = of_latent.family
+        self._spaces = leaves(stacked.spaces), leaves(self._family.spaces)
         self._models: dict[int, LatentModel] = {}
 
     def _of(self, params: Tree) -> LatentModel:
@@ -290,15 +291,19 @@ class SideBySide:
         Of what is hidden, whose arrays have sets as their first axis, that is 0.
         """
         S = _n_sets(params)
-        for space, leaf in zip(leaves(self._latent.spaces), leaves(params.latent), strict=True):
+        of_latent, of_family = self._spaces
+        for space, leaf in zip(of_latent, leaves(params.latent), strict=True):
             yield space, leaf, 0
-        for space, leaf in zip(leaves(self._family.spaces), leaves(params.family), strict=True):
+        for space, leaf in zip(of_family, leaves(params.family), strict=True):
             yield space, leaf, len(leaf) // S
 
 
 def _n_sets(stacked: Tree) -> int:
     """How many sets are stacked."""
-    return len(leaves(stacked.latent)[0])
+    first = stacked.latent
+    while isinstance(first, tuple):
+        first = first[0]
+    return len(first)
 
 
 def _by_component(leaf: FloatArray, S: int) -> FloatArray:

@@ -15,8 +15,9 @@ UNSEEN = 0.99
 
 
 # Why a fit is over: what is still to be gained is below the tolerance; gains are lost in rounding; a callback
-# said so; iterations are used up; the objective fell.
-REASONS = ("converged", "rounding", "callback", "max_iter", "fall")
+# said so; iterations are used up; the objective fell; of many starts none is more than luck, and the best of
+# them is far from its end.
+REASONS = ("converged", "rounding", "callback", "max_iter", "fall", "luck")
 
 
 class Iterate(NamedTuple):

@@ -112,11 +112,12 @@ class Structure:
         d : int
         floor : float
         """
+        if weight.min() > 0:
+            return self.raise_to(self.covariance(products / weight[:, None], d), floor)
         empty = weight <= 0
         mean = products / np.where(empty, 1.0, weight)[:, None]
         covariance = self.raise_to(self.covariance(mean, d), floor)
-        if empty.any():
-            covariance[empty] = kept[empty]
+        covariance[empty] = kept[empty]
         return covariance
 
     def nearest(self, covariance: FloatArray, floor: float) -> FloatArray:
@@ -377,9 +378,10 @@ class Full(Structure):
         return np.asarray(mean_products[:, _triangle(d)[2]])
 
     def raise_to(self, covariance: FloatArray, floor: float) -> FloatArray:
-        at_floor = np.flatnonzero(self.n_at_floor(covariance, floor))
-        if not len(at_floor):
+        above = are_above(covariance, floor)
+        if above.all():
             return covariance
+        at_floor = np.flatnonzero(~above)
         values, vectors = np.linalg.eigh(covariance[at_floor])
         raised = (vectors * np.maximum(values, floor)[:, None, :]) @ vectors.swapaxes(1, 2)
         low = values[:, 0] < floor
@@ -406,7 +408,8 @@ class Full(Structure):
 
     def natural(self, form: GaussianForm) -> FloatArray:
         coefficients = natural(form.whitener, form.means, quadratic=not self.shared)
-        coefficients[:, 0] += form.offset
+        if np.ndim(form.offset):
+            coefficients[:, 0] += form.offset
         return coefficients
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:

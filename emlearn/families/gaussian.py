@@ -29,6 +29,7 @@ from emlearn.families.base import (
     observed,
     read_field,
     take_fields,
+    totals_of,
 )
 from emlearn.families.covariance import Diagonal, Full, Spherical, Structure
 from emlearn.families.incomplete import Filled, available_moments, fill
@@ -36,6 +37,7 @@ from emlearn.families.patterns import Gaps, find_gaps
 from emlearn.families.shared_forms import CommonAxes, EqualForm, EqualShape, EqualVolume, OwnAxes
 
 LOG_2_PI = float(np.log(2 * np.pi))
+EPS, TINY = float(np.finfo(np.float64).eps), float(np.finfo(np.float64).tiny)
 # Above this relative error of x² − 2xμ + μ² the whitened path takes over.
 CANCELLATION = 1e-10
 # From this many features on, d² more than so many times the components, roots cost less than products.
@@ -197,7 +199,7 @@ class Gaussian(ExponentialFamily):
         """Log-densities, with an offset of each component (K,), and statistics, as a function of a batch."""
         if self.structure.shared and not self.is_whole:
             return self._density_beside(params, offset)
-        form = replace(self._linearise(params), offset=offset)
+        form = self._linearise(params, offset)
 
         def observe(batch: Batch) -> Observed:
             gaps = find_gaps(batch)
@@ -300,20 +302,19 @@ class Gaussian(ExponentialFamily):
 
     def _fill(self, params: GaussianParams, form: GaussianForm, batch: Batch, gaps: Gaps) -> Filled:
         reach = batch.once("reach of what is seen", lambda: np.nansum(batch.x**2, axis=0).max())
-        return fill(self.structure, params.means, form.whitener, bool(form.cancel(reach).any()), batch, gaps)
+        return fill(self.structure, params.means, form.whitener, form.cancel(reach) is not None, batch, gaps)
 
     def _observe(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         """A batch of which nothing is missing."""
         reach = batch.once("reach", lambda: np.einsum("im,im->m", batch.x, batch.x).max())
         tight = form.cancel(reach)
-        some = bool(tight.any())
-        if some and (self.structure.shared or tight.all()):
+        if tight is not None and (self.structure.shared or tight.all()):
             return self._observe_whitened(params, form, batch)
         if self._takes_roots(*params.means.shape):
             seen = self._observe_by_roots(params, form, batch)
         else:
             seen = self._observe_quadratic(params, form, batch)
-        return self._observe_tight(params, form, batch, seen, tight) if some else seen
+        return seen if tight is None else self._observe_tight(params, form, batch, seen, tight)
 
     def _observe_tight(
         self, params: GaussianParams, form: GaussianForm, batch: Batch, seen: Observed, tight: NDArray[np.bool_]
@@ -346,8 +347,8 @@ class Gaussian(ExponentialFamily):
         n_squares = 0 if self.structure.shared else self.structure.n_products(d)
         return 1 + d + n_squares + 2 * n_components
 
-    def _linearise(self, params: GaussianParams) -> GaussianForm:
-        return GaussianForm(self.structure, params.means, self.structure.whitener(params.covariances))
+    def _linearise(self, params: GaussianParams, offset: FloatArray | float = 0.0) -> GaussianForm:
+        return GaussianForm(self.structure, params.means, self.structure.whitener(params.covariances), offset)
 
     def _observe_quadratic(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
         structure = self.structure
@@ -366,7 +367,7 @@ class Gaussian(ExponentialFamily):
             shared = shared if structure.n_fits > 1 else float(shared[0])
 
         def totals(resp: FloatArray) -> GaussianTotals:
-            raw = resp @ (statistics() if held is None else held).T
+            raw = totals_of(resp, statistics() if held is None else held)
             second = scatter if structure.shared else raw[:, d + 1 :]
             return self._about(params.means, raw[:, 0], raw[:, 1 : d + 1], second)
 
@@ -392,9 +393,10 @@ class Gaussian(ExponentialFamily):
         self, means: FloatArray, weight: FloatArray, first: FloatArray, second: FloatArray
     ) -> GaussianTotals:
         """Totals about the means, from moments about 0."""
-        # Σ r (x − μ)(x − μ)ᵀ = Σ r x xᵀ − 2 μ Σ r xᵀ + w μ μᵀ, symmetrised.
-        shift = self.structure.products(means, weight[:, None] * means - 2 * first)
-        return GaussianTotals(weight, first - weight[:, None] * means, self.structure.pool(shift) + second)
+        # Σ r (x − μ)(x − μ)ᵀ = Σ r x xᵀ − μ Σ r xᵀ − μ Σ r (x − μ)ᵀ, symmetrised.
+        about = first - weight[:, None] * means
+        shift = self.structure.products(means, first + about)
+        return GaussianTotals(weight, about, second - self.structure.pool(shift))
 
     def recentred(self, totals: GaussianTotals, old: GaussianParams, new: GaussianParams) -> GaussianTotals:
         return moved_moments(self.structure, totals, new.means - old.means)
@@ -461,13 +463,18 @@ class Gaussian(ExponentialFamily):
     ) -> GaussianParams:
         """Parameters from totals; covariances are sums over ``counts`` (K,), where that is not their weight."""
         structure, d = self.structure, totals.first.shape[1]
-        empty = totals.weight <= NO_WEIGHT * totals.weight.sum()
-        if empty.all():
-            return params
-        step = totals.first / np.where(empty, 1.0, totals.weight)[:, None]
-        step[empty] = 0.0
-        within = totals.second - structure.pool(structure.products(step, step) * totals.weight[:, None])
-        weight = structure.pool(np.where(empty, 0.0, totals.weight if counts is None else counts))
+        least = NO_WEIGHT * totals.weight.sum()
+        if totals.weight.min() > least:
+            step, first = totals.first / totals.weight[:, None], totals.first
+            weight = structure.pool(totals.weight if counts is None else counts)
+        else:
+            empty = totals.weight <= least
+            if empty.all():
+                return params
+            first = np.where(empty[:, None], 0.0, totals.first)
+            step = first / np.where(empty, 1.0, totals.weight)[:, None]
+            weight = structure.pool(np.where(empty, 0.0, totals.weight if counts is None else counts))
+        within = totals.second - structure.pool(structure.products(step, first))
         if self.ridge:
             within += self.ridge * structure.moment(np.eye(d), None)
             weight = np.where(weight > 0, weight + self.ridge, 0.0)
@@ -811,7 +818,11 @@ class GaussianForm:
         flat = self.whitener.reshape(len(self.whitener), -1)
         return np.asarray(np.einsum("ci,ci->c", flat, flat))
 
-    def cancel(self, reach: float) -> NDArray[np.bool_]:
-        """With which matrices x² − 2xμ + μ² loses too many digits, for |x|² up to ``reach``, (C,)."""
-        lost: NDArray[np.bool_] = self.tightness * reach * float(np.finfo(np.float64).eps) > CANCELLATION
-        return lost
+    def cancel(self, reach: float) -> NDArray[np.bool_] | None:
+        """With which matrices x² − 2xμ + μ² loses digits, for |x|² up to ``reach``, (C,); None for none."""
+        most = CANCELLATION / (max(float(reach), TINY) * EPS)
+        flat = self.whitener.ravel()
+        if flat.dot(flat) <= most:  # the traces of all precision matrices
+            return None
+        lost: NDArray[np.bool_] = self.tightness > most
+        return lost if lost.any() else None

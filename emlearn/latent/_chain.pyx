@@ -23,7 +23,7 @@ cdef extern from "chain_steps.h" nogil:
         double *before, const double *transition, const double *density, ptrdiff_t stride, double *filtered,
         double *scale, int K, int steps, double flush, double notice, double least, double alive, double *mixed,
         int *closer)
-    void backward_step(
+    int backward_step(
         const double *transposed, double *density, const double *filtered, const double *scale,
         ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride, double *beta, ptrdiff_t beta_stride, int K,
         int n)
@@ -57,6 +57,7 @@ NAME = "compiled"
 cdef double FLUSH = _chain_numpy.FLUSH
 cdef double LEAST = _chain_numpy.LEAST
 cdef double LOG_NEGLIGIBLE = _chain_numpy.LOG_NEGLIGIBLE
+cdef double LEAST_TRANSITION = _chain_numpy.LEAST_TRANSITION
 cdef double LEAST_ALIVE = _chain_numpy.LEAST_ALIVE
 cdef Py_ssize_t SCREENED_STEPS = 256  # after which a lane alone may turn out to need more
 cdef Py_ssize_t MOST_STEPS = 1 << 20  # of a lane alone in one call: an int must hold them
@@ -76,9 +77,10 @@ cdef inline Py_ssize_t _alone_from(const Py_ssize_t[::1] n_active) noexcept nogi
 
 def forward(
     double[:, :] log_prob, double[:, :] density, const double[::1] start, const double[:, ::1] transition,
-    const Py_ssize_t[::1] n_active, double[:, :] filtered, double[::1] scale, double[::1] shift, int zeros,
+    const Py_ssize_t[::1] n_active, double[:, :] filtered, double[::1] scale, double[::1] shift,
 ):
-    cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, closer = 0, beyond = 0, keep = zeros != 0
+    cdef int K = <int>transition.shape[0], W = (K + 3) // 4 * 4, closer = 0, beyond = 0
+    cdef int zeros = _zeros(transition), keep = zeros != 0
     cdef Py_ssize_t T = n_active.shape[0], alone = _alone_from(n_active), t = 0, k, lane, n, here = 0, last = 0
     cdef Py_ssize_t n_beyond = 0, steps
     cdef ptrdiff_t stride = _stride(density)
@@ -233,6 +235,19 @@ cdef inline bint _loses(
             if filtered[j, before] > 0 and transition[j, k] > 0:
                 return True
     return False
+
+
+cdef inline int _zeros(const double[:, ::1] transition) noexcept nogil:
+    """What `_chain_numpy.Zeros` of a matrix is."""
+    cdef Py_ssize_t j, k
+    cdef int zeros = 0
+    for j in range(transition.shape[0]):
+        for k in range(transition.shape[1]):
+            if transition[j, k] > 0.0 and transition[j, k] < LEAST_TRANSITION:
+                return 2
+            if not transition[j, k] >= LEAST_TRANSITION:
+                zeros = 1
+    return zeros
 
 
 cdef inline double _largest_sum(const double[:, ::1] transition) noexcept nogil:

@@ -109,6 +109,7 @@ def as_numbers(filtered: FloatArray, far: Far) -> None:
     filtered[:, columns] *= _unit(far.power[columns, : len(filtered)].T)
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def forward(
     log_prob: FloatArray,
     density: FloatArray,
@@ -118,7 +119,6 @@ def forward(
     filtered: FloatArray,
     scale: FloatArray,
     shift: FloatArray,
-    zeros: int,
 ) -> Far | None:
     r"""Filter: the probability of each state given what was seen so far.
 
@@ -151,15 +151,13 @@ def forward(
         Output: what columns summed to. Predictive log-densities are ``log(scale) + shift``.
     shift : ndarray of shape (m,)
         Maximum of the log-densities; changed where a step is done again.
-    zeros : Zeros
-        Of ``transition``.
 
     Returns
     -------
     far : Far or None
         Steps that were done again, if any.
     """
-    keep = zeros != Zeros.NONE
+    keep = Zeros.of(transition) != Zeros.NONE
     arrays = log_prob, density, filtered, scale, shift
     first = _steps_of_many(n_active)
     far = _forward_steps(arrays, transition, n_active[:first], keep, start=start)

@@ -7,6 +7,7 @@ cdef extern from "exponentials.h" nogil:
     void densities_of(
         const double *log_prob, ptrdiff_t stride, int K, ptrdiff_t m, double *shift, double *density,
         ptrdiff_t density_stride)
+    void add_logs_of(const double *scale, ptrdiff_t m, double *shift)
 
 NAME = "compiled"
 
@@ -24,3 +25,9 @@ def densities(const double[:, ::1] log_prob, double[::1] shift, double[:, :] den
             densities_of(
                 &log_prob[0, 0], log_prob.shape[1], <int>log_prob.shape[0], log_prob.shape[1], &shift[0],
                 &density[0, 0], density.strides[0] // <ptrdiff_t>sizeof(double))
+
+
+def add_logs(const double[::1] scale, double[::1] shift):
+    if scale.shape[0] > 0:
+        with nogil:
+            add_logs_of(&scale[0], scale.shape[0], &shift[0])

@@ -45,5 +45,20 @@ def densities(log_prob: FloatArray, shift: FloatArray, density: FloatArray) -> N
         Output: ``exp(log_prob - shift)``. NaN where nothing is possible.
     """
     log_prob.max(axis=0, out=shift)
-    np.subtract(log_prob, shift, out=density)
+    with np.errstate(invalid="ignore"):
+        np.subtract(log_prob, shift, out=density)
     np.exp(density, out=density)
+
+
+def add_logs(scale: FloatArray, shift: FloatArray) -> None:
+    """Logarithms of what was scaled.
+
+    Parameters
+    ----------
+    scale : ndarray of shape (m,)
+        Not negative, and where not 0 no less than the smallest normal number.
+    shift : ndarray of shape (m,)
+        Its logarithms are added here; -inf where it is 0.
+    """
+    with np.errstate(divide="ignore"):
+        shift += np.log(scale)

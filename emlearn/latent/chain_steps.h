@@ -17,7 +17,8 @@
 
 /* Small numbers of states are compiled one by one, so that their loops unroll. Calls return a number, so that the
  * switch needs no breaks. */
-#define FOR_EACH_K(K, call) \
+#define FEW 8
+#define FOR_FEW(K, call) \
     switch (K) { \
     case 1: return call(1); \
     case 2: return call(2); \
@@ -27,8 +28,10 @@
     case 6: return call(6); \
     case 7: return call(7); \
     case 8: return call(8); \
-    default: return call(K); \
     }
+#define FOR_EACH_K(K, call) \
+    FOR_FEW(K, call) \
+    return call(K);
 
 /* out[s, l] (+)= sum_i in[i, l] * a[i, s] for rows of in and out, at most four of each: 16 products on 8 loads and
  * 4 stores. */
@@ -148,12 +151,50 @@ static int first_step(const double *start, const double *density, ptrdiff_t stri
     return closer;
 }
 
+/* One step forward for n lanes where states are few: all of a lane stays in registers. */
+INLINE int forward_few(const double *RESTRICT before, const double *RESTRICT a, const double *RESTRICT density,
+                       ptrdiff_t stride, double *RESTRICT filtered, double *RESTRICT scale, double *RESTRICT low, int K,
+                       int n, double flush, double notice, double least, double alive)
+{
+    long long closer = 0;
+    LANES
+    for (int l = 0; l < n; l++) {
+        double joint[FEW], total = 0.0, lowest = 1.0;
+        UNROLL
+        for (int k = 0; k < K; k++) {
+            double mixed = 0.0;
+            UNROLL
+            for (int j = 0; j < K; j++)
+                mixed += before[j * stride + l] * a[j * K + k];
+            const double p = mixed * density[k * stride + l], some = mixed >= alive ? p : 1.0;
+            lowest = some < lowest ? some : lowest;
+            joint[k] = p;
+            total += p;
+        }
+        const double inverse = 1.0 / total;
+        lowest *= inverse;
+        closer |= !(total >= least);
+        closer |= lowest < notice;
+        scale[l] = total;
+        low[l] = lowest;
+        UNROLL
+        for (int k = 0; k < K; k++) {
+            const double p = joint[k] * inverse;
+            filtered[k * stride + l] = p < flush ? 0.0 : p;
+        }
+    }
+    return closer != 0;
+}
+
 /* One step forward for n lanes: filtered = normalised (before @ transition) * density. */
 WIDE
 static int forward_step(const double *before, const double *transition, const double *density,
                         ptrdiff_t stride, double *filtered, double *scale, double *low, int K, int n,
                         double flush, double notice, double least, double alive)
 {
+#define CALL(k) forward_few(before, transition, density, stride, filtered, scale, low, k, n, flush, notice, least, alive)
+    FOR_FEW(K, CALL)
+#undef CALL
     double total[STRIP];
     int closer = 0;
     for (int from = 0; from < n; from += STRIP) {
@@ -206,12 +247,41 @@ static int forward_alone(double *before, const double *transition, const double 
                          double *filtered, double *scale, int K, int steps, double flush, double notice, double least,
                          double alive, double *mixed, int *closer)
 {
-    double few[8];
+    double few[FEW];
 #define CALL(k) \
     forward_alone_k(before, transition, density, stride, filtered, scale, k, steps, flush, notice, least, alive, \
-                    k <= 8 ? few : mixed, closer)
+                    k <= FEW ? few : mixed, closer)
     FOR_EACH_K(K, CALL)
 #undef CALL
+}
+
+/* `backward_step` where states are few. */
+INLINE int backward_few(const double *RESTRICT transposed, double *RESTRICT density, const double *RESTRICT filtered,
+                        const double *RESTRICT scale, ptrdiff_t stride, double *RESTRICT ahead, ptrdiff_t ahead_stride,
+                        double *RESTRICT beta, ptrdiff_t beta_stride, int K, int n)
+{
+    LANES
+    for (int l = 0; l < n; l++) {
+        const double inverse = scale[l] > 0.0 ? 1.0 / scale[l] : 0.0;
+        double odds[FEW];
+        UNROLL
+        for (int k = 0; k < K; k++) {
+            const double here = filtered[k * stride + l], after = beta[k * beta_stride + l];
+            const double reached = here > 0.0 ? after : 0.0;
+            odds[k] = density[k * stride + l] * inverse * reached;
+            ahead[k * ahead_stride + l] = odds[k];
+            density[k * stride + l] = here * reached;
+        }
+        UNROLL
+        for (int j = 0; j < K; j++) {
+            double sum = 0.0;
+            UNROLL
+            for (int k = 0; k < K; k++)
+                sum += odds[k] * transposed[k * K + j];
+            beta[j * beta_stride + l] = sum;
+        }
+    }
+    return n;
 }
 
 /* One step back for n lanes, from t + 1 to t. `beta` (K, n_lanes) holds p(what comes after t + 1 | state at
@@ -219,10 +289,14 @@ static int forward_alone(double *before, const double *transition, const double 
  * density * beta / scale at t + 1: transition probabilities times it are the odds of going there. The
  * posterior of t + 1 takes the place of its density. */
 WIDE
-static void backward_step(const double *transposed, double *density, const double *filtered,
+static int backward_step(const double *transposed, double *density, const double *filtered,
                           const double *scale, ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride,
                           double *beta, ptrdiff_t beta_stride, int K, int n)
 {
+#define CALL(k) \
+    backward_few(transposed, density, filtered, scale, stride, ahead, ahead_stride, beta, beta_stride, k, n)
+    FOR_FEW(K, CALL)
+#undef CALL
     double inverse[STRIP];
     for (int from = 0; from < n; from += STRIP) {
         const int some = n - from < STRIP ? n - from : STRIP;
@@ -241,6 +315,7 @@ static void backward_step(const double *transposed, double *density, const doubl
         }
         combine(ahead + from, ahead_stride, transposed, K, some, beta + from, beta_stride);
     }
+    return n;
 }
 
 /* `steps` steps back for a lane alone: `density`, `filtered` and `scale` start at the first step whose posterior
@@ -274,10 +349,10 @@ static int backward_alone(const double *transposed, double *density, const doubl
                           const double *scale, ptrdiff_t stride, double *ahead, ptrdiff_t ahead_stride,
                           double *beta, int K, int steps, double *mixed)
 {
-    double few[8];
+    double few[FEW];
 #define CALL(k) \
     backward_alone_k(transposed, density, filtered, scale, stride, ahead, ahead_stride, beta, k, steps, \
-                     k <= 8 ? few : mixed)
+                     k <= FEW ? few : mixed)
     FOR_EACH_K(K, CALL)
 #undef CALL
 }

@@ -22,6 +22,7 @@
 #define ROUNDING 6755399441055744.0
 #define ROUNDING_BITS 0x4338000000000000u
 #define ROOT_HALF_BITS 0x3fe6a09e667f3bcdu
+#define LEAST_POWER 1024 /* powers of 2 are counted from below the least */
 
 INLINE uint64_t bits_of(double x)
 {
@@ -59,12 +60,12 @@ INLINE double exp_of(double x)
     return x < LEAST_EXPONENT ? 0.0 : sum * of_bits((bits_of(rounded) + 1023) << 52);
 }
 
-/* log x for x >= 1, or NaN. x = 2^n y with y from sqrt(1/2) to sqrt(2), and log y = 2 artanh((y - 1) / (y + 1)). */
+/* log x for normal x > 0, or NaN. x = 2^n y with y from sqrt(1/2) to sqrt(2), and log y = 2 artanh((y - 1) / (y + 1)). */
 INLINE double log_of(double x)
 {
-    const uint64_t exponent = (bits_of(x) - ROOT_HALF_BITS) >> 52;
-    const double n = of_bits(ROUNDING_BITS + exponent) - ROUNDING;
-    const double y = of_bits(bits_of(x) - (exponent << 52));
+    const uint64_t power = (bits_of(x) - ROOT_HALF_BITS + ((uint64_t)LEAST_POWER << 52)) >> 52;
+    const double n = of_bits(ROUNDING_BITS + power) - (ROUNDING + LEAST_POWER);
+    const double y = of_bits(bits_of(x) - ((power - LEAST_POWER) << 52));
     const double s = (y - 1.0) / (y + 1.0), z = s * s;
     double sum = 1.0 / 23.0;
     sum = sum * z + 1.0 / 21.0;
@@ -142,6 +143,14 @@ INLINE void densities_strip(const double *RESTRICT log_prob, ptrdiff_t stride, i
         for (int l = 0; l < n; l++)
             out[l] = exp_of(row[l] - shift[l]);
     }
+}
+
+/* Add log(scale) to `shift`, -infinity where it is 0. */
+WIDE
+void add_logs_of(const double *RESTRICT scale, ptrdiff_t m, double *RESTRICT shift)
+{
+    for (ptrdiff_t l = 0; l < m; l++)
+        shift[l] += scale[l] == 0.0 ? -INFINITY : log_of(scale[l]);
 }
 
 /* Exponentials of log_prob less the largest of each column, and that, `shift` (m,). */

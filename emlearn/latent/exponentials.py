@@ -27,6 +27,11 @@ def densities(log_prob: FloatArray, shift: FloatArray, density: FloatArray) -> N
     _fitting(log_prob).densities(log_prob, shift, density)
 
 
+def add_logs(scale: FloatArray, shift: FloatArray) -> None:
+    """Add the logarithms of ``scale`` (m,) to ``shift`` (m,), in place; see the kernel's twin."""
+    kernel.add_logs(scale, shift)
+
+
 def _fitting(log_prob: FloatArray) -> Any:
     """The kernel for an array, which a family of a user's own may have made of any kind."""
     fits = log_prob.flags.c_contiguous and log_prob.dtype == np.float64

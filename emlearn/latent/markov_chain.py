@@ -179,16 +179,11 @@ class MarkovChain(LatentStructure):
             log_prob *= beta
             start, transition = start**beta, transition**beta
         density, filtered = _workspace.lend(K, m)
-        shift, scale = np.empty(m), np.empty(m)
-        zeros = _chain_numpy.Zeros.of(transition)
+        predictive, scale = np.empty(m), np.empty(m)
         # An observation that is impossible in every state has NaN here, and the kernel makes it 0.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            exponentials.densities(log_prob, shift, density)
-            far = kernel.forward(
-                log_prob, density, start, transition, lanes.n_active, filtered, scale, shift, zeros
-            )
-            predictive = np.log(scale)
-        predictive += shift
+        exponentials.densities(log_prob, predictive, density)
+        far = kernel.forward(log_prob, density, start, transition, lanes.n_active, filtered, scale, predictive)
+        exponentials.add_logs(scale, predictive)
         if beta != 1.0:
             predictive /= beta
         return Filtered(filtered, predictive, density, scale, transition, far)

@@ -17,6 +17,19 @@
 #define WIDE
 #endif
 
+/* Before a loop whose turns do not depend on one another, which compilers cannot tell where rows have a stride; and
+ * before the loops of few turns inside it. */
+#if defined(__clang__)
+#define LANES _Pragma("clang loop vectorize(assume_safety)")
+#define UNROLL _Pragma("clang loop unroll(full)")
+#elif defined(__GNUC__)
+#define LANES _Pragma("GCC ivdep")
+#define UNROLL _Pragma("GCC unroll 8")
+#else
+#define LANES
+#define UNROLL
+#endif
+
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define RESTRICT __restrict__

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 
@@ -292,13 +291,13 @@ def kmeans_labels(rows, weight, n_clusters, generators):
     if not len(generators):
         return []
     centred = rows - rows.mean(axis=0)
-    before = [deepcopy(rng) for rng in generators]
+    before = [rng.get_state() for rng in generators]
     labels = _lloyd(centred, weight, centred[_seeds(centred, weight, n_clusters, generators)])
-    return [
-        # That a cluster has lost its rows takes more than steps.
-        _or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng) if of_start is None else of_start
-        for rng, of_start in zip(before, labels, strict=True)
-    ]
+    for i, rng in enumerate(generators):
+        if labels[i] is None:  # that a cluster has lost its rows takes more than steps
+            rng.set_state(before[i])
+            labels[i] = _or_error(partial(_kmeans_alone, rows, weight, n_clusters), rng)
+    return labels
 
 
 def _seeds(rows, weight, n_clusters, generators):

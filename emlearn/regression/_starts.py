@@ -129,6 +129,21 @@ def read_supposed(labels, X, n_components):
     return resp
 
 
+class _Draws:
+    """Random numbers of a start: few are ever asked for theirs, and to seed a generator takes its time."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+
+    @cached_property
+    def rng(self) -> np.random.RandomState:
+        return np.random.RandomState(self._seed)
+
+
+def _drawn(method, draws: _Draws) -> LatentPair:
+    return method(draws.rng)
+
+
 class RegressionStarts:
     """Starts of every kind, as functions of a random generator.
 
@@ -164,9 +179,14 @@ class RegressionStarts:
             "regions": self._regions,
             "annealed": self._annealed,
         }
-        rng = np.random.RandomState(seed)
+        draws = _Draws(seed)
         together = self._cooled if kind == "annealed" else None
-        return Start(kind, partial(methods[kind], rng), lambda params: self._reseed(params, rng), together)
+        return Start(
+            kind,
+            partial(_drawn, methods[kind], draws),
+            lambda params: self._reseed(params, draws.rng),
+            together,
+        )
 
     def everything(self) -> LatentPair:
         """One component, of all rows; or K that are alike."""
@@ -246,7 +266,7 @@ class RegressionStarts:
         hot: list[LatentPair | Exception] = []
         for start in annealed:
             try:
-                hot.append(self._elemental(*start.args))
+                hot.append(self._elemental(start.args[-1].rng))
             except FAILURES as error:
                 hot.append(error)
         return cool_each(self._model, hot, self._batches, TEMPERATURES)

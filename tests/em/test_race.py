@@ -9,7 +9,7 @@ import pytest
 
 from emlearn import GaussianMixtureEM
 from emlearn.em import EMModel, EStep, Fixed, Real, Start, fit_em, race
-from emlearn.em.restarts import FIRST_STEPS, N_FINALISTS, UNSEEN, Restart, Restarts
+from emlearn.em.restarts import FIRST_STEPS, LUCK_STEPS, N_FINALISTS, UNSEEN, Restart, Restarts
 
 N = 50  # rows of data
 ROWS = np.ones((N, 1))
@@ -87,6 +87,17 @@ def test_of_runs_without_evidence_one_goes_on():
     # By likelihood they all have something to win.
     by_height = race(hills, starts_at([0, 1, 2, 2]), ROWS, acceleration="none", ranking="likelihood")
     assert min(start.n_iter for start in by_height.restarts.starts[2:]) > FIRST_STEPS
+
+
+def test_where_all_is_luck_nobody_goes_far():
+    hills = Hills([5.0, 6.0], handicaps=[np.inf] * 2, rate=0.999)
+    best = race(hills, starts_at([0, 1, 0]), ROWS, acceleration="none").best
+    assert (best.reason, best.converged) == ("luck", False)
+    assert best.n_iter < FIRST_STEPS + LUCK_STEPS
+    alone = race(hills, starts_at([1]), ROWS, acceleration="none").best  # as asked for
+    assert alone.n_iter == 1000
+    sound = Hills([5.0, 6.0], handicaps=[0.0, np.inf], rate=0.999)
+    assert race(sound, starts_at([0, 1, 1]), ROWS, acceleration="none").best.reason == "max_iter"
 
 
 def test_seven_starts_that_agree_are_enough():
