@@ -120,8 +120,8 @@ def sweep(axes: FloatArray, matrices: FloatArray, precision: FloatArray, pairs: 
     matrices : ndarray of shape (K, d, d)
         Along the axes.
     precision : ndarray of shape (K, d) or (0, d)
-        Angles are those of least Σ tr(precision · matrix), given what precisions there are along the axes. None:
-        those of the least sum of squares off the diagonals.
+        Angles are those of least Σ tr(precision · matrix), for precisions along the axes, or where there are
+        none those of the least sum of squares off the diagonals.
     pairs : ndarray of shape (2, d (d - 1) / 2)
         `rounds`, one after the other.
     """

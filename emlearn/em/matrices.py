@@ -81,8 +81,8 @@ def sweep(
 ) -> tuple[FloatArray, FloatArray, float]:
     """Axes (d, d) turned once in the plane of every pair, matrices (K, d, d) along them, the largest angle.
 
-    Angles are those of least Σ tr(precision · matrix), for given precisions (K, d) along the axes; without them those
-    of the least sum of squares off the diagonals.
+    Angles are those of least Σ tr(precision · matrix), for given precisions (K, d) along the axes; without them
+    those of the least sum of squares off the diagonals.
     """
     axes, matrices = np.array(axes, order="C"), np.array(matrices, order="C")
     none = axes[:0] if precision is None else _plain(precision)
