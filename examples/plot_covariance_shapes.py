@@ -2,14 +2,15 @@
 Fourteen shapes of clusters
 ===========================
 
-A cluster of a Gaussian mixture is an ellipsoid: it has a volume, a shape (how long its axes are relative to one
-another) and an orientation (where they point). Each of these may be the same for all clusters or each cluster's own,
-and axes may be those of the features. That makes fourteen models, from circles of one size to any ellipse, which
-mclust names by three letters (Celeux & Govaert, 1995, Pattern Recognition 28; Scrucca et al., 2016, The R Journal 8).
-What is shared has to be estimated but once: where it is the truth, the others pay for parameters that tell nothing.
+A cluster of a Gaussian mixture is an ellipsoid: it has a volume, a shape (how long its axes are relative to
+one another) and an orientation (where they point). Each of these may be the same for all clusters or each
+cluster's own, and axes may be those of the features. That makes fourteen models, from circles of one size to
+any ellipse, which mclust names by three letters (Celeux & Govaert, 1995, Pattern Recognition 28; Scrucca et
+al., 2016, The R Journal 8). What is shared has to be estimated but once: where it is the truth, the others
+pay for parameters that tell nothing.
 
-The rows here are made, so that the truth is known. Run this file: it prints what it finds, and saves a picture as
-``covariance_shapes.png``.
+The rows here are made, so that the truth is known. Run this file: it prints what it finds, and saves a
+picture as ``covariance_shapes.png``.
 """
 
 # %%
@@ -32,8 +33,8 @@ X = centres[labels] + np.einsum("nij,nj->ni", turns[labels], rng.normal(size=(24
 # %%
 # All fourteen
 # ------------
-# The letters stand for volume, shape and orientation: E for equal, V for varying, and I where shape is that of a
-# sphere, or axes are those of the features. Less BIC is better.
+# The letters stand for volume, shape and orientation: E for equal, V for varying, and I where the shape is that
+# of a sphere, or axes are those of the features. Less BIC is better.
 SHAPES = ["EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV"]
 fits = {}
 print("shape   parameters of covariances   log-likelihood      BIC")
@@ -47,7 +48,7 @@ print(f"\nBIC takes {best}; rows are of EEV.")
 # %%
 # The picture
 # -----------
-# Ellipses of one and two standard deviations. By rows: circles, axes along the features, one orientation, and any.
+# Ellipses of one and two standard deviations. By rows: circles, axes along the features, one orientation, any.
 import matplotlib.pyplot as plt
 
 from emlearn.display import MixtureDisplay
