@@ -6,6 +6,7 @@ from emlearn.families.beta import Beta, BetaParams
 from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
+from emlearn.families.covariance import Structure
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.covariates import Covariates, CovariatesParams
 from emlearn.families.exponential import Exponential, ExponentialParams
@@ -18,6 +19,7 @@ from emlearn.families.gaussian import (
     GaussianTotals,
 )
 from emlearn.families.geometric import Geometric, GeometricParams
+from emlearn.families.independent import BoundedColumns, IndependentColumns, PositiveColumns
 from emlearn.families.log_densities import LogDensities
 from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
@@ -69,6 +71,7 @@ __all__ = [
     "BetaProbabilities",
     "Binomial",
     "BinomialParams",
+    "BoundedColumns",
     "Categorical",
     "CategoricalParams",
     "ClassRegression",
@@ -92,6 +95,7 @@ __all__ = [
     "GeometricParams",
     "Held",
     "IncompleteGaussian",
+    "IndependentColumns",
     "LogDensities",
     "LogNormal",
     "LogNormalParams",
@@ -112,6 +116,7 @@ __all__ = [
     "Numeric",
     "Poisson",
     "PoissonParams",
+    "PositiveColumns",
     "Product",
     "Regression",
     "RegressionAnd",
@@ -119,6 +124,7 @@ __all__ = [
     "RegressionTotals",
     "Response",
     "Sketch",
+    "Structure",
     "StudentT",
     "StudentTParams",
     "StudentTTotals",

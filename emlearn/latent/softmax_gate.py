@@ -129,6 +129,10 @@ class SoftmaxGate(LatentStructure):
         resp, log_evidence = self.resp(params, log_prob, batch)
         return drawn_from(resp, uniform), batch.sum(log_evidence)
 
+    def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
+        """Components drawn for the observations of a batch by their features, (m,)."""
+        return drawn_from(np.exp(self.log_weights(params, batch)), rng.uniform(size=batch.x.shape[1:]))
+
     def _features(self, batch: Batch) -> FloatArray:
         """z: the constant 1 and the features of the gate, (q + 1, m)."""
 

@@ -52,5 +52,18 @@ def test_blocks_run(page, tmp_path, monkeypatch):
         exec(compile(block, f"{page}.rst", "exec"), names)
 
 
+COMING_FROM = sorted(path for path in (ROOT / "doc" / "coming_from").glob("*.rst") if path.stem != "index")
+
+
+@pytest.mark.parametrize("path", COMING_FROM, ids=lambda path: path.stem)
+def test_pages_of_peers_have_one_form(path):
+    """Calls, parameters, attributes, why numbers differ, and what the other does better."""
+    page = path.read_text("utf-8")
+    form = ("Old call, new call", "Parameters", "Attributes", "Why numbers differ", "What .* that .* not")
+    places = [re.search(rf"^{heading}\n[-~]", page, re.MULTILINE) for heading in form]
+    assert all(places)
+    assert [place.start() for place in places] == sorted(place.start() for place in places)
+
+
 def test_pages_of_code_are_found():
     assert {"guide", "hmm", "mixtures", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
