@@ -813,7 +813,8 @@ def log_factorials(batch: Batch) -> FloatArray:
     """Σ log x! of the counts of each observation, (m,)."""
     if not batch.is_sparse:
         return np.asarray(gammaln(filled(batch) + 1.0).sum(axis=0))
-    return sums_over_features(with_entries(batch.x, gammaln(batch.x.data + 1.0)))  # that of 0 is 0
+    x: Any = batch.x
+    return sums_over_features(with_entries(x, gammaln(x.data + 1.0)))  # that of 0 is 0
 
 
 def with_entries(x: Any, data: FloatArray) -> Any:
