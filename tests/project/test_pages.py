@@ -16,7 +16,6 @@ PAGES = sorted(
 # Example files whose names the first block of a page goes on with.
 AFTER = {
     "guide": "examples/fit_your_own_model.py",
-    "learn/customer_segments": "examples/plot_customer_segments.py",
 }
 # What a fragment takes for granted, in words of its page.
 GIVEN = {
@@ -66,4 +65,4 @@ def test_pages_of_peers_have_one_form(path):
 
 
 def test_pages_of_code_are_found():
-    assert {"guide", "hmm", "mixtures", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
+    assert {"guide", "hmm", "mixtures", "learn/production", "coming_from/hmmlearn"} <= set(PAGES)
