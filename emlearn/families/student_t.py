@@ -168,7 +168,8 @@ class MultivariateStudentT(Emission):
 
         def observe(batch: Batch) -> Observed:
             half, at_mean, n_observed, totals_of = lengths(batch)
-            if len(n_observed) == 1:
+            alike = len(n_observed) == 1 and n_observed[0] == d
+            if alike:
                 shape, constant, factor, log_scale = complete
             else:
                 shape, constant, factor, log_scale = (of.take(n_observed, axis=1) for of in every())
@@ -180,7 +181,7 @@ class MultivariateStudentT(Emission):
                     resp = resp * (n_observed > 0)
                 weight, of_logs, scaled = np.empty(len(nu)), np.empty(len(nu)), np.empty_like(half)
                 kernel.expect(half, rate, factor, np.ascontiguousarray(resp), scaled, weight, of_logs)
-                if len(n_observed) == 1:
+                if alike:
                     of_scales = weight * log_scale[:, 0]
                 else:
                     of_scales = np.einsum("km,km->k", resp, log_scale)
