@@ -181,10 +181,7 @@ class MultivariateStudentT(Emission):
                     resp = resp * (n_observed > 0)
                 weight, of_logs, scaled = np.empty(len(nu)), np.empty(len(nu)), np.empty_like(half)
                 kernel.expect(half, rate, factor, np.ascontiguousarray(resp), scaled, weight, of_logs)
-                if alike:
-                    of_scales = weight * log_scale[:, 0]
-                else:
-                    of_scales = np.einsum("km,km->k", resp, log_scale)
+                of_scales = weight * log_scale[:, 0] if alike else np.einsum("km,km->k", resp, log_scale)
                 return StudentTTotals(totals_of(scaled, resp), weight, of_scales - of_logs)
 
             return Observed(log_prob, 0.0, totals, lambda: 0.0)
