@@ -56,6 +56,9 @@ plot_formats = [("png", 110)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 plot_pre_code = ""
+# Letters that are legible on a phone, where pictures are half as wide.
+plot_rcparams = {"font.size": 12}
+plot_apply_rcparams = True
 suppress_warnings = ["config.cache"]  # of the function among these settings
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
