@@ -7,11 +7,12 @@ from pathlib import Path
 from setuptools import Extension, setup
 
 PACKAGE = Path("emlearn")
-# Extensions, and the headers beside them.
+# Extensions, and the headers that they include.
 HEADERS = {
     "em/_matrices": [],
-    "latent/_chain": ["chain_steps.h", "vectors.h"],
-    "latent/_exponentials": ["exponentials.h", "vectors.h"],
+    "families/_scales": ["families/scales.h", "em/elementary.h", "em/vectors.h"],
+    "latent/_chain": ["latent/chain_steps.h", "em/vectors.h"],
+    "latent/_exponentials": ["latent/exponentials.h", "em/elementary.h", "em/vectors.h"],
 }
 
 
@@ -20,7 +21,7 @@ def extension(name):
     return Extension(
         f"emlearn.{name.replace('/', '.')}",
         [(PACKAGE / f"{name}.pyx").as_posix()],
-        depends=[(PACKAGE / name).with_name(header).as_posix() for header in HEADERS[name]],
+        depends=[(PACKAGE / header).as_posix() for header in HEADERS[name]],
         # The flags suit every processor of a platform: the headers ask for wider vectors at run time.
         extra_compile_args=[] if os.name == "nt" else ["-O3", "-fno-math-errno", "-fno-trapping-math"],
         optional=True,

@@ -9,6 +9,8 @@ iteration
     Time of one EM iteration: same data, same start, same number of iterations, same log-likelihood.
 quality
     Time to a good fit: `GaussianMixtureEM` as it comes against ten thorough starts of `GaussianMixture`.
+shapes
+    Time of an iteration for mclust's fourteen shapes, beside "full" and beside scikit-learn where it has them.
 few
     Time of a fit of fewer rows than columns.
 memory
@@ -40,6 +42,7 @@ from typing import NamedTuple
 import numpy as np
 import scipy
 import sklearn
+from robust import blobs, seconds_per_step
 from sklearn.datasets import load_digits, load_iris, load_sample_image, load_wine
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -50,7 +53,7 @@ import emlearn
 from emlearn import GaussianMixtureEM
 from emlearn.datasets import load_cdnow, load_old_faithful
 from emlearn.em import Affine, Batches, LatentModel, LatentPair, em_iterates, one_blas_thread
-from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams
+from emlearn.families import COVARIANCE_SHAPES, Gaussian, GaussianParams, gaussian_family
 from emlearn.latent import MixtureWeights
 
 MB = 1e6
@@ -631,6 +634,53 @@ def run_few(args):
     print(f"\nGeometric mean {mean:.1f}, target {FEW_TARGET:g}: {verdict(mean <= FEW_TARGET)}", flush=True)
 
 
+# -- fourteen shapes -------------------------------------------------------------------------------------
+
+SHAPE_SIZES = [(500, 5, 3), (10_000, 5, 3), (100_000, 10, 3)]
+IN_SKLEARN = {"VII": "spherical", "VVI": "diag", "EEE": "tied", "VVV": "full"}
+FOURTEEN = ["EII", "VII", "EEI", "VEI", "EVI", "VVI", "EEE", "VEE", "EVE", "VVE", "EEV", "VEV", "EVV", "VVV"]
+
+
+def sklearn_step(X, labels, K, shape):
+    """Seconds of an iteration of scikit-learn's: what twenty more take."""
+    centres = np.array([X[labels == k].mean(axis=0) for k in range(K)])
+    least = {}
+    for n_iter in (2, 22):
+        rival = GaussianMixture(
+            K, covariance_type=shape, tol=0.0, reg_covar=0.0, max_iter=n_iter, means_init=centres,
+            init_params="random", random_state=0,
+        )  # fmt: skip
+        least[n_iter] = min(processor_time(partial(rival.fit, X)) for _ in range(5))
+    return (least[22] - least[2]) / 20
+
+
+def run_shapes(args):
+    title("Fourteen shapes: processor time of an iteration on one thread, ms, and relative to VVV")
+    times = {name: [] for name in FOURTEEN}
+    theirs = {name: [] for name in IN_SKLEARN}
+    sizes = SHAPE_SIZES[: 1 if args.quick else None]
+    with one_blas_thread(), without_convergence_warnings():
+        for n, d, K in sizes:
+            X, labels = blobs(n, d, K)
+            for name in FOURTEEN:
+                times[name].append(1e3 * seconds_per_step(gaussian_family(name), X, labels, K))
+            for name, shape in IN_SKLEARN.items():
+                theirs[name].append(1e3 * sklearn_step(X, labels, K, shape))
+            progress(f"{n} x {d}")
+    rows = []
+    for name in FOURTEEN:
+        row = [name]
+        for i in range(len(sizes)):
+            own = times[name][i]
+            row += [f"{own:.3f}", f"{own / times['VVV'][i]:.2f}"]
+            row.append(f"{theirs[name][i]:.3f}" if name in theirs else "")
+        rows.append(row)
+    columns = ["shape"]
+    for n, d, K in sizes:
+        columns += [f"{n} × {d}, K = {K}", "of VVV", "scikit-learn"]
+    print(rst_table(columns, rows), flush=True)
+
+
 # -- import ----------------------------------------------------------------------------------------------
 
 IMPORT_TARGET = 0.1  # seconds
@@ -669,6 +719,7 @@ PARTS = {
     "iteration": run_iteration,
     "quality": run_quality,
     "memory": run_memory,
+    "shapes": run_shapes,
     "few": run_few,
     "import": run_import,
 }

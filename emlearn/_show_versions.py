@@ -70,6 +70,7 @@ def show_versions() -> None:
             "chain kernel": _kernel("latent.markov_chain"),
             "posterior kernel": _kernel("latent.exponentials"),
             "matrix kernel": _kernel("em.matrices"),
+            "scale kernel": _kernel("families.student_t"),
         },
         "BLAS": {
             f"library {i}": "{internal_api} {version}, {num_threads} threads".format_map(pool)

@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False
 """Small matrices, compiled: `emlearn.em._matrices_numpy` says what each function does."""
 
-from libc.math cimport exp, log, sqrt
+from libc.math cimport atan2, cos, exp, fabs, log, sin, sqrt
 
 from numpy.linalg import LinAlgError
 
@@ -150,3 +150,47 @@ def from_log_cholesky(const double[:, ::1] coordinates, double[:, :, ::1] matric
                 for k in range(j + 1):
                     total += L[i * d + k] * L[j * d + k]
                 matrices[c, i, j] = matrices[c, j, i] = total
+
+
+cdef void turn(double *A, int d, int step_out, int step_in, int p, int q, double c, double s) noexcept nogil:
+    """Columns p and q of A turned in their plane; its rows, where steps are swapped."""
+    cdef double at_p, at_q
+    cdef int i
+    p, q = p * step_in, q * step_in
+    for i in range(d):
+        at_p, at_q = A[p], A[q]
+        A[p] = c * at_p + s * at_q
+        A[q] = c * at_q - s * at_p
+        A += step_out
+
+
+def sweep(
+    double[:, ::1] axes, double[:, :, ::1] matrices, const double[:, ::1] precision, const Py_ssize_t[:, ::1] pairs
+):
+    cdef double *A
+    cdef double first, second, apart, across, gain, angle, c, s, largest = 0.0
+    cdef bint given = precision.shape[0] > 0
+    cdef int p, q, d = <int>axes.shape[0]
+    cdef Py_ssize_t i, k
+    for i in range(pairs.shape[1]):
+        p, q = <int>pairs[0, i], <int>pairs[1, i]
+        first = second = 0.0
+        for k in range(matrices.shape[0]):
+            A = &matrices[k, 0, 0]
+            apart, across = A[p * d + p] - A[q * d + q], A[p * d + q]
+            if given:
+                gain = precision[k, p] - precision[k, q]
+                first -= gain * across
+                second -= 0.5 * gain * apart
+            else:
+                across *= 2.0
+                first += 2.0 * apart * across
+                second += (apart - across) * (apart + across)
+        angle = (0.5 if given else 0.25) * atan2(first, second)
+        c, s = cos(angle), sin(angle)
+        turn(&axes[0, 0], d, d, 1, p, q, c, s)
+        for k in range(matrices.shape[0]):
+            turn(&matrices[k, 0, 0], d, d, 1, p, q, c, s)
+            turn(&matrices[k, 0, 0], d, 1, d, p, q, c, s)
+        largest = max(largest, fabs(angle))
+    return largest

@@ -5,6 +5,8 @@ Matrices are of shape (C, d, d).
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtri
@@ -95,3 +97,52 @@ def from_log_cholesky(coordinates: FloatArray, matrices: FloatArray) -> None:
     with np.errstate(over="ignore", invalid="ignore"):
         factors[:, rows, columns] = np.where(rows == columns, np.exp(coordinates), coordinates)
         np.matmul(factors, factors.swapaxes(1, 2), out=matrices)
+
+
+@cache
+def rounds(d: int) -> list[NDArray[np.intp]]:
+    """All pairs of d axes, (2, n), in rounds of disjoint ones as of a tournament."""
+    even = d + d % 2
+    seats, found = np.arange(even), []
+    for _ in range(even - 1):
+        pairs = np.sort([seats[: even // 2], seats[: even // 2 - 1 : -1]], axis=0)
+        found.append(pairs[:, pairs[1] < d])
+        seats = np.concatenate([seats[:1], np.roll(seats[1:], 1)])
+    return found
+
+
+def sweep(axes: FloatArray, matrices: FloatArray, precision: FloatArray, pairs: NDArray[np.intp]) -> float:
+    """Axes turned once in the plane of every pair, in place; the largest angle.
+
+    Parameters
+    ----------
+    axes : ndarray of shape (d, d)
+    matrices : ndarray of shape (K, d, d)
+        Along the axes.
+    precision : ndarray of shape (K, d) or (0, d)
+        Angles are those of least Σ tr(precision · matrix), for precisions along the axes, or where there are
+        none those of the least sum of squares off the diagonals.
+    pairs : ndarray of shape (2, d (d - 1) / 2)
+        `rounds`, one after the other.
+    """
+    largest = 0.0
+    for p, q in rounds(len(axes)):
+        apart, across = matrices[:, p, p] - matrices[:, q, q], matrices[:, p, q]
+        if len(precision):
+            gain = precision[:, p] - precision[:, q]
+            # From 0, or of what is -0 the angle would be half a turn.
+            angle = 0.5 * np.arctan2(
+                0.0 - np.sum(gain * across, axis=0), 0.0 - 0.5 * np.sum(gain * apart, axis=0)
+            )
+        else:
+            across = 2 * across
+            angle = 0.25 * np.arctan2(
+                2 * np.sum(apart * across, axis=0), np.sum((apart - across) * (apart + across), axis=0)
+            )
+        cos, sin = np.cos(angle), np.sin(angle)
+        for array in (axes, matrices, matrices.swapaxes(1, 2)):
+            at_p, at_q = array[..., p], array[..., q]
+            array[..., p] = cos * at_p + sin * at_q
+            array[..., q] = cos * at_q - sin * at_p
+        largest = max(largest, float(np.abs(angle).max(initial=0.0)))
+    return largest

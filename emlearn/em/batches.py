@@ -623,13 +623,16 @@ class _CutArray:
         last = min(rows.stop, self.n_rows)
         places = slice(self._first_row + rows.start, self._first_row + last)
         return Batch(
-            self._features_first(self._X[rows]),
+            self._features_first(self._slice(rows)),
             weight,
             self._memos[i],
             self._room,
             rows=places,
             labels=None if self._labels is None else self._labels[rows],
         )
+
+    def _slice(self, rows: slice) -> Any:
+        return self._X[rows]
 
     def _features_first(self, rows: NDArray[Any]) -> FloatArray:
         if self._columns is not None:
@@ -663,12 +666,31 @@ class _CutSparse(_CutArray):
     def _numbers_per_row(self) -> int:
         return int(1.5 * self._X.nnz / max(self.n_rows, 1)) + 1  # a value, and half as many bytes of its place
 
+    def take(self, positions: IntArray) -> Any:
+        if np.array_equal(positions, np.arange(self.n_rows)) and self._columns is None:
+            return self._X
+        return super().take(positions)
+
+    def _slice(self, rows: slice) -> Any:
+        X, starts = self._X, self._X.indptr[rows.start : rows.stop + 1]
+        held = slice(starts[0], starts[-1])
+        parts = X.data[held], X.indices[held], starts - starts[0]
+        return _sharing(sparse.csr_array, parts, (len(starts) - 1, X.shape[1]))
+
     def _features_first(self, rows: Any) -> Any:
         units = self._units
         if units is not None and (np.any(units.shift) or np.any(units.scale != 1)):
             raise ValueError("Sparse data have no other units than their own: moved, no entry would be 0.")
         chosen = rows if self._columns is None else rows[:, self._columns]
-        return chosen.T.astype(np.float64, copy=False)
+        parts = chosen.data.astype(np.float64, copy=False), chosen.indices, chosen.indptr
+        return _sharing(sparse.csc_array, parts, chosen.shape[::-1])
+
+
+def _sharing(kind: Any, parts: tuple[Any, Any, Any], shape: tuple[int, int]) -> Any:
+    """A sparse array of data, indices and indptr that are a part of another's: scipy would copy them."""
+    array = kind(shape, dtype=parts[0].dtype)
+    array.data, array.indices, array.indptr = parts
+    return array
 
 
 class _CutSequences(_CutArray):

@@ -5,6 +5,7 @@ To call NumPy costs more than what it computes of small matrices.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -73,3 +74,21 @@ def from_log_cholesky(coordinates: FloatArray, d: int) -> FloatArray:
     matrices = np.empty((len(coordinates), d, d))
     _fitting(d).from_log_cholesky(_plain(coordinates), matrices)
     return matrices
+
+
+def sweep(
+    axes: FloatArray, matrices: FloatArray, precision: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray, float]:
+    """Axes (d, d) turned once in the plane of every pair, matrices (K, d, d) along them, the largest angle.
+
+    Angles are those of least Σ tr(precision · matrix), for given precisions (K, d) along the axes; without them
+    those of the least sum of squares off the diagonals.
+    """
+    axes, matrices = np.array(axes, order="C"), np.array(matrices, order="C")
+    none = axes[:0] if precision is None else _plain(precision)
+    return axes, matrices, kernel.sweep(axes, matrices, none, _pairs(len(axes)))
+
+
+@cache
+def _pairs(d: int) -> NDArray[np.intp]:
+    return np.ascontiguousarray(np.concatenate(_matrices_numpy.rounds(d), axis=1))

@@ -142,7 +142,8 @@ class Secants:
     """Changes of the parameters and of their EM images between the latest points: the EM map along them."""
 
     def __init__(self) -> None:
-        self._seen: deque[tuple[FloatArray, FloatArray, FloatArray]] = deque(maxlen=N_SECANTS)
+        n_steps = N_SECANTS // 2 + 1  # each but the first tells of two changes
+        self._seen: deque[tuple[FloatArray, FloatArray, FloatArray]] = deque(maxlen=n_steps)
 
     def see(self, start: FloatArray, u: FloatArray, v: FloatArray) -> None:
         """Take in a pair of EM steps ``u`` and ``v`` from ``start``."""

@@ -824,9 +824,13 @@ def log_factorials(batch: Batch) -> FloatArray:
     """Σ log x! of the counts of each observation, (m,)."""
     if not batch.is_sparse:
         return np.asarray(gammaln(filled(batch) + 1.0).sum(axis=0))
-    x: Any = batch.x.copy()
-    x.data = gammaln(x.data + 1.0)  # that of 0 is 0
-    return sums_over_features(x)
+    x: Any = batch.x
+    return sums_over_features(with_entries(x, gammaln(x.data + 1.0)))  # that of 0 is 0
+
+
+def with_entries(x: Any, data: FloatArray) -> Any:
+    """A sparse array with other entries in the same places, of which there is no copy."""
+    return type(x)((data, x.indices, x.indptr), shape=x.shape)
 
 
 def sums_over_features(x: Any) -> FloatArray:

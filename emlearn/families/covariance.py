@@ -92,7 +92,7 @@ class Structure:
 
     def of_one_volume(self, of_components: FloatArray) -> FloatArray:
         """For each component the sum (K,) over those whose matrices have the same volume."""
-        return self.pool(of_components)[self.which(len(of_components))]
+        return self.pool(of_components)[self.which(len(of_components))] if self.shared else of_components
 
     def maximize(
         self, products: FloatArray, weight: FloatArray, kept: FloatArray, d: int, floor: float

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from emlearn.em.batches import Batch
-from emlearn.families.base import FloatArray
+from emlearn.families.base import Emission, FloatArray
 from emlearn.families.covariance import Full
 from emlearn.families.gaussian import FLOOR_SLACK, Gaussian, GaussianParams
 
@@ -31,20 +31,22 @@ class FewRows(NamedTuple):
     n_rows: float
 
     @classmethod
-    def of(cls, family: Gaussian, batch: Batch, n_rows: float) -> FewRows | None:
+    def of(cls, family: Emission, batch: Batch, n_rows: float) -> FewRows | None:
         """What all rows, about their mean, span; None where that is no less or the floor not alike everywhere.
 
         Parameters
         ----------
-        family : Gaussian
-            Bound to the data.
+        family : Emission
+            Bound to the data; of others than Gaussians of any matrix there is nothing to be said.
         batch : Batch
             The rows.
         n_rows : float
             How many they are, with equal ones that were merged.
         """
         d, m = batch.x.shape
-        if m > d or type(family.structure) is not Full or family.ridge or family.hidden is not None:
+        if m > d or not isinstance(family, Gaussian) or type(family.structure) is not Full:
+            return None
+        if family.ridge or family.hidden is not None:
             return None
         if np.isnan(batch.x).any():
             return None

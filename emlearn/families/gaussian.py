@@ -72,7 +72,7 @@ class GaussianTotals(NamedTuple):
 class Lengths(NamedTuple):
     """How far the observations of a batch lie from components: what mixtures of their scales are made of."""
 
-    half: FloatArray  # (K, m) −½ squared Mahalanobis length of what is observed; may be overwritten
+    half: FloatArray  # (K, m) −½ squared Mahalanobis length of what is observed
     at_mean: FloatArray  # (K, m) or (K, 1) log-density where that is 0
     n_observed: NDArray[np.intp]  # (m,) or (1,)
     # Weights (K, m), and the responsibilities of what is missing, -> Σ weight · T(x).
@@ -197,8 +197,6 @@ class Gaussian(ExponentialFamily):
 
     def density(self, params: GaussianParams, offset: FloatArray | float = 0.0) -> Callable[[Batch], Observed]:
         """Log-densities, with an offset of each component (K,), and statistics, as a function of a batch."""
-        if self.structure.shared and not self.is_whole:
-            return self._density_beside(params, offset)
         form = self._linearise(params, offset)
 
         def observe(batch: Batch) -> Observed:
@@ -222,63 +220,31 @@ class Gaussian(ExponentialFamily):
     def beside_others(self) -> Gaussian:
         return replace(self, is_whole=False)
 
-    def _density_beside(
-        self, params: GaussianParams, offset: FloatArray | float
-    ) -> Callable[[Batch], Observed]:
-        """Where what a shared matrix sums over depends on responsibilities: as if each had its own."""
-        inner = self._unshared.density(self._as_unshared(params), offset)
-
-        def observe(batch: Batch) -> Observed:
-            seen = inner(batch)
-            return seen._replace(totals=lambda resp: self._pooled(seen.totals(resp)))
-
-        return observe
-
-    def _as_unshared(self, params: GaussianParams) -> GaussianParams:
-        """Parameters with a matrix for each component."""
-        return params._replace(covariances=params.covariances[self.structure.which(len(params.means))])
-
-    def _pooled(self, totals: GaussianTotals) -> GaussianTotals:
-        """Totals from those of a matrix for each component."""
-        return totals._replace(second=self.structure.pool(totals.second))
-
     def lengths(self, params: GaussianParams) -> Callable[[Batch], Lengths]:
-        """Squared lengths, and totals by weights other than responsibilities, as a function of a batch.
-
-        Weighted differently by each component, products of a shared matrix are no constant: here each has it as
-        its own.
-        """
-        own, pooled = self._unshared, self._pooled
-        params = self._as_unshared(params)
+        """Squared lengths, and totals by weights other than responsibilities, as a function of a batch."""
+        own = self.beside_others() if self.structure.shared else self
         form = own._linearise(params)
-        about_0 = replace(form, offset=-form.constant)
+        at_mean = form.of_each(form.constant)
+        about_0 = GaussianForm(form.structure, form.means, form.whitener, -at_mean)
 
         def observe(batch: Batch) -> Lengths:
             gaps = find_gaps(batch)
             if gaps is None:
-                seen = own._observe(params, about_0, batch)
-                n_observed = np.array([len(batch.x)])
-                at_mean = form.constant[:, None]
-                return Lengths(
-                    seen.log_prob, at_mean, n_observed, lambda weight, _: pooled(seen.totals(weight))
-                )
+                half, _, totals, _ = own._observe(params, about_0, batch)
+                everything = np.array([len(batch.x)])
+                return Lengths(half, at_mean[:, None], everything, lambda weight, _: totals(weight))
             filled = own._fill(params, form, batch, gaps)
-            at_mean = np.array([given.log_det for given in filled.given]) - 0.5 * LOG_2_PI * gaps.n_observed
-            half = np.subtract(filled.log_prob, at_mean, out=filled.log_prob)
+            matrix = own.structure.which(len(params.means))
+            log_dets = np.array([given.log_det for given in filled.given])[matrix]
+            log_dets -= 0.5 * LOG_2_PI * gaps.n_observed
+            half = np.subtract(filled.log_prob, log_dets, out=filled.log_prob)
 
-            def totals(weight: FloatArray, resp: FloatArray) -> GaussianTotals:
-                moments = filled.moments(own.structure, weight, resp)
-                return pooled(GaussianTotals(weight.sum(axis=1), *moments))
+            def totals_of(weight: FloatArray, resp: FloatArray) -> GaussianTotals:
+                return GaussianTotals(weight.sum(axis=1), *filled.moments(own.structure, weight, resp))
 
-            return Lengths(half, at_mean, gaps.n_observed, totals)
+            return Lengths(half, log_dets, gaps.n_observed, totals_of)
 
         return observe
-
-    @cached_property
-    def _unshared(self) -> Gaussian:
-        """The family in which each component has a matrix of its own, that may be the same."""
-        structure = self.structure
-        return replace(self, structure=replace(structure, shared=False, n_fits=1)) if structure.shared else self
 
     def completion(self, params: GaussianParams) -> Callable[[Batch], Completion]:
         """Conditional moments of missing entries at ``params``, as a function of a batch."""
@@ -310,6 +276,8 @@ class Gaussian(ExponentialFamily):
         tight = form.cancel(reach)
         if tight is not None and (self.structure.shared or tight.all()):
             return self._observe_whitened(params, form, batch)
+        if self.structure.shared and not self.is_whole:
+            return self._observe_beside(params, form, batch)
         if self._takes_roots(*params.means.shape):
             seen = self._observe_by_roots(params, form, batch)
         else:
@@ -336,16 +304,24 @@ class Gaussian(ExponentialFamily):
         return Observed(seen.log_prob, seen.shared, totals, seen.shared_log_prob)
 
     def _takes_roots(self, n_components: int, d: int) -> bool:
-        if self.structure.shared or not isinstance(self.structure, Full):
-            return False
-        return d >= ROOTS_FROM and d * d >= ROOTS_RATIO * n_components
+        n_matrices = self.structure.n_fits if self.structure.shared else n_components
+        return (
+            self._weighs_products
+            and self.structure.correlates
+            and d >= ROOTS_FROM
+            and d * d >= ROOTS_RATIO * n_matrices
+        )
+
+    @property
+    def _weighs_products(self) -> bool:
+        """Whether sums of products depend on responsibilities."""
+        return not (self.structure.shared and self.is_whole)
 
     def floats_per_row(self, n_components: int, d: int) -> int:
         """How many numbers an E-step works on per observation."""
         if self._takes_roots(n_components, d):
             return 3 * d + 2 * n_components
-        n_squares = 0 if self.structure.shared else self.structure.n_products(d)
-        return 1 + d + n_squares + 2 * n_components
+        return 1 + d + self._weighs_products * self.structure.n_products(d) + 2 * n_components
 
     def _linearise(self, params: GaussianParams, offset: FloatArray | float = 0.0) -> GaussianForm:
         return GaussianForm(self.structure, params.means, self.structure.whitener(params.covariances), offset)
@@ -385,6 +361,27 @@ class Gaussian(ExponentialFamily):
 
         def totals(resp: FloatArray) -> GaussianTotals:
             second = self._second_moments(batch, resp)
+            return self._about(params.means, resp.sum(axis=1), resp @ batch.x.T, second)
+
+        return Observed(log_prob, 0.0, totals, lambda: 0.0)
+
+    def _observe_beside(self, params: GaussianParams, form: GaussianForm, batch: Batch) -> Observed:
+        """With a matrix for all and responsibilities that do not add up to 1: products of all at once."""
+        structure = self.structure
+        log_prob = form.natural[:, 1:] @ batch.x
+        log_prob += form.natural[:, :1]
+        by_fit = log_prob.reshape(-1, structure.n_fits, log_prob.shape[1])
+        if self._takes_roots(*params.means.shape):
+            squares = None
+            for c, whitener in enumerate(form.whitener):
+                by_fit[:, c] -= 0.5 * structure.distance(whitener, batch.x)
+        else:
+            squares = batch.once((structure, "squares"), lambda: structure.squares(batch.x))
+            by_fit += form.quadratic @ squares
+
+        def totals(resp: FloatArray) -> GaussianTotals:
+            of_matrices = structure.pool(resp)
+            second = self._second_moments(batch, of_matrices) if squares is None else of_matrices @ squares.T
             return self._about(params.means, resp.sum(axis=1), resp @ batch.x.T, second)
 
         return Observed(log_prob, 0.0, totals, lambda: 0.0)
@@ -588,8 +585,10 @@ class Gaussian(ExponentialFamily):
             some[:] = False
         level: FloatArray = np.where(some, of_scales, 1.0) / np.where(some, of_all, 1.0)
         new = self.maximize(totals, params, weight * level)
+        if not some.any():
+            return new, level
         bound = structure.reaches_floor(self._by_grain(new.covariances), self.floor * (1 + FLOOR_SLACK))
-        if some.any() and bound.any():
+        if bound.any():
             of_each: FloatArray = bound[structure.which(len(level))].astype(np.float64)
             level[together(of_each) > 0] = 1.0
             new = self.maximize(totals, params, weight * level)
@@ -781,7 +780,7 @@ class GaussianForm:
     whitener: FloatArray  # (C, ...)
     offset: FloatArray | float = 0.0  # (K,), added to log-densities
 
-    def _of_each(self, of_matrices: FloatArray) -> FloatArray:
+    def of_each(self, of_matrices: FloatArray) -> FloatArray:
         """What is of C matrices as it is of components: of them all, where they share one."""
         fits = self.structure.shared and self.structure.n_fits > 1
         return of_matrices[self.structure.which(len(self.means))] if fits else of_matrices
@@ -795,12 +794,12 @@ class GaussianForm:
     @cached_property
     def linear(self) -> FloatArray:
         """Coefficients on x, (K, d)."""
-        return self.structure.apply_precision(self._of_each(self.whitener), self.means)
+        return self.structure.apply_precision(self.of_each(self.whitener), self.means)
 
     @cached_property
     def at_zero(self) -> FloatArray:
         """Log-density at 0, (K,)."""
-        return self._of_each(self.constant) - 0.5 * np.einsum("ki,ki->k", self.means, self.linear) + self.offset
+        return self.of_each(self.constant) - 0.5 * np.einsum("ki,ki->k", self.means, self.linear) + self.offset
 
     @cached_property
     def quadratic(self) -> FloatArray:

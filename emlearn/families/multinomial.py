@@ -31,6 +31,7 @@ from emlearn.families.base import (
     read_shares,
     sums_over_features,
     take_fields,
+    with_entries,
 )
 
 
@@ -246,9 +247,9 @@ class Multinomial(ExponentialFamily):
     def embedding(self, batch: Batch) -> FloatArray:
         """Roots of the shares of the total, (d, m), of what is missing as they are on average."""
         if batch.is_sparse:
-            points: Any = batch.x.copy()
-            points.data = np.sqrt(points.data / np.repeat(sums_over_features(points), np.diff(points.indptr)))
-            return points
+            rows: Any = batch.x
+            totals = np.repeat(sums_over_features(rows), np.diff(rows.indptr))
+            return with_entries(rows, np.sqrt(rows.data / totals))
         x = batch.x
         total = filled(batch).sum(axis=0)
         weight = np.ones(x.shape[1]) if batch.weight is None else batch.weight

@@ -26,6 +26,7 @@ from emlearn.families.base import (
     of_entries,
     read_field,
     take_fields,
+    with_entries,
 )
 
 
@@ -132,7 +133,6 @@ def anscombe(batch: Batch) -> FloatArray:
     Those of sparse counts are sparse too: moved, so that a count of 0 is at 0.
     """
     if batch.is_sparse:
-        x: Any = batch.x.copy()
-        x.data = 2.0 * (np.sqrt(x.data + 0.375) - np.sqrt(0.375))
-        return x
+        x: Any = batch.x
+        return with_entries(x, 2.0 * (np.sqrt(x.data + 0.375) - np.sqrt(0.375)))
     return 2.0 * np.sqrt((filled(batch, middle(batch)) if has_gaps(batch) else batch.x) + 0.375)

@@ -27,13 +27,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, linear_sum_assignment
 
+from emlearn.em.matrices import sweep
 from emlearn.em.spaces import Positive, PositiveDefinite
 from emlearn.families.covariance import Diagonal, FloatArray, Full, Spherical, Structure
 
@@ -266,9 +266,11 @@ def _shared_volume(products: FloatArray, weight: FloatArray, floor: float) -> fl
 
 def _divisors(products: FloatArray, least: float) -> FloatArray:
     """What positive rows (K, d) are divided by to be of product 1, raised to ``least`` where below, (K, 1)."""
-    logs = -np.sort(-np.log(products), axis=1)
-    if least == 0.0:
-        return np.exp(logs.mean(axis=1, keepdims=True))
+    logs = np.log(products)
+    mean: FloatArray = logs.sum(axis=1, keepdims=True) / logs.shape[1]
+    if least == 0.0 or (logs - mean).min() >= np.log(least):
+        return np.exp(mean)
+    logs = -np.sort(-logs, axis=1)
     n_free = np.arange(1, logs.shape[1] + 1)
     # Where the m largest are free and the others at the least, the free ones are divided by exp(level).
     level = (np.cumsum(logs, axis=1) + (logs.shape[1] - n_free) * np.log(least)) / n_free
@@ -440,7 +442,7 @@ class CommonAxes(_Oriented):
         better = tries[1][0] > tries[0][0] + TURN_TOL * abs(tries[0][0])
         _, axes, within, variances = tries[int(better)]
         for _ in range(MAX_AXES_TURNS if d > 1 else 0):
-            axes, within, _ = _sweep(axes, within, _angles_given(1.0 / variances, some))
+            axes, within, _ = sweep(axes, within, some[:, None] / variances)
             last = variances
             variances = self._variances(_diagonals(within), weight, before, floor)
             if np.abs(variances / last - 1).max() < TURN_TOL:
@@ -475,57 +477,6 @@ def _diagonals(matrices: FloatArray) -> FloatArray:
     return np.diagonal(matrices, axis1=1, axis2=2)
 
 
-@cache
-def _rounds(d: int) -> list[tuple[NDArray[np.int_], NDArray[np.int_]]]:
-    """All pairs of d axes, in rounds of disjoint ones as of a tournament."""
-    even = d + d % 2
-    seats, rounds = np.arange(even), []
-    for _ in range(even - 1):
-        p, q = seats[: even // 2], seats[: even // 2 - 1 : -1]
-        plays = (p < d) & (q < d)
-        rounds.append((np.minimum(p, q)[plays], np.maximum(p, q)[plays]))
-        seats = np.concatenate([seats[:1], np.roll(seats[1:], 1)])
-    return rounds
-
-
-# From matrices (K, d, d) along axes to the angles by which pairs (p, q) of axes are to turn.
-_Angles = Callable[[FloatArray, NDArray[np.int_], NDArray[np.int_]], FloatArray]
-
-
-def _sweep(axes: FloatArray, matrices: FloatArray, angles: _Angles) -> tuple[FloatArray, FloatArray, float]:
-    """Axes (d, d) turned once in the plane of every pair, matrices (K, d, d) along them, the largest angle."""
-    axes, matrices, largest = axes.copy(), matrices.copy(), 0.0
-    for p, q in _rounds(len(axes)):
-        angle = angles(matrices, p, q)
-        cos, sin = np.cos(angle), np.sin(angle)
-        for array in (axes, matrices, matrices.swapaxes(1, 2)):
-            at_p, at_q = array[..., p], array[..., q]
-            array[..., p] = cos * at_p + sin * at_q
-            array[..., q] = cos * at_q - sin * at_p
-        largest = max(largest, float(np.abs(angle).max()))
-    return axes, matrices, largest
-
-
-def _angles_given(precision: FloatArray, some: NDArray[np.bool_]) -> _Angles:
-    """Angles of greatest likelihood for scatters of some, given precisions (K, d) along the axes."""
-
-    def angles(scatter: FloatArray, p: NDArray[np.int_], q: NDArray[np.int_]) -> FloatArray:
-        gain = (precision[:, p] - precision[:, q])[some]
-        across = np.sum(gain * scatter[:, p, q][some], axis=0)
-        apart = 0.5 * np.sum(gain * (scatter[:, p, p] - scatter[:, q, q])[some], axis=0)
-        return np.asarray(0.5 * np.arctan2(-across, 0.0 - apart))
-
-    return angles
-
-
-def _angles_least_squares(matrices: FloatArray, p: NDArray[np.int_], q: NDArray[np.int_]) -> FloatArray:
-    """Angles that leave the least sum of squares off the diagonals."""
-    apart, across = matrices[:, p, p] - matrices[:, q, q], 2 * matrices[:, p, q]
-    return np.asarray(
-        0.25 * np.arctan2(2 * np.sum(apart * across, axis=0), np.sum(apart**2 - across**2, axis=0))
-    )
-
-
 def _common_axes(matrices: FloatArray) -> FloatArray:
     """Axes (d, d) along which matrices (K, d, d) are most nearly diagonal: exactly so, where they can be."""
     size = np.trace(matrices, axis1=1, axis2=2)[:, None, None]
@@ -533,7 +484,7 @@ def _common_axes(matrices: FloatArray) -> FloatArray:
     axes = np.linalg.eigh(matrices.sum(axis=0))[1]
     matrices = axes.T @ matrices @ axes
     for _ in range(MAX_SWEEPS if len(axes) > 1 else 0):
-        axes, matrices, largest = _sweep(axes, matrices, _angles_least_squares)
+        axes, matrices, largest = sweep(axes, matrices)
         if largest < SMALL_TURN:
             break
     return axes

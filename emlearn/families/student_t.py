@@ -23,17 +23,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, digamma, fdtri, gammaln, stdtr, zeta
+from scipy.special import chdtri, digamma, fdtri, gammaln, stdtr
 
 from emlearn.em.batches import Affine, Batch
+from emlearn.em.compiled import compiled_or
 from emlearn.em.model import Observed
 from emlearn.em.spaces import Fixed, Positive
-from emlearn.families import tails
+from emlearn.families import _scales_numpy, tails
 from emlearn.families.base import (
     Emission,
     FloatArray,
@@ -54,6 +55,8 @@ MOST_DF = 1e6
 SLACK = 1e-6
 # Newton steps that find the shape of a Gamma distribution to the last digit.
 SHAPE_STEPS = 3
+
+kernel: Any = compiled_or(_scales_numpy)
 
 
 class StudentTParams(NamedTuple):
@@ -159,33 +162,27 @@ class MultivariateStudentT(Emission):
     def density(self, params: StudentTParams) -> Callable[[Batch], Observed]:
         """Log-densities and statistics at ``params``, as a function of a batch."""
         lengths = self.normal.lengths(self._normal(params))
-        nu = self._of_each(params)[:, None]
-        shapes = 0.5 * (nu + np.arange(params.means.shape[1] + 1))  # by the number of entries observed
-        constant = gammaln(shapes) - gammaln(shapes[:, :1]) - (shapes - shapes[:, :1]) * np.log(0.5 * nu)
-        log_scale = digamma(shapes) - np.log(0.5 * nu)
+        nu, d = self._of_each(params)[:, None], params.means.shape[1]
+        rate = 1.0 / nu[:, 0]
+        complete, every = _by_number(nu, np.array([d])), cache(lambda: _by_number(nu, np.arange(d + 1)))
 
         def observe(batch: Batch) -> Observed:
             half, at_mean, n_observed, totals_of = lengths(batch)
-            stretch = half  # 1 + δ / ν, in its place
-            stretch *= -2.0 / nu
-            stretch += 1.0
-            log_stretch = np.log(stretch)
-            log_prob = log_stretch * -shapes.take(n_observed, axis=1)
-            log_prob += at_mean + constant.take(n_observed, axis=1)
+            alike = len(n_observed) == 1 and n_observed[0] == d
+            if alike:
+                shape, constant, factor, log_scale = complete
+            else:
+                shape, constant, factor, log_scale = (of.take(n_observed, axis=1) for of in every())
+            log_prob = np.empty_like(half)
+            kernel.log_densities(half, rate, shape, constant + at_mean, log_prob)
 
             def totals(resp: FloatArray) -> StudentTTotals:
                 if not n_observed.all():
                     resp = resp * (n_observed > 0)
-                scaled = resp * (1.0 + n_observed / nu)
-                scaled /= stretch
-                of_logs = np.einsum("km,km->k", resp, log_stretch)
-                if len(n_observed) == 1:
-                    weight = resp.sum(axis=1)
-                    of_logs = weight * log_scale[:, n_observed[0]] - of_logs
-                else:
-                    weight = resp.sum(axis=1)
-                    of_logs = np.einsum("km,km->k", resp, log_scale.take(n_observed, axis=1)) - of_logs
-                return StudentTTotals(totals_of(scaled, resp), weight, of_logs)
+                weight, of_logs, scaled = np.empty(len(nu)), np.empty(len(nu)), np.empty_like(half)
+                kernel.expect(half, rate, factor, np.ascontiguousarray(resp), scaled, weight, of_logs)
+                of_scales = weight * log_scale[:, 0] if alike else np.einsum("km,km->k", resp, log_scale)
+                return StudentTTotals(totals_of(scaled, resp), weight, of_scales - of_logs)
 
             return Observed(log_prob, 0.0, totals, lambda: 0.0)
 
@@ -218,7 +215,7 @@ class MultivariateStudentT(Emission):
             n, excess = (values.reshape(-1, self.n_fits).sum(axis=0) for values in (n, excess))
         empty = n <= NO_WEIGHT * n.sum()
         excess = np.maximum(excess / np.where(empty, 1.0, n), 0.5 / self.max_df)  # more than at the most
-        df = np.clip(2 * gamma_shape(excess), LEAST_DF, self.max_df)
+        df = np.minimum(np.maximum(2 * gamma_shape(excess), LEAST_DF), self.max_df)
         return np.where(empty, params.df, df)
 
     def recentred(self, totals: StudentTTotals, old: StudentTParams, new: StudentTParams) -> StudentTTotals:
@@ -281,7 +278,7 @@ class MultivariateStudentT(Emission):
 
     def floats_per_row(self, n_components: int, d: int) -> int:
         """How many numbers an E-step works on per observation."""
-        return self.normal._unshared.floats_per_row(n_components, d) + 2 * n_components
+        return self.normal.beside_others().floats_per_row(n_components, d) + 2 * n_components
 
     # -- parameters --------------------------------------------------------------------------------------
 
@@ -421,16 +418,26 @@ class MultivariateStudentT(Emission):
         return centre + (drawn - centre) * np.sqrt(nu / rng.chisquare(nu))[:, None]
 
 
+def _by_number(nu: FloatArray, n: NDArray[np.int_]) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """What depends on how many entries are observed, each (K, len(n)): for ν (K, 1) and numbers of entries n.
+
+    ½ (ν + n), what the log-density at the centre has beside that of a Gaussian, 1 + n / ν, and the expected
+    log-scale where the length is 0.
+    """
+    base = 0.5 * nu
+    shape, log_base = base + 0.5 * n, np.log(base)
+    constant = gammaln(shape) - gammaln(base) - 0.5 * n * log_base
+    return shape, constant, shape / base, digamma(shape) - log_base
+
+
 def gamma_shape(excess: FloatArray) -> FloatArray:
     """Shapes a of Gamma distributions, log a − ψ(a) = ``excess``: the log of the mean less the mean of the log.
 
     Newton steps in 1 / a (Minka, 2002, Estimating a Gamma distribution), from within 1.5 %.
     """
-    a = (3 - excess + np.sqrt((excess - 3) ** 2 + 24 * excess)) / (12 * excess)
-    for _ in range(SHAPE_STEPS):
-        trigamma = zeta(2.0, a)
-        a = 1.0 / (1.0 / a + (np.log(a) - digamma(a) - excess) / (a * (1.0 - a * trigamma)))
-    return np.asarray(a)
+    shapes = np.empty(len(excess))
+    kernel.gamma_shapes(excess, SHAPE_STEPS, shapes)
+    return shapes
 
 
 def student_t_family(

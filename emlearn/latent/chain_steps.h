@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "vectors.h"
+#include "../em/vectors.h"
 
 #define STRIP 64 /* lanes worked on at a time: what a step needs of them stays in the first cache */
 

@@ -28,7 +28,6 @@ from emlearn.em import Batches, LatentModel, one_blas_thread
 from emlearn.em.batches import far_as_impossible
 from emlearn.families.base import unwrapped
 from emlearn.families.few_rows import FewRows
-from emlearn.families.gaussian import Gaussian
 from emlearn.families.with_noise import GivenDensity, UniformBox, WithNoise, with_claim
 from emlearn.inference._estimates import SeenAgain, read_clusters, weight_of
 from emlearn.latent import MixtureWeights
@@ -559,7 +558,7 @@ class MixtureByLikelihood(MixtureOfRows):
     def _few_rows(self, family, sample):
         given = not isinstance(self.init_params, str) or self._places_given()
         plain = self.assignment == "soft" and not (self._schedule() or self._is_noisy)
-        if given or not plain or not sample.is_whole or not isinstance(family, Gaussian):
+        if given or not plain or not sample.is_whole:
             return None
         return FewRows.of(family, sample.batch, sample.size)
 

@@ -24,7 +24,7 @@ from emlearn.em import Batch, LatentModel, LatentPair, Start, one_thread
 from emlearn.em.annealing import cool_each
 from emlearn.em.fit import fit_each
 from emlearn.em.restarts import FAILURES
-from emlearn.families.base import Emission, widths_apart
+from emlearn.families.base import Emission, widths_apart, with_entries
 from emlearn.families.covariance_types import STRUCTURES
 from emlearn.latent.known import possible_states
 
@@ -389,7 +389,8 @@ def _of_variance_1(points, weight):
     variance = squares - _mean(points, weight) ** 2
     varies = variance > 1e-12 * squares
     scale = varies / np.sqrt(np.where(varies, variance, 1.0))
-    return sparse.csr_array(points * scale)
+    points = points.tocsr()
+    return with_entries(points, points.data * scale[points.indices])
 
 
 def _or_error(function, value):

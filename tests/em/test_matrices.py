@@ -1,5 +1,7 @@
 """Algebra of many small matrices: compiled, and its twin."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -88,3 +90,51 @@ def test_what_is_not_positive_definite_is_refused(broken):
         with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
             function(some)
     assert matrices.are_above(some, 0.0).tolist() == [True, True, False, True]
+
+
+@pytest.mark.parametrize("d", [1, 2, 5, 13])
+@pytest.mark.parametrize("given", [False, True])
+@pytest.mark.usefixtures("kernel")
+def test_a_sweep_turns_axes_to_what_is_better(d, given):
+    rng = np.random.RandomState(d)
+    A = rng.normal(size=(3, d, d))
+    A = A @ A.swapaxes(1, 2)
+    precision = rng.gamma(1.0, size=(3, d)) if given else None
+    before = np.linalg.qr(rng.normal(size=(d, d)))[0]
+    start = before.T @ A @ before
+
+    def loss(along):
+        if given:
+            return np.sum(precision * np.diagonal(along, axis1=1, axis2=2))
+        return np.sum(along**2) - np.sum(np.diagonal(along, axis1=1, axis2=2) ** 2)
+
+    axes, along, largest = matrices.sweep(before, start, precision)
+    np.testing.assert_allclose(axes @ axes.T, np.eye(d), atol=1e-13)
+    np.testing.assert_allclose(axes.T @ A @ axes, along, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(before.T @ A @ before, start)  # as they were
+    assert loss(along) < loss(start) or d == 1
+    for _ in range(500):
+        axes, along, largest = matrices.sweep(axes, along, precision)
+        if largest < 1e-9:
+            break
+    # No turn in any plane is better.
+    for p, q in itertools.islice(itertools.combinations(range(d), 2), 10):
+        for angle in (-1e-3, 1e-3, 0.3):
+            turn = np.eye(d)
+            turn[[p, p, q, q], [p, q, p, q]] = np.cos(angle), -np.sin(angle), np.sin(angle), np.cos(angle)
+            assert loss(turn.T @ along @ turn) > loss(along)
+
+
+@needs_compiled
+@pytest.mark.parametrize("precise", [False, True])
+def test_sweeps_of_both_kernels_are_the_same(precise, monkeypatch):
+    rng = np.random.RandomState(0)
+    A = rng.normal(size=(4, 6, 6))
+    A, precision = A @ A.swapaxes(1, 2), rng.gamma(1.0, size=(4, 6)) if precise else None
+    A[0] = np.eye(6)  # of which no angle is the best
+    found = []
+    for kernel in (_matrices_numpy, COMPILED):
+        monkeypatch.setattr(matrices, "kernel", kernel)
+        found.append(matrices.sweep(np.eye(6), A, precision))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-12, atol=1e-12)

@@ -188,3 +188,12 @@ def test_known_components_are_naive_bayes(name):
     log_prob = family.density(params.family)(batch).log_prob
     resp = MixtureWeights().posterior(params.latent, log_prob, batch)[0]
     np.testing.assert_allclose(resp.T, peer.predict_proba(X), rtol=1e-9, atol=1e-300)
+
+
+def test_batches_are_no_copies():
+    X = sparse.random_array((5000, 30), density=0.2, format="csr", rng=np.random.default_rng(0))
+    batches = list(Batches(X, rows=600))
+    assert len(batches) == 9
+    assert all(np.shares_memory(batch.x.data, X.data) for batch in batches)
+    assert all(np.shares_memory(batch.x.indices, X.indices) for batch in batches)
+    np.testing.assert_array_equal(np.hstack([batch.x.toarray() for batch in batches]).T, X.toarray())

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from scipy import stats
 from scipy.optimize import minimize
-from scipy.special import digamma
 from sklearn.datasets import load_iris
 
 from emlearn import HMMEM
@@ -12,7 +11,7 @@ from emlearn.datasets import load_old_faithful
 from emlearn.em import LatentModel, LatentPair, fit_em
 from emlearn.families import Gaussian, GaussianParams, MultivariateStudentT, gaussian_family, student_t_family
 from emlearn.families.covariance_types import STRUCTURES
-from emlearn.families.student_t import LEAST_DF, MOST_DF, gamma_shape
+from emlearn.families.student_t import LEAST_DF, MOST_DF
 from emlearn.latent import MixtureWeights
 from emlearn.testing import check_model
 from tests.helpers.families import batch_of
@@ -157,13 +156,6 @@ def test_constant_and_collinear_features_rest_on_the_floor():
         assert (np.diff(fit.history) > -1e-6).all()
         values = np.linalg.eigvalsh(model.family.normal.covariance(GaussianParams(*fit.params.family[:2])))
         assert values.min() > 0.99e-6
-
-
-def test_shape_of_a_gamma_distribution():
-    shapes = np.geomspace(0.05, 5e5, 400)
-    found = gamma_shape(np.log(shapes) - digamma(shapes))
-    np.testing.assert_allclose(found, shapes, rtol=1e-8)
-    np.testing.assert_allclose(found[shapes < 200], shapes[shapes < 200], rtol=1e-11)
 
 
 # -- parameters by name ------------------------------------------------------------------------------------
