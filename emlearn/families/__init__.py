@@ -18,7 +18,6 @@ from emlearn.families.gaussian import (
     GaussianTotals,
 )
 from emlearn.families.geometric import Geometric, GeometricParams
-from emlearn.families.log_densities import LogDensities
 from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
@@ -92,7 +91,6 @@ __all__ = [
     "GeometricParams",
     "Held",
     "IncompleteGaussian",
-    "LogDensities",
     "LogNormal",
     "LogNormalParams",
     "MissingRows",

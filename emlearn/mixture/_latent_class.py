@@ -6,7 +6,7 @@ import copy
 import warnings
 from collections.abc import Callable, Sequence
 from numbers import Integral
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,7 +15,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from emlearn._emissions.published import probabilities_of
-from emlearn._emissions.words import emission_of_some, observed_kinds, parts_of
+from emlearn._emissions.words import family_of, observed_kinds, parts_of
 from emlearn._input.columns import find_columns
 from emlearn._input.pieces import comes_in_pieces
 from emlearn._input.tables import Named
@@ -24,7 +24,7 @@ from emlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, Batch, Batches, LatentModel, LatentPair, one_blas_thread
-from emlearn.families import Categorical, Covariates, CovariatesParams, Emission, LogDensities, Product
+from emlearn.families import Categorical, Covariates, CovariatesParams, Emission, Product
 from emlearn.latent import HeldWeights, MixtureWeights
 from emlearn.mixture._mixture import MixtureEM
 from emlearn.mixture._steps import (
@@ -33,16 +33,12 @@ from emlearn.mixture._steps import (
     is_closed_form,
     is_legal,
     one_m_step,
-    relative_logs,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from emlearn.display import LatentClassDisplay
-
-# Parameters that a fit of one step is not made with.
-OF_STEPS = ("outcome", "n_steps", "correction", "step_assignment")
 
 
 class LatentClassEM(MixtureEM):
@@ -77,13 +73,8 @@ class LatentClassEM(MixtureEM):
     step_assignment : {"modal", "proportional"}, default="modal"
         How a third step assigns rows: to their most probable class, or to all in proportion to their
         probabilities, as many records of a row with these for weights.
-    covariance_type : str, default="full"
-        Form of Gaussian covariance matrices, as in `GaussianMixtureEM`: "full", "tied", "diag", "spherical",
-        "tied_diag" or "tied_spherical", mclust's letters, or "factor".
-    n_factors : int, default=10
-        Number of factors, where `covariance_type` is "factor"; no more than there are features count.
-    n_mixtures : int, default=2
-        Number of Gaussians in each component, for "gmm".
+    covariance_type, n_factors, n_mixtures : str, int, int
+        Of Gaussians and mixtures of them, as of `MixtureEM`.
     n_categories : int or array-like of int, default=None
         Number of categories of each categorical column, or of all of them. None: as the data have, those of a
         column of a type for categories (of pandas, an Enum of polars) as that has.
@@ -99,8 +90,8 @@ class LatentClassEM(MixtureEM):
         Priors of probabilities, by name, which make the fit one of greatest posterior density: Dirichlet
         distributions of `concentration` over categories, a number or for each column an array, and Beta
         distributions of `ones` and `zeros`; of at least 1. A category that data or `n_categories` name is then
-        impossible nowhere. A number alone is that of all of these. For a dict of emissions a dict of these by
-        the columns of each. With several steps a number, and of the items alone.
+        impossible nowhere. A number alone is that of all of these. For a dict of emissions, and with outcomes,
+        a dict of these by the columns of each.
     reg_covar : float, default=1e-9
         Least eigenvalue of a covariance matrix, relative to each feature's variance. A constraint, not a
         term added to diagonals; values below 1e-9 count as 1e-9.
@@ -112,43 +103,8 @@ class LatentClassEM(MixtureEM):
     n_init : int, default=40
         Most starts that are tried. They are drawn until few maxima can be left that none has reached: seven,
         if all of them lead to one, twelve, if to two, and so on; `restarts_.unseen` says what share is left.
-    ranking : {"evidence", "likelihood"}, default="evidence"
-        What the fits of different starts are compared by: the log-likelihood less a handicap for what it may
-        owe to luck (`emlearn.families.evidence`), or the log-likelihood as it is.
-    init_params : str, array or callable, default="auto"
-        How to start: "auto", "kmeans", "k-means++", "random" or "random_from_data", as in `GaussianMixtureEM`.
-        "auto" races several kinds; where columns are counts or categories these are k-means on rows as points
-        (categories by indicators), random rows and those nearest to them, a few rows at random for each
-        component, random responsibilities, annealing, and a tied covariance matrix first and then freed. An
-        array holds labels (n,) or responsibilities (n, K) of the rows of X. A callable is called ``n_init``
-        times with ``(X, n_components, random_state)``, where X holds the rows that take part in the race,
-        categories as codes, and returns either.
-    weights_init : array-like of shape (K,), default=None
-        Weights to start from.
-    means_init : array-like of shape (K, d), default=None
-        Means (rates, probabilities) of the columns of the emission to start from. There is then one start,
-        whatever `n_init` says.
-    emission_init : dict, default=None
-        Parameters of the emissions to start from, by the names under which they are published: `means` and
-        `covariances`, `rates`, `probabilities`, in their shapes. For a dict of emissions a dict of these by the
-        columns of each, as `emission_params_` has them. Where it says of every column where components are
-        (means, or all parameters) there is one start.
-    fixed : str or sequence of str, default=()
-        Names of parameters of the emissions that stay at the starting value that is given, as in
-        ``("means",)``. With ``n_steps=1``, as all starting values.
-    acceleration : {"auto", "squarem", "secant", "none"}, default="auto"
-        Extrapolation of EM steps. It never lowers the objective.
-    assignment : {"soft", "hard", "sampled"}, default="soft"
-        What an M-step sees of rows. "soft": their responsibilities, which is EM. "hard": each in its most
-        probable component (classification EM), which climbs the likelihood of data and components together.
-        "sampled": each in one drawn by its responsibilities (stochastic EM): a chain of `max_iter` iterations
-        that neither climbs nor ends by `tol`. The best of it by likelihood is the fit, and the mean of its
-        second half is `mean_parameters_`. A row is drawn once, whatever its weight.
-    annealing : bool or array-like of shape (n_temperatures,), default=False
-        Deterministic annealing: before its race each start goes through some steps of EM at these inverse
-        temperatures, which rise to 1: below 1 the posterior is flattened. True is 0.2, 0.35, 0.5, 0.7, 0.85, 1.
-        Starting values that are given would melt, and are refused beside it, as is ``max_iter=0``. Of
-        several steps the first has it.
+    ranking, init_params, weights_init, means_init, emission_init, fixed, acceleration, assignment, annealing :
+        As of `MixtureEM`; with several steps of the items. Parameters of emissions are given with one step.
     warm_start : bool, default=False
         Start from the last fit's solution, whatever `n_init` and any starting values say, and keep its order of
         components. The first fit races.
@@ -316,11 +272,14 @@ class LatentClassEM(MixtureEM):
             self._refuse_both(
                 "emission", find_columns(keys, names, n_features, "emission").tolist(), outcome, names
             )
-            return {**self.emission, **self.outcome}
-        items = tuple(j for j in range(n_features) if j not in outcome and j not in gated)
-        if not items:
-            raise ValueError("outcome and gate name all columns of X: none is left for the items.")
-        return {items: self.emission, **self.outcome}
+            of_items = self.emission
+        else:
+            items = tuple(j for j in range(n_features) if j not in outcome and j not in gated)
+            if not items:
+                raise ValueError("outcome and gate name all columns of X: none is left for the items.")
+            of_items = {items: self.emission}
+        # As families, since columns of the same word would be one part.
+        return {**of_items, **{key: family_of(self, what) for key, what in self.outcome.items()}}
 
     def _refuse_both(self, what, columns, outcome, names):
         both = [j if names is None else str(names[j]) for j in outcome if j in columns]
@@ -376,38 +335,44 @@ class LatentClassEM(MixtureEM):
     def _fit_by_steps(self, X, sample_weight, labels):
         self._check_steps(X, labels)
         data = self._data(X, sample_weight)
+        with warnings.catch_warnings():  # steps warn themselves
+            warnings.simplefilter("ignore")
+            self._plan(data)  # what the whole model has no density for is refused before any step
         rows = np.asarray(data.take(np.arange(data.n_rows)), dtype=np.float64)
         weight = data.weights()
         weight = np.ones(len(rows)) if weight is None else weight
-        names, d = getattr(self, "feature_names_in_", None), self.n_features_in_
-        gated, outcome = list(self._gate_columns(d)), self._outcome_columns(d, names)
-        items = [j for j in range(d) if j not in gated and j not in outcome]
+        gated = list(self._gate_columns(self.n_features_in_))
+        parts = [(own.tolist(), family) for own, family, _ in parts_of(self._family(), self.n_features_in_)]
+        outcome = self._outcome_columns(self.n_features_in_, getattr(self, "feature_names_in_", None))
+        of_items = [part for part in parts if part[0][0] not in outcome]
+        of_outcome = [part for part in parts if part[0][0] in outcome]
+        beside = Beside(rows, [*outcome, *gated], of_outcome, gated)
         by_inverse = self.n_steps == 3 and self.correction == "BCH"
         if by_inverse:
-            self._refuse_open_forms(rows, weight, outcome)
-        measurement = self._measure(items, rows, weight)
-        seen = rows[:, items]
-        resp = measurement.predict_proba(seen if names is None else Named(seen, tuple(map(str, names[items]))))
+            self._refuse_open_forms(beside, weight)
+        items = [j for j in range(self.n_features_in_) if j not in beside.columns]
+        seen = self._named(rows[:, items], items)
+        measurement = self._step(MixtureEM, seen, weight, _moved(of_items, items))
+        resp = measurement.predict_proba(seen)
+        vars(self).pop("classification_errors_", None)
         if self.n_steps == 2:
-            known, records, counts = self._log_prob_of_items(measurement, rows[:, items]), slice(None), weight
+            structural = self._relate(
+                rows[:, items], _held(measurement), beside, weight, resp, measurement.weights_
+            )
         else:
             into = assigned(resp, self.step_assignment)
             errors = classification_errors(resp, into, weight)
-            records, to = np.nonzero(into)
-            counts = weight[records] * into[records, to]
-            with np.errstate(divide="ignore"):
-                known = np.log((errors if self.correction == "ML" else np.eye(len(errors))).T[to])
-        structural = self._relate(
-            known, rows[records], counts, resp[records], measurement.weights_, gated, outcome
-        )
-        if by_inverse:
-            self._by_inverse(structural, rows, (into @ np.linalg.inv(errors)).T * weight, outcome)
-        self._join(measurement, structural, items, outcome, gated)
-        self._publish_steps(measurement, items, rows, weight)
-        if self.n_steps == 3:
             self.classification_errors_ = errors
-        else:
-            vars(self).pop("classification_errors_", None)
+            of, to = np.nonzero(into)
+            known = _assignment(errors if self.correction == "ML" else np.eye(len(errors)))
+            records = beside._replace(rows=rows[of])
+            structural = self._relate(
+                to[:, None], known, records, weight[of] * into[of, to], resp[of], measurement.weights_
+            )
+            if by_inverse:
+                self._by_inverse(structural, beside, (into @ np.linalg.inv(errors)).T * weight)
+        self._join(measurement, structural, items, beside)
+        self._publish_steps(measurement, items, rows, weight)
         return self
 
     def _check_steps(self, X, labels):
@@ -423,7 +388,6 @@ class LatentClassEM(MixtureEM):
             raise ValueError(f"warm_start=True goes on with a fit in one step, but {said}: drop one of them.")
         given = [name for name in ("means_init", "emission_init") if getattr(self, name) is not None]
         given += ["fixed"] if self.fixed else []
-        given += ["emission_prior"] if isinstance(self.emission_prior, dict) else []
         if given:
             raise ValueError(
                 f"{given[0]} says what parameters of a fit in one step are, but {said}: drop it, or fit with "
@@ -437,137 +401,107 @@ class LatentClassEM(MixtureEM):
                 "correction='ML'."
             )
 
-    def _step(self, kind, columns, rows, weight, *, emission, gate=None, names=None, **others):
-        """Fit of a mixture to some columns of rows, with what it has in common with all of this."""
-        mixture = kind(**{k: v for k, v in self.get_params().items() if k not in OF_STEPS})
-        mixture.set_params(emission=emission, gate=gate, **others)
-        some = rows[:, columns]
-        if names is not None:
-            some = Named(some, tuple(str(names[j]) for j in columns))
-        return mixture.fit(some, sample_weight=weight)
+    def _named(self, rows, columns, before=()):
+        """Rows with the names that their columns have, after some of their own, where columns have any."""
+        names = getattr(self, "feature_names_in_", None)
+        if names is None:
+            return rows
+        return Named(rows, (*before, *(str(names[j]) for j in columns)))
 
-    def _measure(self, items, rows, weight):
-        """The fit of the items alone."""
-        d, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
-        gated = self._gate_columns(d)
-        emission = emission_of_some(
-            self._emission(d, names), d, names, gated, {j: place for place, j in enumerate(items)}
-        )
-        codes = self._columns_of_codes(d, names)
-        of_items = [j for j in codes if j in items]
-        labels = vars(self).get("_labels", {})
-        n_categories = self.n_categories
-        if n_categories is None and any(j in labels for j in of_items):
-            n_categories = [len(labels[j]) if j in labels else int(np.nanmax(rows[:, j])) + 1 for j in of_items]
-        elif np.ndim(n_categories):
-            n_categories = [n for j, n in zip(codes, n_categories, strict=True) if j in items]
-        return self._step(
-            MixtureEM, items, rows, weight, emission=emission, names=names, n_categories=n_categories
-        )
+    def _step(self, kind, rows, weight, parts, **others):
+        """Fit of a mixture with parts (columns, family), with what it has in common with all of this."""
+        common = {name: getattr(self, name) for name in MixtureEM._get_param_names() if hasattr(self, name)}
+        mixture = kind(**common)
+        emission = {tuple(columns): family for columns, family in parts}
+        own = {"emission": emission, "gate": None, "n_categories": None, "emission_prior": None, **others}
+        return mixture.set_params(**own).fit(rows, sample_weight=weight)
 
-    def _relate(self, known, rows, weight, resp, weights, gated, outcome, **others):
-        """The fit of gate and outcomes to what is known of classes: log-probabilities (n, K)."""
-        d, names, K = self.n_features_in_, getattr(self, "feature_names_in_", None), self.n_components
-        beside = [*outcome, *gated]
-        place = {j: K + i for i, j in enumerate(beside)}
-        emission = {tuple(range(K)): LogDensities()}
-        for key, what in (self.outcome or {}).items():
-            own = find_columns(list(key) if isinstance(key, tuple) else [key], names, d, "outcome")
-            emission[tuple(place[j] for j in own.tolist())] = what
-        labels = vars(self).get("_labels", {})
-        for j in outcome:  # categories that have names, of which some may not occur
-            if j in labels:
-                emission[place[j],] = Categorical((len(labels[j]),))
-        every = np.column_stack([relative_logs(known), rows[:, beside]])
-        shown = None
-        if names is not None:
-            shown = [f"log-probability of class {k}" for k in range(K)] + [str(names[j]) for j in beside]
+    def _relate(self, seen, known, beside, weight, resp, weights, **others):
+        """The fit of gate and outcomes beside what is known of classes: parts whose parameters are held."""
+        width = seen.shape[1]
+        place = {j: width + i for i, j in enumerate(beside.columns)}
+        parts = [(columns, family) for columns, family, _ in known]
+        parts += [([place[j] for j in columns], family) for columns, family in beside.parts]
+        values = {tuple(columns): fields for columns, _, fields in known}
+        names = [f"class, measurement {i}" for i in range(width)]
         return self._step(
             _Later,
-            range(every.shape[1]),
-            every,
+            self._named(np.column_stack([seen, beside.rows[:, beside.columns]]), beside.columns, names),
             weight,
-            emission=emission,
-            gate=[place[j] for j in gated] or None,
-            names=shown,
+            parts,
+            gate=[place[j] for j in beside.gate] or None,
             init_params=resp,
-            n_categories=None,
-            weights_init=None if gated else weights,
-            means_init=None,
-            emission_init=None,
-            emission_prior=None,
-            fixed=(),
+            weights_init=None if beside.gate else weights,
+            emission_init=values if len(parts) > 1 else next(iter(values.values())),
+            fixed=tuple({name for fields in values.values() for name in fields}),
             annealing=False,
             **others,
         )
 
-    def _log_prob_of_items(self, measurement, rows):
-        """Log-densities of items in each class, (n, K), up to what all classes share."""
-        units = measurement._units
-        batch = Batch(((rows - units.shift) / units.scale).T)
-        return measurement._model.family.density(measurement._params.family)(batch).log_prob.T
-
-    def _outcome_parts(self, structural):
+    def _outcome_parts(self, structural, beside):
         """Columns, family and parameters of each outcome in the fit of these."""
         parts = parts_of(structural._model.family, structural.n_features_in_, structural._params.family)
-        return parts[1:]
+        return parts[len(parts) - len(beside.parts) :]
 
-    def _refuse_open_forms(self, rows, weight, outcome):
+    def _refuse_open_forms(self, beside, weight):
         """Refuse outcomes whose M-step is not a closed form, by trying it at classes drawn at random."""
-        rng = check_random_state(0)
-        resp = rng.dirichlet(np.ones(self.n_components), size=len(rows))
+        K, n = self.n_components, len(weight)
+        resp = check_random_state(0).dirichlet(np.ones(K), size=n)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            fit = self._relate(np.zeros_like(resp), rows, weight, resp, None, [], outcome, max_iter=0)
-        x = (
-            (rows[:, outcome] - fit._units.shift[self.n_components :]) / fit._units.scale[self.n_components :]
-        ).T
-        for columns, family, params in self._outcome_parts(fit):
-            own = columns - self.n_components
-            if not is_closed_form(family, params, x[own], resp.T * weight):
+            fit = self._relate(
+                np.zeros((n, 1)),
+                _assignment(np.ones((K, 1))),
+                beside,
+                weight,
+                resp,
+                resp.mean(axis=0),
+                max_iter=0,
+            )
+        for j, family, params, x in self._each_outcome(fit, beside):
+            if not is_closed_form(family, params, x, resp.T * weight):
                 raise ValueError(
                     f"correction='BCH' needs an outcome whose M-step is a closed form, which that of "
-                    f"{self._column_name(outcome[own[0]])} is not. Use correction='ML'."
+                    f"{self._column_name(j)} is not. Use correction='ML'."
                 )
 
-    def _by_inverse(self, fit, rows, resp, outcome):
+    def _each_outcome(self, fit, beside):
+        """Number of the first column, family, parameters and values of each outcome."""
+        width = fit.n_features_in_ - len(beside.columns)
+        x = ((beside.rows[:, beside.columns] - fit._units.shift[width:]) / fit._units.scale[width:]).T
+        for columns, family, params in self._outcome_parts(fit, beside):
+            yield beside.columns[columns[0] - width], family, params, x[columns - width]
+
+    def _by_inverse(self, fit, beside, resp):
         """Put parameters by one M-step, at these weights (K, n) of rows, in the place of uncorrected ones."""
-        K = self.n_components
-        x = ((rows[:, outcome] - fit._units.shift[K:]) / fit._units.scale[K:]).T
-        found = [fit._params.family[0]]
-        for columns, family, params in self._outcome_parts(fit):
-            own = columns - K
-            new = one_m_step(family, params, x[own], resp)
-            if not is_legal(family, new):
+        found = list(fit._params.family)
+        start = len(found) - len(beside.parts)
+        for i, (j, family, params, x) in enumerate(self._each_outcome(fit, beside), start):
+            found[i] = one_m_step(family, params, x, resp)
+            if not is_legal(family, found[i]):
                 raise ValueError(
-                    f"correction='BCH' ends at a negative probability or variance of "
-                    f"{self._column_name(outcome[own[0]])}: classes are told apart too badly for it. Use "
-                    "correction='ML'."
+                    f"correction='BCH' ends at a negative probability or variance of {self._column_name(j)}: "
+                    "classes are told apart too badly for it. Use correction='ML'."
                 )
-            found.append(new)
         fit._params = fit._params._replace(family=tuple(found))
 
-    def _join(self, measurement, structural, items, outcome, gated):
+    def _join(self, measurement, structural, items, beside):
         """The whole model of the parts that steps have found."""
         K, d = self.n_components, self.n_features_in_
-        place = {K + i: j for i, j in enumerate([*outcome, *gated])}
-        parts = [
-            (np.array(items)[columns], family, params)
-            for columns, family, params in parts_of(
-                measurement._model.family, len(items), measurement._params.family
-            )
-        ]
+        width = structural.n_features_in_ - len(beside.columns)
+        of_items = parts_of(measurement._model.family, len(items), measurement._params.family)
+        parts = [(np.array(items)[columns], family, params) for columns, family, params in of_items]
         parts += [
-            (np.array([place[j] for j in columns.tolist()]), family, params)
-            for columns, family, params in self._outcome_parts(structural)
+            (np.array(beside.columns)[columns - width], family, params)
+            for columns, family, params in self._outcome_parts(structural, beside)
         ]
         latent, hidden = MixtureWeights(), structural._params.latent
-        if gated:
-            parts.append((np.array(gated), Covariates(), CovariatesParams(np.empty((K, 0)))))
-            latent, hidden = structural._model.latent.moved(hidden, gated)
+        if beside.gate:
+            parts.append((np.array(beside.gate), Covariates(), CovariatesParams(np.empty((K, 0)))))
+            latent, hidden = structural._model.latent.moved(hidden, beside.gate)
         units = Affine(np.empty(d), np.empty(d))
-        for whole, of_items, of_rest in zip(units, measurement._units, structural._units, strict=True):
-            whole[items], whole[[*outcome, *gated]] = of_items, of_rest[K:]
+        for whole, first, rest in zip(units, measurement._units, structural._units, strict=True):
+            whole[items], whole[beside.columns] = first, rest[width:]
         family = Product(tuple((tuple(columns.tolist()), own) for columns, own, _ in parts))
         self._take(LatentModel(latent, family), LatentPair(hidden, tuple(own for *_, own in parts)), units)
 
@@ -585,6 +519,7 @@ class LatentClassEM(MixtureEM):
         self.lower_bound_ = self.log_likelihood_ / self._bounds_are_per
         labels = vars(self).get("_labels", {})
         measurement._labels = {place: labels[j] for place, j in enumerate(items) if j in labels}
+        measurement._take(measurement._model, measurement._params, measurement._units)
         self.measurement_ = measurement
 
     def _take(self, model, params, units):
@@ -748,6 +683,15 @@ class LatentClassEM(MixtureEM):
         return LatentClassDisplay.from_estimator(self, **kwargs)
 
 
+class Beside(NamedTuple):
+    """What stands beside items in later steps."""
+
+    rows: NDArray[np.float64]  # of all columns
+    columns: list[int]  # of outcomes, and then of the gate
+    parts: list[tuple[list[int], Emission]]  # columns and family of each outcome
+    gate: list[int]  # columns that it sees
+
+
 class _Later(MixtureEM):
     """A later step: without a gate classes have the weights that they had."""
 
@@ -755,8 +699,27 @@ class _Later(MixtureEM):
         model = super()._model_of(family, moments, units, everything)
         return model if self.gate is not None else LatentModel(HeldWeights(), family)
 
-    def _unless_parted(self):
-        return ()  # of what has no parameters all components look the same
+
+def _moved(parts, columns):
+    """Parts (columns, family) of a table that has only some of the columns."""
+    return [([columns.index(j) for j in own], family) for own, family in parts]
+
+
+def _held(mixture):
+    """Columns, family and parameters by name of each part of a fitted mixture."""
+    found = []
+    for columns, family, params in parts_of(
+        mixture._model.family, mixture.n_features_in_, mixture._params.family
+    ):
+        units = Affine(*(part[columns] for part in mixture._units))
+        fields = family.fields(family.in_units(params, units), (mixture.n_components,))
+        found.append((columns.tolist(), family, {k: v for k, v in fields.items() if k not in family.derived}))
+    return found
+
+
+def _assignment(errors):
+    """The same of one column, the class that a row was assigned to, by its probabilities (K, n_classes)."""
+    return [([0], Categorical((errors.shape[1],)), {"probabilities": errors})]
 
 
 def merged(data):

@@ -50,7 +50,11 @@ def test_party_in_one_step(votes, items):
 
 @pytest.mark.parametrize(
     ("n_steps", "correction"),
-    [pytest.param(1, None, marks=pytest.mark.slow), (2, None), (3, "ML"), (3, "BCH"), (3, None)],
+    [
+        *(pytest.param(n, None, marks=pytest.mark.slow) for n in (1, 2, 3)),
+        (3, "ML"),
+        (3, "BCH"),
+    ],
 )
 def test_outcomes_are_those_of_a_peer(votes, items, n_steps, correction):
     stepmix = pytest.importorskip("stepmix")
@@ -110,6 +114,28 @@ def test_three_steps_by_hand():
         means = weights.T @ X.spent / weights.sum(axis=0)
         np.testing.assert_allclose(classes.emission_params_[4,].means.ravel(), means)
         np.testing.assert_allclose(classes.weights_, weights.mean(axis=0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "emission",
+    ["student_t", pytest.param("gmm", marks=pytest.mark.slow), {"a": "gaussian", "b": "categorical"}],
+)
+def test_items_of_any_kind_are_held(emission):
+    """What a second step finds of the classes is what the first did, and outcomes are those of their rows."""
+    rng = np.random.RandomState(0)
+    keen = rng.uniform(size=400) < 0.4
+    X = pd.DataFrame({"a": rng.normal(9.0 * keen), "b": (rng.uniform(size=400) < 0.2 + 0.6 * keen) * 1.0})
+    if not isinstance(emission, dict):
+        X["b"] = rng.normal(-9.0 * keen)
+    X["spent"] = rng.normal(5.0 * keen)
+    classes = LatentClassEM(2, emission=emission, outcome={"spent": "gaussian"}, n_steps=2, **FIXED).fit(X)
+    first = classes.measurement_
+    np.testing.assert_allclose(classes.weights_, first.weights_)
+    of_items = classes.marginal(["a", "b"])
+    np.testing.assert_allclose(of_items.score_samples(X[["a", "b"]]), first.score_samples(X[["a", "b"]]))
+    resp = first.predict_proba(X[["a", "b"]])
+    means = resp.T @ X.spent / resp.sum(axis=0)
+    np.testing.assert_allclose(classes.emission_params_[2,].means.ravel(), means, atol=0.02)
 
 
 def test_missing_outcomes_are_left_out():
@@ -172,7 +198,11 @@ def test_known_classes():
         ({"n_steps": 3}, {}, "nothing for its later steps"),
         ({"n_steps": 2, "outcome": {"spent": "gaussian"}}, {"labels": np.zeros(400)}, "labels"),
         ({"n_steps": 2, "outcome": {"spent": "gaussian"}, "fixed": "means"}, {}, "fixed says what"),
-        ({"n_steps": 3, "outcome": {"spent": "gaussian"}, "emission_prior": {}}, {}, "emission_prior says"),
+        (
+            {"n_steps": 3, "outcome": {"spent": "gaussian"}, "emission_prior": {"b": 2}},
+            {},
+            "emission_prior has",
+        ),
         ({"outcome": {"spent": "gaussian"}, "gate": "spent"}, {}, "gate and outcome name"),
         ({"outcome": {"a": "categorical"}, "emission": {"a": "categorical"}}, {}, "emission and outcome name"),
         ({"outcome": {"spent": "gaussian", 4: "gaussian"}}, {}, "twice"),
