@@ -72,7 +72,6 @@ def test_outcomes_are_those_of_a_peer(votes, items, n_steps, correction):
         correction=correction,
         measurement="categorical",
         structural=structural,
-        n_init=5,
         abs_tol=1e-12,
         max_iter=5000,
         random_state=0,
