@@ -4,6 +4,7 @@ from emlearn.families.base import Emission, ExponentialFamily, Held, Numeric, Sk
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.beta import Beta, BetaParams
 from emlearn.families.binomial import Binomial, BinomialParams
+from emlearn.families.by_group import ByGroup
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
@@ -68,6 +69,7 @@ __all__ = [
     "BetaProbabilities",
     "Binomial",
     "BinomialParams",
+    "ByGroup",
     "Categorical",
     "CategoricalParams",
     "ClassRegression",

@@ -206,6 +206,9 @@ class Categorical(ExponentialFamily):
         """Which entries of x (d, m) are codes, be it of categories that there are not; NaN counts as one."""
         return ((x >= 0) & (x == np.floor(x))) | np.isnan(x)
 
+    def category_probabilities(self, params: CategoricalParams) -> list[FloatArray | None]:
+        return list(params.probabilities)
+
     def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> CategoricalParams:
         (given,) = take_fields(self, named, ("probabilities",))
         if not isinstance(given, (tuple, list)) or np.ndim(given[0]) == len(lead):  # one array, for one column

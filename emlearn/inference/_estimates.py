@@ -32,7 +32,15 @@ SAME, LEAST_APART = 1e-7, 1e-6
 # Attributes that are probabilities, and others that are positive: their intervals are on the scale of log-odds
 # and logarithms. Of covariances the variances are positive.
 PROBABILITIES = frozenset(
-    ("weights", "startprob", "transmat", "stationary_distribution", "probabilities", "inflations")
+    (
+        "weights",
+        "group_weights",
+        "startprob",
+        "transmat",
+        "stationary_distribution",
+        "probabilities",
+        "inflations",
+    )
 )
 POSITIVE = frozenset(("rates", "sigma", "noise", "dispersions", "dispersion", "df"))
 # What has one entry for each component, and none for a feature.

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
+from sklearn.base import clone
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from emlearn._emissions.published import probabilities_of
-from emlearn._emissions.words import family_of, observed_kinds, parts_of
+from emlearn._emissions.published import probabilities_of, with_labels
+from emlearn._emissions.words import as_fitted, emission_of_some, family_of, observed_kinds, parts_of
 from emlearn._input.columns import find_columns
 from emlearn._input.pieces import comes_in_pieces
 from emlearn._input.tables import Named
@@ -24,8 +25,8 @@ from emlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, Batch, Batches, LatentModel, LatentPair, one_blas_thread
-from emlearn.families import Categorical, Covariates, CovariatesParams, Emission, Product
-from emlearn.latent import HeldWeights, MixtureWeights
+from emlearn.families import ByGroup, Categorical, Covariates, CovariatesParams, Emission, Product
+from emlearn.latent import HeldWeights, MixtureWeights, WeightsByGroup
 from emlearn.mixture._mixture import MixtureEM
 from emlearn.mixture._steps import (
     assigned,
@@ -73,6 +74,14 @@ class LatentClassEM(MixtureEM):
     step_assignment : {"modal", "proportional"}, default="modal"
         How a third step assigns rows: to their most probable class, or to all in proportion to their
         probabilities, as many records of a row with these for weights.
+    group : int or str, default=None
+        Column that says to which group a row belongs, as countries or waves of a survey. Classes have weights
+        of their own in each (multi-group latent class analysis; Clogg & Goodman, 1984). It must be known of
+        every row. For a fit in one step, without a gate. None: all rows are one group.
+    invariant : bool or array-like of int or str, default=True
+        What has the same parameters in all groups: True all items and outcomes (measurement invariance), False
+        none, or those that these columns name. Fits that differ in this alone are nested: twice the difference
+        of their `log_likelihood_` is compared with that of their `n_parameters_`.
     covariance_type, n_factors, n_mixtures : str, int, int
         Of Gaussians and mixtures of them, as of `MixtureEM`.
     n_categories : int or array-like of int, default=None
@@ -121,9 +130,14 @@ class LatentClassEM(MixtureEM):
     Attributes
     ----------
     weights_ : ndarray of shape (K,)
-        Weights of the classes, with a gate their means over the rows of the fit.
+        Weights of the classes, with a gate or groups their means over the rows of the fit.
+    groups_ : ndarray of shape (n_groups,)
+        The groups, in ascending order. Only with `group`.
+    group_weights_ : ndarray of shape (K, n_groups)
+        Weights of the classes in each group. Only with `group`.
     probabilities_ : tuple of ndarray of shape (K, n_categories)
-        Probabilities of the categories of each categorical column, outcomes with them, in the order of columns.
+        Probabilities of the categories of each categorical column, outcomes with them, in the order of columns;
+        of shape (K, n_groups, n_categories), where groups have their own.
     categories_ : list of ndarray
         What these are: codes, or names.
     classification_errors_ : ndarray of shape (K, K)
@@ -184,6 +198,8 @@ class LatentClassEM(MixtureEM):
         "n_steps": [Interval(Integral, 1, 3, closed="both")],
         "correction": [StrOptions({"ML", "BCH"}), None],
         "step_assignment": [StrOptions({"modal", "proportional"})],
+        "group": [Integral, str, None],
+        "invariant": ["boolean", "array-like"],
     }
 
     def __init__(
@@ -195,6 +211,8 @@ class LatentClassEM(MixtureEM):
         n_steps: int = 1,
         correction: Literal["ML", "BCH"] | None = "ML",
         step_assignment: Literal["modal", "proportional"] = "modal",
+        group: int | str | None = None,
+        invariant: bool | ArrayLike = True,
         covariance_type: CovarianceType = "full",
         n_factors: int = 10,
         n_mixtures: int = 2,
@@ -254,6 +272,8 @@ class LatentClassEM(MixtureEM):
         self.n_steps = n_steps
         self.correction = correction
         self.step_assignment = step_assignment
+        self.group = group
+        self.invariant = invariant
 
     # -- input -------------------------------------------------------------------------------------------
 
@@ -262,24 +282,188 @@ class LatentClassEM(MixtureEM):
         keys = [key for own in self.outcome or {} for key in (own if isinstance(own, tuple) else (own,))]
         return find_columns(keys, names, n_features, "outcome").tolist() if keys else []
 
-    def _emission(self, n_features, names):
-        if not self.outcome:
-            return self.emission
-        outcome, gated = self._outcome_columns(n_features, names), self._gate_columns(n_features, names)
-        self._refuse_both("gate", gated, outcome, names)
-        if isinstance(self.emission, dict):
-            keys = [k for own in self.emission for k in (own if isinstance(own, tuple) else (own,))]
-            self._refuse_both(
-                "emission", find_columns(keys, names, n_features, "emission").tolist(), outcome, names
+    def _gate_columns(self, n_features, names=None):
+        gated = super()._gate_columns(n_features, names)
+        group = self._group_column(n_features, names)
+        return gated if group is None else (group,)
+
+    def _group_column(self, n_features, names=None):
+        """Number of the column of groups, or None."""
+        if self.group is None:
+            return None
+        names = getattr(self, "feature_names_in_", None) if names is None else names
+        return int(find_columns([self.group], names, n_features, "group")[0])
+
+    def _columns_of_codes(self, n_features, names):
+        found, group = super()._columns_of_codes(n_features, names), self._group_column(n_features, names)
+        return found if group is None else sorted([*found, group])
+
+    def _check_X(self, X, *, reset, **how):
+        rows = super()._check_X(X, reset=reset, **how)
+        group = self._group_column(rows.shape[1])
+        if group is None:
+            return rows
+        if reset:
+            self._levels = tuple(np.unique(rows[:, group]).tolist())
+        strange = ~np.isin(rows[:, group], self._levels)
+        if strange.any():
+            row = int(np.argmax(strange))
+            known = [str(name) for name in self._names_of_groups()]
+            raise ValueError(
+                f"X has in {self._column_name(group)}, row {row}, a group that fit did not see: the groups are "
+                f"{', '.join(known[:10])}{', ...' if len(known) > 10 else ''}."
             )
-            of_items = self.emission
-        else:
-            items = tuple(j for j in range(n_features) if j not in outcome and j not in gated)
-            if not items:
-                raise ValueError("outcome and gate name all columns of X: none is left for the items.")
-            of_items = {items: self.emission}
-        # As families, since columns of the same word would be one part.
-        return {**of_items, **{key: family_of(self, what) for key, what in self.outcome.items()}}
+        return rows
+
+    def _names_of_groups(self):
+        """What the groups are, in their order."""
+        labels = vars(self).get("_labels", {}).get(self._group_column(self.n_features_in_))
+        levels = np.array(self._levels)
+        return levels if labels is None else np.asarray(labels)[levels.astype(np.intp)]
+
+    def _emission(self, n_features, names):
+        emission, gated = self.emission, self._gate_columns(n_features, names)
+        if self.outcome:
+            outcome = self._outcome_columns(n_features, names)
+            self._refuse_both("gate or group", gated, outcome, names)
+            if isinstance(emission, dict):
+                keys = [k for own in emission for k in (own if isinstance(own, tuple) else (own,))]
+                own = find_columns(keys, names, n_features, "emission").tolist()
+                self._refuse_both("emission", own, outcome, names)
+            else:
+                items = tuple(j for j in range(n_features) if j not in outcome and j not in gated)
+                if not items:
+                    raise ValueError("outcome and gate name all columns of X: none is left for the items.")
+                emission = {items: emission}
+            # As families, since columns of the same word would be one part.
+            emission = {**emission, **{key: family_of(self, what) for key, what in self.outcome.items()}}
+        free = self._free_columns(n_features, names)
+        if free and len(free) < n_features - len(gated):  # these are parts of their own
+            rest = [j for j in range(n_features) if j not in free and j not in gated]
+            shared, own = (
+                emission_of_some(emission, n_features, names, gated, {j: j for j in some})
+                for some in (rest, free)
+            )
+            emission = {**shared, **{key: family_of(self, what) for key, what in own.items()}}
+        return emission
+
+    def _free_columns(self, n_features, names=None):
+        """Numbers of the columns whose parameters are others in each group."""
+        group = self._group_column(n_features, names)
+        if group is None or self.invariant is True:
+            return []
+        every = [j for j in range(n_features) if j != group]
+        if self.invariant is False:
+            return every
+        names = getattr(self, "feature_names_in_", None) if names is None else names
+        kept = find_columns(self.invariant, names, n_features, "invariant").tolist()
+        if group in kept:
+            raise ValueError(f"invariant names the group, column {self.group!r}: it names items and outcomes.")
+        return [j for j in every if j not in kept]
+
+    def _family(self):
+        family, d = super()._family(), self.n_features_in_
+        free = self._free_columns(d)
+        if not free:
+            return family
+        group = self._group_column(d)
+        parts = [(columns.tolist(), own) for columns, own, _ in parts_of(family, d)]
+        shared = [(tuple(columns), own) for columns, own in parts if columns[0] not in free]
+        of_groups = [(columns, own) for columns, own in parts if columns[0] in free]
+        every = [j for columns, _ in of_groups for j in columns]
+        own = of_groups[0][1]
+        if len(of_groups) > 1:
+            own = Product(tuple((tuple(columns), part) for columns, part in _moved(of_groups, every)))
+        by_group = ByGroup((own,) * len(self._levels), self._levels)
+        return Product((*shared, ((*every, group), by_group)))
+
+    def _model_of(self, family, moments, units, everything):
+        if self.group is None:
+            return super()._model_of(family, moments, units, everything)
+        return LatentModel(WeightsByGroup(self._group_column(len(units.scale)), self._levels), family)
+
+    @property
+    def _weights_vary(self):
+        return super()._weights_vary or self.group is not None
+
+    def _hidden_fields(self, latent, params, units):
+        if self.group is None:
+            return super()._hidden_fields(latent, params, units)
+        return {"groups": self._names_of_groups(), "group_weights": params.copy()}
+
+    def _estimated(self):
+        return tuple(name for name in super()._estimated() if name != "groups_")
+
+    def _making(self):
+        return *super()._making(), self.group, repr(self.invariant), vars(self).get("_levels")
+
+    def of_group(self, group: Any) -> LatentClassEM:
+        """The classes of one group, as a model of rows without the column of groups.
+
+        Parameters
+        ----------
+        group : int, float or str
+            One of `groups_`.
+
+        Returns
+        -------
+        classes : LatentClassEM
+            Fitted, without what only a fit can tell.
+
+        Raises
+        ------
+        ValueError
+            If there are no groups, or not this one.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from emlearn import LatentClassEM
+        >>> rng = np.random.RandomState(0)
+        >>> country = np.repeat([0, 1], 300)
+        >>> keen = rng.uniform(size=600) < np.where(country, 0.7, 0.3)
+        >>> answers = rng.uniform(size=(600, 4)) < np.where(keen, 0.9, 0.2)[:, None]
+        >>> X = np.column_stack([country, answers])
+        >>> classes = LatentClassEM(2, group=0, random_state=0).fit(X)
+        >>> classes.group_weights_.round(1)
+        array([[0.3, 0.7],
+               [0.7, 0.3]])
+        >>> classes.of_group(1).weights_.round(1)
+        array([0.7, 0.3])
+        """
+        check_is_fitted(self)
+        if self.group is None:
+            raise ValueError("There are no groups: the fit was made without `group`.")
+        names = self._names_of_groups().tolist()
+        if group not in names:
+            raise ValueError(f"group={group!r} is none of the groups, {', '.join(map(str, names))}.")
+        g, d, column = names.index(group), self.n_features_in_, self._group_column(self.n_features_in_)
+        kept = [j for j in range(d) if j != column]
+        parts = []
+        for columns, family, params in parts_of(self._model.family, d, self._params.family):
+            if column in columns:
+                columns, family, params = columns[:-1], family.families[g], params[g]
+            parts.append(([kept.index(j) for j in columns], family, params))
+        names = getattr(self, "feature_names_in_", None)
+        one = clone(self).set_params(
+            group=None,
+            invariant=True,
+            emission={tuple(columns): family for columns, family, _ in parts},
+            outcome=None,
+            **dict.fromkeys(("n_categories", "emission_prior", "means_init", "emission_init")),
+            fixed=(),
+            init_params="auto",
+        )
+        one._know_features(len(kept), None if names is None else names[kept])
+        labels = vars(self).get("_labels", {})
+        one._labels = {kept.index(j): own for j, own in labels.items() if j != column}
+        whole = Product(tuple((tuple(columns), family) for columns, family, _ in parts))
+        family, params = as_fitted(whole, tuple(own for *_, own in parts))
+        units = Affine(self._units.shift[kept], self._units.scale[kept])
+        one._take(
+            LatentModel(MixtureWeights(), family), LatentPair(self._params.latent[:, g].copy(), params), units
+        )
+        return one
 
     def _refuse_both(self, what, columns, outcome, names):
         both = [j if names is None else str(names[j]) for j in outcome if j in columns]
@@ -318,6 +502,12 @@ class LatentClassEM(MixtureEM):
             or labels, pieces or a warm start; if "BCH" has a gate, or an outcome without a closed form, or ends
             at a negative probability or variance.
         """
+        if self.group is not None and (self.n_steps > 1 or self.gate is not None):
+            what = "a gate" if self.gate is not None else f"n_steps={self.n_steps}"
+            raise ValueError(
+                f"group={self.group!r} goes with one step and no gate, but there is {what}: drop one of them. "
+                "A gate may see indicators of groups."
+            )
         if self.n_steps == 1:
             vars(self).pop("classification_errors_", None)
             vars(self).pop("measurement_", None)
@@ -523,6 +713,8 @@ class LatentClassEM(MixtureEM):
         self.measurement_ = measurement
 
     def _take(self, model, params, units):
+        if self.group is not None and "_levels" not in vars(self):
+            raise ValueError(f"group={self.group!r} is for fits: make a model of one group, and drop it.")
         super()._take(model, params, units)
         by_column = probabilities_of(model.family, params.family, len(units.scale))
         if by_column and not isinstance(vars(self).get("probabilities_"), tuple):
@@ -532,12 +724,34 @@ class LatentClassEM(MixtureEM):
     # -- after fit ---------------------------------------------------------------------------------------
 
     def marginal(self, columns: ArrayLike) -> LatentClassEM:
+        self._refuse_groups()
         one = copy.copy(self)
         one.emission = self._emission(self.n_features_in_, getattr(self, "feature_names_in_", None))
         one.outcome, one.n_steps = None, 1
         return MixtureEM.marginal(one, columns)
 
     marginal.__doc__ = MixtureEM.marginal.__doc__
+
+    def _refuse_groups(self):
+        if self.group is not None:
+            raise ValueError("There are several groups: ask one of them, which `of_group` gives.")
+
+    def _draw(self, n, given, rng):
+        self._refuse_groups()
+        return super()._draw(n, given, rng)
+
+    def _drawn_anew(self, X, given, rng):
+        if self.group is None:
+            return super()._drawn_anew(X, given, rng)
+        rows = self._check_X(X, reset=False)
+        column = self._group_column(rows.shape[1])
+        drawn = rows.copy()
+        for level, name in zip(self._levels, self._names_of_groups().tolist(), strict=True):
+            own = np.flatnonzero(rows[:, column] == level)
+            some = self.of_group(name)._draw(len(own), None, rng)[0]
+            drawn[np.ix_(own, np.delete(np.arange(rows.shape[1]), column))] = some[rng.permutation(len(own))]
+        drawn[np.isnan(rows)] = np.nan
+        return with_labels(drawn, vars(self).get("_labels")), given
 
     def _seen_again(self, X, y=None, sample_weight=None, groups=None):
         if self.n_steps > 1:
@@ -587,6 +801,10 @@ class LatentClassEM(MixtureEM):
         return pd.DataFrame(lines, columns=["column", "category", "class", "probability"])
 
     def _profiles(self):
+        self._refuse_groups()
+        return self._each_profile()
+
+    def _each_profile(self):
         """Name, categories and probabilities (K, n_categories) of each column of categories."""
         d, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
         by_column = probabilities_of(self._model.family, self._params.family, d)
@@ -642,6 +860,7 @@ class LatentClassEM(MixtureEM):
             Of the categorical columns in their order, NaN on the diagonal.
         """
         check_is_fitted(self)
+        self._refuse_groups()
         data = self._data_again(X, sample_weight)
         rows = np.asarray(data.take(np.arange(data.n_rows)), dtype=np.float64)
         weight = data.weights()
@@ -729,7 +948,7 @@ def merged(data):
     rows, weight = data.take(np.arange(data.n_rows)), data.weights()
     codes = np.where(np.isnan(rows), -1, rows)
     sizes = codes.max(axis=0) + 2
-    if np.log2(sizes).sum() > 62 or codes.min() < -1:
+    if np.log2(sizes).sum() > 62 or codes.min() < -1 or (codes != np.floor(codes)).any():
         return data
     key = (codes + 1).astype(np.int64) @ np.cumprod(np.append(1, sizes[:-1])).astype(np.int64)
     _, first, where = np.unique(key, return_index=True, return_inverse=True)

@@ -202,7 +202,7 @@ def test_known_classes():
             {},
             "emission_prior has",
         ),
-        ({"outcome": {"spent": "gaussian"}, "gate": "spent"}, {}, "gate and outcome name"),
+        ({"outcome": {"spent": "gaussian"}, "gate": "spent"}, {}, "gate or group and outcome name"),
         ({"outcome": {"a": "categorical"}, "emission": {"a": "categorical"}}, {}, "emission and outcome name"),
         ({"outcome": {"spent": "gaussian", 4: "gaussian"}}, {}, "twice"),
         ({"outcome": {"spend": "gaussian"}}, {}, "spend"),
@@ -224,3 +224,92 @@ def test_errors_of_later_steps_are_refused():
     classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=3, random_state=0).fit(X)
     with pytest.raises(ValueError, match="bootstrap"):
         classes.standard_errors(X)
+
+
+# -- groups ----------------------------------------------------------------------------------------------------
+
+
+def of_three_groups(n=600, seed=0):
+    rng = np.random.RandomState(seed)
+    group = rng.randint(3, size=n)
+    keen = rng.uniform(size=n) < np.array([0.3, 0.5, 0.7])[group]
+    X = (rng.uniform(size=(n, 5)) < np.where(keen, 0.85, 0.2)[:, None]).astype(float)
+    X[rng.uniform(size=X.shape) < 0.05] = np.nan
+    return X, group
+
+
+def test_weights_by_group_are_those_of_a_gate_on_indicators():
+    X, group = of_three_groups()
+    classes = LatentClassEM(2, group=0, **FIXED).fit(np.column_stack([group, X]))
+    indicators = (group[:, None] == [1, 2]).astype(float)
+    gated = MixtureEM(2, emission="categorical", gate=[5, 6], gate_alpha=0, **FIXED)
+    gated.fit(np.column_stack([X, indicators]))
+    assert classes.log_likelihood_ == pytest.approx(gated.log_likelihood_, abs=1e-5)
+    assert classes.n_parameters_ == gated.n_parameters_
+    np.testing.assert_allclose(classes.weights_, gated.weights_, atol=1e-4)
+
+
+def test_groups_that_share_nothing_are_fits_of_their_own():
+    X, group = of_three_groups()
+    table = np.column_stack([X, group])
+    classes = LatentClassEM(2, group=5, invariant=False, **FIXED).fit(table)
+    alone = [LatentClassEM(2, **FIXED).fit(X[group == g]) for g in range(3)]
+    assert classes.log_likelihood_ == pytest.approx(sum(fit.log_likelihood_ for fit in alone), abs=1e-5)
+    assert classes.n_parameters_ == sum(fit.n_parameters_ for fit in alone)
+    some = LatentClassEM(2, group=5, invariant=[0, 1, 2], **FIXED).fit(table)
+    assert [p.shape for p in some.probabilities_] == [(2, 2)] * 3 + [(2, 3, 2)] * 2
+    assert some.n_parameters_ == 3 + 2 * 3 + 2 * 2 * 3
+    shared = LatentClassEM(2, group=5, **FIXED).fit(table)
+    assert shared.log_likelihood_ < some.log_likelihood_ < classes.log_likelihood_
+    one = some.of_group(1)
+    np.testing.assert_allclose(one.predict_proba(X[group == 1]), some.predict_proba(table[group == 1]))
+    np.testing.assert_allclose(one.score_samples(X[group == 1]), some.score_samples(table[group == 1]))
+    assert some.standard_errors(table)["group_weights_"].shape == (2, 3)
+
+
+def test_groups_by_name_in_a_frame():
+    X, group = of_three_groups(300)
+    frame = pd.DataFrame(X, columns=list("abcde")).assign(land=np.array(["fr", "de", "it"])[group], spent=0.0)
+    frame["spent"] = np.random.RandomState(0).normal(np.nan_to_num(X[:, 0]) * 5)
+    classes = LatentClassEM(
+        2, group="land", invariant=list("abc"), outcome={"spent": "gaussian"}, random_state=0
+    ).fit(frame)
+    assert classes.groups_.tolist() == ["de", "fr", "it"]
+    french = classes.of_group("fr")
+    assert french.feature_names_in_.tolist() == [*"abcde", "spent"]
+    rows = frame[frame.land == "fr"].drop(columns="land")
+    np.testing.assert_allclose(french.predict_proba(rows), classes.predict_proba(frame[frame.land == "fr"]))
+    assert french.probabilities_table().column.unique().tolist() == list("abcde")
+    again = clone(classes).set_params(warm_start=True).fit(frame).fit(frame)
+    assert again.log_likelihood_ >= classes.log_likelihood_ - 1e-4
+    drawn, _ = classes._drawn_anew(frame, {}, np.random.RandomState(0))
+    assert (drawn[:, 5] == frame.land).all()
+    with pytest.raises(ValueError, match="row 1, a group that fit did not see: the groups are de, fr, it"):
+        classes.predict(frame[:3].assign(land=["de", "es", "it"]))
+    for call in (lambda: classes.sample(3), lambda: classes.marginal(["a"]), classes.probabilities_table):
+        with pytest.raises(ValueError, match="of_group"):
+            call()
+    with pytest.raises(ValueError, match="'es' is none of the groups"):
+        classes.of_group("es")
+    with pytest.raises(ValueError, match="'land' is for fits"):
+        LatentClassEM.from_parameters([1.0], emission="categorical", group="land", probabilities=[[[0.5, 0.5]]])
+
+
+@pytest.mark.parametrize(
+    ("params", "message"),
+    [
+        ({"group": 5, "gate": [0]}, "there is a gate"),
+        ({"group": 5, "n_steps": 2, "outcome": {0: "categorical"}}, "there is n_steps=2"),
+        ({"group": 5, "outcome": {5: "categorical"}}, "group and outcome name"),
+        ({"group": 5, "invariant": [5]}, "invariant names the group"),
+        ({"group": 5, "invariant": [7]}, "invariant"),
+        ({"group": 6}, "group"),
+        ({"group": 5, "weights_init": [0.5, 0.5]}, "groups each has its own"),
+    ],
+)
+def test_bad_groups_are_named(params, message):
+    X, group = of_three_groups(60)
+    model = LatentClassEM(2, random_state=0, **params)
+    with pytest.raises(ValueError, match=message):
+        model.fit(np.column_stack([X, group]))
+    assert not hasattr(model, "weights_")
