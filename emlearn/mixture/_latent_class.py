@@ -25,9 +25,10 @@ from emlearn._sklearn_compat import Interval, StrOptions, _fit_context
 from emlearn._typing import Acceleration, Annealing, Assignment, CovarianceType, RandomState, Ranking
 from emlearn.base import all_or_nothing
 from emlearn.em import Affine, Batch, Batches, LatentModel, LatentPair, one_blas_thread
-from emlearn.families import ByGroup, Categorical, Covariates, CovariatesParams, Emission, Product
+from emlearn.families import ByGroup, Categorical, Covariates, Emission, Product
 from emlearn.latent import HeldWeights, MixtureWeights, WeightsByGroup
 from emlearn.mixture._mixture import MixtureEM
+from emlearn.mixture._step_errors import StepErrors
 from emlearn.mixture._steps import (
     assigned,
     classification_errors,
@@ -509,8 +510,8 @@ class LatentClassEM(MixtureEM):
                 "A gate may see indicators of groups."
             )
         if self.n_steps == 1:
-            vars(self).pop("classification_errors_", None)
-            vars(self).pop("measurement_", None)
+            for name in ("classification_errors_", "measurement_", "_later"):
+                vars(self).pop(name, None)
             return super().fit(X, y, sample_weight, labels=labels)
         return self._fit_by_steps(X, sample_weight, labels)
 
@@ -545,25 +546,36 @@ class LatentClassEM(MixtureEM):
         measurement = self._step(MixtureEM, seen, weight, _moved(of_items, items))
         resp = measurement.predict_proba(seen)
         vars(self).pop("classification_errors_", None)
-        if self.n_steps == 2:
-            structural = self._relate(
-                rows[:, items], _held(measurement), beside, weight, resp, measurement.weights_
-            )
-        else:
+        records = self._records(measurement, rows[:, items], resp, weight)
+        counts = weight[records.of] * records.share
+        structural = self._relate(
+            records.seen,
+            records.known,
+            beside._replace(rows=rows[records.of]),
+            counts,
+            resp[records.of],
+            measurement.weights_,
+        )
+        if self.n_steps == 3:
             into = assigned(resp, self.step_assignment)
-            errors = classification_errors(resp, into, weight)
-            self.classification_errors_ = errors
-            of, to = np.nonzero(into)
-            known = _assignment(errors if self.correction == "ML" else np.eye(len(errors)))
-            records = beside._replace(rows=rows[of])
-            structural = self._relate(
-                to[:, None], known, records, weight[of] * into[of, to], resp[of], measurement.weights_
-            )
+            errors = self.classification_errors_ = classification_errors(resp, into, weight)
             if by_inverse:
                 self._by_inverse(structural, beside, (into @ np.linalg.inv(errors)).T * weight)
+        self._later = structural
         self._join(measurement, structural, items, beside)
         self._publish_steps(measurement, items, rows, weight)
         return self
+
+    def _records(self, measurement, items, resp, weight):
+        """What a later step sees of the items, and what is known of that."""
+        if self.n_steps == 2:
+            every = np.arange(len(items))
+            return Records(items, _held(measurement), every, np.ones(len(items)))
+        into = assigned(resp, self.step_assignment)
+        of, to = np.nonzero(into)
+        errors = classification_errors(resp, into, weight) if self.correction == "ML" else np.eye(resp.shape[1])
+        known = [([0], Categorical((len(errors),)), {"probabilities": errors})]
+        return Records(to[:, None].astype(np.float64), known, of, into[of, to])
 
     def _check_steps(self, X, labels):
         """Refuse what does not go with several steps."""
@@ -641,7 +653,7 @@ class LatentClassEM(MixtureEM):
             warnings.simplefilter("ignore")
             fit = self._relate(
                 np.zeros((n, 1)),
-                _assignment(np.ones((K, 1))),
+                [([0], Categorical((1,)), {"probabilities": np.ones((K, 1))})],
                 beside,
                 weight,
                 resp,
@@ -677,23 +689,21 @@ class LatentClassEM(MixtureEM):
 
     def _join(self, measurement, structural, items, beside):
         """The whole model of the parts that steps have found."""
-        K, d = self.n_components, self.n_features_in_
+        d = self.n_features_in_
         width = structural.n_features_in_ - len(beside.columns)
-        of_items = parts_of(measurement._model.family, len(items), measurement._params.family)
-        parts = [(np.array(items)[columns], family, params) for columns, family, params in of_items]
-        parts += [
-            (np.array(beside.columns)[columns - width], family, params)
-            for columns, family, params in self._outcome_parts(structural, beside)
-        ]
-        latent, hidden = MixtureWeights(), structural._params.latent
+        parts = _moved(_parts(measurement), range(len(items)), items)
+        others = _parts(structural)[-len(beside.parts) :] if beside.parts else []
+        parts += _moved(others, range(width, structural.n_features_in_), beside.columns)
+        latent = MixtureWeights()
         if beside.gate:
-            parts.append((np.array(beside.gate), Covariates(), CovariatesParams(np.empty((K, 0)))))
-            latent, hidden = structural._model.latent.moved(hidden, beside.gate)
+            parts.append((beside.gate, Covariates()))
+            latent, _ = structural._model.latent.moved(structural._params.latent, beside.gate)
         units = Affine(np.empty(d), np.empty(d))
         for whole, first, rest in zip(units, measurement._units, structural._units, strict=True):
             whole[items], whole[beside.columns] = first, rest[width:]
-        family = Product(tuple((tuple(columns.tolist()), own) for columns, own, _ in parts))
-        self._take(LatentModel(latent, family), LatentPair(hidden, tuple(own for *_, own in parts)), units)
+        family = Product(tuple((tuple(columns), own) for columns, own in parts))
+        params = _joined(measurement._params, structural._params, len(others), bool(beside.gate))
+        self._take(LatentModel(latent, family), params, units)
 
     def _publish_steps(self, measurement, items, rows, weight):
         """What a fit publishes beside its parameters."""
@@ -754,12 +764,74 @@ class LatentClassEM(MixtureEM):
         return with_labels(drawn, vars(self).get("_labels")), given
 
     def _seen_again(self, X, y=None, sample_weight=None, groups=None):
-        if self.n_steps > 1:
+        again = super()._seen_again(X, y, sample_weight, groups)
+        if self.n_steps == 1:
+            return again
+        if self.n_steps == 3 and self.correction == "BCH":
             raise ValueError(
-                f"n_steps={self.n_steps}: errors of a later step need those of the first. Use "
-                "emlearn.model_selection.bootstrap, which repeats all steps."
+                "correction='BCH' is no fit of a likelihood, by which errors would be told. Use "
+                "emlearn.model_selection.bootstrap, which repeats all steps, or correction='ML'."
             )
-        return super()._seen_again(X, y, sample_weight, groups)
+        data, first, later = self._data_again(X, sample_weight), self.measurement_, self._later
+        rows = np.asarray(data.take(np.arange(data.n_rows)), dtype=np.float64)
+        weight = np.ones(len(rows)) if data.weights() is None else data.weights()
+        d, names = self.n_features_in_, getattr(self, "feature_names_in_", None)
+        gated, outcome = list(self._gate_columns(d)), self._outcome_columns(d, names)
+        items = [j for j in range(d) if j not in gated and j not in outcome]
+        of_items = first._cut(Batches(rows[:, items], weight))
+
+        def resp_at(params):
+            return np.concatenate(list(of_items.map(first._resp_of_rows(params))))
+
+        records = self._records(first, rows[:, items], resp_at(first._params), weight)
+        seen = np.column_stack([records.seen, rows[records.of][:, [*outcome, *gated]]])
+        fixed = records.seen if self.step_assignment == "modal" else None
+        known_at = None
+        if self.n_steps == 2:
+            known_at = self._items_at
+        elif self.correction == "ML":
+
+            def known_at(params):
+                resp = resp_at(params)
+                into = resp if fixed is None else (fixed == np.arange(resp.shape[1])).astype(np.float64)
+                errors = classification_errors(resp, into, weight)
+                return (later._params.family[0]._replace(probabilities=(errors,)),)
+
+        n_outcomes = len(later._params.family) - len(records.known) - bool(gated)
+        steps = StepErrors(
+            first,
+            later,
+            of_items,
+            later._cut(Batches(seen, weight[records.of] * records.share)),
+            records.of,
+            records.share,
+            known_at,
+            lambda one, two: _joined(one, two, n_outcomes, bool(gated)),
+        )
+        return again._replace(steps=steps)
+
+    def _items_at(self, params):
+        """Parameters of items in the later step, by those of the first."""
+        first, later, found = self.measurement_, self._later, []
+        for columns, family, own in parts_of(first._model.family, first.n_features_in_, params.family):
+            here, there = (Affine(*(part[columns] for part in fit._units)) for fit in (first, later))
+            found.append(family.in_units(family.in_units(own, here), there.inverse))
+        return tuple(found)
+
+    def reorder(self, order: ArrayLike) -> Self:
+        super().reorder(order)
+        if hasattr(self, "measurement_"):
+            order = self._read_order(order)
+            self.measurement_.reorder(order)
+            self._later.reorder(order)
+            if hasattr(self, "classification_errors_"):
+                self.classification_errors_ = self.classification_errors_[np.ix_(order, order)]
+                assignment, *others = self._later._params.family
+                swapped = assignment._replace(probabilities=(assignment.probabilities[0][:, order],))
+                self._later._params = self._later._params._replace(family=(swapped, *others))
+        return self
+
+    reorder.__doc__ = MixtureEM.reorder.__doc__
 
     def probabilities_table(self) -> pd.DataFrame:
         """Probabilities of categories as a table, one line for each column, category and class.
@@ -911,6 +983,15 @@ class Beside(NamedTuple):
     gate: list[int]  # columns that it sees
 
 
+class Records(NamedTuple):
+    """What a later step sees of classes: rows, or records of them."""
+
+    seen: NDArray[np.float64]  # (n_records, q) items, or the class that a row was assigned to
+    known: list[tuple[list[int], Emission, dict[str, Any]]]  # parts of these, and parameters that are held
+    of: NDArray[np.intp]  # which row each is of
+    share: NDArray[np.float64]  # of the row
+
+
 class _Later(MixtureEM):
     """A later step: without a gate classes have the weights that they had."""
 
@@ -919,9 +1000,23 @@ class _Later(MixtureEM):
         return model if self.gate is not None else LatentModel(HeldWeights(), family)
 
 
-def _moved(parts, columns):
-    """Parts (columns, family) of a table that has only some of the columns."""
-    return [([columns.index(j) for j in own], family) for own, family in parts]
+def _parts(mixture):
+    """Columns and family of each part of a fitted mixture."""
+    found = parts_of(mixture._model.family, mixture.n_features_in_)
+    return [(columns.tolist(), family) for columns, family, _ in found]
+
+
+def _moved(parts, columns, places=None):
+    """Parts (columns, family) with the places of columns for their numbers, by default 0, 1, 2, ..."""
+    place = dict(zip(columns, range(len(columns)) if places is None else places, strict=True))
+    return [([place[j] for j in own], family) for own, family in parts]
+
+
+def _joined(first, later, n_outcomes, is_gated):
+    """Parameters of the whole from those of items and of what comes after: outcomes, and what a gate sees."""
+    of_items = first.family if type(first.family) is tuple else (first.family,)
+    rest = later.family[len(later.family) - n_outcomes - is_gated :]
+    return LatentPair(later.latent, (*of_items, *rest))
 
 
 def _held(mixture):
@@ -934,11 +1029,6 @@ def _held(mixture):
         fields = family.fields(family.in_units(params, units), (mixture.n_components,))
         found.append((columns.tolist(), family, {k: v for k, v in fields.items() if k not in family.derived}))
     return found
-
-
-def _assignment(errors):
-    """The same of one column, the class that a row was assigned to, by its probabilities (K, n_classes)."""
-    return [([0], Categorical((errors.shape[1],)), {"probabilities": errors})]
 
 
 def merged(data):

@@ -219,10 +219,82 @@ def test_bad_input_is_named(params, fit, message):
     assert not hasattr(model, "weights_")
 
 
-def test_errors_of_later_steps_are_refused():
+def of_two_classes(n=500, seed=0, sure=0.8):
+    """Five items of probabilities ``sure`` and less, a covariate of slope 1, and an outcome."""
+    rng = np.random.RandomState(seed)
+    z = rng.normal(size=n)
+    keen = rng.uniform(size=n) < 1 / (1 + np.exp(-0.3 - z))
+    X = (rng.uniform(size=(n, 5)) < np.where(keen, sure, 1.1 - sure)[:, None]).astype(float)
+    return np.column_stack([X, z, rng.normal(2.0 * keen)])
+
+
+def slope_of(classes):
+    """Of the class that says yes, against the other."""
+    yes = int(classes.probabilities_[0][0, 1] < classes.probabilities_[0][1, 1])
+    return classes.gate_coef_[yes, 0] - classes.gate_coef_[1 - yes, 0]
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "kind"),
+    [
+        (2, "observed"),
+        (3, "robust"),
+        *(pytest.param(*own, marks=pytest.mark.slow) for own in [(2, "robust"), (3, "observed")]),
+    ],
+)
+def test_errors_where_classes_are_known_for_certain(n_steps, kind):
+    """Whatever the number of steps they are then the same."""
+    X = of_two_classes(200, sure=0.999)
+    form = {"gate": [5], "outcome": {6: "gaussian"}, "gate_alpha": 0.0, **FIXED}
+    once = LatentClassEM(2, **form).fit(X)
+    steps = LatentClassEM(2, n_steps=n_steps, **form).fit(X)
+
+    def both(fitted):
+        return np.append(fitted.emission_params_[6,].means.ravel(), slope_of(fitted))
+
+    errors = [fitted.infer(X, kind=kind).function_se(both).standard_error for fitted in (once, steps)]
+    np.testing.assert_allclose(errors[1], errors[0], rtol=0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("n_steps", [2, 3])
+def test_errors_are_those_of_repetitions(n_steps):
+    """Where items tell classes badly those of the first step matter."""
+    found, errors = [], []
+    for seed in range(20):
+        X = of_two_classes(seed=seed, sure=0.75)[:, :6]
+        classes = LatentClassEM(2, gate=[5], n_steps=n_steps, gate_alpha=0, n_init=4, random_state=0).fit(X)
+        inference = classes.infer(X)
+        found.append(slope_of(classes))
+        errors.append(inference.function_se(slope_of).standard_error)
+    assert np.mean(errors) == pytest.approx(np.std(found), rel=0.4)
+    assert np.mean(found) == pytest.approx(1.0, abs=4 * np.std(found) / np.sqrt(20))
+
+
+def test_errors_of_steps_in_any_order():
+    X = of_two_classes(150)[:, :6]
+    classes = LatentClassEM(2, gate=[5], n_steps=3, **FIXED).fit(X)
+    before = classes.infer(X, kind="robust").function_se(slope_of).standard_error
+    errors, assigned = classes.classification_errors_, classes.measurement_.predict(X[:, :5])
+    classes.reorder([1, 0])
+    np.testing.assert_allclose(classes.classification_errors_, errors[::-1, ::-1])
+    np.testing.assert_array_equal(classes.measurement_.predict(X[:, :5]), 1 - assigned)
+    after = classes.infer(X, kind="robust").function_se(slope_of).standard_error
+    assert after == pytest.approx(before, rel=1e-3)
+    assert "through all steps" in str(classes.summary(X))
+    with pytest.raises(ValueError, match="several steps"):
+        classes.infer(X).influence()
+    with pytest.raises(ValueError, match="opg"):
+        classes.infer(X, kind="opg")
+
+
+@pytest.mark.parametrize(
+    ("how", "message"), [({"correction": "BCH"}, "bootstrap"), ({"step_assignment": "proportional"}, "robust")]
+)
+def test_errors_that_are_not_told(how, message):
     X, _ = answers()
-    classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=3, random_state=0).fit(X)
-    with pytest.raises(ValueError, match="bootstrap"):
+    classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=3, random_state=0, **how).fit(X)
+    with pytest.raises(ValueError, match=message):
         classes.standard_errors(X)
 
 
