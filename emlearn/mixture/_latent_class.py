@@ -515,6 +515,14 @@ class LatentClassEM(MixtureEM):
             return super().fit(X, y, sample_weight, labels=labels)
         return self._fit_by_steps(X, sample_weight, labels)
 
+    def _check_stream(self):
+        super()._check_stream()
+        if self.n_steps > 1:
+            raise ValueError(
+                f"n_steps={self.n_steps} takes all rows at once, which partial_fit does not have: use fit, or "
+                "n_steps=1."
+            )
+
     def _plan(self, data, labels=None):
         kinds = observed_kinds(self.emission) | observed_kinds(self.outcome or {})
         if kinds == {"codes"} and self.gate is None and labels is None and self.assignment != "sampled":

@@ -1,12 +1,21 @@
 """LatentClassEM: classes, and what depends on them in one, two or three steps."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
+import polars as pl
 import pytest
 from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OrdinalEncoder
+from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from emlearn import LatentClassEM, MixtureEM
+from emlearn import InformationCriterionSearch, LatentClassEM, MixtureEM
 from emlearn.datasets import load_election
+from tests.helpers.estimators import POLARS_HAS_NAMES
 
 FIXED = {"tol": 1e-8, "random_state": 0}
 
@@ -296,6 +305,57 @@ def test_errors_that_are_not_told(how, message):
     classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=3, random_state=0, **how).fit(X)
     with pytest.raises(ValueError, match=message):
         classes.standard_errors(X)
+
+
+# -- manners ---------------------------------------------------------------------------------------------------
+
+
+@parametrize_with_checks([LatentClassEM(2, emission="gaussian", n_init=2, random_state=0)])
+def test_sklearn(estimator, check):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        check(estimator)
+
+
+def test_searches_and_pipelines():
+    X, keen = answers()
+    few = {"n_init": 4, "random_state": 0}
+    by_criterion = InformationCriterionSearch(LatentClassEM(**few), {"n_components": [1, 2, 3]}).fit(
+        X[list("abcd")]
+    )
+    assert by_criterion.best_params_ == {"n_components": 2}
+    classes = LatentClassEM(2, outcome={"spent": "gaussian"}, **few)
+    grid = GridSearchCV(classes, {"n_components": [1, 2], "n_steps": [1, 3]}, cv=3, error_score="raise").fit(X)
+    assert grid.best_params_["n_components"] == 2
+    encoder = ColumnTransformer([("items", OrdinalEncoder(), list("abcd"))], remainder="passthrough")
+    chain = make_pipeline(encoder, clone(classes).set_params(outcome={4: "gaussian"}, n_steps=2)).fit(X)
+    assert (chain.predict(X) == keen).mean() > 0.95
+
+
+@POLARS_HAS_NAMES
+@pytest.mark.parametrize("n_steps", [1, 3])
+def test_frames_of_either_kind(n_steps):
+    X, _ = answers(120)
+    classes = LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=n_steps, n_init=4, random_state=0)
+    of_pandas, of_polars = (clone(classes).fit(frame) for frame in (X, pl.from_pandas(X)))
+    np.testing.assert_array_equal(of_polars.predict_proba(pl.from_pandas(X)), of_pandas.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "message"),
+    [
+        ({"spent": "poisson"}, "in column 'spent', row 0: not one of"),
+        ({"spent": "beta"}, "spent"),
+        ({"spent": "gauss"}, "gauss"),
+    ],
+)
+def test_bad_outcomes_are_refused_before_any_work(outcome, message, monkeypatch):
+    X, _ = answers()
+    monkeypatch.setattr(LatentClassEM, "_step", lambda *args, **others: pytest.fail("a step began"))
+    with pytest.raises(ValueError, match=message):
+        LatentClassEM(2, outcome=outcome, n_steps=3, random_state=0).fit(X)
+    with pytest.raises(ValueError, match="n_steps=3 takes all rows at once"):
+        LatentClassEM(2, outcome={"spent": "gaussian"}, n_steps=3).partial_fit(X)
 
 
 # -- groups ----------------------------------------------------------------------------------------------------
