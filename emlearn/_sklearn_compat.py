@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sklearn.utils._param_validation import Interval, StrOptions
 from sklearn.utils._set_output import _wrap_data_with_container
-from sklearn.utils.validation import _check_feature_names_in, validate_data
+from sklearn.utils.validation import _check_feature_names, _check_feature_names_in, validate_data
 
 if TYPE_CHECKING:  # scikit-learn has no types; its decorators leave those of a method as they are
     from collections.abc import Callable
@@ -58,6 +58,7 @@ __all__ = [
     "CallbackSupportMixin",
     "Interval",
     "StrOptions",
+    "_check_feature_names",
     "_check_feature_names_in",
     "_fit_context",
     "available_if",

@@ -125,7 +125,7 @@ def _impossible(parts, batch):
     """The first entry that has no density, as `_first_place` says it, and in how many sequences or rows."""
     first, anywhere = NONE_IMPOSSIBLE, np.zeros(batch.x.shape[1], dtype=bool)
     if batch.is_sparse:
-        return _impossible_of_sparse(*parts[0], batch)
+        return _impossible_of_sparse(*parts[0][1:], batch)
     for columns, part, own in parts:
         bad = ~part.is_possible(batch.x[columns], own)
         if bad.any():
@@ -136,12 +136,9 @@ def _impossible(parts, batch):
     return first, len(np.unique(batch.lanes.places()[1][anywhere]))
 
 
-def _impossible_of_sparse(columns, family, params, batch):
-    """The same of sparse rows, where a count is possible if 1 is."""
-    ones = batch.x.astype(bool).astype(np.float64)
-    may_be_0, may_be_1 = family.is_possible(np.tile([0.0, 1.0], (len(columns), 1)), params).T
-    against = np.count_nonzero(~may_be_0) + ones.T @ (may_be_0 * 1.0 - may_be_1)
-    rows = np.flatnonzero(against > 0)
+def _impossible_of_sparse(family, params, batch):
+    """The same of sparse rows."""
+    rows = np.flatnonzero(~family.possible_rows(batch.x, params))
     if not len(rows):
         return NONE_IMPOSSIBLE, 0
     values = batch.x[:, rows[:1]].toarray()

@@ -65,7 +65,7 @@ EMISSIONS = {
 }
 
 # Those whose rows may be sparse.
-SPARSE = ("multinomial", "bernoulli", "poisson")
+SPARSE = ("multinomial", "bernoulli", "poisson", "von_mises_fisher")
 
 # Names of what families have for parameters; with "gmm" besides the weights of members.
 PARAMETERS = (

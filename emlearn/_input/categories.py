@@ -11,6 +11,7 @@ from scipy import sparse
 
 from emlearn._input.columns import column_name
 from emlearn._input.tables import is_frame
+from emlearn._sklearn_compat import _check_feature_names
 
 TEXT = (str, bytes)
 
@@ -32,6 +33,8 @@ class Coding:
         ``columns(d, names)``: numbers of such columns.
     known : dict of int -> ndarray, or None
         By column what codes stand for, as a fit has learnt it. None is to learn it.
+    fitted : estimator, optional
+        Whose features frames must have, in the order of its fit.
 
     Attributes
     ----------
@@ -41,8 +44,8 @@ class Coding:
         By column what codes of the tables stand for, those of labels that a fit did not see after the others.
     """
 
-    def __init__(self, columns, known):
-        self._columns, self._known = columns, known
+    def __init__(self, columns, known, fitted=None):
+        self._columns, self._known, self._fitted = columns, known, fitted
         self.labels = {} if known is None else known
         self.shown = {}
 
@@ -50,7 +53,10 @@ class Coding:
         """Tables (n, d) with codes for names; ``place(table, row)`` says where a row is."""
         if any(len(getattr(table, "shape", ())) != 2 or sparse.issparse(table) for table in tables):
             return tables  # what is wrong with them is said elsewhere
-        if not is_frame(tables[0]) and all(table.dtype.kind in "biuf" for table in tables) and not self._known:
+        if is_frame(tables[0]):
+            if hasattr(self._fitted, "feature_names_in_"):  # or entries of other columns would be blamed
+                _check_feature_names(self._fitted, tables[0], reset=False)
+        elif all(table.dtype.kind in "biuf" for table in tables) and not self._known:
             return tables
         d, names = tables[0].shape[1], list(tables[0].columns) if is_frame(tables[0]) else None
         columns = self._columns(d, names) if self._known is None else [j for j in self._known if j < d]
@@ -153,7 +159,8 @@ def _categories(part: Any) -> Any:
     categories = getattr(kind, "categories", None)  # of pandas, and of an Enum of polars
     if not hasattr(categories, "__len__"):  # a Categorical of polars has none of its own
         return None
-    return np.asarray(categories.to_list() if hasattr(categories, "to_list") else categories)
+    values = np.asarray(categories.to_list() if hasattr(categories, "to_list") else categories)
+    return values if values.ndim == 1 else None  # a Categorical of polars has some, but does not tell them
 
 
 def _entries(part: Any) -> list[Any]:

@@ -45,6 +45,10 @@ def find_columns(columns, names, n_features, what="columns"):
 
 def _find(column, names, n_features, what):
     if isinstance(column, str) and names and column in names:
+        if names.count(column) > 1:
+            raise ValueError(
+                f"{what} names {column!r}, but {names.count(column)} columns of X have that name: rename them."
+            )
         return names.index(column)
     if type(column) is int and -n_features <= column < n_features:
         return column % n_features

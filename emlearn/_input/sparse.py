@@ -1,4 +1,4 @@
-"""Sparse tables: rows of counts, or of 0 and 1, of which only entries that are not 0 are held."""
+"""Sparse tables: rows of counts, of 0 and 1, or of length 1, of which only entries that are not 0 are held."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def read_sparse(estimator, X, family, what, *, reset):
     if family is None or not family.takes_sparse:
         raise ValueError(
             f"X is sparse, but {what} takes no sparse input: give X.toarray(), if that fits into memory. "
-            "Sparse are counts, and 0 and 1: 'multinomial' without trials, 'poisson', 'bernoulli'."
+            "Sparse are counts, 0 and 1, and rows of length 1: 'multinomial' without trials, 'poisson', "
+            "'bernoulli', 'von_mises_fisher'."
         )
     rows = validate_data(
         estimator, X, reset=reset, accept_sparse="csr", dtype=np.float64, ensure_all_finite=False
@@ -44,10 +45,12 @@ def read_sparse(estimator, X, family, what, *, reset):
         rows = rows.copy()
         rows.sum_duplicates()
         rows.eliminate_zeros()
-    bad = ~(np.isfinite(rows.data) & family.is_possible(rows.data[None])[0])
-    if bad.any():
-        place = int(np.argmax(bad))
-        row = int(np.searchsorted(rows.indptr, place, side="right")) - 1
-        column = estimator._column_name(int(rows.indices[place]))
-        raise ValueError(f"X is {rows.data[place]:g} in {column}, row {row}: not one of {family.support}.")
+    possible = family.possible_rows(rows.T)
+    if not possible.all():
+        row = int(np.argmin(possible))
+        values = rows[[row]].toarray()[0]
+        j = int(np.argmin(np.isfinite(values) & family.is_possible(values[:, None])[:, 0]))
+        raise ValueError(
+            f"X is {values[j]:g} in {estimator._column_name(j)}, row {row}: not one of {family.support}."
+        )
     return rows

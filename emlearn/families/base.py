@@ -177,6 +177,20 @@ class Emission(Family):
         """
         return np.ones(x.shape, dtype=bool)
 
+    def possible_rows(self, x: Any, params: Any = None) -> NDArray[np.bool_]:
+        """Which rows of a sparse batch x (d, m) the family has a density for, see `takes_sparse`; NaN is none.
+
+        That of entries independent of one another, of which all but 0 are possible where 1 is.
+        """
+        if params is None:
+            fine = np.isfinite(x.data) & self.is_possible(x.data[None])[0]
+            row = np.repeat(np.arange(x.shape[1]), np.diff(x.indptr))
+            return np.asarray(np.bincount(row, ~fine, x.shape[1]) == 0)
+        may_be_0, may_be_1 = self.is_possible(np.tile([0.0, 1.0], (x.shape[0], 1)), params).T
+        ones = x.astype(bool).astype(np.float64)
+        against = np.count_nonzero(~may_be_0) + ones.T @ (may_be_0 * 1.0 - may_be_1)
+        return np.asarray(against <= 0)
+
     def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are of the kind that is observed, be it never: NaN counts as such.
 
@@ -440,6 +454,9 @@ class WrappedFamily(Wrapper, Emission):
 
     def is_possible(self, x: FloatArray, params: Any = None) -> NDArray[np.bool_]:
         return self.family.is_possible(x, params)
+
+    def possible_rows(self, x: Any, params: Any = None) -> NDArray[np.bool_]:
+        return self.family.possible_rows(x, params)
 
     def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
         return self.family.is_observable(x)

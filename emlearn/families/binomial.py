@@ -87,7 +87,9 @@ class Binomial(ExponentialFamily):
     def support(self) -> str:  # type: ignore[override]
         """What the observations must be, in words."""
         if self.trials is None:
-            return "the counts 0, 1, 2, ... of successes, in the later columns of trials, no fewer than these"
+            return (
+                "the counts 0, 1, 2 and so on of successes, in the later columns of trials, no fewer than these"
+            )
         most = int(np.max(self.trials))
         uneven = " (fewer in some columns)" if np.min(self.trials) < most else ""
         return f"the counts 0 to {most} of successes in as many trials{uneven}"

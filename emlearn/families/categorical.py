@@ -90,7 +90,7 @@ class Categorical(ExponentialFamily):
     def support(self) -> str:  # type: ignore[override]
         """What the observations must be, in words."""
         if not self.n_categories:
-            return "the codes 0, 1, 2, ... of categories"
+            return "the codes 0, 1, 2 and so on of categories"
         most = max(self.n_categories) - 1
         return f"the codes 0 to {most}" + (" (fewer in some columns)" if min(self.n_categories) <= most else "")
 

@@ -41,7 +41,7 @@ class Geometric(IndependentColumns):
            [0.09]])
     """
 
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     observes = "counts"
     parameters = GeometricParams
     typical = 0.0

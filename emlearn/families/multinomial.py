@@ -102,7 +102,7 @@ class Multinomial(ExponentialFamily):
     def support(self) -> str:  # type: ignore[override]
         """What the observations must be, in words."""
         total = "" if self.trials is None else f" that add up to {self.trials} in each row"
-        return f"the counts 0, 1, 2, ...{total}"
+        return f"the counts 0, 1, 2 and so on{total}"
 
     @property
     def spaces(self) -> Any:

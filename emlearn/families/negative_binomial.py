@@ -78,7 +78,7 @@ class NegativeBinomial(Emission):
     8.28 0.52
     """
 
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     marginalises = True
     is_by_feature = True
     observes = "counts"

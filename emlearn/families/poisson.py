@@ -43,7 +43,7 @@ class Poisson(ExponentialFamily):
     entries, NaN, are left out.
     """
 
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     marginalises = True
     is_by_feature = True
     observes = "counts"

@@ -271,7 +271,7 @@ class Counts(_Plain):
     """A count, Poisson with mean exp η."""
 
     name = "poisson"
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     has_dispersion = False
     is_discrete = True
 
@@ -462,7 +462,7 @@ class OverdispersedCounts(_Plain):
     """A count, negative binomial with mean μ = exp η and variance μ + φ μ² (NB2)."""
 
     name = "negative_binomial"
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     has_dispersion = True
     is_discrete = True
 

@@ -18,8 +18,9 @@ from emlearn.families.base import (
     FloatArray,
     Held,
     Sketch,
-    counted,
+    of_entries,
     read_field,
+    sums_over_features,
     take_fields,
 )
 from emlearn.families.bessel import bessel_ratio, concentration_of, log_bessel
@@ -52,8 +53,8 @@ class VonMisesFisher(ExponentialFamily):
     logarithms, of any order, so that d may be in the thousands. A concentration lies between :math:`10^{-6}`
     and :math:`10^6`, where components of equal rows rest.
 
-    Rows must have the length 1: divide others by it, as `sklearn.preprocessing.normalize` does. A row may be
-    missing as a whole.
+    Rows must have the length 1: divide others by it, as `sklearn.preprocessing.normalize` does. They may be
+    sparse. One of an array may be missing as a whole.
 
     References
     ----------
@@ -79,6 +80,7 @@ class VonMisesFisher(ExponentialFamily):
            [ 1.  , -0.06]])
     """
 
+    takes_sparse = True
     floored = ("concentrations",)
     support = "unit vectors (divide each row by its length, as sklearn.preprocessing.normalize does)"
 
@@ -98,8 +100,8 @@ class VonMisesFisher(ExponentialFamily):
             )
         return self
 
-    def statistics(self, batch: Batch) -> FloatArray:
-        return np.vstack([counted(batch), batch.x])
+    def statistics(self, batch: Batch) -> Any:
+        return of_entries(batch)
 
     def natural(self, params: VonMisesFisherParams) -> FloatArray:
         directions, kappa = params
@@ -161,6 +163,10 @@ class VonMisesFisher(ExponentialFamily):
         """Which entries of x (d, m) belong to unit vectors; NaN counts as possible."""
         length = np.sqrt(np.einsum("dm,dm->m", x, x))
         return np.broadcast_to((np.abs(length - 1.0) <= LENGTH_TOLERANCE) | np.isnan(length), x.shape)
+
+    def possible_rows(self, x: Any, params: VonMisesFisherParams | None = None) -> NDArray[np.bool_]:
+        """Which rows of a sparse batch x (d, m) are unit vectors."""
+        return np.asarray(np.abs(np.sqrt(sums_over_features(x**2)) - 1.0) <= LENGTH_TOLERANCE)
 
     def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> VonMisesFisherParams:
         directions, kappa = take_fields(self, named, VonMisesFisherParams._fields)

@@ -59,7 +59,7 @@ class ZeroInflatedPoisson(ExponentialFamily):
     7.663 0.400
     """
 
-    support = "the counts 0, 1, 2, ..."
+    support = "the counts 0, 1, 2 and so on"
     marginalises = True
     is_by_feature = True
     observes = "counts"

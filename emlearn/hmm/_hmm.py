@@ -766,9 +766,8 @@ class HMMEM(Streaming, DensityMixin, EMMixin):
 
     def _read(self, X, groups, lengths, *, reset):
         refuse_pieces(X, f"this method of {type(self).__name__}")
-        coding = Coding(
-            partial(categorical_columns, self.emission), None if reset else vars(self).get("_labels", {})
-        )
+        known, fitted = (None, None) if reset else (vars(self).get("_labels", {}), self)
+        coding = Coding(partial(categorical_columns, self.emission), known, fitted)
         sequences = read_sequences(
             self,
             X,

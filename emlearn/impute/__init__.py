@@ -2,6 +2,6 @@
 
 from emlearn.impute._imputer import EMImputer
 from emlearn.impute._multiple import MultipleImputation
-from emlearn.impute._pooling import Pooled, WaldTest, pool
+from emlearn.impute._pooling import Pooled, PooledWaldTest, pool
 
-__all__ = ["EMImputer", "MultipleImputation", "Pooled", "WaldTest", "pool"]
+__all__ = ["EMImputer", "MultipleImputation", "Pooled", "PooledWaldTest", "pool"]

@@ -15,7 +15,7 @@ from emlearn._input.columns import find_columns, list_names
 SINGULAR = 1e-12  # least eigenvalue of a matrix of correlations that can be told from 0
 
 
-class WaldTest(NamedTuple):
+class PooledWaldTest(NamedTuple):
     """Test of several parameters at once, of `Pooled.wald`."""
 
     statistic: float  # D1
@@ -116,7 +116,7 @@ class Pooled(_Values):
             p = 2.0 * stats.t.sf(distance / error, self.df)
         return _like(self.estimate, np.where((distance == 0) | (np.asarray(self.df) == 0), 1.0, p))
 
-    def wald(self, parameters: Any = None, null: ArrayLike = 0.0) -> WaldTest:
+    def wald(self, parameters: Any = None, null: ArrayLike = 0.0) -> PooledWaldTest:
         r"""Test that several parameters have given values at once: Wald's test, pooled (D1).
 
         Parameters
@@ -128,7 +128,7 @@ class Pooled(_Values):
 
         Returns
         -------
-        test : WaldTest
+        test : PooledWaldTest
             Named tuple of the ``statistic``, its degrees of freedom ``df_num``, k, and ``df_denom``, the
             ``pvalue`` by the F distribution, and the ``relative_increase``.
 
@@ -184,7 +184,7 @@ class Pooled(_Values):
         increase = (1.0 + 1.0 / m) * np.trace(np.linalg.solve(within, between)) / k
         statistic = beyond @ np.linalg.solve(within, beyond) / (k * (1.0 + increase))
         df = _df_of_wald(k, m, increase, None if self._df_complete is None else np.min(self._df_complete))
-        return WaldTest(float(statistic), k, df, float(stats.f.sf(statistic, k, df)), float(increase))
+        return PooledWaldTest(float(statistic), k, df, float(stats.f.sf(statistic, k, df)), float(increase))
 
     def to_frame(self, coverage: float = 0.95) -> Any:
         """The results as a table of pandas, a row for each parameter.

@@ -393,7 +393,8 @@ class MixtureEM(MixtureByLikelihood):
     def _check_X(self, X, *, reset, allow_nan=True, shown=None):
         if sparse.issparse(X):
             return self._read_sparse(X, reset)
-        coding = Coding(self._columns_of_codes, None if reset else vars(self).get("_labels", {}))
+        known, fitted = (None, None) if reset else (vars(self).get("_labels", {}), self)
+        coding = Coding(self._columns_of_codes, known, fitted)
         if not isinstance(X, Named):
             (X,) = coding.encode([as_numpy(X)], lambda _, row: f"row {row}")
         rows = super()._check_X(X, reset=reset, allow_nan=allow_nan)

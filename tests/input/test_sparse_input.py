@@ -7,7 +7,7 @@ from sklearn.base import BaseEstimator
 
 from emlearn._input.sparse import read_sparse
 from emlearn.base import EMMixin
-from emlearn.families import Bernoulli, Gaussian, MissingRows, Multinomial, Poisson
+from emlearn.families import Bernoulli, Gaussian, MissingRows, Multinomial, Poisson, VonMisesFisher
 from emlearn.families.covariance import Full
 
 
@@ -43,6 +43,13 @@ def test_entries_that_are_not_observed_are_named(family, value, support):
     X = sparse.csr_array(np.array([[0.0, 1.0, 0.0], [1.0, 0.0, value]]))
     with pytest.raises(ValueError, match=f"X is {value:g} in column 2, row 1: not one of {support}"):
         read_sparse(Reader(), X, family, "emission", reset=True)
+
+
+def test_rows_that_are_no_directions_are_named():
+    X = np.eye(4)
+    X[2] = 0.0
+    with pytest.raises(ValueError, match="X is 0 in column 0, row 2: not one of unit vectors"):
+        read_sparse(Reader(), sparse.csr_array(X), MissingRows(VonMisesFisher()), "emission", reset=True)
 
 
 @pytest.mark.parametrize("family", [Gaussian(Full()), Multinomial(3)])

@@ -21,6 +21,7 @@ from emlearn.families.covariance import Full
 from tests.helpers.data import DATA, read_table
 from tests.helpers.estimators import FRAMES, POLARS_HAS_NAMES
 from tests.helpers.pace import some_slow
+from tests.helpers.trees import assert_same
 
 MIXED = {
     ("amount", "margin"): "gaussian",
@@ -324,6 +325,11 @@ BAD = {
     "text": (lambda X: X.assign(amount="a"), {}, r"no numbers in columns \['amount'\]"),
     "too few": (lambda X: X[:1], {}, "n_components=2 needs at least as many distinct rows"),
     "twice": (as_is, {"emission": {**MIXED, "amount": "poisson"}}, "names a feature twice"),
+    "two of a name": (
+        lambda X: X.assign(other=1.0).rename(columns={"other": "visits"}),
+        {},
+        "emission names 'visits', but 2 columns of X have that name",
+    ),
     "left out": (as_is, {"emission": {"visits": "poisson"}}, r"says nothing of the columns \['amount'"),
     "not there": (as_is, {"emission": {**MIXED, "age": "poisson"}}, "names 'age', which is no feature"),
     "no word": (as_is, {"emission": "normal"}, "emission='normal' is none of gaussian, student_t"),
@@ -659,6 +665,11 @@ def test_a_frame_of_polars_with_gaps():
     model = mixture(emission={"a": "categorical", "b": "poisson"}).fit(frame)
     assert model.predict(frame).shape == (54,)
     assert list(model.categories_[0]) == ["x", "y"]
+    typed = frame.with_columns(pl.col("a").cast(pl.Categorical))
+    assert_same(model.predict_proba(typed), model.predict_proba(frame))
+    assert_same(mixture(emission=model.emission).fit(typed).weights_, model.weights_)
+    with pytest.raises(ValueError, match="must be in the same order"):
+        model.predict(frame[["b", "a"]])
 
 
 LATER = ["student_t", "gamma", "exponential", "lognormal", "beta", "geometric", "von_mises"]

@@ -48,7 +48,7 @@ PUBLIC = {
         VariationalCategorical VariationalGaussian VariationalPoisson
     """,
     "emlearn.hmm": "Forecast HMMEM",
-    "emlearn.impute": "EMImputer MultipleImputation Pooled WaldTest pool",
+    "emlearn.impute": "EMImputer MultipleImputation Pooled PooledWaldTest pool",
     "emlearn.inference": "Estimate Inference PredictiveCheck Summary WaldTest posterior_predictive_check",
     "emlearn.latent": """
         DirichletChain DirichletWeights StickBreaking
