@@ -157,7 +157,7 @@ def _categories(part: Any) -> Any:
     """Categories of a column of a type for them, in their order; None for other types."""
     kind = getattr(part, "dtype", None)
     categories = getattr(kind, "categories", None)  # of pandas, and of an Enum of polars
-    if not hasattr(categories, "__len__"):  # a Categorical of polars has none of its own
+    if categories is None:
         return None
     values = np.asarray(categories.to_list() if hasattr(categories, "to_list") else categories)
     return values if values.ndim == 1 else None  # a Categorical of polars has some, but does not tell them

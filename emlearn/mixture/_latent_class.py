@@ -160,8 +160,8 @@ class LatentClassEM(MixtureEM):
     Rows of which the class is known are told by ``labels`` of `fit`, with ``n_steps=1``: -1 or NaN where it is
     not. Equal rows are one pattern; beyond 20,000 rows this holds where all columns are categories.
 
-    Standard errors of a later step are those of a model whose first step is uncertain too: `bootstrap` repeats
-    all steps. `inference` refuses.
+    Standard errors after several steps count the uncertainty of the first: see the user guide on latent
+    classes. Those of "BCH" are a matter for `emlearn.bootstrap`, which repeats all steps.
 
     References
     ----------
@@ -173,6 +173,8 @@ class LatentClassEM(MixtureEM):
        Political Analysis 18, 450-469.
     .. [4] Z. Bakk and J. Kuha (2018), "Two-step estimation of models between latent classes and external
        variables", Psychometrika 83, 871-892.
+    .. [5] C. C. Clogg and L. A. Goodman (1984), "Latent structure analysis of a set of multidimensional
+       contingency tables", Journal of the American Statistical Association 79, 762-771.
 
     Examples
     --------
@@ -393,7 +395,12 @@ class LatentClassEM(MixtureEM):
         return {"groups": self._names_of_groups(), "group_weights": params.copy()}
 
     def _estimated(self):
-        return tuple(name for name in super()._estimated() if name != "groups_")
+        names = [name for name in super()._estimated() if name != "groups_"]
+        every = probabilities_of(self._model.family, self._params.family, self.n_features_in_)
+        if len(every) < self.n_features_in_ - len(self._gate_columns(self.n_features_in_)):
+            # Not all are categories: by the columns of each emission.
+            names = [*(name for name in names if name != "probabilities_"), "emission_params_"]
+        return tuple(dict.fromkeys(names))
 
     def _making(self):
         return *super()._making(), self.group, repr(self.invariant), vars(self).get("_levels")
@@ -501,19 +508,22 @@ class LatentClassEM(MixtureEM):
         ValueError
             If a parameter or entry is not a legal one; if there are several steps and neither gate nor outcome,
             or labels, pieces or a warm start; if "BCH" has a gate, or an outcome without a closed form, or ends
-            at a negative probability or variance.
+            at a negative probability or variance; if there are groups beside a gate or several steps.
         """
+        if self.n_steps == 1:
+            for name in ("classification_errors_", "measurement_", "_later"):
+                vars(self).pop(name, None)
+            return super().fit(X, y, sample_weight, labels=labels)
+        return self._fit_by_steps(X, sample_weight, labels)
+
+    def _check_ways(self):
+        super()._check_ways()
         if self.group is not None and (self.n_steps > 1 or self.gate is not None):
             what = "a gate" if self.gate is not None else f"n_steps={self.n_steps}"
             raise ValueError(
                 f"group={self.group!r} goes with one step and no gate, but there is {what}: drop one of them. "
                 "A gate may see indicators of groups."
             )
-        if self.n_steps == 1:
-            for name in ("classification_errors_", "measurement_", "_later"):
-                vars(self).pop(name, None)
-            return super().fit(X, y, sample_weight, labels=labels)
-        return self._fit_by_steps(X, sample_weight, labels)
 
     def _check_stream(self):
         super()._check_stream()
@@ -587,6 +597,7 @@ class LatentClassEM(MixtureEM):
 
     def _check_steps(self, X, labels):
         """Refuse what does not go with several steps."""
+        self._check_ways()
         said = f"n_steps={self.n_steps}"
         if self.gate is None and not self.outcome:
             raise ValueError(
@@ -915,7 +926,7 @@ class LatentClassEM(MixtureEM):
 
         total, weight = self._total(X, sample_weight, entropy_of)
         K = self._n_fitted
-        return 1.0 if K == 1 else 1.0 - total / (weight * np.log(K))
+        return 1.0 if K == 1 else float(1.0 - total / (weight * np.log(K)))
 
     def bivariate_residuals(self, X: Any, sample_weight: ArrayLike | None = None) -> NDArray[np.float64]:
         r"""Association of each pair of categorical columns that the classes do not explain.

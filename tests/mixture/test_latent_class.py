@@ -261,6 +261,7 @@ def test_errors_where_classes_are_known_for_certain(n_steps, kind):
     def both(fitted):
         return np.append(fitted.emission_params_[6,].means.ravel(), slope_of(fitted))
 
+    assert any(label == "6.means[1, 0]" for label in steps.infer(X, kind=kind).labels)
     errors = [fitted.infer(X, kind=kind).function_se(both).standard_error for fitted in (once, steps)]
     np.testing.assert_allclose(errors[1], errors[0], rtol=0.02)
 
