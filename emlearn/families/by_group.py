@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +55,7 @@ class ByGroup(Composite, Emission):
 
     def side_by_side(self, n_fits: int) -> ByGroup | None:
         families = [family.side_by_side(n_fits) for family in self.families]
-        return None if None in families else replace(self, families=tuple(families))
+        return None if None in families else replace(self, families=tuple(cast(list[Emission], families)))
 
     def _groups(self, batch: Batch) -> list[NDArray[np.intp]]:
         """Which observations of a batch belong to each group."""
