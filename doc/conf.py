@@ -4,6 +4,7 @@ import importlib
 import os
 import re
 import warnings
+from pathlib import Path
 
 from docutils import nodes
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401 - the gallery looks for what examples import
@@ -55,6 +56,9 @@ plot_formats = [("png", 110)]
 plot_html_show_formats = False
 plot_html_show_source_link = False
 plot_pre_code = ""
+# Letters that are legible on a phone, where pictures are half as wide.
+plot_rcparams = {"font.size": 12}
+plot_apply_rcparams = True
 suppress_warnings = ["config.cache"]  # of the function among these settings
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
@@ -93,6 +97,8 @@ def link_to_scikit_learn(app, what, name, obj, options, lines):
         lines[:] = [ROLE.sub(link, line) for line in lines]
 
 
+CHANGES = Path(__file__).resolve().parents[1] / "CHANGELOG.md"
+
 # Pages of other projects, by the form of their addresses: what an inventory would say, without a network.
 PAGES = {
     "joblib": "https://joblib.readthedocs.io/en/latest/generated/{name}.html",
@@ -120,7 +126,18 @@ def link_to_others(app, env, node, contnode):
     return link
 
 
+def markdown_to_rest(app, docname, source):
+    """The page of changes is CHANGELOG.md, with code, links and headings in the form of other pages."""
+    if docname == "changelog":
+        app.env.note_dependency(CHANGES)
+        text = re.sub(r"`([^`]+)`", r"``\1``", CHANGES.read_text("utf-8"))
+        text = re.sub(r"\[([^\]]+)\]\((http[^)]+)\)", r"`\1 <\2>`__", text)
+        text = re.sub(r"^( *- )", r"\n\1", text, flags=re.M)  # lists may stand in lists
+        source[0] = re.sub(r"^(#+) (.*)$", lambda m: f"{m[2]}\n{' =-~'[len(m[1])] * 80}\n", text, flags=re.M)
+
+
 def setup(app):
+    app.connect("source-read", markdown_to_rest)
     app.connect("autodoc-process-docstring", link_to_scikit_learn)
     app.connect("missing-reference", link_to_others)
 

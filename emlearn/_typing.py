@@ -5,7 +5,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from emlearn.families.responses import MultivariateNormal, StudentT
+from emlearn.families.responses import Response
 
 Acceleration = Literal["auto", "squarem", "secant", "none"]
 Annealing = bool | Sequence[float] | np.ndarray
@@ -35,9 +35,7 @@ CovarianceType = Literal[
 ]
 Ranking = Literal["evidence", "likelihood"]
 ResponseFamily = (
-    Literal["gaussian", "poisson", "binomial", "student_t", "negative_binomial", "gamma"]
-    | StudentT
-    | MultivariateNormal
+    Literal["gaussian", "poisson", "binomial", "student_t", "negative_binomial", "gamma"] | Response
 )
 RandomState = int | np.random.RandomState | None
 Method = TypeVar("Method", bound=Callable[..., Any])  # a decorator gives back the type that it was given

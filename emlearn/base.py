@@ -33,6 +33,7 @@ from emlearn.em import (
     Batch,
     Data,
     EMModel,
+    LatentModel,
     LatentPair,
     RaceResult,
     Restarts,
@@ -190,9 +191,13 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
     """
 
     _floor_matters = True  # whether what the data force onto a family's floor is worth a warning
-    # A fit is soft and starts cold, where an estimator has no parameters for that.
+    # What holds where an estimator has no parameters for that.
     assignment: Any = "soft"
     annealing: Any = False
+    ranking: Any = "evidence"
+    warm_start: Any = False
+    n_jobs: Any = None
+    verbose: Any = 0
     _default_schedule: tuple[float, ...] = (0.2, 0.35, 0.5, 0.7, 0.85, 1.0)
     _of_chain: tuple[str, ...] = ()  # what `mean_parameters_` holds, by names that `from_parameters` takes
 
@@ -528,7 +533,7 @@ class EMMixin(ByHand, Inferring, CallbackSupportMixin, BaseEstimator):
 
     def _unless_parted(self):
         """Components that began the same stay the same; only what a user gives begins so."""
-        if len(self.restarts_.starts) > 1:
+        if len(self.restarts_.starts) > 1 or not isinstance(self._model, LatentModel):
             return
         K = self.n_components
         own = [leaf.reshape(K, -1) for leaf in leaves(self._params.family) if len(leaf) % K == 0]

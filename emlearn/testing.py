@@ -28,6 +28,8 @@ acceleration  extrapolation ends as high as plain EM            coordinates that
 gradient      the gradient vanishes where a fit ends            M-steps that climb to something else, a log
                                                                 prior that the M-step does not know
 ============= ================================================= ===========================================
+
+A family of densities has laws of its own (`check_family`), beside those of a mixture of it.
 """
 
 from __future__ import annotations
@@ -35,6 +37,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -43,24 +46,32 @@ from scipy import integrate
 
 from emlearn.em import (
     ACCELERATIONS,
+    Affine,
     Batch,
     Batches,
     EMModel,
     EMResult,
     EStep,
+    LatentModel,
+    LatentPair,
     MonotonicityWarning,
     Real,
     one_blas_thread,
 )
 from emlearn.em.batches import as_data, intended_underflow
 from emlearn.em.fit import NO_PARAMETERS, climb
+from emlearn.em.spaces import flatten, unflatten
 from emlearn.em.trees import leaves, tree_map
+from emlearn.families.base import Emission, numeric
+from emlearn.latent import MixtureWeights
 
 __all__ = [
+    "FAMILY_LAWS",
     "LAWS",
     "check_acceleration",
     "check_batches",
     "check_density",
+    "check_family",
     "check_flatten",
     "check_gradient",
     "check_model",
@@ -80,6 +91,8 @@ SPLIT_ROWS = 7  # rows per batch, where laws cut the data finely
 MOST_MOVED = 20  # coordinates that are moved to see where they lead, about
 # Draws from a model, in how many groups, and in how many directions their log-likelihood is looked at.
 N_DRAWN, N_GROUPS, N_DIRECTIONS = 4000, 400, 2
+# Draws from each component of a family, and by how many standard errors their moments may be off.
+N_OF_EACH, MOST_ERRORS = 20_000, 5.0
 N_SLOPES = 3  # directions in which slopes are compared
 STEP = 1e-3  # for slopes and curvature, relative to coordinates
 FLAT = 1e-2  # directions in which the squared slope of a group is no more tell nothing: others are looked at
@@ -600,6 +613,198 @@ LAWS: dict[str, Callable[..., None]] = {
     "reported": check_reported,
     "acceleration": check_acceleration,
     "gradient": check_gradient,
+}
+
+
+def check_family(
+    family: Emission,
+    params: Any,
+    rows: Any,
+    *,
+    tol: float = 1e-4,
+    laws: Sequence[str] | None = None,
+) -> None:
+    """Check a family of densities against what estimators ask of it, and a mixture of it by `check_model`.
+
+    ================= =========================================================================================
+    Law               What it says
+    ================= =========================================================================================
+    n_parameters      as many as there are directions in which coordinates move the parameters
+    nearest_legal     parameters that are legal stay as they are
+    reorder           components in another order have their densities in that order
+    units             a density in other units is the density by the units' volume
+    fields            copies of all parameters, by name; `from_fields`, if stated, leads back
+    sample            draws are possible, and have the means and covariances that the family states
+    marginal          a row with gaps has the density of the entries that are there
+    ================= =========================================================================================
+
+    Parameters
+    ----------
+    family : Emission
+        The family.
+    params : NamedTuple
+        Parameters of K components, two at least, in the interior of their spaces.
+    rows : array-like of shape (n, d), or pair (rows, weights)
+        A few dozen, such as these components have, with NaN where the family takes it.
+    tol : float, default=1e-4
+        Tolerance of fits, in nats.
+    laws : sequence of str, default=None
+        Names of the laws to check, out of `FAMILY_LAWS`; None for all of them, and for those of EM.
+
+    Raises
+    ------
+    AssertionError
+        At the first law that is broken, with its name and the numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from emlearn.families import Poisson, PoissonParams
+    >>> from emlearn.testing import check_family
+    >>> params = PoissonParams(np.array([[1.0], [6.0]]))
+    >>> counts = np.random.RandomState(0).poisson(np.tile([1.0, 6.0], 40))[:, None]
+    >>> check_family(Poisson(), params, counts)
+    >>> class Forgetful(Poisson):
+    ...     def n_parameters(self, params):
+    ...         return 1
+    >>> check_family(Forgetful(), params, counts)
+    Traceback (most recent call last):
+        ...
+    AssertionError: Law 'n_parameters': it is 1, but coordinates move the parameters in 2 directions.
+    """
+    X, _ = _split(rows)
+    X = np.asarray(X, dtype=np.float64)
+    for name in FAMILY_LAWS if laws is None else laws:
+        FAMILY_LAWS[name](family, params, X)
+    if laws is None:
+        K = _n_components(family, params, X)
+        even = LatentPair(np.full(K, 1.0 / K), params)
+        check_model(LatentModel(MixtureWeights(), family), even, rows, tol=tol)
+
+
+def _log_density(family: Emission, params: Any, rows: FloatArray) -> FloatArray:
+    """Of each row under each component, (K, n)."""
+    seen = family.density(params)(Batch(np.ascontiguousarray(rows.T)))
+    return seen.log_prob + seen.shared_log_prob()
+
+
+def _n_components(family: Emission, params: Any, rows: FloatArray) -> int:
+    return len(_log_density(family, params, rows[:1]))
+
+
+def _check_n_parameters(family: Emission, params: Any, rows: FloatArray) -> None:
+    vector, found = flatten(family.spaces, params), family.n_parameters(params)
+
+    def at(there: FloatArray) -> FloatArray:
+        return np.concatenate([np.ravel(leaf) for leaf in leaves(unflatten(family.spaces, there, params))])
+
+    steps = 1e-4 * np.diag(np.maximum(np.abs(vector), 1e-2))
+    slopes = np.reshape([at(vector + step) - at(vector - step) for step in steps], (len(vector), -1))
+    rank = int(np.linalg.matrix_rank(slopes, tol=1e-5 * np.linalg.norm(slopes, 2))) if slopes.size else 0
+    _require(
+        "n_parameters",
+        found == rank,
+        f"it is {found}, but coordinates move the parameters in {rank} directions",
+    )
+
+
+def _check_nearest_legal(family: Emission, params: Any, rows: FloatArray) -> None:
+    _compare("nearest_legal", "nearest_legal(params)", family.nearest_legal(params), "params", params)
+
+
+def _check_reorder(family: Emission, params: Any, rows: FloatArray) -> None:
+    here = _log_density(family, params, rows)
+    for order in (np.arange(len(here))[::-1], np.arange(1)):
+        there = _log_density(family, family.reorder(params, order), rows)
+        _close("reorder", f"densities in the order {order.tolist()}", there, "theirs", here[order], 1.0)
+
+
+def _check_units(family: Emission, params: Any, rows: FloatArray) -> None:
+    d = rows.shape[1]
+    of_one = family.units(np.ones(d))
+    numbers = ~np.isnan(of_one)
+    # One unit for all features is found where the others have a say in that of one.
+    alone = np.allclose(family.units(np.r_[4.0, np.ones(d - 1)])[1:], of_one[1:], equal_nan=True)
+    scale = np.linspace(2.0, 0.3, d) if alone else np.full(d, 2.0)
+    units = Affine(np.where(numbers, np.linspace(-3.0, 5.0, d), 0.0), np.where(numbers, scale, 1.0))
+    there = _log_density(family, family.in_units(params, units), rows * units.scale + units.shift)
+    here = _log_density(family, params, rows) - ~np.isnan(rows) @ np.log(units.scale)
+    _close("units", "densities in other units", there, "those by the volume of the units", here, 1.0)
+
+
+def _check_fields(family: Emission, params: Any, rows: FloatArray) -> None:
+    lead = (_n_components(family, params, rows),)
+    fields = family.fields(params, lead)
+    with suppress(ValueError):  # where a family states none
+        made = family.from_fields(fields, lead)
+        _compare("fields", "from_fields(fields(params))", made, "params", params)
+    shared = any(np.shares_memory(array, leaf) for array in _arrays_in(fields) for leaf in leaves(params))
+    _require("fields", not shared, "they are no copies: what is written to them changes the parameters")
+
+
+def _arrays_in(fields: Any) -> Iterator[NDArray[Any]]:
+    if isinstance(fields, (np.ndarray, np.generic)):
+        yield np.asarray(fields)
+    else:
+        for part in fields.values() if isinstance(fields, dict) else fields:
+            yield from _arrays_in(part)
+
+
+def _check_sample(family: Emission, params: Any, rows: FloatArray) -> None:
+    K = _n_components(family, params, rows)
+    labels = np.arange(N_OF_EACH * K) % K
+    drawn = family.sample(params, labels, np.random.RandomState(0))
+    _require("sample", drawn.dtype == np.float64, f"draws are {drawn.dtype}, not float64")
+    _require("sample", family.is_possible(drawn.T, params).all(), "draws are not possible")
+    if not family.has_moments:
+        return
+    means, covariances = numeric(family).mean(params), numeric(family).covariance(params)
+    for k in range(K):
+        known = np.isfinite(means[k]) & np.isfinite(np.diag(covariances[k]))
+        centred = drawn[labels == k][:, known] - means[k, known]
+        products = centred[:, :, None] * centred[:, None, :]
+        for what, found, expected in (
+            ("mean", centred, 0.0),
+            ("covariance", products, covariances[k][np.ix_(known, known)]),
+        ):
+            error = np.std(found, axis=0) / math.sqrt(N_OF_EACH)
+            away = np.max(np.abs(found.mean(axis=0) - expected) / np.where(error > 0, error, 1.0), initial=0.0)
+            _require(
+                "sample",
+                away < MOST_ERRORS,
+                f"the {what} of draws from component {k} is {away:.3g} standard errors off",
+            )
+
+
+def _check_marginal(family: Emission, params: Any, rows: FloatArray) -> None:
+    if not family.marginalises:
+        return
+    d = rows.shape[1]
+    nothing = _log_density(family, params, np.full((1, d), np.nan))
+    _close("marginal", "the log-density of a row of which nothing is there", nothing, "0", 0 * nothing, 1.0)
+    for columns in (np.arange(d - 1), np.arange(1, d)):
+        some = np.full_like(rows, np.nan)
+        some[:, columns] = rows[:, columns]
+        if not len(columns):
+            return
+        try:
+            own = family.marginal(params, columns)
+        except ValueError:  # it is of no family
+            return
+        there = _log_density(family.of_some(columns), own, rows[:, columns])
+        found = _log_density(family, params, some)
+        what = f"the density of rows of which columns {columns.tolist()} are there"
+        _close("marginal", what, found, "that by `marginal` and `of_some`", there, 1.0)
+
+
+FAMILY_LAWS: dict[str, Callable[..., None]] = {
+    "n_parameters": _check_n_parameters,
+    "nearest_legal": _check_nearest_legal,
+    "reorder": _check_reorder,
+    "units": _check_units,
+    "fields": _check_fields,
+    "sample": _check_sample,
+    "marginal": _check_marginal,
 }
 
 

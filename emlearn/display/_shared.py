@@ -26,7 +26,7 @@ def pyplot():
 
 def axes_of(ax):
     """The axes to draw in, new ones where none are given."""
-    return pyplot().subplots()[1] if ax is None else ax
+    return pyplot().subplots(layout="constrained")[1] if ax is None else ax
 
 
 def component_colors(colors, K):

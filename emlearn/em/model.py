@@ -191,8 +191,11 @@ class LatentStructure(Parametric):
         """
         raise NotImplementedError
 
-    def sample_labels(self, params: Any, n: int, rng: np.random.RandomState) -> IntArray | None:
-        """Components of so many observations, drawn at random, (n,); None where it takes more to draw them."""
+    def sample_labels(self, params: Any, batch: Batch, rng: np.random.RandomState) -> IntArray | None:
+        """Components drawn for the observations of a batch before these are seen, (m,); None for none.
+
+        Of the observations it may look at what is given with them.
+        """
         return None
 
     def start(self, batch: Batch, resp: FloatArray) -> Any:
@@ -267,14 +270,15 @@ class LatentModel(Composite, EMModel):
 
     def sample(self, params: LatentPair, rows: FloatArray, rng: np.random.RandomState) -> FloatArray | None:
         draw = getattr(self.family, "sample", None)
-        labels = self.latent.sample_labels(params.latent, len(rows), rng)
+        batch = Batch(np.ascontiguousarray(rows.T))
+        labels = self.latent.sample_labels(params.latent, batch, rng)
         if draw is None or labels is None:
             return None
         try:
             drawn: FloatArray = draw(params.family, labels, rng)
         except NotImplementedError:
             return None
-        return drawn
+        return np.where(np.isnan(drawn), rows, drawn)  # what is given is not drawn
 
     @cached_property
     def spaces(self) -> Any:

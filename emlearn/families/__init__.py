@@ -7,6 +7,7 @@ from emlearn.families.binomial import Binomial, BinomialParams
 from emlearn.families.by_group import ByGroup
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
+from emlearn.families.covariance import Structure
 from emlearn.families.covariance_types import COVARIANCE_TYPES, gaussian_family
 from emlearn.families.covariates import Covariates, CovariatesParams
 from emlearn.families.exponential import Exponential, ExponentialParams
@@ -19,6 +20,7 @@ from emlearn.families.gaussian import (
     GaussianTotals,
 )
 from emlearn.families.geometric import Geometric, GeometricParams
+from emlearn.families.independent import BoundedColumns, IndependentColumns, PositiveColumns
 from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
@@ -69,6 +71,7 @@ __all__ = [
     "BetaProbabilities",
     "Binomial",
     "BinomialParams",
+    "BoundedColumns",
     "ByGroup",
     "Categorical",
     "CategoricalParams",
@@ -93,6 +96,7 @@ __all__ = [
     "GeometricParams",
     "Held",
     "IncompleteGaussian",
+    "IndependentColumns",
     "LogNormal",
     "LogNormalParams",
     "MissingRows",
@@ -112,6 +116,7 @@ __all__ = [
     "Numeric",
     "Poisson",
     "PoissonParams",
+    "PositiveColumns",
     "Product",
     "Regression",
     "RegressionAnd",
@@ -119,6 +124,7 @@ __all__ = [
     "RegressionTotals",
     "Response",
     "Sketch",
+    "Structure",
     "StudentT",
     "StudentTParams",
     "StudentTTotals",

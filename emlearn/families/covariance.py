@@ -195,7 +195,7 @@ class Structure:
         raise NotImplementedError
 
     def log_det(self, whitener: FloatArray, d: int) -> FloatArray:
-        """log |W|, (C,)."""
+        """Logarithm of the determinant of W, (C,)."""
         raise NotImplementedError
 
     def coefficients(self, whitener: FloatArray, d: int) -> FloatArray:
@@ -287,10 +287,10 @@ class Structure:
                 raise ValueError(
                     f"{which} must be positive definite, but its least eigenvalue is {least:.6g}."
                 ) from None
-        if not self._has_form(covariance):
+        if not self.has_form(covariance):
             raise ValueError(f"{name} are not of the form that the components of {type(self).__name__} share.")
 
-    def _has_form(self, covariance: FloatArray) -> bool:
+    def has_form(self, covariance: FloatArray) -> bool:
         """Whether positive definite matrices share what they have to."""
         return True
 

@@ -8,7 +8,7 @@ and positive: log-densities are concave in η, but for Student's t, which is mad
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,104 +34,100 @@ class Likelihood(NamedTuple):
     curvature: FloatArray | None  # (K, m) minus the second one, times the same; None for 1
 
 
-class Response(Protocol):
-    """Distribution of a response with linear predictor η and dispersion φ.
+class Response:
+    """Distribution of a response with linear predictor η and dispersion φ: the base of all of them.
 
-    The response of each observation is a column of ``y``, (c, m).
+    One of your own needs ``name``, ``support``, `is_possible`, `observe`, `linear`, `mean` and `variance`; for
+    predictive intervals `cumulative` and `quantile`, for draws `draw`, for pseudo-residuals `tails`. The
+    response of each observation is a column of ``y``, (c, m).
+
+    Attributes
+    ----------
+    name : str
+    support : str
+        What a response must be, in words.
+    has_dispersion : bool
+        Whether φ is to be estimated; else it is 1.
+    scales : bool
+        Whether φ divides the derivatives by η: it is then the unit of a ridge.
+    is_exact : bool
+        Whether an M-step is weighted least squares, with φ the weighted mean square.
+    has_unit : bool
+        Whether y and η have one unit, and φ its square.
+    is_discrete : bool
+    n_responses : int
+        How many there are of each row.
     """
 
     name: str
-    support: str  # what a response must be, in words
-    has_dispersion: bool  # whether φ is to be estimated; else it is 1
-    scales: bool  # whether φ divides the derivatives by η: it is then the unit of a ridge
-    is_exact: bool  # whether an M-step is weighted least squares, with φ the weighted mean square
-    has_unit: bool  # whether y and η have one unit, and φ its square
-    is_discrete: bool
-    n_responses: int  # how many there are of each row
+    support: str
+    has_dispersion: bool = False
+    scales: bool = False
+    is_exact: bool = False
+    has_unit: bool = False
+    is_discrete: bool = False
+    n_responses: int = 1
 
     def takes(self, n_columns: int) -> bool:
         """Whether y, as a user gives it, may have so many columns."""
-        ...
+        return n_columns == 1
 
     def of_columns(self, n_columns: int) -> Response:
         """The response of so many columns of y."""
-        ...
+        return self
 
     def is_possible(self, y: FloatArray) -> NDArray[np.bool_]:
         """Which responses (n, c), as a user gives them, have a density."""
-        ...
+        raise NotImplementedError
 
     def encode(self, y: FloatArray) -> FloatArray:
         """Responses (n, c) as the other methods take them, rows for columns."""
-        ...
+        return y
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         """Densities of y at linear predictors (K, m), dispersions (K, 1)."""
-        ...
+        raise NotImplementedError
 
     def by_dispersion(
         self, eta: FloatArray, y: FloatArray, dispersion: FloatArray
     ) -> tuple[FloatArray, FloatArray]:
         """First and second derivative (K, m) of log_prob by log φ. Only where φ is estimated and not exact."""
-        ...
+        raise NotImplementedError
 
     def base_measure(self, y: FloatArray) -> FloatArray | float:
         """The part of the log-density that depends on y alone, (m,) or a number."""
-        ...
+        return 0.0
 
     def linear(self, y: FloatArray) -> FloatArray:
         """Roughly the linear predictor that would explain y best, (m,)."""
-        ...
+        raise NotImplementedError
 
     def mean(self, eta: FloatArray) -> FloatArray:
         """Mean response."""
-        ...
+        raise NotImplementedError
 
     def variance(self, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         """Variance of the response."""
-        ...
+        raise NotImplementedError
 
     def cumulative(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         """Probability of a response of y or less."""
-        ...
+        raise NotImplementedError
 
     def tails(self, y: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         """P(Y < y), P(Y <= y), P(Y >= y) and P(Y > y), (4, K, m), of responses (c, m)."""
-        ...
+        raise NotImplementedError
 
     def quantile(self, q: FloatArray, eta: FloatArray, dispersion: FloatArray) -> FloatArray:
         """Least response with a cumulative probability of q or more."""
-        ...
+        raise NotImplementedError
 
     def draw(self, eta: FloatArray, dispersion: FloatArray, rng: np.random.RandomState) -> FloatArray:
         """One response for each η."""
-        ...
-
-
-class _Plain:
-    """What most responses have in common: they need no recoding, and have no dispersion to differentiate by."""
-
-    scales = False
-    is_exact = False
-    has_unit = False
-    n_responses = 1
-
-    def takes(self, n_columns: int) -> bool:
-        return n_columns == 1
-
-    def of_columns(self, n_columns: int) -> Response:
-        return self  # type: ignore[return-value]
-
-    def encode(self, y: FloatArray) -> FloatArray:
-        return y
-
-    def by_dispersion(
-        self, eta: FloatArray, y: FloatArray, dispersion: FloatArray
-    ) -> tuple[FloatArray, FloatArray]:
         raise NotImplementedError
 
 
-class _Number(_Plain):
+class _Number(Response):
     """Any number, about its linear predictor."""
 
     support = "finite numbers"
@@ -156,7 +152,7 @@ class Normal(_Number):
         return n_columns > 0
 
     def of_columns(self, n_columns: int) -> Response:
-        return self if n_columns == 1 else MultivariateNormal(n_responses=n_columns)  # type: ignore[return-value]
+        return self if n_columns == 1 else MultivariateNormal(n_responses=n_columns)
 
     def observe(self, eta: FloatArray, y: FloatArray, dispersion: FloatArray) -> Likelihood:
         error = y[0] - eta
@@ -164,9 +160,6 @@ class Normal(_Number):
         log_prob *= -0.5 / dispersion
         log_prob -= 0.5 * np.log(2 * np.pi * dispersion)
         return Likelihood(log_prob, error, None)
-
-    def base_measure(self, y: FloatArray) -> float:
-        return 0.0
 
     def linear(self, y: FloatArray) -> FloatArray:
         return y[0]
@@ -228,7 +221,7 @@ class MultivariateNormal(_Number):
         return n_columns > 0
 
     def of_columns(self, n_columns: int) -> Response:
-        return _NORMAL if n_columns == 1 else replace(self, n_responses=n_columns)  # type: ignore[return-value]
+        return _NORMAL if n_columns == 1 else replace(self, n_responses=n_columns)
 
     def linear(self, y: FloatArray) -> FloatArray:
         return y
@@ -267,7 +260,7 @@ class MultivariateNormal(_Number):
 
 
 @dataclass(frozen=True)
-class Counts(_Plain):
+class Counts(Response):
     """A count, Poisson with mean exp η."""
 
     name = "poisson"
@@ -319,7 +312,7 @@ class Counts(_Plain):
 
 
 @dataclass(frozen=True)
-class Successes(_Plain):
+class Successes(Response):
     """Successes of one trial, 0 or 1; or with a second row their number beside that of trials. Mean expit η."""
 
     name = "binomial"
@@ -433,9 +426,6 @@ class StudentT(_Number):
         log_prob -= 0.5 * np.log(self.df * dispersion) + special.betaln(0.5, 0.5 * self.df)
         return Likelihood(log_prob, weight * error, weight)
 
-    def base_measure(self, y: FloatArray) -> float:
-        return 0.0
-
     def linear(self, y: FloatArray) -> FloatArray:
         return y[0]
 
@@ -458,7 +448,7 @@ class StudentT(_Number):
 
 
 @dataclass(frozen=True)
-class OverdispersedCounts(_Plain):
+class OverdispersedCounts(Response):
     """A count, negative binomial with mean μ = exp η and variance μ + φ μ² (NB2)."""
 
     name = "negative_binomial"
@@ -511,7 +501,7 @@ class OverdispersedCounts(_Plain):
 
 
 @dataclass(frozen=True)
-class PositiveNumbers(_Plain):
+class PositiveNumbers(Response):
     """A positive number, of a gamma distribution with mean μ = exp η and variance φ μ²: its shape is 1 / φ."""
 
     name = "gamma"

@@ -156,7 +156,7 @@ class _SharedForm(Structure):
         K, d = covariance.shape[:2]
         return self.maximize(self._products_of(covariance), np.ones(K), covariance, d, TINY)
 
-    def _has_form(self, covariance: FloatArray) -> bool:
+    def has_form(self, covariance: FloatArray) -> bool:
         nearest = self._project(covariance)
         return np.allclose(nearest, covariance, rtol=1e-6, atol=1e-9 * np.abs(covariance).max())
 

@@ -78,9 +78,9 @@ class MixtureWeights(LatentStructure):
         resp, log_evidence = self.resp(params, log_prob, batch)
         return drawn_from(resp, uniform), batch.sum(log_evidence)
 
-    def sample_labels(self, params: FloatArray, n: int, rng: np.random.RandomState) -> IntArray:
-        """Components of so many observations, drawn at random, (n,)."""
-        return rng.choice(len(params), size=n, p=params)
+    def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
+        """Components drawn for the observations of a batch before these are seen, (m,)."""
+        return rng.choice(len(params), size=batch.x.shape[1:], p=params)
 
     def even(self, n_components: int) -> FloatArray:
         """Parameters by which all components are as probable."""
@@ -167,6 +167,10 @@ class WeightsByRow(LatentStructure):
         """Components drawn from their posterior (m,), and Σ weight · log evidence."""
         resp, log_evidence = self.resp(params, log_prob, batch)
         return drawn_from(resp, uniform), batch.sum(log_evidence)
+
+    def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
+        """Components drawn for the observations of a batch by what they depend on, (m,)."""
+        return drawn_from(np.exp(self.log_weights(params, batch)), rng.uniform(size=batch.x.shape[1:]))
 
 
 @dataclass(frozen=True)

@@ -269,7 +269,7 @@ class MixtureOfRows(Streaming, DensityMixin, EMMixin):
         no_numbers = np.isnan(family.units(np.ones(len(low))))
         no_numbers[aside] = False
         for bad, what in (
-            (no_numbers, "{} has counts or categories: give noise"),
+            (no_numbers, "{} has counts or categories, or numbers of one sign, shares or angles: give noise"),
             (low >= high, "all entries of {} are alike: leave it out, or give noise"),
         ):
             if bad.any():

@@ -53,13 +53,12 @@ from emlearn.families import (
     COVARIANCE_SHAPES,
     RESPONSES,
     Gaussian,
-    MultivariateNormal,
     MultivariateParams,
     MultivariateRegression,
     Regression,
     RegressionAnd,
     RegressionParams,
-    StudentT,
+    Response,
     UniformNoise,
     ZeroMass,
 )
@@ -134,7 +133,7 @@ class _RegressionMixture(EMMixin):
 
     _parameter_constraints: dict = {
         "n_components": [Interval(Integral, 1, None, closed="left")],
-        "family": [StrOptions(set(RESPONSES)), StudentT, MultivariateNormal],
+        "family": [StrOptions(set(RESPONSES)), Response],
         "fit_intercept": ["boolean"],
         "alpha": [Interval(Real, 0.0, None, closed="left")],
         "shared_coef": ["array-like", str, Integral, None],

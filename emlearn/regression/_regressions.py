@@ -31,14 +31,15 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
     ----------
     n_components : int, default=2
         Number of components, K.
-    family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
+    family : str or `emlearn.families.Response`, default="gaussian"
         One of "gaussian", "student_t", "poisson", "negative_binomial", "gamma" and "binomial": the distribution
         of the response given its component. Normal noise about a linear regression, or that of
         Student's t with 4 degrees of freedom, which outliers hardly move (``StudentT(df=...)`` for others);
         counts with the logarithm as link, Poisson or with a variance of :math:`\mu + \phi \mu^2`; positive
         numbers with the logarithm as link and the variance :math:`\phi \mu^2`; or successes with the logit,
         where y is 0 or 1 or has two columns, successes and failures. With "gaussian" y may have q columns:
-        several responses, whose noise is correlated (``MultivariateNormal("diag")``: is not).
+        several responses, whose noise is correlated (``MultivariateNormal("diag")``: is not). Or a response of
+        your own.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
     alpha : float, default=0.0
@@ -344,7 +345,7 @@ class MixtureOfLinearRegressions(Streaming, _MixtureRegressor):
             Weights, of sum 1.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
-        family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
+        family : str or `emlearn.families.Response`, default="gaussian"
             Distribution of the response given its component.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.

@@ -132,7 +132,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
     ----------
     n_components : int, default=2
         Number of regimes, K.
-    family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
+    family : str or `emlearn.families.Response`, default="gaussian"
         Distribution of the response, or of several, given its regime, as in `MixtureOfLinearRegressions`.
     fit_intercept : bool, default=True
         Whether regressions have intercepts.
@@ -646,7 +646,7 @@ class MarkovSwitchingRegression(RegressorMixin, _RegressionMixture):
             Probabilities of transitions, from row to column.
         sigma : array-like of shape (K,), default=None
             Standard deviations, or scales, of the noise. Only with ``family="gaussian"`` or "student_t".
-        family : str, `emlearn.families.StudentT` or `emlearn.families.MultivariateNormal`, default="gaussian"
+        family : str or `emlearn.families.Response`, default="gaussian"
             Distribution of the response given its regime.
         feature_names : array-like of str of shape (d,), default=None
             Names of the features.

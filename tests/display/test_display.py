@@ -712,6 +712,10 @@ def test_a_forest_of_estimates():
     low, high = found.confidence_intervals()["covariances_"]
     np.testing.assert_allclose(ends[0], [low[0, 0, 0], high[0, 0, 0]])
     np.testing.assert_allclose(ends[4], [low[1, 0, 1], high[1, 0, 1]])
+    display.ax_.figure.canvas.draw()
+    drawn, whole = display.ax_.get_tightbbox(), display.ax_.figure.bbox
+    assert drawn.x0 >= whole.x0  # names are not cut off
+    assert drawn.x1 <= whole.x1
     with pytest.raises(ValueError, match="No estimate begins with 'rates_'"):
         InferenceDisplay.from_inference(found, "rates_")
 

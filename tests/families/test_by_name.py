@@ -36,7 +36,6 @@ FULL = Gaussian(COVARIANCE_SHAPES["full"])
 def test_made_of_what_it_publishes(name):
     family, params = FAMILIES[name].family, FAMILIES[name].params
     made = family.from_fields(family.fields(params, (K,)), (K,))
-    assert_same(made, params, rtol=1e-14)
     assert [leaf.shape for leaf in leaves(made)] == [leaf.shape for leaf in leaves(params)]
     assert family.with_parameters(made) == family
     assert_same(tree_map(np.asarray, made), params)

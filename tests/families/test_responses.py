@@ -15,6 +15,7 @@ from emlearn import (
 from emlearn.em import LatentModel
 from emlearn.families import RESPONSES, Classes, ClassRegression, Regression, RegressionParams, StudentT
 from emlearn.families.regression import LEAST_DISPERSION
+from emlearn.families.responses import Counts
 from emlearn.latent import MixtureWeights, SoftmaxGate
 from emlearn.testing import check_model
 from tests.helpers.estimators import fit_and_messages
@@ -278,7 +279,7 @@ def test_streams_of_counts():
     ("settings", "y", "message"),
     [
         ({"family": "gamma"}, [1.0, 0.0, 2.0], "must be positive numbers, but is 0.0 in row 1"),
-        ({"family": "negative_binomial"}, [1.0, 2.5, 2.0], r"must be the counts 0, 1, 2, \.\.\., but is 2.5"),
+        ({"family": "negative_binomial"}, [1.0, 2.5, 2.0], r"must be the counts 0, 1, 2 and so on, but is 2.5"),
         ({"family": "normal"}, [1.0, 2.0, 3.0], "family"),
     ],
 )
@@ -414,3 +415,19 @@ def test_bad_input_of_three_classes():
         MixtureOfExpertsClassifier.from_parameters(np.zeros((2, 2)), classes=[0, 1, 2], **gate)
     with pytest.raises(ValueError, match="give the classes, two at least"):
         MixtureOfExpertsClassifier.from_parameters(np.zeros((2, 2)), classes=[1], **gate)
+
+
+class OwnCounts(Counts):
+    name = "own"
+
+
+def test_a_response_may_be_a_users_own():
+    rng = np.random.RandomState(0)
+    X, labels = rng.normal(size=(200, 1)), np.arange(200) % 2
+    y = rng.poisson(np.exp(np.where(labels, 2.0 + 0.5 * X[:, 0], -0.5 * X[:, 0])))
+    own, theirs = (
+        MixtureOfLinearRegressions(2, family=f, random_state=0).fit(X, y) for f in (OwnCounts(), "poisson")
+    )
+    np.testing.assert_array_equal(own.coef_, theirs.coef_)
+    with pytest.raises(ValueError, match="With family='own' y must be the counts"):
+        own.fit(X, y + 0.5)

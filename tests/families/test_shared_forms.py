@@ -183,7 +183,7 @@ def test_a_component_without_weight_keeps_what_is_its_own(name, floor):
         assert on_floor or values[1][1] / volumes[1][1] == pytest.approx(values[0][1] / volumes[0][1], rel=1e-9)
     if name[2] == "V":
         np.testing.assert_allclose(np.abs(np.sum(axes[0][1] * axes[1][1], axis=0)), 1.0, rtol=1e-9)
-    assert structure._has_form(after)
+    assert structure.has_form(after)
     assert floor > 1e-3 or not on_floor
     # The others are as they would be without it.
     some = weight > 0

@@ -39,6 +39,11 @@ class OnColumns:
     def start(self, batch, resp, rng=None):
         return self.family.start(self.part(batch), resp, rng)
 
+    def sample(self, params, labels, rng):
+        X = np.full((len(labels), 4), np.nan)
+        X[:, self.columns] = self.family.sample(params, labels, rng)
+        return X
+
 
 FAMILY = OnColumns(SEEN, Gaussian(COVARIANCE_SHAPES["diag"]))
 
@@ -107,6 +112,23 @@ def converged(gate, x, log_prob, weight=None, n_steps=60):
 def random_params(rng, n_components=3, size=1.0, n_columns=2):
     params = size * rng.normal(size=(n_components, n_columns + 1))
     return params - params.mean(axis=0)
+
+
+def test_law_of_density_sees_a_gate_that_is_not_one():
+    """Draws follow the gate, of which the density is not what they have."""
+
+    class Steep(SoftmaxGate):
+        def log_weights(self, params, batch):
+            return super().log_weights(1.5 * params, batch)
+
+        def sample_labels(self, params, batch, rng):
+            return super().sample_labels(params / 1.5, batch, rng)
+
+    model, params, data = problem()
+    params = params._replace(latent=truth(3))
+    check_model(model, params, data, laws=["density"])
+    with pytest.raises(AssertionError, match="Law 'density'"):
+        check_model(replace(model, latent=Steep(GATE.columns)), params, data, laws=["density"])
 
 
 # -- Laws ------------------------------------------------------------------------------------------------

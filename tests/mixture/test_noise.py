@@ -175,7 +175,7 @@ def test_mixtures_of_any_columns_have_it(fitted):
     assert robust.emission_params_[1,].df.shape == (2,)
     counts = np.column_stack([X, np.random.RandomState(0).poisson(3, size=len(X))])
     kinds = {0: "gaussian", 1: "gaussian", 2: "poisson"}
-    with pytest.raises(ValueError, match="column 2 has counts or categories: give noise a function"):
+    with pytest.raises(ValueError, match=r"column 2 has counts or categories, or .*: give noise a function"):
         MixtureEM(2, emission=kinds, noise=True, random_state=0).fit(counts)
     box = np.log(np.ptp(counts, axis=0) + np.eye(3)[2]).sum()
     given = MixtureEM(2, emission=kinds, noise=lambda rows: np.full(len(rows), -box), random_state=0).fit(

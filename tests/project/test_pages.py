@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+import emlearn
+
 ROOT = Path(__file__).resolve().parents[2]
 BLOCK = re.compile(r"^\.\. code-block:: python\n\n((?:(?: +.*)?\n)+)", re.MULTILINE)
 PAGES = sorted(
@@ -13,11 +15,6 @@ PAGES = sorted(
     for path in (ROOT / "doc").rglob("*.rst")
     if not {"generated", "auto_examples", "_build"} & set(path.parts) and BLOCK.search(path.read_text("utf-8"))
 )
-# Example files whose names the first block of a page goes on with.
-AFTER = {
-    "guide": "examples/fit_your_own_model.py",
-    "learn/customer_segments": "examples/plot_customer_segments.py",
-}
 # What a fragment takes for granted, in words of its page.
 GIVEN = {
     "coming_from/hmmlearn": """
@@ -45,12 +42,33 @@ def test_blocks_run(page, tmp_path, monkeypatch):
         pytest.importorskip("hmmlearn")
     monkeypatch.chdir(tmp_path)  # an example saves its picture where it stands
     names = {}
-    if page in AFTER:
-        exec(compile((ROOT / AFTER[page]).read_text("utf-8"), AFTER[page], "exec"), names)
     exec(GIVEN.get(page, ""), names)
     for block in blocks(page):
         exec(compile(block, f"{page}.rst", "exec"), names)
 
 
+COMING_FROM = sorted(path for path in (ROOT / "doc" / "coming_from").glob("*.rst") if path.stem != "index")
+
+
+@pytest.mark.parametrize("path", COMING_FROM, ids=lambda path: path.stem)
+def test_pages_of_peers_have_one_form(path):
+    """Calls, parameters, attributes, why numbers differ, and what the other does better."""
+    page = path.read_text("utf-8")
+    form = ("Old call, new call", "Parameters", "Attributes", "Why numbers differ", "What .* that .* not")
+    places = [re.search(rf"^{heading}\n[-~]", page, re.MULTILINE) for heading in form]
+    assert all(places)
+    assert [place.start() for place in places] == sorted(place.start() for place in places)
+
+
 def test_pages_of_code_are_found():
-    assert {"guide", "hmm", "mixtures", "learn/customer_segments", "coming_from/hmmlearn"} <= set(PAGES)
+    assert {"dask", "learn/production", "coming_from/hmmlearn"} <= set(PAGES)
+
+
+def test_the_chart_leads_to_every_estimator():
+    chart = (ROOT / "doc" / "_static" / "which_estimator.svg").read_text("utf-8")
+    for page in re.findall(r'href="([^"]+)\.html"', chart):
+        assert (ROOT / "doc" / f"{page}.rst").exists(), page
+    estimators = {name for name in emlearn.__all__ if hasattr(getattr(emlearn, name), "fit")}
+    assert estimators <= set(re.findall(r'class="name"[^>]*>([\w.]+)<', chart)) | {"InformationCriterionSearch"}
+    words = (ROOT / "doc" / "user_guide.rst").read_text("utf-8")
+    assert all(f":doc:`{name} <" in words for name in estimators - {"InformationCriterionSearch"})

@@ -71,8 +71,8 @@ PUBLIC = {
     """,
     "emlearn.sequences": "SequenceWise",
     "emlearn.testing": """
-        LAWS check_acceleration check_batches check_flatten check_gradient check_model check_monotone
-        check_reported check_row_order check_score check_union check_weights
+        FAMILY_LAWS LAWS check_acceleration check_batches check_family check_flatten check_gradient check_model
+        check_monotone check_reported check_row_order check_score check_union check_weights
     """,
 }
 SUBMODULES = {path.partition(".")[2] for path in PUBLIC} - {""}
