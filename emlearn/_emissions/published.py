@@ -7,8 +7,6 @@ import numpy as np
 from emlearn._emissions.words import parts_of
 from emlearn._input.categories import decoded
 from emlearn.em.trees import tree_map
-from emlearn.families import Categorical
-from emlearn.families.base import unwrapped
 
 
 def fields_of(family, params, n_features, n_components):
@@ -33,18 +31,21 @@ def fields_of(family, params, n_features, n_components):
 
 
 def probabilities_of(family, params, n_features):
-    """Probabilities of categories, (K, n_categories), by the number of each column that has any, in order."""
+    """Probabilities of categories, (K, n_categories), by the number of each column that has any, in order.
+
+    Where parameters are those of groups, they are of the shape (K, n_groups, n_categories).
+    """
     found = {}
     for columns, part, own in parts_of(family, n_features, params):
-        if isinstance(unwrapped(part), Categorical):
-            found |= zip(columns.tolist(), own.probabilities, strict=True)
+        each = zip(columns.tolist(), part.category_probabilities(own), strict=False)
+        found |= {j: p for j, p in each if p is not None}
     return dict(sorted(found.items()))
 
 
 def categories_of(family, params, n_features, labels):
     """What codes stand for in each column of categories, in the order of columns: codes, or ``labels``."""
     probabilities = probabilities_of(family, params, n_features)
-    return [labels.get(j, np.arange(p.shape[1])) for j, p in probabilities.items()]
+    return [labels.get(j, np.arange(p.shape[-1])) for j, p in probabilities.items()]
 
 
 def with_labels(X, labels):

@@ -108,8 +108,7 @@ def emission_family(estimator, n_features, names, aside=(), *, in_sequence=True,
     """
     emission = estimator.emission if emission is None else emission
     families = [
-        (columns, what if not isinstance(what, str) else EMISSIONS[what](estimator))
-        for columns, what in _parts(emission, n_features, names, aside)
+        (columns, family_of(estimator, what)) for columns, what in _parts(emission, n_features, names, aside)
     ]
     families = _with_categories(estimator, families)
     if len(families) > 1 or in_sequence or not families[0][1].marginalises:
@@ -120,6 +119,12 @@ def emission_family(estimator, n_features, names, aside=(), *, in_sequence=True,
     if aside:
         families.append((tuple(aside), Covariates()))
     return families[0][1] if len(families) == 1 else Product(tuple(families))
+
+
+def family_of(estimator, what):
+    """The family of a word, or a family as it is."""
+    what = _known(what)
+    return EMISSIONS[what](estimator) if isinstance(what, str) else what
 
 
 def _with_categories(estimator, parts):

@@ -103,19 +103,27 @@ class Positive(_Entrywise):
 
 
 class Simplex(_Entrywise):
-    """Probabilities along the last axis; coordinates are their square roots, normalised on the way back.
+    """Probabilities along an axis; coordinates are their square roots, normalised on the way back.
 
     Distances between square roots are those of Fisher's information, and a probability that tends to 0 does
     so in finite distance: logarithms would walk off to -inf at an even pace and mislead extrapolation. One
     coordinate more than the dimension, and none of them singled out: a zero anywhere stays a zero.
+
+    Parameters
+    ----------
+    axis : int, default=-1
+        Along which they sum to 1.
     """
+
+    def __init__(self, axis: int = -1):
+        self._axis = axis
 
     def to_vector(self, value: Any) -> FloatArray:
         return np.sqrt(np.ravel(value))
 
     def from_vector(self, vector: FloatArray, like: Any) -> Any:
         squares = vector.reshape(np.shape(like)) ** 2
-        return squares / squares.sum(axis=-1, keepdims=True)
+        return squares / squares.sum(axis=self._axis, keepdims=True)
 
 
 class Directions(_Entrywise):

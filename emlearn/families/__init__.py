@@ -4,6 +4,7 @@ from emlearn.families.base import Emission, ExponentialFamily, Held, Numeric, Sk
 from emlearn.families.bernoulli import Bernoulli, BernoulliParams
 from emlearn.families.beta import Beta, BetaParams
 from emlearn.families.binomial import Binomial, BinomialParams
+from emlearn.families.by_group import ByGroup
 from emlearn.families.categorical import Categorical, CategoricalParams
 from emlearn.families.class_regression import Classes, ClassRegression
 from emlearn.families.covariance import Structure
@@ -20,7 +21,6 @@ from emlearn.families.gaussian import (
 )
 from emlearn.families.geometric import Geometric, GeometricParams
 from emlearn.families.independent import BoundedColumns, IndependentColumns, PositiveColumns
-from emlearn.families.log_densities import LogDensities
 from emlearn.families.lognormal import LogNormal, LogNormalParams
 from emlearn.families.missing_rows import MissingRows
 from emlearn.families.mixture_of import MixtureOf, MixtureParams, MixtureTotals
@@ -72,6 +72,7 @@ __all__ = [
     "Binomial",
     "BinomialParams",
     "BoundedColumns",
+    "ByGroup",
     "Categorical",
     "CategoricalParams",
     "ClassRegression",
@@ -96,7 +97,6 @@ __all__ = [
     "Held",
     "IncompleteGaussian",
     "IndependentColumns",
-    "LogDensities",
     "LogNormal",
     "LogNormalParams",
     "MissingRows",

@@ -227,6 +227,13 @@ class Emission(Family):
         named: dict[str, Any] = copies._asdict()
         return named
 
+    def category_probabilities(self, params: Any) -> list[FloatArray | None]:
+        """Probabilities (K, ..., n_categories) of the categories of each feature, None of what has none.
+
+        Features at the end that have none may be left out.
+        """
+        return []
+
     def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> Any:
         """Parameters from arrays by the names, and of the shapes, under which `fields` gives them.
 
@@ -399,6 +406,9 @@ class WrappedFamily(Wrapper, Emission):
     @property
     def has_moments(self) -> bool:
         return self.family.has_moments
+
+    def category_probabilities(self, params: Any) -> list[FloatArray | None]:
+        return self.family.category_probabilities(params)
 
     def density(self, params: Any) -> Callable[[Batch], Observed]:
         return self.family.density(params)

@@ -120,9 +120,11 @@ class Categorical(ExponentialFamily):
         return found
 
     def natural(self, params: CategoricalParams) -> FloatArray:
+        every = np.concatenate(params.probabilities, axis=1)
+        natural = np.zeros((len(every), 1 + every.shape[1]))
         with np.errstate(divide="ignore"):  # what has probability 0 is impossible
-            logs = [np.log(p) for p in params.probabilities]
-        return np.hstack([np.zeros((logs[0].shape[0], 1)), *logs])
+            np.log(every, out=natural[:, 1:])
+        return natural
 
     def _prior(self, j: int, shape: tuple[int, ...], params: CategoricalParams | None) -> FloatArray | float:
         """What a Dirichlet prior adds to counts of a variable: nothing where a probability is 0 for good."""
@@ -137,15 +139,17 @@ class Categorical(ExponentialFamily):
         return added * occurs
 
     def maximize(self, totals: FloatArray, params: CategoricalParams | None = None) -> CategoricalParams:
-        ends = np.cumsum([1, *self.n_categories])
-        probabilities = []
-        for j, (a, b) in enumerate(pairwise(ends)):
-            counts = totals[:, a:b]
-            counts = counts + self._prior(j, counts.shape, params)
-            weight = counts.sum(axis=1, keepdims=True)
-            kept = 1.0 / (b - a) if params is None else params.probabilities[j]
-            with np.errstate(invalid="ignore", divide="ignore"):  # 0 / 0, replaced
-                probabilities.append(np.where(weight > 0, counts / weight, kept))
+        counts, ends = totals[:, 1:], np.cumsum([0, *self.n_categories])
+        places = list(pairwise(ends.tolist()))
+        if self.concentration != 1.0:
+            shapes = [(len(counts), n) for n in self.n_categories]
+            counts = counts + np.hstack([self._prior(j, shape, params) for j, shape in enumerate(shapes)])
+        weight = np.add.reduceat(counts, ends[:-1], axis=1)
+        empty = weight <= 0
+        shares = counts / np.repeat(np.where(empty, 1.0, weight), self.n_categories, axis=1)
+        probabilities = [shares[:, a:b] for a, b in places]
+        for k, j in np.argwhere(empty):
+            probabilities[j][k] = 1.0 / self.n_categories[j] if params is None else params.probabilities[j][k]
         return CategoricalParams(tuple(probabilities))
 
     def with_prior(self, named: Mapping[str, Any]) -> Categorical:
@@ -201,6 +205,9 @@ class Categorical(ExponentialFamily):
     def is_observable(self, x: FloatArray) -> NDArray[np.bool_]:
         """Which entries of x (d, m) are codes, be it of categories that there are not; NaN counts as one."""
         return ((x >= 0) & (x == np.floor(x))) | np.isnan(x)
+
+    def category_probabilities(self, params: CategoricalParams) -> list[FloatArray | None]:
+        return list(params.probabilities)
 
     def from_fields(self, named: Mapping[str, Any], lead: tuple[int, ...]) -> CategoricalParams:
         (given,) = take_fields(self, named, ("probabilities",))

@@ -208,6 +208,13 @@ class Product(Composite, Emission):
         """Parameters with the components in another order."""
         return tuple(family.reorder(p, order) for family, p in zip(self.families, params, strict=True))
 
+    def category_probabilities(self, params: tuple[Any, ...]) -> list[FloatArray | None]:
+        found: list[FloatArray | None] = [None] * self.n_features
+        for (columns, family), p in zip(self.parts, params, strict=True):
+            for j, own in zip(columns, family.category_probabilities(p), strict=False):
+                found[j] = own
+        return found
+
     def fields(self, params: tuple[Any, ...], lead: tuple[int, ...]) -> dict[str, Any]:
         """Copies of the parts' parameters, a tuple with a dict for each."""
         parts = zip(self.families, params, strict=True)

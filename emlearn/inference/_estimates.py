@@ -16,7 +16,7 @@ from scipy.special import expit, logit
 from emlearn._input.arrays import read_array
 from emlearn._warn import warn
 from emlearn.em import Data, em_rate, one_blas_thread
-from emlearn.em.information import objective_along, observed_information, scores, spectrum
+from emlearn.em.information import Information, objective_along, observed_information, scores, spectrum
 
 FloatArray = NDArray[np.float64]
 
@@ -32,7 +32,15 @@ SAME, LEAST_APART = 1e-7, 1e-6
 # Attributes that are probabilities, and others that are positive: their intervals are on the scale of log-odds
 # and logarithms. Of covariances the variances are positive.
 PROBABILITIES = frozenset(
-    ("weights", "startprob", "transmat", "stationary_distribution", "probabilities", "inflations")
+    (
+        "weights",
+        "group_weights",
+        "startprob",
+        "transmat",
+        "stationary_distribution",
+        "probabilities",
+        "inflations",
+    )
 )
 POSITIVE = frozenset(("rates", "sigma", "noise", "dispersions", "dispersion", "df"))
 # What has one entry for each component, and none for a feature.
@@ -86,6 +94,8 @@ class SeenAgain(NamedTuple):
     size: float  # observations, for criteria
     clusters: NDArray[Any] | None = None  # which units are not independent, (u,)
     model: Any = None  # of data of which not all is there; None: that of the estimator
+    # (model, data, kind, clusters) -> information and moves, of a fit in several steps.
+    steps: Callable[..., tuple[Information, FloatArray]] | None = None
 
 
 class Inference:
@@ -129,7 +139,11 @@ class Inference:
                 f"{type(estimator).__name__} has a posterior in the place of estimates with standard errors."
             )
         self._model = model
-        self._information = observed_information(model, estimator._params, again.data)
+        self._is_by_steps = again.steps is not None
+        if again.steps is None:
+            self._information = observed_information(model, estimator._params, again.data)
+        else:
+            self._information, self._moves = again.steps(model, again.data, kind, again.clusters)
         self._estimator = estimator._at(model, self._information.params)
         self.log_likelihood = self._information.log_likelihood - again.log_volume
         self.size = again.size
@@ -142,7 +156,8 @@ class Inference:
                 UserWarning,
             )
         self._values, self._directions = spectrum(self._information.observed)
-        self._moves = self._of_coordinates(again.clusters)
+        if again.steps is None:
+            self._moves = self._of_coordinates(again.clusters)
         tree = _attributes(self._estimator)
         self.labels = _labels(tree, getattr(estimator, "feature_names_in_", None))
         self.estimates = _flat(tree)
@@ -198,8 +213,16 @@ class Inference:
         moved = np.linalg.norm(slopes, axis=1) > 0
         return slopes @ self._moves, known, moved
 
+    def _refuse_steps(self):
+        if self._is_by_steps:
+            raise ValueError(
+                "A fit in several steps is no maximum of one likelihood: its estimates have standard errors, "
+                "but this is for fits in one step."
+            )
+
     def influence(self) -> FloatArray:
         """How much a row, sequence or group of each moves the estimates, to first order, (u, P)."""
+        self._refuse_steps()
         information = self._information
         slopes, weight = scores(self._model, information.params, self._data, information.free)
         bread = (self._directions / self._values) @ self._directions.T
@@ -208,6 +231,7 @@ class Inference:
 
     def missing_information(self) -> float:
         """Largest fraction of information that is missing for what is hidden, over all directions."""
+        self._refuse_steps()
         return em_rate(self._model, self._information.params, self._data)
 
     # -- what users ask ----------------------------------------------------------------------------------
@@ -381,6 +405,7 @@ class Inference:
         ValueError
             If there is no such label, or nothing that moves the parameter.
         """
+        self._refuse_steps()
         if isinstance(function, str):
             if function not in self.labels:
                 raise ValueError(f"{function!r} is none of the labels, as {self.labels[0]!r}.")

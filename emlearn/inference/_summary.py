@@ -61,7 +61,8 @@ class Summary:
             yield "fixed: on a boundary, counted as known."
         if self.inference.not_estimable:
             yield "?: the likelihood does not change with it."
-        yield f"Standard errors: {self.inference.kind}."
+        steps = ", through all steps of the fit" if self.inference._is_by_steps else ""
+        yield f"Standard errors: {self.inference.kind}{steps}."
 
     def __str__(self) -> str:
         rows = list(self._rows())
@@ -193,7 +194,8 @@ def facts_of(estimator: Any, inference: Any, X: Any, given: dict[str, Any]) -> d
         facts["ICL"] = icl = float(estimator.icl(X, **given))
         if estimator.n_components > 1:
             facts["entropy"] = 1 - (icl - of_size["bic"]) / (2 * size * math.log(estimator.n_components))
-    facts["missing information"] = inference.missing_information()
+    if not inference._is_by_steps:
+        facts["missing information"] = inference.missing_information()
     if hasattr(estimator, "restarts_"):
         race = estimator.restarts_
         facts["converged"] = f"{estimator.converged_}, {estimator.n_iter_} iterations"

@@ -5,6 +5,7 @@ from emlearn.latent.markov_chain import ChainParams, ChainStats, MarkovChain, st
 from emlearn.latent.mixture_weights import HeldWeights, MixtureWeights
 from emlearn.latent.softmax_gate import GateStats, SoftmaxGate
 from emlearn.latent.variational import DirichletChain, DirichletWeights, StickBreaking
+from emlearn.latent.weights_by_group import WeightsByGroup
 
 __all__ = [
     "ChainParams",
@@ -18,5 +19,6 @@ __all__ = [
     "MixtureWeights",
     "SoftmaxGate",
     "StickBreaking",
+    "WeightsByGroup",
     "stationary_distribution",
 ]

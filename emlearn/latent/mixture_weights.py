@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import xlogy
 
-from emlearn.em.batches import Batch
+from emlearn.em.batches import Batch, one_blas_thread
+from emlearn.em.data import Data
 from emlearn.em.model import LatentStructure
 from emlearn.em.spaces import Fixed, Simplex
 from emlearn.latent import exponentials
@@ -126,6 +127,52 @@ class HeldWeights(MixtureWeights):
         return 0
 
 
+class WeightsByRow(LatentStructure):
+    """Base of labels whose probabilities are each row's own: a subclass states `log_weights`."""
+
+    def log_weights(self, params: FloatArray, batch: Batch) -> FloatArray:
+        """Log-probability of each component before its density is seen, (K, m), which may be written to."""
+        raise NotImplementedError
+
+    def shares(self, params: FloatArray, data: Data) -> FloatArray:
+        """Means (K,) of the probabilities of the components over the rows of data."""
+
+        def of_batch(batch: Batch) -> FloatArray:
+            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
+            return np.exp(self.log_weights(params, batch)) @ weight
+
+        with one_blas_thread():
+            total: FloatArray = data.sum(of_batch)
+        return total / total.sum()
+
+    def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
+        """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
+        log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
+        return posterior_of(log_prob)
+
+    def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log evidence of each observation, (m,)."""
+        return self.resp(params, log_prob, batch)[1]
+
+    def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
+        """Most probable component of each observation, (m,)."""
+        log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
+        return log_prob.argmax(axis=0)
+
+    def draw(
+        self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
+    ) -> tuple[IntArray, float]:
+        """Components drawn from their posterior (m,), and Σ weight · log evidence."""
+        resp, log_evidence = self.resp(params, log_prob, batch)
+        return drawn_from(resp, uniform), batch.sum(log_evidence)
+
+    def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
+        """Components drawn for the observations of a batch by what they depend on, (m,)."""
+        return drawn_from(np.exp(self.log_weights(params, batch)), rng.uniform(size=batch.x.shape[1:]))
+
+
 @dataclass(frozen=True)
 class StackedWeights(LatentStructure):
     """Mixture weights of S fits side by side: parameters and statistics of shape (S, K).
@@ -146,13 +193,12 @@ class StackedWeights(LatentStructure):
         self, params: FloatArray, log_prob: FloatArray, batch: Batch, beta: float = 1.0
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Weighted responsibilities (K·S, m), expected counts (S, K), Σ weight · log evidence (S,)."""
-        S, K = params.shape
+        S, K = params.shape[:2]
         joint = log_prob.reshape(K, S, -1)
         if (labels := batch.labels) is not None:
             joint += np.where(possible_states(labels, K), 0.0, -np.inf)[:, None]
         if K > 1:
-            with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
-                joint += np.log(params.T)[:, :, None]
+            joint += self._log_weights(params, batch)
         resp, log_evidence = posterior_of(joint.reshape(K, -1), beta)
         resp, log_evidence = resp.reshape(K, S, -1), log_evidence.reshape(S, -1)
         if batch.weight is None:
@@ -160,7 +206,16 @@ class StackedWeights(LatentStructure):
         else:
             resp *= batch.weight
             total = log_evidence @ batch.weight
-        return resp.reshape(K * S, -1), resp.sum(axis=2).T, total
+        return resp.reshape(K * S, -1), self._counts(resp, batch), total
+
+    def _log_weights(self, params: FloatArray, batch: Batch) -> FloatArray:
+        """Log-probabilities before densities are seen, (K, S, m) or of its form."""
+        with np.errstate(divide="ignore"):  # weight 0 is log-weight -inf
+            return np.log(params.T)[:, :, None]
+
+    def _counts(self, resp: FloatArray, batch: Batch) -> FloatArray:
+        """Statistics from weighted responsibilities (K, S, m)."""
+        return resp.sum(axis=2).T
 
     def maximize(self, stats: FloatArray, params: FloatArray | None = None) -> FloatArray:
         counts = stats + (self.concentration - 1.0)

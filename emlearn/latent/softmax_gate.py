@@ -12,12 +12,10 @@ from numpy.typing import NDArray
 from scipy.linalg import helmert, solve
 
 from emlearn.em.algebra import weighted_gram, whitener
-from emlearn.em.batches import Affine, Batch, one_blas_thread
-from emlearn.em.data import Data
-from emlearn.em.model import LatentStructure
+from emlearn.em.batches import Affine, Batch
 from emlearn.em.spaces import Real
 from emlearn.latent.known import exclude
-from emlearn.latent.mixture_weights import drawn_from, posterior_of
+from emlearn.latent.mixture_weights import WeightsByRow, posterior_of
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -39,7 +37,7 @@ class GateStats(NamedTuple):
 
 
 @dataclass(frozen=True)
-class SoftmaxGate(LatentStructure):
+class SoftmaxGate(WeightsByRow):
     r"""Each observation belongs to component k with a probability that its features tell.
 
     .. math:: \pi_k(x) = \frac{e^{a_k + g_k \cdot x}}{\sum_l e^{a_l + g_l \cdot x}}
@@ -94,44 +92,6 @@ class SoftmaxGate(LatentStructure):
         gram = batch.once(("gate gram", self.columns), lambda: weighted @ z.T)
         stats = GateStats((resp - weights) @ z.T, weighted_gram(both, z), gram)
         return resp, stats, batch.sum(log_evidence)
-
-    def shares(self, params: FloatArray, data: Data) -> FloatArray:
-        """Means (K,) of the probabilities of the components over the rows of data."""
-
-        def of_batch(batch: Batch) -> FloatArray:
-            weight = np.ones(batch.x.shape[1]) if batch.weight is None else batch.weight
-            return np.exp(self.log_weights(params, batch)) @ weight
-
-        with one_blas_thread():
-            total: FloatArray = data.sum(of_batch)
-        return total / total.sum()
-
-    def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
-        """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
-        log_prob += self.log_weights(params, batch)
-        exclude(log_prob, batch)
-        return posterior_of(log_prob)
-
-    def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
-        """Log evidence of each observation, (m,)."""
-        return self.resp(params, log_prob, batch)[1]
-
-    def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
-        """Most probable component of each observation, (m,)."""
-        log_prob += self.log_weights(params, batch)
-        exclude(log_prob, batch)
-        return log_prob.argmax(axis=0)
-
-    def draw(
-        self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
-    ) -> tuple[IntArray, float]:
-        """Components drawn from their posterior (m,), and Σ weight · log evidence."""
-        resp, log_evidence = self.resp(params, log_prob, batch)
-        return drawn_from(resp, uniform), batch.sum(log_evidence)
-
-    def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
-        """Components drawn for the observations of a batch by their features, (m,)."""
-        return drawn_from(np.exp(self.log_weights(params, batch)), rng.uniform(size=batch.x.shape[1:]))
 
     def _features(self, batch: Batch) -> FloatArray:
         """z: the constant 1 and the features of the gate, (q + 1, m)."""

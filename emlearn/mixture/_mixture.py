@@ -467,7 +467,7 @@ class MixtureEM(MixtureByLikelihood):
         refuse_impossible(self, Batches(rows.X, rows.weight), self._model.family)
 
     def _after_rows(self, rows):
-        if self.gate is not None:  # they were means over the rows of a fit
+        if self._weights_vary:  # they were means over the rows of a fit
             vars(self).pop("weights_", None)
 
     def _batches_of(self, model, rows):
@@ -477,9 +477,9 @@ class MixtureEM(MixtureByLikelihood):
     def _given(self, family, sample, data, units):
         K, emission = self.n_components, None
         weights = read_weights_init(self.weights_init, K + self._is_noisy)
-        if weights is not None and self.gate is not None:
+        if weights is not None and self._weights_vary:
             raise ValueError(
-                "weights_init gives weights for all rows, but with a gate each has its own: drop it."
+                "weights_init gives weights for all rows, but with a gate or groups each has its own: drop it."
             )
         if self.emission_init is not None or held_names(self):
             emission = GivenEmission(self, family, self._example(family, sample), units, ())
@@ -555,7 +555,7 @@ class MixtureEM(MixtureByLikelihood):
     def _shares(self, plan, params):
         """Weights of the components, of a gate their means over the rows of the fit."""
         latent = plan.model.latent
-        return params.latent if self.gate is None else latent.shares(params.latent, plan.data)
+        return latent.shares(params.latent, plan.data) if self._weights_vary else params.latent
 
     def _take(self, model, params, units):
         self._model, self._params, self._units = model, params, units
@@ -564,31 +564,39 @@ class MixtureEM(MixtureByLikelihood):
         fields = fields_of(family, own, d, K)
         if "weights" in fields:  # of the members of each component
             fields["member_weights"] = fields.pop("weights")
-        if self.gate is None:
-            fields = {"weights": params.latent.copy(), **fields}
-        else:
-            gate = model.latent.in_units(params.latent, units)
-            gate = gate - gate.mean(axis=0)  # only differences matter
-            fields |= {"gate_coef": gate[:, 1:].copy(), "gate_intercept": gate[:, 0].copy()}
+        fields = {**self._hidden_fields(model.latent, params.latent, units), **fields}
         categories = categories_of(family, own, d, vars(self).get("_labels", {}))
         self._publish(fields | ({"categories": categories} if categories else {}))
         self._made_with = self._making()
         self.n_parameters_ = model.latent.n_parameters(params.latent) + family.n_parameters(params.family)
 
+    @property
+    def _weights_vary(self):
+        """Whether rows have weights of their own, of which `weights_` are the means."""
+        return self.gate is not None
+
+    def _hidden_fields(self, latent, params, units):
+        """What is published of the latent structure."""
+        if self.gate is None:
+            return {"weights": params.copy()}
+        gate = latent.in_units(params, units)
+        gate = gate - gate.mean(axis=0)  # only differences matter
+        return {"gate_coef": gate[:, 1:].copy(), "gate_intercept": gate[:, 0].copy()}
+
     def _publish_race(self, plan, result):
         super()._publish_race(plan, result)
-        if self.gate is not None:
+        if self._weights_vary:
             vars(self)["weights_"] = self._shares(plan, self._params)
 
     def _estimated(self):
         names = [name for name in self._published if name not in ("emission_params", "categories")]
-        if all(name in ("weights", "gate_coef", "gate_intercept") for name in names):
+        if all(name in ("weights", "group_weights", "gate_coef", "gate_intercept") for name in names):
             names.append("emission_params")
         return tuple(f"{name}_" for name in names)
 
     def reorder(self, order: ArrayLike) -> Self:
         super().reorder(order)
-        if self.gate is not None and hasattr(self, "weights_"):
+        if self._weights_vary and hasattr(self, "weights_"):
             vars(self)["weights_"] = self.weights_[self._read_order(order)]
         return self
 

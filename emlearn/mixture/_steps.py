@@ -7,9 +7,6 @@ import numpy as np
 from emlearn.em import Batch
 from emlearn.em.spaces import flatten
 
-# Log-probabilities are no lower: with others of 0 beside it, what has this one is impossible.
-LEAST_LOG = -1e3
-
 
 def assigned(resp, how):
     """Classes that rows are assigned to, (n, K): "modal" ones, or all in proportion to responsibilities."""
@@ -22,13 +19,6 @@ def classification_errors(resp, assignments, weight):
     """Probability (K, K) that a row of the class of a row of this is assigned to that of a column."""
     weighted = resp.T * weight
     return weighted @ assignments / weighted.sum(axis=1)[:, None]
-
-
-def relative_logs(log_prob):
-    """Log-probabilities less the largest of each row: finite, and as good for classes."""
-    with np.errstate(invalid="ignore"):
-        relative = log_prob - log_prob.max(axis=1, keepdims=True)
-    return np.maximum(np.nan_to_num(relative, nan=0.0), LEAST_LOG)
 
 
 def one_m_step(family, params, x, resp):
