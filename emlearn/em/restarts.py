@@ -409,6 +409,8 @@ class _Race:
     def winner(self) -> _Run:
         """The best run; of those that are equal but for rounding that which started first."""
         best = self._at_best()
+        if not best[0].stop.converged:  # the end of the way that it broke off is better, whatever its evidence
+            best = [run for run in self._in_play() if run.has_ended_ahead_of(best[0], self._same)] or best
         return min((run for run in best if run.is_at(best[0], self._equal)), key=lambda run: run.number)
 
     def finalists(self) -> list[_Run]:
@@ -587,13 +589,18 @@ class _Run:
 
     @property
     def limit(self) -> float:
-        """Projected limit of the objective; where nothing can be projected, or is to come, what is reached.
+        """Projected limit of the objective; where nothing can be projected, or is to come, what is reached."""
+        return self.last.reached.objective if self.is_done and not self.stop.converged else self.projection
+
+    @property
+    def projection(self) -> float:
+        """Projected limit of the objective were it to go on; where nothing can be projected, what is reached.
 
         No rate beyond ``SLOWEST`` is believed: where parameters run away, gains hardly shrink from one step to
         the next, and promise more than there is.
         """
         gap = next(iterate.gap for iterate in reversed(self.history) if not iterate.extrapolated)
-        if not math.isfinite(gap) or (self.is_done and not self.stop.converged):
+        if not math.isfinite(gap):
             return self.last.reached.objective
         recent = self.history[-4:]
         for before, here in zip(reversed(recent[:-1]), reversed(recent[1:]), strict=True):
@@ -656,6 +663,12 @@ class _Run:
     def is_at(self, other: _Run, nats: float) -> bool:
         """Whether both lead to the same maximum."""
         return self.is_spurious == other.is_spurious and abs(self.limit - other.limit) < nats
+
+    def has_ended_ahead_of(self, other: _Run, nats: float) -> bool:
+        """Whether it converged where the other, which broke off, was going."""
+        unknown = nats + other.projection - other.last.reached.objective  # no better is a projection known
+        converged = self.stop.converged and self.is_spurious == other.is_spurious
+        return converged and abs(self.limit - other.projection) < unknown
 
     def allow(self, steps: float, to_arrival: bool) -> None:
         """Let it take up to so many E-steps."""

@@ -2,6 +2,7 @@
 
 import pickle
 import re
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ import pytest
 import sklearn
 from scipy import stats
 from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -628,3 +630,16 @@ def test_fits_of_one_iteration_that_go_on_from_each_other_converge(X, covariance
     limit = GaussianMixtureEM(2, covariance_type=covariance_type, tol=1e-10, random_state=0).fit(X)
     assert limit.log_likelihood_ - values[-1] < 2 * tol
     assert len(values) > 2  # a large gain is no end, whatever it promises
+
+
+def test_a_start_that_broke_off_does_not_stand_for_those_that_arrived():
+    """On its way up the first has a smaller handicap, and so for a while more evidence."""
+    rng = np.random.RandomState(8)
+    X = np.vstack([rng.normal(0, 1, (100, 2)), rng.normal(1.6, 1, (100, 2))])
+    mixture = GaussianMixtureEM(2, acceleration="none", max_iter=300, random_state=8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # of what is unseen
+        fit = mixture.fit(X)
+    assert any(start.n_iter == 300 for start in fit.restarts_.starts)  # one did break off
+    assert fit.converged_
+    assert fit.gap_ < mixture.tol
