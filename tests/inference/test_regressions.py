@@ -135,6 +135,7 @@ def test_classes():
     np.testing.assert_allclose(of_two.standard_error, found.standard_errors["coef_"][0, 2], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_search_bootstrap_and_test():
     search = InformationCriterionSearch(regressions(tol=1e-4), {"n_components": [1, 2, 3]}).fit(
         PARABOLA, NPREG.yn

@@ -338,7 +338,7 @@ ROBUST = {
 }
 
 
-@pytest.mark.parametrize(("case", "shape"), some_slow(product(ROBUST, SHAPES), 11))
+@pytest.mark.parametrize(("case", "shape"), some_slow(product(ROBUST, SHAPES), 23))
 def test_hard_data_give_a_fit(case, shape):
     make, n_components = ROBUST[case]
     X = make(np.random.RandomState(0))
