@@ -480,6 +480,7 @@ class LatentClassEM(MixtureEM):
 
     # -- fit ---------------------------------------------------------------------------------------------
 
+    @all_or_nothing
     def fit(
         self, X: Any, y: Any = None, sample_weight: ArrayLike | None = None, *, labels: ArrayLike | None = None
     ) -> Self:
@@ -539,7 +540,6 @@ class LatentClassEM(MixtureEM):
             data = merged(data)
         return super()._plan(data, labels)
 
-    @all_or_nothing
     @_fit_context(prefer_skip_nested_validation=True)
     def _fit_by_steps(self, X, sample_weight, labels):
         self._check_steps(X, labels)

@@ -342,6 +342,15 @@ def test_frames_of_either_kind(n_steps):
     np.testing.assert_array_equal(of_polars.predict_proba(pl.from_pandas(X)), of_pandas.predict_proba(X))
 
 
+def test_a_failed_fit_leaves_what_steps_told():
+    X = of_two_classes(150)[:, :6]
+    classes = LatentClassEM(2, gate=[5], n_steps=3, **FIXED).fit(X)
+    before = dict(vars(classes))
+    with pytest.raises(ValueError, match="sample_weight"):
+        classes.set_params(n_steps=1).fit(X, sample_weight=-np.ones(len(X)))
+    assert vars(classes.set_params(n_steps=3)) == before
+
+
 @pytest.mark.parametrize(
     ("outcome", "message"),
     [
