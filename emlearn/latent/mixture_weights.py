@@ -19,8 +19,39 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 
+class _IndependentLabels(LatentStructure):
+    """Labels that are independent of one another, given what their probabilities depend on."""
+
+    def log_weights(self, params: FloatArray, batch: Batch) -> FloatArray:
+        """Log-probability of each component before its density is seen, (K, m) or (K, 1)."""
+        raise NotImplementedError
+
+    def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
+        """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
+        log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
+        return posterior_of(log_prob)
+
+    def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
+        """Log evidence of each observation, (m,)."""
+        return self.resp(params, log_prob, batch)[1]
+
+    def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
+        """Most probable component of each observation, (m,)."""
+        log_prob += self.log_weights(params, batch)
+        exclude(log_prob, batch)
+        return log_prob.argmax(axis=0)
+
+    def draw(
+        self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
+    ) -> tuple[IntArray, float]:
+        """Components drawn from their posterior (m,), and Σ weight · log evidence."""
+        resp, log_evidence = self.resp(params, log_prob, batch)
+        return drawn_from(resp, uniform), batch.sum(log_evidence)
+
+
 @dataclass(frozen=True)
-class MixtureWeights(LatentStructure):
+class MixtureWeights(_IndependentLabels):
     r"""Each observation belongs to component k with probability :math:`w_k`, independently.
 
     The parameters are the weights, an array of shape (K,); the statistics are the expected counts (K,).
@@ -60,23 +91,6 @@ class MixtureWeights(LatentStructure):
         exclude(log_prob, batch)
         log_weights = self.log_weights(params)[:, 0] if len(params) > 1 else None
         return posterior_of(log_prob, beta, log_weights)
-
-    def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
-        """Log evidence of each observation, (m,)."""
-        return self.resp(params, log_prob, batch)[1]
-
-    def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
-        """Most probable component of each observation, (m,)."""
-        log_prob += self.log_weights(params)
-        exclude(log_prob, batch)
-        return log_prob.argmax(axis=0)
-
-    def draw(
-        self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
-    ) -> tuple[IntArray, float]:
-        """Components drawn from their posterior (m,), and Σ weight · log evidence."""
-        resp, log_evidence = self.resp(params, log_prob, batch)
-        return drawn_from(resp, uniform), batch.sum(log_evidence)
 
     def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
         """Components drawn for the observations of a batch before these are seen, (m,)."""
@@ -127,7 +141,7 @@ class HeldWeights(MixtureWeights):
         return 0
 
 
-class WeightsByRow(LatentStructure):
+class WeightsByRow(_IndependentLabels):
     """Base of labels whose probabilities are each row's own: a subclass states `log_weights`."""
 
     def log_weights(self, params: FloatArray, batch: Batch) -> FloatArray:
@@ -144,29 +158,6 @@ class WeightsByRow(LatentStructure):
         with one_blas_thread():
             total: FloatArray = data.sum(of_batch)
         return total / total.sum()
-
-    def resp(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> tuple[FloatArray, FloatArray]:
-        """Posterior probabilities (K, m), in place of ``log_prob``, and log evidence (m,)."""
-        log_prob += self.log_weights(params, batch)
-        exclude(log_prob, batch)
-        return posterior_of(log_prob)
-
-    def log_evidence(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> FloatArray:
-        """Log evidence of each observation, (m,)."""
-        return self.resp(params, log_prob, batch)[1]
-
-    def most_probable(self, params: FloatArray, log_prob: FloatArray, batch: Batch) -> IntArray:
-        """Most probable component of each observation, (m,)."""
-        log_prob += self.log_weights(params, batch)
-        exclude(log_prob, batch)
-        return log_prob.argmax(axis=0)
-
-    def draw(
-        self, params: FloatArray, log_prob: FloatArray, batch: Batch, uniform: FloatArray
-    ) -> tuple[IntArray, float]:
-        """Components drawn from their posterior (m,), and Σ weight · log evidence."""
-        resp, log_evidence = self.resp(params, log_prob, batch)
-        return drawn_from(resp, uniform), batch.sum(log_evidence)
 
     def sample_labels(self, params: FloatArray, batch: Batch, rng: np.random.RandomState) -> IntArray:
         """Components drawn for the observations of a batch by what they depend on, (m,)."""
